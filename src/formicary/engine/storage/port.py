@@ -1,0 +1,249 @@
+"""The storage port: what the journal, the API and recovery need from a store.
+
+Theory of operation. One queen writes. Everything that one commit holds is a :class:`Changes`: row images keyed by
+primary key, so that a row that changed five times in a batch is written once. ``commit`` is one transaction and its
+first statement raises the colony's sequence *where the epoch is ours*; no row hit means that another queen has taken
+over, and nothing of the batch is written (:class:`Fenced`). Reads see committed state only and run on other threads
+than the writer.
+
+Row images are plain tuples in the order of the column tuples below: they are made millions of times, and the adapters
+bind them as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+Scalar = str | int | float | bytes | None
+Row = tuple[Scalar, ...]
+
+DEFINITION_COLUMNS = ("id", "org", "job_type", "version", "source", "methods", "path", "filename", "created_at")
+"""`methods` is JSON, `created_at` seconds since the epoch (UTC) like every other time."""
+
+JOB_COLUMNS = (
+    "number",  # position in the colony's order of submission; primary key
+    "id",
+    "org",
+    "definition_id",
+    "job_type",
+    "state",
+    "priority",
+    "submitted_at",
+    "scheduled_at",  # earliest start, null = at once
+    "started_at",
+    "ended_at",
+    "execution",  # number of the execution, from 1 once started
+    "retries",  # executions begun because an earlier one failed
+    "pauses",  # times the job was resumed after PAUSE_JOB
+    "timer_at",  # when a waiting job goes on by itself (retry delay, end of a pause)
+    "deadline_at",  # when the job's time-out strikes; null while it is not running
+    "clock_left_s",  # what is left of the time-out of a paused job
+    "verdict",  # FAILED or CANCELLED once decided, while siblings and the final phase still run
+    "error_code",
+    "error_message",
+    "dead_letter",  # 1 = in the dead-letter queue
+)
+
+PARAMS_COLUMNS = ("number", "params", "variables")
+"""`params`: JSON object of the request; `variables`: JSON object of the job's rendered variables, null until rendered."""
+
+TASK_COLUMNS = (
+    "job",  # number of the job; with `position` the primary key
+    "position",  # of the task in its definition, from 0
+    "state",
+    "attempts",
+    "failures",
+    "lost",
+    "polls",
+    "token",  # lease token of the present or last attempt
+    "ant",
+    "timer_at",  # when a WAITING task goes on
+    "started_at",
+    "ended_at",
+    "exit_code",
+    "signal",
+    "outputs",  # JSON object
+    "error_code",
+    "error_message",
+    "traceback",
+    "rendered",  # JSON of the task as rendered for this attempt, null for a task without templates
+    "skipped",  # 1 = left out by `except`
+    "routed_to",  # position of the task it led to, null = none
+    "ended_order",  # the colony's order of ends: later outputs win
+)
+
+KEY_COLUMNS = ("org", "key", "fingerprint", "job", "job_id", "created_at")
+
+LIVE_JOB_STATES = ("PENDING", "EXECUTING", "PAUSED", "MANUAL_APPROVAL_REQUIRED")
+
+
+@dataclass(slots=True)
+class Changes:
+    """Row images of one commit, keyed by primary key; a later image replaces an earlier one."""
+
+    definitions: dict[str, Row] = field(default_factory=dict)
+    jobs: dict[int, Row] = field(default_factory=dict)
+    params: dict[int, Row] = field(default_factory=dict)
+    tasks: dict[tuple[int, int], Row] = field(default_factory=dict)
+    keys: dict[tuple[str, str], Row] = field(default_factory=dict)
+    counter: int = 0
+    """Highest token counter used so far in this epoch, stored with the colony row."""
+
+    def __bool__(self) -> bool:
+        """True where there is anything to write."""
+        return bool(self.jobs or self.tasks or self.params or self.definitions or self.keys)
+
+    def rows(self) -> int:
+        """Number of row images."""
+        return len(self.definitions) + len(self.jobs) + len(self.params) + len(self.tasks) + len(self.keys)
+
+
+class StoreError(Exception):
+    """Root of the port's errors; the driver's own error is the cause."""
+
+
+class StoreUnavailable(StoreError):
+    """Nothing (or an unknown part) was written: disk full, read-only, locked, connection lost. Reload, then go on."""
+
+
+class Fenced(StoreError):
+    """Another queen holds a later epoch: step down at once."""
+
+
+class UnsupportedDataVersion(StoreError):
+    """The data was written by a newer version of the product; the message says which one and the way out."""
+
+
+class DataInUse(StoreError):
+    """Another process serves this data; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a queen needs in memory at start: live jobs as index rows, and the tasks of jobs that have begun."""
+
+    epoch: int
+    last_number: int
+    """Highest job number ever used."""
+    last_order: int
+    """Highest `ended_order` ever used."""
+    definitions: Sequence[Row]
+    """Every definition a live job names (rows of DEFINITION_COLUMNS)."""
+    jobs: Iterable[Row]
+    """Live jobs in order of number (rows of JOB_COLUMNS)."""
+    tasks: Iterable[Row]
+    """Tasks of live jobs (rows of TASK_COLUMNS), in order of job and position."""
+    params: Mapping[int, tuple[bytes, bytes | None]]
+    """Parameters and rendered variables of live jobs that have begun (state other than PENDING)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a store can do beyond the port's minimum."""
+
+    name: str
+    durable: bool
+    several_queens: bool
+    """Other queens can stand by on the same data."""
+
+
+class Store(Protocol):
+    """One colony's data. All methods block; `commit` is called from one thread only, reads from any thread."""
+
+    capabilities: Capabilities
+
+    def open(self) -> None:
+        """Connects and migrates. Raises UnsupportedDataVersion, StoreUnavailable."""
+        ...
+
+    def acquire(self, holder: str) -> int:
+        """Takes the colony: raises the epoch by one and returns it. `holder` is shown to whoever is refused."""
+        ...
+
+    def commit(self, epoch: int, changes: Changes) -> None:
+        """Writes one batch in one transaction. Raises Fenced, StoreUnavailable (outcome unknown: reload)."""
+        ...
+
+    def load(self) -> Snapshot:
+        """Reads what a starting queen needs."""
+        ...
+
+    def params(self, numbers: Sequence[int]) -> dict[int, tuple[bytes, bytes | None]]:
+        """Parameters and rendered variables of these jobs; unknown numbers are absent."""
+        ...
+
+    def find_ids(self, ids: Sequence[str]) -> dict[str, int]:
+        """Numbers of those ids that exist."""
+        ...
+
+    def find_keys(self, org: str, keys: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """For the keys that exist: (fingerprint, job id)."""
+        ...
+
+    def job(self, org: str, job_id: str) -> Row | None:
+        """The job's row, or None."""
+        ...
+
+    def jobs(
+        self, org: str, *, states: Sequence[str] = (), job_type: str = "", limit: int = 0, page: int = 500
+    ) -> Iterator[list[Row]]:
+        """Pages of job rows, newest first; limit 0 = all. Does not keep a transaction open between pages."""
+        ...
+
+    def tasks(self, number: int) -> list[Row]:
+        """Task rows of one job in order of position."""
+        ...
+
+    def definition(self, definition_id: str) -> Row | None:
+        """One definition row."""
+        ...
+
+    def latest_definition(self, org: str, job_type: str) -> Row | None:
+        """The newest version of a job type."""
+        ...
+
+    def counts(self) -> dict[str, int]:
+        """Number of jobs by state."""
+        ...
+
+    def close(self) -> None:
+        """Releases connections; idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """One line of a task's output."""
+
+    task_type: str
+    attempt: int
+    time: float
+    stream: int
+    """1 = standard output, 2 = standard error, 3 = the engine's own words."""
+    text: str
+
+
+class LogStore(Protocol):
+    """Append-only log segments. Log lines never go through the journal; a crash may lose the last second of them."""
+
+    def append(self, job_id: str, records: Sequence[LogRecord]) -> None:
+        """Buffers lines; cheap, called from the loop."""
+        ...
+
+    def flush(self, job_ids: Sequence[str] | None = None) -> None:
+        """Writes buffered lines (of these jobs, None = all) so that a reader sees them; blocking."""
+        ...
+
+    def pending(self) -> bool:
+        """True where lines are buffered."""
+        ...
+
+    def read(self, job_id: str, *, task_type: str = "", offset: int = 0) -> tuple[list[LogRecord], int]:
+        """Written and buffered lines from `offset` on, and the next offset."""
+        ...
+
+    def close(self) -> None:
+        """Flushes and releases; idempotent."""
+        ...
