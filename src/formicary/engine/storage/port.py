@@ -76,6 +76,21 @@ TASK_COLUMNS = (
 
 KEY_COLUMNS = ("org", "key", "fingerprint", "job", "job_id", "created_at")
 
+COLUMN_TYPES: Mapping[str, type] = (
+    dict.fromkeys(
+        "number job version priority execution retries pauses dead_letter position attempts failures lost "
+        "polls token exit_code signal skipped routed_to ended_order".split(),
+        int,
+    )
+    | dict.fromkeys(
+        "created_at submitted_at scheduled_at started_at ended_at timer_at deadline_at clock_left_s".split(), float
+    )
+    | dict.fromkeys("params variables outputs rendered methods".split(), bytes)
+)
+"""Type of each column, the same in every table; a column that is not named here is text. JSON columns are UTF-8 bytes
+(what msgspec encodes). Where a column may be null, None is allowed beside its type; ints fit into 64 bits; an int in
+a float column comes back as the equal float. `job` of the keys table is a number like everywhere else."""
+
 LIVE_JOB_STATES = ("PENDING", "EXECUTING", "PAUSED", "MANUAL_APPROVAL_REQUIRED")
 
 
@@ -106,6 +121,11 @@ class StoreError(Exception):
 
 class StoreUnavailable(StoreError):
     """Nothing (or an unknown part) was written: disk full, read-only, locked, connection lost. Reload, then go on."""
+
+
+class RowRefused(StoreError):
+    """Nothing was written: a row breaks a rule of the schema (unknown state, an id used twice, a value of the wrong
+    type or too large). The same batch would be refused again: a defect of the caller, not of the store."""
 
 
 class Fenced(StoreError):
@@ -147,6 +167,8 @@ class Capabilities:
     durable: bool
     several_queens: bool
     """Other queens can stand by on the same data."""
+    keeps_nul: bool = True
+    """Text may contain U+0000; a store that cannot keep it gives U+FFFD back."""
 
 
 class Store(Protocol):

@@ -1,0 +1,244 @@
+"""The store in memory: for the simulation and for tests, with the port's contract and faults on order.
+
+What `commit` has taken stays when a queen "crashes": the object outlives the queens that use it, and :meth:`clone` is
+a copy of the disk at one moment. A commit is a few dictionary updates; everything a reader needs beyond primary keys
+is brought up to date by the next read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from threading import Lock
+from typing import Final, Literal
+
+from formicary.engine.storage import schema
+from formicary.engine.storage.port import (
+    COLUMN_TYPES,
+    JOB_COLUMNS,
+    LIVE_JOB_STATES,
+    Capabilities,
+    Changes,
+    Fenced,
+    Row,
+    RowRefused,
+    Snapshot,
+    StoreUnavailable,
+)
+
+Fault = Literal["before", "unknown"]
+"""`before`: nothing is written; `unknown`: everything is written, and the writer is told that it failed."""
+
+_ID: Final = JOB_COLUMNS.index("id")
+_ORG: Final = JOB_COLUMNS.index("org")
+_DEFINITION: Final = JOB_COLUMNS.index("definition_id")
+_TYPE: Final = JOB_COLUMNS.index("job_type")
+_STATE: Final = JOB_COLUMNS.index("state")
+_EXECUTION: Final = JOB_COLUMNS.index("execution")
+_LIVE: Final = frozenset(LIVE_JOB_STATES)
+
+
+class MemoryStore:
+    """A colony's data in dictionaries.
+
+    Args:
+        strict: check the type of every value, so that a test finds what PostgreSQL would refuse.
+    """
+
+    capabilities = Capabilities(name="memory", durable=False, several_queens=True)
+
+    def __init__(self, *, strict: bool = False) -> None:
+        self._strict = strict
+        self._lock = Lock()
+        self._epoch = 0
+        self._last_number = 0
+        self._last_order = 0
+        self._tables = Changes()
+        self._numbers: dict[str, int] = {}
+        self._positions: dict[int, set[int]] = {}
+        self._new_jobs: list[list[int]] = []
+        self._new_tasks: list[list[tuple[int, int]]] = []
+        self._faults: list[Fault] = []
+        self.commits = 0
+        """Commits that wrote something, for tests that count them."""
+
+    def fail_next(self, kind: Fault) -> None:
+        """The next commit raises StoreUnavailable; several calls queue up."""
+        self._faults.append(kind)
+
+    def clone(self) -> MemoryStore:
+        """An independent store with the same committed data and no faults queued."""
+        copy = MemoryStore(strict=self._strict)
+        with self._lock:
+            self._index()
+            copy._epoch, copy._last_number, copy._last_order = self._epoch, self._last_number, self._last_order
+            mine, theirs = self._tables, copy._tables
+            theirs.definitions, theirs.jobs, theirs.params = dict(mine.definitions), dict(mine.jobs), dict(mine.params)
+            theirs.tasks, theirs.keys, theirs.counter = dict(mine.tasks), dict(mine.keys), mine.counter
+            copy._numbers = dict(self._numbers)
+            copy._positions = {job: set(positions) for job, positions in self._positions.items()}
+        return copy
+
+    def open(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Nothing to release; the data stays for the next queen."""
+
+    def acquire(self, holder: str) -> int:
+        """Takes the colony: raises the epoch by one and returns it."""
+        with self._lock:
+            self._epoch += 1
+            self._tables.counter = 0
+            return self._epoch
+
+    def commit(self, epoch: int, changes: Changes) -> None:
+        """Writes one batch. Raises Fenced, RowRefused (when strict), StoreUnavailable (when ordered)."""
+        with self._lock:
+            fault = self._faults.pop(0) if self._faults else None
+            if fault == "before":
+                raise StoreUnavailable("A failure on order: nothing was written.")
+            if epoch != self._epoch:
+                raise Fenced(f"Another queen has taken over: epoch {epoch} is not the latest any more.")
+            if self._strict:
+                _check(changes)
+            tables = self._tables
+            tables.definitions.update(changes.definitions)
+            tables.jobs.update(changes.jobs)
+            tables.params.update(changes.params)
+            tables.tasks.update(changes.tasks)
+            tables.keys.update(changes.keys)
+            tables.counter = max(tables.counter, changes.counter)
+            if changes.jobs:
+                self._new_jobs.append(list(changes.jobs))
+            if changes.tasks:
+                self._new_tasks.append(list(changes.tasks))
+            self.commits += 1
+            if fault == "unknown":
+                raise StoreUnavailable("A failure on order: the outcome is unknown.")
+
+    def _index(self) -> None:
+        """Brings the secondary indexes up to date with what was committed since the last read."""
+        jobs, tasks = self._tables.jobs, self._tables.tasks
+        for numbers in self._new_jobs:
+            self._last_number = max(self._last_number, *numbers)
+            for number in numbers:
+                self._numbers[str(jobs[number][_ID])] = number
+        for keys in self._new_tasks:
+            for key in keys:
+                self._positions.setdefault(key[0], set()).add(key[1])
+                order = tasks[key][-1]
+                if isinstance(order, int) and order > self._last_order:
+                    self._last_order = order
+        self._new_jobs.clear()
+        self._new_tasks.clear()
+
+    def load(self) -> Snapshot:
+        """Reads what a starting queen needs."""
+        with self._lock:
+            self._index()
+            tables = self._tables
+            live = [tables.jobs[number] for number in sorted(tables.jobs) if tables.jobs[number][_STATE] in _LIVE]
+            used = {str(row[_DEFINITION]) for row in live}
+            begun = [row for row in live if row[_STATE] != "PENDING" or row[_EXECUTION]]
+            return Snapshot(
+                epoch=self._epoch,
+                last_number=self._last_number,
+                last_order=self._last_order,
+                definitions=[tables.definitions[name] for name in sorted(used) if name in tables.definitions],
+                jobs=live,
+                tasks=[row for job in begun for row in self._tasks_of(_number(job))],
+                params=self._params_of([_number(row) for row in begun if row[_STATE] != "PENDING"]),
+            )
+
+    def _tasks_of(self, number: int) -> list[Row]:
+        return [self._tables.tasks[number, position] for position in sorted(self._positions.get(number, ()))]
+
+    def _params_of(self, numbers: Sequence[int]) -> dict[int, tuple[bytes, bytes | None]]:
+        rows = self._tables.params
+        return {number: rows[number][1:] for number in numbers if number in rows}  # type: ignore[misc]  # by COLUMN_TYPES
+
+    def params(self, numbers: Sequence[int]) -> dict[int, tuple[bytes, bytes | None]]:
+        """Parameters and rendered variables of these jobs; unknown numbers are absent."""
+        with self._lock:
+            return self._params_of(numbers)
+
+    def find_ids(self, ids: Sequence[str]) -> dict[str, int]:
+        """Numbers of those ids that exist."""
+        with self._lock:
+            self._index()
+            return {name: self._numbers[name] for name in ids if name in self._numbers}
+
+    def find_keys(self, org: str, keys: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """For the keys that exist: (fingerprint, job id)."""
+        with self._lock:
+            rows = self._tables.keys
+            return {key: (str(rows[org, key][2]), str(rows[org, key][4])) for key in keys if (org, key) in rows}
+
+    def job(self, org: str, job_id: str) -> Row | None:
+        """The job's row, or None."""
+        with self._lock:
+            self._index()
+            row = self._tables.jobs.get(self._numbers.get(job_id, -1))
+            return row if row is not None and row[_ORG] == org else None
+
+    def jobs(
+        self, org: str, *, states: Sequence[str] = (), job_type: str = "", limit: int = 0, page: int = 500
+    ) -> Iterator[list[Row]]:
+        """Pages of job rows, newest first; limit 0 = all."""
+        wanted = frozenset(states)
+        with self._lock:
+            numbers = sorted(self._tables.jobs, reverse=True)
+        found: list[Row] = []
+        sent = 0
+        for number in numbers:
+            row = self._tables.jobs[number]
+            if row[_ORG] == org and (not wanted or row[_STATE] in wanted) and job_type in ("", row[_TYPE]):
+                found.append(row)
+                sent += 1
+                if len(found) == page or sent == limit:
+                    yield found
+                    found = []
+                    if sent == limit:
+                        return
+        if found:
+            yield found
+
+    def tasks(self, number: int) -> list[Row]:
+        """Task rows of one job in order of position."""
+        with self._lock:
+            self._index()
+            return self._tasks_of(number)
+
+    def definition(self, definition_id: str) -> Row | None:
+        """One definition row."""
+        with self._lock:
+            return self._tables.definitions.get(definition_id)
+
+    def latest_definition(self, org: str, job_type: str) -> Row | None:
+        """The newest version of a job type."""
+        with self._lock:
+            rows = [row for row in self._tables.definitions.values() if row[1] == org and row[2] == job_type]
+        return max(rows, key=lambda row: int(row[3] or 0), default=None)
+
+    def counts(self) -> dict[str, int]:
+        """Number of jobs by state."""
+        with self._lock:
+            return dict(Counter(str(row[_STATE]) for row in self._tables.jobs.values()))
+
+
+def _number(row: Row) -> int:
+    """The job number at the head of a row."""
+    return int(row[0] or 0)
+
+
+def _check(changes: Changes) -> None:
+    """Raises RowRefused for a row whose length or types are not the schema's."""
+    for table, rows in schema.batches(changes):
+        for row in rows:
+            if len(row) != len(table.columns):
+                raise RowRefused(f"A row of {table.name} has {len(row)} values, not {len(table.columns)}: {row!r}")
+            for column, value in zip(table.columns, row, strict=True):
+                kind = COLUMN_TYPES.get(column, str)
+                if value is not None and not isinstance(value, (int, float) if kind is float else kind):
+                    raise RowRefused(f"{table.name}.{column} holds {kind.__name__}, not {value!r}")

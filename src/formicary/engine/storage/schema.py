@@ -1,0 +1,143 @@
+"""The tables of a store as data, and the queries that read the same in every SQL dialect.
+
+The migrations create the tables; this module says which columns the adapters bind and how one row replaces another.
+Queries use ``?`` for a parameter; an adapter whose driver wants another mark replaces it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from formicary.engine.storage.port import (
+    COLUMN_TYPES,
+    DEFINITION_COLUMNS,
+    JOB_COLUMNS,
+    KEY_COLUMNS,
+    LIVE_JOB_STATES,
+    PARAMS_COLUMNS,
+    TASK_COLUMNS,
+    Changes,
+    Row,
+    Scalar,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table as the adapters write it."""
+
+    name: str
+    columns: tuple[str, ...]
+    key: tuple[str, ...]
+    fixed: tuple[str, ...] = ()
+    """Columns that never change for a key; an upsert leaves them alone (and their indexes too)."""
+
+    @property
+    def on_conflict(self) -> str:
+        """The upsert clause: every column that may change takes the value of the new image."""
+        kept = {*self.key, *self.fixed}
+        assignments = ", ".join(f"{column} = excluded.{column}" for column in self.columns if column not in kept)
+        return f"ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {assignments}"
+
+    @property
+    def types(self) -> tuple[type, ...]:
+        """Type of each column."""
+        return tuple(COLUMN_TYPES.get(column, str) for column in self.columns)
+
+
+DEFINITIONS: Final = Table("definitions", DEFINITION_COLUMNS, ("id",))
+JOBS: Final = Table("jobs", JOB_COLUMNS, ("number",), fixed=("id",))
+PARAMS: Final = Table("params", PARAMS_COLUMNS, ("number",))
+TASKS: Final = Table("tasks", TASK_COLUMNS, ("job", "position"))
+KEYS: Final = Table("idempotency_keys", KEY_COLUMNS, ("org", "key"))
+
+_LIVE = "state IN ({})".format(", ".join(f"'{state}'" for state in LIVE_JOB_STATES))
+_JOB = ", ".join(JOB_COLUMNS)
+_TASK = ", ".join(TASK_COLUMNS)
+_DEFINITION = ", ".join(DEFINITION_COLUMNS)
+
+LOAD_COLONY: Final = "SELECT epoch, last_number, last_order FROM colony"
+LOAD_JOBS: Final = f"SELECT {_JOB} FROM jobs WHERE {_LIVE} ORDER BY number"
+LOAD_DEFINITIONS: Final = (
+    f"SELECT {_DEFINITION} FROM definitions WHERE id IN (SELECT definition_id FROM jobs WHERE {_LIVE}) ORDER BY id"
+)
+# A pending job that never ran has no task worth reading: leaving it out saves one look-up per pending job.
+LOAD_TASKS: Final = (
+    f"SELECT {', '.join('tasks.' + column for column in TASK_COLUMNS)} FROM jobs JOIN tasks ON tasks.job = jobs.number "
+    f"WHERE jobs.{_LIVE} AND (jobs.state <> 'PENDING' OR jobs.execution > 0) ORDER BY tasks.job, tasks.position"
+)
+LOAD_PARAMS: Final = (
+    "SELECT params.number, params.params, params.variables FROM jobs JOIN params ON params.number = jobs.number "
+    f"WHERE jobs.{_LIVE} AND jobs.state <> 'PENDING'"
+)
+
+JOB_BY_ID: Final = f"SELECT {_JOB} FROM jobs WHERE id = ? AND org = ?"
+TASKS_OF_JOB: Final = f"SELECT {_TASK} FROM tasks WHERE job = ? ORDER BY position"
+DEFINITION_BY_ID: Final = f"SELECT {_DEFINITION} FROM definitions WHERE id = ?"
+LATEST_DEFINITION: Final = (
+    f"SELECT {_DEFINITION} FROM definitions WHERE org = ? AND job_type = ? ORDER BY version DESC LIMIT 1"
+)
+COUNT_STATES: Final = "SELECT state, count(*) FROM jobs GROUP BY state"
+
+
+def page_query(
+    org: str, states: Sequence[str], job_type: str, before: int, limit: int
+) -> tuple[str, tuple[Scalar, ...]]:
+    """One page of jobs, newest first, that come before the number `before`.
+
+    Several states are one index range each, merged by number: a single range over all of them would be sorted anew for
+    every page. Without states, or with a rare `job_type`, the scan goes down the primary key.
+    """
+    typed = " AND job_type = ?" if job_type else ""
+    tail: tuple[Scalar, ...] = (job_type,) if job_type else ()
+    select = f"SELECT {_JOB} FROM jobs WHERE number < ? AND org = ?{typed}"
+    order = " ORDER BY number DESC LIMIT ?"
+    if not states:
+        return select + order, (before, org, *tail, limit)
+    one = f"SELECT * FROM ({select} AND state = ?{order}) AS page"
+    text = " UNION ALL ".join([one] * len(states)) + (order if len(states) > 1 else "")
+    values: list[Scalar] = []
+    for state in states:
+        values += [before, org, *tail, state, limit]
+    return text, (*values, limit) if len(states) > 1 else tuple(values)
+
+
+def batches(changes: Changes) -> list[tuple[Table, Sequence[Row]]]:
+    """The tables that a commit touches and their row images, in the order in which they are written."""
+    found: list[tuple[Table, Sequence[Row]]] = []
+    if changes.definitions:
+        found.append((DEFINITIONS, list(changes.definitions.values())))
+    if changes.jobs:
+        found.append((JOBS, list(changes.jobs.values())))
+    if changes.params:
+        found.append((PARAMS, list(changes.params.values())))
+    if changes.tasks:
+        found.append((TASKS, list(changes.tasks.values())))
+    if changes.keys:
+        found.append((KEYS, list(changes.keys.values())))
+    return found
+
+
+def marks(changes: Changes) -> tuple[int, int]:
+    """Highest job number and highest `ended_order` of a batch; 0 where there is none."""
+    number = max(changes.jobs, default=0)
+    orders = [row[-1] for row in changes.tasks.values()]
+    return number, max((order for order in orders if isinstance(order, int)), default=0)
+
+
+def cleaned(rows: Sequence[Row], *, nul: bool) -> list[Row]:
+    """The rows with characters replaced by U+FFFD that a store cannot keep: lone surrogates and, if `nul`, U+0000.
+
+    Such text comes from the output and the exceptions of tasks. Refusing it would make a result impossible to store,
+    and its ant would send it for ever.
+    """
+
+    def clean(value: Scalar) -> Scalar:
+        if not isinstance(value, str):
+            return value
+        text = value.replace("\0", "\ufffd") if nul else value
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+    return [tuple(clean(value) for value in row) for row in rows]

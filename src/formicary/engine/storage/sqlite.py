@@ -1,0 +1,405 @@
+"""SQLite: one file beside one queen, every commit on the disk before it is acknowledged.
+
+Theory of operation. Write-ahead log with ``synchronous=FULL``: a commit is one append and one fsync. One connection
+writes and checkpoints, used by the journal's thread alone; readers have connections of their own and never wait for
+it. sqlite3 gives the GIL away at every step of a statement, and a thread that wants it back from a busy event loop
+waits a whole switch interval: a commit therefore consists of few statements that bind many rows each, and the look-ups
+on the hot path return one row of JSON instead of many rows. After any failure except a foreign lock the writing
+connection is thrown away; the next commit opens the file again, so that the store recovers as soon as the cause is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from threading import Lock
+from typing import Final, TypeVar
+from urllib.parse import quote
+
+from formicary import __version__
+from formicary.engine.storage import schema
+from formicary.engine.storage.migrations import BOOTSTRAP, in_dialect, pending
+from formicary.engine.storage.pool import ReaderPool
+from formicary.engine.storage.port import (
+    Capabilities,
+    Changes,
+    Fenced,
+    Row,
+    Snapshot,
+    StoreUnavailable,
+)
+from formicary.engine.storage.schema import Table
+from formicary.engine.storage.sqlite_errors import needs_new_connection, translate
+
+MINIMUM_VERSION: Final = (3, 32, 0)
+"""Upsert (3.24) and 32,766 parameters per statement (3.32)."""
+
+CHUNK_ROWS: Final = 256
+"""Most rows of one statement: beyond it nothing is gained and the prepared statement only grows."""
+
+_APPLICATION_ID: Final = 0x464F524D
+_FENCE: Final = (
+    "UPDATE colony SET seq = seq + 1, counter = max(counter, ?), last_number = max(last_number, ?), "
+    "last_order = max(last_order, ?) WHERE epoch = ?"
+)
+_FIND_IDS: Final = "SELECT json_group_object(id, number) FROM jobs WHERE id IN (SELECT value FROM json_each(?))"
+_FIND_KEYS: Final = (
+    "SELECT json_group_array(json_array(key, fingerprint, job_id)) FROM idempotency_keys "
+    "WHERE org = ? AND key IN (SELECT value FROM json_each(?))"
+)
+# Hexadecimal, because JSON holds no bytes; '' is no value and x'' an empty one.
+_PARAMS: Final = (
+    "SELECT json_group_array(json_array(number, hex(params), CASE WHEN variables IS NULL THEN NULL "
+    "ELSE hex(variables) END)) FROM params WHERE number IN (SELECT value FROM json_each(?))"
+)
+
+Result = TypeVar("Result")
+
+
+class SqliteStore:
+    """A colony's data in one SQLite file.
+
+    Args:
+        path: the file; made, with its directory, when it is not there.
+        busy_timeout_s: how long to wait for a lock that another program holds before giving up.
+        checkpoint_pages: size of the write-ahead log, in pages of 4 KiB, at which a commit also moves it into the file.
+            More makes the moves rarer and each one longer.
+        max_size_bytes: bound of the file's size, 0 = none; beyond it commits fail like on a full disk.
+    """
+
+    capabilities = Capabilities(name="sqlite", durable=True, several_queens=False)
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        busy_timeout_s: float = 5.0,
+        checkpoint_pages: int = 4000,
+        max_size_bytes: int = 0,
+    ) -> None:
+        self.path = Path(path).absolute()
+        self._busy_timeout_s = busy_timeout_s
+        self._checkpoint_pages = checkpoint_pages
+        self._max_pages = max_size_bytes // 4096
+        self._lock = Lock()
+        self._writer: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        self._opened = False
+        self._upserts: dict[tuple[str, int], str] = {}
+        self._readers = ReaderPool(self._connect_reader, _discard)
+
+    # ------------------------------------------------------------------------------------------------ life
+    def open(self) -> None:
+        """Connects and migrates; a second call does nothing. Raises UnsupportedDataVersion, StoreUnavailable."""
+        with self._lock:
+            if self._opened:
+                return
+            if sqlite3.sqlite_version_info < MINIMUM_VERSION:
+                needed = ".".join(map(str, MINIMUM_VERSION))
+                raise StoreUnavailable(
+                    f"Python was built with SQLite {sqlite3.sqlite_version}; Formicary needs {needed} or newer. "
+                    "Use a Python with a newer SQLite, or a PostgreSQL database."
+                )
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                writer = self._connect_writer(create=True)
+            except OSError as error:
+                raise StoreUnavailable(
+                    f"The directory {self.path.parent} cannot be made: {error.strerror}. Name another one."
+                ) from error
+            with self._answering(writer):
+                self._migrate(writer)
+            self._writer = writer
+            self._opened = True
+
+    def close(self) -> None:
+        """Moves the write-ahead log into the file and releases everything; idempotent."""
+        with self._lock:
+            self._opened = False
+            self._readers.clear()
+            writer, self._writer = self._writer, None
+            if writer is not None:
+                try:
+                    writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                except sqlite3.Error:
+                    pass  # everything committed stands in the log; the next start moves it
+                _discard(writer)
+
+    def _migrate(self, writer: sqlite3.Connection) -> None:
+        """Brings the schema to this program's version, one transaction per step."""
+        exists = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
+        found, product = 0, ""
+        if writer.execute(exists, ("schema_version",)).fetchone()[0]:
+            latest = "SELECT version, product FROM schema_version ORDER BY version DESC LIMIT 1"
+            found, product = writer.execute(latest).fetchone() or (0, "")
+        elif writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise StoreUnavailable(
+                f"The database {self.path} belongs to another program: it has tables but no schema_version. "
+                "Name another file."
+            )
+        steps = pending(found, product, f"The database {self.path}")
+        writer.execute("PRAGMA journal_mode = WAL")
+        for step in steps:
+            writer.execute("BEGIN IMMEDIATE")
+            try:
+                writer.execute(in_dialect(BOOTSTRAP, "sqlite"))
+                for statement in step.statements("sqlite"):
+                    writer.execute(statement)
+                record = "INSERT INTO schema_version (version, name, applied_at, product) VALUES (?, ?, ?, ?)"
+                writer.execute(record, (step.version, step.name, time.time(), __version__))
+                writer.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                writer.execute("COMMIT")
+            except BaseException:
+                _roll_back(writer)
+                raise
+
+    # ------------------------------------------------------------------------------------------- connections
+    def _connect_writer(self, *, create: bool) -> sqlite3.Connection:
+        uri = f"file:{quote(str(self.path))}?mode={'rwc' if create else 'rw'}"
+        connection = self._connect(uri, cached_statements=256)
+        with self._answering(connection):
+            connection.execute("PRAGMA page_size = 4096")
+            connection.execute("PRAGMA mmap_size = 0")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {self._checkpoint_pages}")
+            connection.execute(f"PRAGMA journal_size_limit = {4 * 4096 * self._checkpoint_pages}")
+            connection.execute("PRAGMA cache_size = -65536")
+            if self._max_pages:
+                connection.execute(f"PRAGMA max_page_count = {self._max_pages}")
+            status = os.stat(self.path)
+            self._file = (status.st_dev, status.st_ino)
+        return connection
+
+    def _connect_reader(self) -> sqlite3.Connection:
+        if not self._opened:
+            raise StoreUnavailable(f"The database {self.path} is not open.")
+        connection = self._connect(f"file:{quote(str(self.path))}?mode=rw", cached_statements=64)
+        with self._answering(connection):
+            connection.execute("PRAGMA query_only = ON")
+            connection.execute("PRAGMA cache_size = -8192")
+        return connection
+
+    def _connect(self, uri: str, *, cached_statements: int) -> sqlite3.Connection:
+        try:
+            return sqlite3.connect(
+                uri,
+                uri=True,
+                timeout=self._busy_timeout_s,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=cached_statements,
+            )
+        except sqlite3.Error as error:
+            raise translate(error, str(self.path)) from error
+
+    @contextmanager
+    def _answering(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """Closes a connection that could not be set up and says why in the port's words."""
+        try:
+            yield
+        except BaseException as error:
+            _discard(connection)
+            if isinstance(error, sqlite3.Error):
+                raise translate(error, str(self.path)) from error
+            raise
+
+    # ------------------------------------------------------------------------------------------------ write
+    def acquire(self, holder: str) -> int:
+        """Takes the colony: raises the epoch by one and returns it."""
+
+        def take(writer: sqlite3.Connection) -> int:
+            writer.execute("UPDATE colony SET epoch = epoch + 1, seq = seq + 1, counter = 0, holder = ?", (holder,))
+            epoch: int = writer.execute("SELECT epoch FROM colony").fetchone()[0]
+            return epoch
+
+        return self._write(take)
+
+    def commit(self, epoch: int, changes: Changes) -> None:
+        """Writes one batch in one transaction. Raises Fenced, RowRefused, StoreUnavailable (outcome unknown)."""
+        batches = schema.batches(changes)
+        fence = (changes.counter, *schema.marks(changes), epoch)
+        try:
+            self._write(lambda writer: self._put(writer, fence, batches))
+        except UnicodeEncodeError:
+            clean = [(table, schema.cleaned(rows, nul=False)) for table, rows in batches]
+            self._write(lambda writer: self._put(writer, fence, clean))
+
+    def _put(
+        self, writer: sqlite3.Connection, fence: tuple[int, int, int, int], batches: list[tuple[Table, Sequence[Row]]]
+    ) -> None:
+        if writer.execute(_FENCE, fence).rowcount != 1:
+            raise Fenced(f"Another queen has taken over {self.path}: epoch {fence[-1]} is not the latest any more.")
+        for table, rows in batches:
+            self._upsert(writer, table, rows)
+
+    def _upsert(self, writer: sqlite3.Connection, table: Table, rows: Sequence[Row]) -> None:
+        """Writes rows in chunks whose sizes are powers of two, so that few statements are ever prepared."""
+        start, size = 0, CHUNK_ROWS
+        while start < len(rows):
+            while size > len(rows) - start:
+                size //= 2
+            text = self._upserts.get((table.name, size))
+            if text is None:
+                one = f"({', '.join('?' * len(table.columns))})"
+                text = f"INSERT INTO {table.name} ({', '.join(table.columns)}) VALUES {', '.join([one] * size)} "
+                text = self._upserts[table.name, size] = text + table.on_conflict
+            writer.execute(text, tuple(chain.from_iterable(rows[start : start + size])))
+            start += size
+
+    def _write(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Runs work in one transaction on the writing connection, which is opened again after a failure."""
+        with self._lock:
+            writer = self._sound_writer()
+            try:
+                writer.execute("BEGIN IMMEDIATE")
+                result = work(writer)
+                writer.execute("COMMIT")
+                return result
+            except (sqlite3.Error, OverflowError) as error:
+                _roll_back(writer)
+                if needs_new_connection(error):
+                    self._drop_writer()
+                raise translate(error, str(self.path)) from error
+            except BaseException:
+                _roll_back(writer)
+                raise
+
+    def _sound_writer(self) -> sqlite3.Connection:
+        """The writing connection, if its file is still the one at the path: a commit into a removed file is lost."""
+        if not self._opened:
+            raise StoreUnavailable(f"The database {self.path} is not open.")
+        try:
+            status = os.stat(self.path)
+        except OSError as error:
+            self._drop_writer()
+            raise StoreUnavailable(
+                f"The database {self.path} is gone: {error.strerror}. Put the file back, then start again."
+            ) from error
+        if self._writer is not None and self._file != (status.st_dev, status.st_ino):
+            self._drop_writer()
+            raise StoreUnavailable(f"The database {self.path} was replaced by another file while it was in use.")
+        if self._writer is None:
+            self._writer = self._connect_writer(create=False)
+        return self._writer
+
+    def _drop_writer(self) -> None:
+        """Closes the writing connection, and the readers' too: they may look at the same broken file."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            _discard(writer)
+        self._readers.clear()
+
+    # ------------------------------------------------------------------------------------------------- read
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._readers.reader() as connection:
+                yield connection
+        except (sqlite3.Error, OverflowError) as error:
+            raise translate(error, str(self.path)) from error
+
+    def load(self) -> Snapshot:
+        """Reads what a starting queen needs, all of it at one moment."""
+        with self._reading() as reader:
+            reader.execute("BEGIN")
+            try:
+                epoch, last_number, last_order = reader.execute(schema.LOAD_COLONY).fetchone()
+                return Snapshot(
+                    epoch=epoch,
+                    last_number=last_number,
+                    last_order=last_order,
+                    definitions=reader.execute(schema.LOAD_DEFINITIONS).fetchall(),
+                    jobs=reader.execute(schema.LOAD_JOBS).fetchall(),
+                    tasks=reader.execute(schema.LOAD_TASKS).fetchall(),
+                    params={number: (params, more) for number, params, more in reader.execute(schema.LOAD_PARAMS)},
+                )
+            finally:
+                reader.execute("COMMIT")
+
+    def params(self, numbers: Sequence[int]) -> dict[int, tuple[bytes, bytes | None]]:
+        """Parameters and rendered variables of these jobs; unknown numbers are absent."""
+        with self._reading() as reader:
+            text = reader.execute(_PARAMS, (json.dumps(list(numbers)),)).fetchone()[0]
+        unhex = bytes.fromhex
+        return {
+            number: (unhex(params), None if variables is None else unhex(variables))
+            for number, params, variables in json.loads(text)
+        }
+
+    def find_ids(self, ids: Sequence[str]) -> dict[str, int]:
+        """Numbers of those ids that exist."""
+        with self._reading() as reader:
+            found: dict[str, int] = json.loads(reader.execute(_FIND_IDS, (json.dumps(list(ids)),)).fetchone()[0])
+        return found
+
+    def find_keys(self, org: str, keys: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """For the keys that exist: (fingerprint, job id)."""
+        with self._reading() as reader:
+            text = reader.execute(_FIND_KEYS, (org, json.dumps(list(keys)))).fetchone()[0]
+        return {key: (fingerprint, job_id) for key, fingerprint, job_id in json.loads(text)}
+
+    def job(self, org: str, job_id: str) -> Row | None:
+        """The job's row, or None."""
+        return self._one(schema.JOB_BY_ID, (job_id, org))
+
+    def jobs(
+        self, org: str, *, states: Sequence[str] = (), job_type: str = "", limit: int = 0, page: int = 500
+    ) -> Iterator[list[Row]]:
+        """Pages of job rows, newest first; limit 0 = all. Does not keep a transaction open between pages."""
+        before, left = 2**63 - 1, limit or 2**62
+        while left > 0:
+            size = min(page, left)
+            text, values = schema.page_query(org, sorted(set(states)), job_type, before, size)
+            with self._reading() as reader:
+                rows: list[Row] = reader.execute(text, values).fetchall()
+            if rows:
+                yield rows
+            if len(rows) < size:
+                return
+            before, left = int(rows[-1][0] or 0), left - len(rows)
+
+    def tasks(self, number: int) -> list[Row]:
+        """Task rows of one job in order of position."""
+        with self._reading() as reader:
+            return reader.execute(schema.TASKS_OF_JOB, (number,)).fetchall()
+
+    def definition(self, definition_id: str) -> Row | None:
+        """One definition row."""
+        return self._one(schema.DEFINITION_BY_ID, (definition_id,))
+
+    def latest_definition(self, org: str, job_type: str) -> Row | None:
+        """The newest version of a job type."""
+        return self._one(schema.LATEST_DEFINITION, (org, job_type))
+
+    def counts(self) -> dict[str, int]:
+        """Number of jobs by state."""
+        with self._reading() as reader:
+            return dict(reader.execute(schema.COUNT_STATES).fetchall())
+
+    def _one(self, text: str, values: tuple[str | int, ...]) -> Row | None:
+        with self._reading() as reader:
+            row: Row | None = reader.execute(text, values).fetchone()
+        return row
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    """Ends a transaction if SQLite has not done so itself."""
+    try:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    except sqlite3.Error:
+        pass
+
+
+def _discard(connection: sqlite3.Connection) -> None:
+    """Closes a connection whatever state it is in."""
+    try:
+        connection.close()
+    except sqlite3.Error:
+        pass
