@@ -23,7 +23,6 @@ app.conf.update(
     task_default_queue=os.environ.get(_QUEUE, "formicary-bench"),
     result_expires=600,
     worker_send_task_events=False,
-    worker_prefetch_multiplier=int(os.environ.get("BENCH_CELERY_PREFETCH", "4")),
     worker_hijack_root_logger=False,
     broker_connection_retry_on_startup=True,
 )

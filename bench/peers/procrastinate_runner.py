@@ -16,6 +16,7 @@ from bench.peers import runner
 
 _DSN = "BENCH_PROCRASTINATE_DSN"
 _BATCH = 1000
+_CONCURRENCY = "10"  # 5 and 30 make no difference on two cores
 app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=os.environ.get(_DSN, "")))
 
 
@@ -52,10 +53,9 @@ class ProcrastinatePeer(runner.Peer):
     def start(self) -> None:
         self._client.open()
         self._client.schema_manager.apply_schema()
-        concurrency = os.environ.get("BENCH_PROCRASTINATE_CONCURRENCY", "10")
         command = str(Path(sys.executable).with_name("procrastinate"))
         for _ in range(2):
-            self.spawn([command, "--app", "bench.peers.procrastinate_runner.app", "worker", "--concurrency", concurrency])
+            self.spawn([command, "--app", "bench.peers.procrastinate_runner.app", "worker", "--concurrency", _CONCURRENCY])
 
     def stop(self) -> None:
         super().stop()
@@ -78,4 +78,6 @@ class ProcrastinatePeer(runner.Peer):
 
 
 if __name__ == "__main__":
-    runner.main(ProcrastinatePeer)
+    from bench.peers import procrastinate_runner  # Procrastinate wants its App in an importable module
+
+    runner.main(procrastinate_runner.ProcrastinatePeer)
