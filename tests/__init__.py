@@ -1,0 +1,1 @@
+"""Tests by question: unit, contract, property, scenarios, simulation, integration, acceptance, typing."""
