@@ -1,0 +1,1 @@
+"""The engine: jobs, scheduling, queen, ants and storage."""

@@ -1,0 +1,189 @@
+"""The running graph of one execution: which tasks may start, which can no longer be reached.
+
+Theory of operation. A :class:`Plan` is compiled once per definition: who may route to whom (`on_*` edges), who depends on
+whom, what runs only in the final phase. A :class:`Flow` is one execution's state over that plan. ``begin`` names the
+first tasks, ``ended`` takes one task's end with the target it was routed to and names the tasks that may start now.
+
+Rules (the job sheet, "Activation"): a task starts once per execution, when it has no incoming route or one routed to it,
+and every dependency has ended. A task that nothing can route to any more is SKIPPED, which counts as ended for its
+dependents. A task that FAILED without `allow_failure` skips its dependents, and theirs. `always_run` tasks are never
+skipped: those that were not reached run in the final phase, in file order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from formicary.engine.jobs.model import JobDefinition, TaskDefinition, is_action
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """One task's `on_*` edges: by exit code, error code or state, to an action or a task's position."""
+
+    actions: Mapping[str, str]
+    targets: Mapping[str, int]
+
+    def action(self, exit_code: int | None, error_code: str | None) -> str | None:
+        """The action that this very exit code or error code asks for."""
+        actions = self.actions
+        if not actions:
+            return None
+        if exit_code is not None and (found := actions.get(str(exit_code))) is not None:
+            return found
+        return actions.get(error_code) if error_code else None
+
+    def target(self, state: str, exit_code: int | None, error_code: str | None) -> int | None:
+        """The position that an ended task leads to: exit code first, then error code, then state."""
+        targets = self.targets
+        if not targets:
+            return None
+        if exit_code is not None and (found := targets.get(str(exit_code))) is not None:
+            return found
+        if error_code and (found := targets.get(error_code)) is not None:
+            return found
+        return targets.get(state)
+
+
+def compile_routes(task: TaskDefinition, index: Mapping[str, int]) -> Routes:
+    """The task's routes with names resolved to positions; unknown names were refused by validation."""
+    actions: dict[str, str] = {}
+    targets: dict[str, int] = {}
+    for key, value in task.routes.items():
+        if is_action(value):
+            actions[key] = value
+        elif value in index:
+            targets[key] = index[value]
+    return Routes(actions, targets)
+
+
+class Plan:
+    """What never changes between executions of one definition."""
+
+    __slots__ = ("dependencies", "dependents", "finals", "routes", "single", "size", "sources", "starts", "targets")
+
+    def __init__(self, definition: JobDefinition) -> None:
+        tasks, index = definition.tasks, definition.index
+        self.size = len(tasks)
+        self.routes = tuple(compile_routes(task, index) for task in tasks)
+        self.targets = tuple(_possible_targets(definition, position) for position in range(self.size))
+        sources = [0] * self.size
+        for targets in self.targets:
+            for target in targets:
+                sources[target] += 1
+        self.sources = tuple(sources)
+        self.dependencies = tuple(tuple(index[name] for name in task.dependencies if name in index) for task in tasks)
+        dependents: list[list[int]] = [[] for _ in tasks]
+        for position, dependencies in enumerate(self.dependencies):
+            for dependency in dependencies:
+                dependents[dependency].append(position)
+        self.dependents = tuple(tuple(found) for found in dependents)
+        self.finals = tuple(position for position, task in enumerate(tasks) if task.always_run)
+        self.starts = tuple(
+            position
+            for position, task in enumerate(tasks)
+            if not sources[position] and not self.dependencies[position] and not task.always_run
+        )
+        self.single = self.size == 1 and not self.finals
+
+
+def _possible_targets(definition: JobDefinition, position: int) -> tuple[int, ...]:
+    """Positions a task may lead to: its own routes, those of other template arms, and anything if it says so itself."""
+    task, index = definition.tasks[position], definition.index
+    if task.open_targets:
+        return tuple(other for other in range(1, len(definition.tasks)) if other != position)
+    return tuple(sorted({index[name] for name in task.targets if name in index}))
+
+
+UNSTARTED, ACTIVE, ENDED, LEFT_OUT = range(4)
+
+
+class Flow:
+    """One execution's position in its plan."""
+
+    __slots__ = ("blocked", "plan", "routed", "sources_left", "status", "waiting")
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.status = bytearray(plan.size)
+        self.routed = bytearray(plan.size)
+        self.blocked = bytearray(plan.size)
+        self.waiting = [len(found) for found in plan.dependencies]
+        self.sources_left = list(plan.sources)
+
+    def begin(self) -> tuple[int, ...]:
+        """Positions that start at once."""
+        for position in self.plan.starts:
+            self.status[position] = ACTIVE
+        return self.plan.starts
+
+    def ended(self, position: int, *, failed: bool, target: int | None) -> list[int]:
+        """Takes one task's end and returns the positions that may start now, in file order.
+
+        Args:
+            position: the task that ended.
+            failed: it FAILED and that was not allowed, so its dependents are skipped.
+            target: the position its routes lead to, or None.
+        """
+        self.status[position] = ENDED
+        plan, ready = self.plan, []
+        ends: list[tuple[int, bool, int | None]] = [(position, failed, target)]
+        while ends:
+            ended, blocks, leads_to = ends.pop()
+            if leads_to is not None:
+                self.routed[leads_to] = 1
+            for other in plan.targets[ended]:
+                self.sources_left[other] -= 1
+            if leads_to is not None and leads_to not in plan.targets[ended]:
+                self._check(leads_to, ready, ends)  # a route that only the rendered task has
+            for other in plan.dependents[ended]:
+                self.waiting[other] -= 1
+                if blocks:
+                    self.blocked[other] = 1
+            for other in (*plan.targets[ended], *plan.dependents[ended]):
+                self._check(other, ready, ends)
+        ready.sort()
+        return ready
+
+    def _check(self, position: int, ready: list[int], ends: list[tuple[int, bool, int | None]]) -> None:
+        """Starts or skips one task that something has changed for."""
+        if self.status[position] != UNSTARTED:
+            return
+        plan = self.plan
+        final = position in plan.finals
+        if plan.sources[position] and not self.routed[position]:
+            if not self.sources_left[position] and not final:
+                self._leave_out(position, ends, blocks=False)
+            return
+        if self.waiting[position] or (final and not self.routed[position]):
+            return
+        if self.blocked[position]:
+            if not final:
+                self._leave_out(position, ends, blocks=True)
+            return
+        self.status[position] = ACTIVE
+        ready.append(position)
+
+    def _leave_out(self, position: int, ends: list[tuple[int, bool, int | None]], *, blocks: bool) -> None:
+        self.status[position] = LEFT_OUT
+        ends.append((position, blocks, None))
+
+    def next_final(self) -> int | None:
+        """In the final phase: the next `always_run` task in file order that has not started."""
+        for position in self.plan.finals:
+            if self.status[position] == UNSTARTED:
+                self.status[position] = ACTIVE
+                return position
+        return None
+
+    def replay(self, ends: Iterable[tuple[int, bool, int | None]], started: Iterable[int]) -> list[int]:
+        """Rebuilds the state from recorded ends (in their order) and started tasks; returns what should start now."""
+        ready = list(self.begin())
+        for position, failed, target in ends:
+            ready += self.ended(position, failed=failed, target=target)
+        begun = set(started)
+        for position in begun:
+            if self.status[position] == UNSTARTED or self.status[position] == LEFT_OUT:
+                self.status[position] = ACTIVE
+        return sorted({p for p in ready if p not in begun and self.status[p] == ACTIVE})

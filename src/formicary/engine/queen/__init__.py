@@ -1,0 +1,1 @@
+"""The coordinator: pure core, journal, runtime and the services it serves."""

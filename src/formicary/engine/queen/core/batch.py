@@ -1,0 +1,95 @@
+"""What one commit holds, and what may happen only after it: the core's output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from formicary.engine.jobs.model import JobDefinition
+from formicary.engine.storage.port import Changes
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A granted attempt on its way to an ant."""
+
+    token: int
+    definition_id: str
+    position: int
+    rendered: bytes | None
+    job_id: str
+    execution: int
+    attempt: int
+    variables: bytes
+    timeout_s: float
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """What one session is told after the commit."""
+
+    assignments: list[Assignment] = field(default_factory=list)
+    acknowledged: list[int] = field(default_factory=list)
+    cancelled: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded:
+    """A job that reached its end in this batch."""
+
+    id: str
+    state: str
+    outputs: bytes
+    error_code: str
+    error_message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenderRequest:
+    """Templates to render off the loop; the answer comes back as `Core.rendered` with the same request.
+
+    `position` None asks for the job's preparation: `skip_if` and the job's variables.
+    """
+
+    job_id: str
+    execution: int
+    position: int | None
+    attempt: int
+    definition: JobDefinition
+    org: str
+    retries: int
+    failures: int
+    started_at: float
+    params: bytes
+    variables: bytes | None
+    outputs: dict[str, dict[str, object]]
+    now: float
+    seed: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """One commit: row images, and the effects that wait for it."""
+
+    changes: Changes = field(default_factory=Changes)
+    outgoing: dict[int, Outgoing] = field(default_factory=dict)
+    """By session."""
+    ended: list[JobEnded] = field(default_factory=list)
+    load: list[int] = field(default_factory=list)
+    """Numbers of jobs whose parameters are wanted; answered by `Core.loaded`."""
+    render: list[RenderRequest] = field(default_factory=list)
+    closing: list[int] = field(default_factory=list)
+    """Sessions that another stream of the same ant has replaced."""
+    touched: set[str] = field(default_factory=set)
+    """Ids of jobs that changed, for those who follow them."""
+    keys: list[tuple[str, str]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        """True where there is anything to write or to do."""
+        return bool(self.changes or self.outgoing or self.load or self.render or self.closing)
+
+    def to(self, session: int) -> Outgoing:
+        """What the session will be told."""
+        out = self.outgoing.get(session)
+        if out is None:
+            out = self.outgoing[session] = Outgoing()
+        return out

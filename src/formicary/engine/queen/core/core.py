@@ -1,0 +1,469 @@
+"""The coordinator's state machine: events in, row images and effects out; no I/O, no clock, no randomness of its own.
+
+Theory of operation. Every event is one method. It changes the records in memory and marks what it changed; `cut` turns
+the marks into one :class:`Batch` (one image per row, however often it changed) and the runtime commits it. What is in a
+batch's effects (assignments, acknowledgements, ends) may be let out only after that commit. When a commit fails the
+whole core is thrown away and built again from the store, so records may run ahead of what is committed.
+
+Time comes in with `at`: `mono` for leases and timers, `wall` for records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.model import JobDefinition, task_from_json
+from formicary.engine.queen.core.batch import Assignment, Batch, RenderRequest
+from formicary.engine.queen.core.config import CoreConfig, Rng
+from formicary.engine.queen.core.leases import Hello, Leases, Welcome
+from formicary.engine.queen.core.outcome import Outcome, task_variables
+from formicary.engine.queen.core.progress import Progress
+from formicary.engine.queen.core.records import Ant, Definition, Job, TaskRun, demand_of
+from formicary.engine.queen.core.timers import TimerWheel
+from formicary.engine.scheduling.candidates import CandidateQueue
+from formicary.engine.scheduling.capacity import least_loaded
+from formicary.engine.scheduling.concurrency import below_limit
+from formicary.engine.scheduling.demand import Demand, Gate
+from formicary.engine.scheduling.fcfs import fcfs_within_priority
+from formicary.engine.scheduling.pipeline import Policy, View, decide
+from formicary.engine.storage.port import Row, Snapshot
+
+if TYPE_CHECKING:
+    from formicary.engine.jobs.rendering import RenderedTask
+
+POLICY = Policy(gates=(below_limit,), order=fcfs_within_priority, place=least_loaded)
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One job to accept. `params` is a JSON object; `scheduled_at` seconds since the epoch, None = at once."""
+
+    id: str
+    params: bytes
+    priority: int | None = None
+    scheduled_at: float | None = None
+    key: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(slots=True)
+class Stats:
+    """Counts since this core was made."""
+
+    submitted: int = 0
+    granted: int = 0
+    tasks_ended: int = 0
+    jobs_ended: int = 0
+    stale: int = 0
+    lost: int = 0
+
+
+class Core:
+    """One colony's jobs, tasks and leases."""
+
+    def __init__(self, config: CoreConfig, epoch: int, rng: Rng, *, counter: int = 0) -> None:
+        self.config = config
+        self.rng = rng
+        self.mono = 0.0
+        self.wall = 0.0
+        self.number = 0
+        self.order = 0
+        self.jobs: dict[str, Job] = {}
+        self.definitions: dict[str, Definition] = {}
+        self.queues: dict[Demand, CandidateQueue] = {}
+        self.timers = TimerWheel()
+        self.leases = Leases(config, epoch, counter, self.timers)
+        self.leases.lost = self._lost
+        self.leases.undelivered = self._undelivered
+        self.progress = Progress(self)
+        self.batch = Batch()
+        self.dirty_jobs: dict[Job, None] = {}
+        self.dirty_tasks: dict[TaskRun, None] = {}
+        self.running: dict[Gate, int] = {}
+        self._limits: dict[Gate, int] = {}
+        self.keys: dict[tuple[str, str], tuple[str, str]] = {}
+        """Idempotency keys of batches that are not committed yet: (fingerprint, job id)."""
+        self.followed: set[str] = set()
+        """Ids of jobs whose every change is wanted; kept by the runtime."""
+        self.stats = Stats()
+        self._hot_bytes = 0
+        self._wanted: dict[int, CandidateQueue] = {}
+
+    def at(self, mono: float, wall: float) -> None:
+        """Says what time it is for the events that follow."""
+        self.mono = mono
+        self.wall = wall
+
+    # --- clients ----------------------------------------------------------------------------------------------------
+
+    def define(self, row: Row, model: JobDefinition) -> Definition:
+        """Takes a definition in; the same id twice is the same definition."""
+        found = self.definitions.get(str(row[0]))
+        if found is None:
+            found = self._admit(row, model)
+            self.batch.changes.definitions[found.id] = row
+        return found
+
+    def _admit(self, row: Row, model: JobDefinition) -> Definition:
+        definition = self.definitions[str(row[0])] = Definition(row, model)
+        if definition.gate is not None:
+            self._limits[definition.gate] = model.max_concurrency or 1
+        return definition
+
+    def submit(self, definition: Definition, org: str, submissions: Iterable[Submission]) -> None:
+        """Accepts jobs. Ids and keys were checked by the caller against the store, and by `known` against memory."""
+        changes = self.batch.changes
+        default = definition.model.priority
+        for submission in submissions:
+            self.number += 1
+            priority = default if submission.priority is None else submission.priority
+            job = Job(self.number, submission.id, org, definition, priority, self.wall)
+            self.jobs[job.id] = job
+            changes.params[job.number] = (job.number, submission.params, None)
+            self.dirty_jobs[job] = None
+            if submission.key:
+                pair = (org, submission.key)
+                self.keys[pair] = (submission.fingerprint, job.id)
+                changes.keys[pair] = (org, submission.key, submission.fingerprint, job.number, job.id, self.wall)
+                self.batch.keys.append(pair)
+            start = submission.scheduled_at if submission.scheduled_at is not None else definition.model.scheduled_at
+            if start is not None and start > self.wall:
+                job.scheduled_at = start
+                self.set_job_timer(job, start)
+            else:
+                self._enqueue(job, submission.params)
+            self.stats.submitted += 1
+
+    def cancel(self, job_id: str, reason: str) -> None:
+        """Ends a live job. Raises KeyError for one that is not live; a second cancel changes nothing."""
+        job = self.jobs[job_id]
+        if job.state == life.PENDING and job.params is not None:
+            self._hot_bytes -= len(job.params)
+        if job.verdict != life.CANCELLED:
+            self.progress.cancel(job, reason)
+
+    def resume(self, job_id: str) -> None:
+        """A paused job goes on. Raises KeyError (not live), IllegalTransition."""
+        self.progress.resume(self.jobs[job_id])
+
+    def retry(self, definition: Definition, row: Row, tasks: Sequence[Row], *, hard: bool) -> None:
+        """Another execution of an ended job, as read from the store; keeps completed tasks unless `hard`."""
+        job = Job.from_row(row, definition)
+        job.state = life.job_state(job.state, "retry")
+        job.ended_at = job.error_code = job.error_message = None
+        job.dead_letter = 0
+        job.retries += 1
+        runs = [TaskRun.from_row(task, job) for task in tasks]
+        for run in runs:
+            if hard or run.state != life.COMPLETED or run.task.always_run:
+                run.reset()
+                self.dirty_tasks[run] = None
+        self.progress.rebuild(job, runs)
+        self.jobs[job.id] = job
+        self.dirty_jobs[job] = None
+        self._enqueue(job, None)
+
+    # --- ants -------------------------------------------------------------------------------------------------------
+
+    def connect(self, session: int, hello: Hello) -> Welcome:
+        """A stream has begun; says which of the attempts it lists the ant may go on with."""
+        return self.leases.connect(session, hello, self.mono, self.batch)
+
+    def disconnect(self, session: int) -> None:
+        """A stream has ended."""
+        self.leases.disconnect(session, self.mono)
+
+    def beat(self, session: int) -> None:
+        """The ant is alive."""
+        self.leases.beat(session, self.mono)
+
+    def set_window(self, session: int, window: int) -> None:
+        """How many granted tasks the ant wants to hold from now on."""
+        ant = self.leases.sessions.get(session)
+        if ant is not None:
+            ant.window = max(window, ant.slots)
+
+    def drain(self, session: int) -> None:
+        """The ant is stopping: nothing more is granted to it."""
+        ant = self.leases.sessions.get(session)
+        if ant is not None:
+            ant.draining = True
+
+    def bury(self, ant_id: str) -> None:
+        """The ant's processes are known to be dead (their supervisor says so): no need to wait for the lease."""
+        for ant in self.leases.by_id(ant_id):
+            self.leases.bury(ant, self.batch)
+
+    def result(self, session: int, outcome: Outcome) -> None:
+        """An attempt has ended. A stale token changes nothing and is acknowledged, so that the ant forgets it."""
+        run = self.leases.held_by(session, outcome.token)
+        self.batch.to(session).acknowledged.append(outcome.token)
+        if run is None:
+            self.stats.stale += 1
+            return
+        self.leases.release(run)
+        self.progress.result(run, outcome)
+
+    def started(self, session: int, token: int, started_at: float) -> None:
+        """An attempt has been running for a while."""
+        run = self.leases.held_by(session, token)
+        if run is not None and run.state == life.DISPATCHED:
+            run.state = life.task_state(run.state, "begin")
+            if run.started_at is None:
+                run.started_at = started_at
+            self.dirty_tasks[run] = None
+
+    def returned(self, session: int, token: int) -> None:
+        """An attempt never began and is given back."""
+        run = self.leases.held_by(session, token)
+        if run is not None and run.state == life.DISPATCHED:
+            self._undelivered(run)
+
+    def _lost(self, run: TaskRun) -> None:
+        self.stats.lost += 1
+        self.leases.release(run)
+        self.progress.lost(run)
+
+    def _undelivered(self, run: TaskRun) -> None:
+        self.leases.release(run)
+        if run.state == life.EXECUTING:
+            self.progress.lost(run)
+        else:
+            self.progress.returned(run)
+
+    # --- answers to effects -----------------------------------------------------------------------------------------
+
+    def loaded(self, params: Mapping[int, tuple[bytes, bytes | None]]) -> None:
+        """Parameters that were asked for in `Batch.load`."""
+        for number, (found, variables) in params.items():
+            queue = self._wanted.pop(number, None)
+            entry = queue.loading.get(number) if queue is not None else None
+            if queue is None or entry is None:
+                continue
+            job = cast(Job, entry[4])
+            job.params, job.variables = found, variables
+            self._hot_bytes += len(found)
+            queue.loaded(number)
+
+    def rendered(self, request: RenderRequest, answer: RenderedTask | None, problem: str | None) -> None:
+        """A task's text was rendered and parsed, or could not be."""
+        job = self.jobs.get(request.job_id)
+        if job is None or job.run is None or job.execution != request.execution or request.position is None:
+            return
+        run = job.run.runs.get(request.position)
+        if run is not None and run.rendering and run.attempts == request.attempt:
+            self.progress.rendered(run, answer, problem)
+
+    def prepared(self, request: RenderRequest, variables: bytes, *, skip: bool, problem: str | None) -> None:
+        """A job's variables and `skip_if` were rendered, or could not be."""
+        job = self.jobs.get(request.job_id)
+        if job is not None and job.execution == request.execution:
+            self.progress.prepared(job, variables, skip, problem)
+
+    # --- time -------------------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Fires what is due."""
+        for what in self.timers.due(self.mono):
+            if isinstance(what, TaskRun):
+                what.timer = what.timer_at = None
+                self.progress.proceed(what)
+            elif isinstance(what, Ant):
+                self.leases.expire(what, self.mono, self.batch)
+            else:
+                self._job_timer(cast(Job, what))
+
+    def _job_timer(self, job: Job) -> None:
+        job.timer = None
+        if job.state == life.PENDING:
+            job.timer_at = None
+            self.dirty_jobs[job] = None
+            self._enqueue(job, job.params)
+        elif job.state == life.PAUSED:
+            self.progress.resume(job)
+        elif job.state == life.EXECUTING:
+            self.progress.timed_out(job)
+
+    def set_job_timer(self, job: Job, due_wall: float) -> None:
+        """The job's one timer: start, time-out, end of a pause or of a retry delay, whichever its state means."""
+        if job.timer is not None:
+            job.timer.cancel()
+        job.timer = self.timers.set(self.mono + max(0.0, due_wall - self.wall), job)
+
+    # --- scheduling -------------------------------------------------------------------------------------------------
+
+    def ants_for(self, demand: Demand) -> list[Ant]:
+        """View: ants that serve the demand."""
+        return self.leases.ants_for(demand)
+
+    def running_of(self, gate: Gate) -> int:
+        """View: running executions of a job type with a limit."""
+        return self.running.get(gate, 0)
+
+    def limit_of(self, gate: Gate) -> int:
+        """View: the newest limit of the job type."""
+        return self._limits.get(gate, 1)
+
+    def schedule(self) -> bool:
+        """One slice of decisions; True where there may be more to decide at once."""
+        left = self.config.slice_decisions
+        for decision in decide(cast("View[Ant]", self), POLICY):  # type: ignore[arg-type]  # Core is the View of Ant
+            candidate, ant = decision.candidate, cast(Ant, decision.ant)
+            if isinstance(candidate, Job):
+                self._hot_bytes -= len(candidate.params or b"")
+                self.progress.start(candidate, ant)
+            else:
+                self.grant(cast(TaskRun, candidate), ant)
+            left -= 1
+            if not left:
+                return True
+        self._fetch_params()
+        return False
+
+    def _fetch_params(self) -> None:
+        for demand, queue in list(self.queues.items()):
+            if not queue:
+                del self.queues[demand]
+            elif queue.cold and self.leases.ants_for(demand):
+                for number in queue.fetch(self.config.prefetch):
+                    self._wanted[number] = queue
+                    self.batch.load.append(number)
+
+    def _enqueue(self, job: Job, params: bytes | None) -> None:
+        """Queues a pending job; its parameters stay in memory only while there is room and nobody waits before it."""
+        demand = job.definition.demand
+        queue = self.queues.get(demand)
+        if queue is None:
+            queue = self.queues[demand] = CandidateQueue()
+        hot = params is not None and not queue.cold and self._hot_bytes < self.config.hot_params_bytes
+        job.params = params if hot else None
+        if hot and params is not None:
+            self._hot_bytes += len(params)
+        queue.push(POLICY.order(job.priority, job.number, 0), job, cold=not hot)
+
+    def queue_task(self, run: TaskRun, demand: Demand) -> None:
+        """Queues a ready task."""
+        queue = self.queues.get(demand)
+        if queue is None:
+            queue = self.queues[demand] = CandidateQueue()
+        queue.push(POLICY.order(run.job.priority, run.job.number, run.position), run)
+
+    def grant(self, run: TaskRun, ant: Ant) -> None:
+        """Leases the attempt to the ant; it is sent after the commit."""
+        run.state = life.task_state(run.state, "grant")
+        run.attempts += 1
+        run.cancelling = False
+        run.error_message = run.traceback = run.error_code = None
+        token = self.leases.grant(run, ant)
+        self.dirty_tasks[run] = None
+        self.stats.granted += 1
+        job = run.job
+        self.batch.to(ant.session).assignments.append(
+            Assignment(
+                token,
+                job.definition.id,
+                run.position,
+                run.rendered,
+                job.id,
+                job.execution,
+                run.attempts,
+                task_variables(run),
+                self.progress.attempt_timeout(run),
+            )
+        )
+
+    def cancel_attempt(self, run: TaskRun) -> None:
+        """Asks the ant to end the attempt; its answer, or the lease's end, ends it."""
+        run.cancelling = True
+        if run.holder is not None and run.holder.session:
+            self.batch.to(run.holder.session).cancelled.append(run.token)
+
+    def count_running(self, job: Job, change: int) -> None:
+        """Keeps the number of running executions of a limited job type."""
+        gate = job.definition.gate
+        if gate is not None:
+            self.running[gate] = self.running.get(gate, 0) + change
+
+    def forget(self, job: Job) -> None:
+        """An ended job leaves memory."""
+        self.jobs.pop(job.id, None)
+        self.stats.jobs_ended += 1
+
+    # --- batches ----------------------------------------------------------------------------------------------------
+
+    def dirty(self) -> bool:
+        """True where there is something to commit or to let out."""
+        return bool(self.dirty_jobs or self.dirty_tasks or self.batch)
+
+    def cut(self) -> Batch:
+        """Takes the open batch: images of all that changed, and the effects that wait for its commit."""
+        batch, self.batch = self.batch, Batch()
+        changes = batch.changes
+        changes.jobs = {job.number: job.row() for job in self.dirty_jobs}
+        changes.tasks = {(run.job.number, run.position): run.row() for run in self.dirty_tasks}
+        changes.counter = self.leases.counter
+        if self.followed:
+            batch.touched = {job.id for job in self.dirty_jobs if job.id in self.followed}
+            batch.touched |= {run.job.id for run in self.dirty_tasks if run.job.id in self.followed}
+        self.dirty_jobs = {}
+        self.dirty_tasks = {}
+        return batch
+
+    def committed(self, batch: Batch) -> None:
+        """The batch is durable: its idempotency keys can be found in the store from now on."""
+        for pair in batch.keys:
+            self.keys.pop(pair, None)
+
+    # --- recovery ---------------------------------------------------------------------------------------------------
+
+    def recover(self, snapshot: Snapshot, models: Mapping[str, JobDefinition]) -> None:
+        """Takes over what the store holds; open leases get one fresh full lease from now."""
+        self.number, self.order = snapshot.last_number, snapshot.last_order
+        for row in snapshot.definitions:
+            self._admit(row, models[str(row[0])])
+        tasks: dict[int, list[Row]] = {}
+        for row in snapshot.tasks:
+            tasks.setdefault(cast(int, row[0]), []).append(row)
+        for row in snapshot.jobs:
+            job = Job.from_row(row, self.definitions[str(row[3])])
+            self.jobs[job.id] = job
+            job.params, job.variables = snapshot.params.get(job.number, (None, None))
+            self._recover_job(job, tasks.get(job.number, ()))
+
+    def _recover_job(self, job: Job, rows: Sequence[Row]) -> None:
+        runs = [TaskRun.from_row(row, job) for row in rows]
+        for run in runs:
+            if run.rendered is not None:
+                run.task = task_from_json(run.rendered)
+        if runs or job.state != life.PENDING:
+            self.progress.rebuild(job, runs)
+        if job.state == life.PENDING:
+            due = job.timer_at if job.timer_at is not None else job.scheduled_at
+            if due is not None and due > self.wall:
+                self.set_job_timer(job, due)
+            else:
+                self._enqueue(job, None)
+            return
+        self.count_running(job, +1)
+        due = job.timer_at if job.state == life.PAUSED else job.deadline_at
+        if due is not None:
+            self.set_job_timer(job, due)
+        for run in runs:
+            self._recover_run(run)
+        self.progress.check_end(job)
+
+    def _recover_run(self, run: TaskRun) -> None:
+        if run.state in (life.DISPATCHED, life.EXECUTING):
+            self.leases.adopt(run, self.mono)
+            if run.job.verdict is not None and not run.task.always_run and run.job.verdict != life.FAILED:
+                run.cancelling = True
+        elif run.state == life.READY:
+            demand = run.job.definition.demands[run.position] or demand_of(run.task)
+            self.queue_task(run, demand)
+        elif run.state == life.WAITING and run.timer_at is not None:
+            run.timer = self.timers.set(self.mono + max(0.0, run.timer_at - self.wall), run)
+        elif run.state == life.WAITING and run.job.state == life.EXECUTING:
+            self.progress.proceed(run)  # its text was being rendered

@@ -1,0 +1,189 @@
+"""Who holds what, and until when: ants, their sessions, leases and tokens.
+
+Theory of operation. An ant process is one :class:`Ant` from its first hello to the end of its lease. Each granted
+attempt has a token; the token is in the ant's `held` and in `tokens` until a result, a return or the lease's end takes
+it out, and whoever comes later with that token is stale. A closed stream shortens the lease to the reconnect grace; a
+stream of the same process (same incarnation) inside that goes on. After a restart of the queen the attempts that were
+out get one fresh full lease, held for a process that has not yet said hello.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from formicary.engine.queen.core.batch import Batch
+from formicary.engine.queen.core.config import CoreConfig
+from formicary.engine.queen.core.records import EPOCH_SHIFT, Ant, TaskRun
+from formicary.engine.queen.core.timers import TimerWheel
+from formicary.engine.scheduling.demand import Demand
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What an ant says first on a stream."""
+
+    ant_id: str
+    incarnation: str
+    methods: frozenset[str]
+    tags: frozenset[str]
+    slots: int
+    window: int
+    held: tuple[int, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Name of this very process."""
+        return f"{self.ant_id}/{self.incarnation}"
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The answer to a hello."""
+
+    epoch: int
+    keep: tuple[int, ...]
+    kill: tuple[int, ...]
+
+
+class Leases:
+    """Ants and the attempts they hold."""
+
+    def __init__(self, config: CoreConfig, epoch: int, counter: int, timers: TimerWheel) -> None:
+        self.config = config
+        self.epoch = epoch
+        self.counter = counter
+        self.timers = timers
+        self.ants: dict[str, Ant] = {}
+        self.sessions: dict[int, Ant] = {}
+        self.tokens: dict[int, TaskRun] = {}
+        self.lost: Callable[[TaskRun], None] = _nobody
+        """Told of each attempt whose ant is gone; set by the core."""
+        self.undelivered: Callable[[TaskRun], None] = _nobody
+        """Told of each attempt that never reached its ant."""
+        self._matching: dict[Demand, list[Ant]] = {}
+
+    def connect(self, session: int, hello: Hello, mono: float, batch: Batch) -> Welcome:
+        """Takes a new stream; an earlier one of the same process is closed."""
+        ant = self.ants.get(hello.key)
+        if ant is None:
+            ant = self.ants[hello.key] = Ant(hello.key, hello.ant_id)
+        if ant.session:
+            self.sessions.pop(ant.session, None)
+            batch.closing.append(ant.session)
+        ant.session, ant.connected, ant.draining = session, True, False
+        ant.methods, ant.tags = hello.methods, hello.tags
+        ant.slots, ant.window = max(1, hello.slots), max(hello.window, hello.slots, 1)
+        self.sessions[session] = ant
+        self._renew(ant, mono, self.config.lease_s)
+        self._matching.clear()
+        claimed = frozenset(hello.held)
+        for token, run in list(ant.held.items()):
+            if token not in claimed:
+                self.undelivered(run)
+        keep = tuple(token for token in hello.held if token in ant.held)
+        return Welcome(self.epoch, keep, tuple(token for token in hello.held if token not in ant.held))
+
+    def disconnect(self, session: int, mono: float) -> None:
+        """The stream has ended; the process may come back within the grace."""
+        ant = self.sessions.pop(session, None)
+        if ant is None:
+            return
+        ant.session, ant.connected = 0, False
+        self._matching.clear()
+        if ant.draining and not ant.held:
+            self._forget(ant)
+            return
+        ant.lease_until = min(ant.lease_until, mono + self.config.reconnect_grace_s)
+        if ant.timer is not None:
+            ant.timer.cancel()
+        ant.timer = self.timers.set(ant.lease_until, ant)
+
+    def beat(self, session: int, mono: float) -> None:
+        """Renews the lease, in memory only."""
+        ant = self.sessions.get(session)
+        if ant is not None:
+            ant.lease_until = mono + self.config.lease_s
+
+    def expire(self, ant: Ant, mono: float, batch: Batch) -> None:
+        """The lease's timer: ends the lease, or looks again later if it was renewed meanwhile."""
+        ant.timer = None
+        if self.ants.get(ant.key) is not ant:
+            return
+        if mono < ant.lease_until:
+            ant.timer = self.timers.set(ant.lease_until, ant)
+            return
+        self.bury(ant, batch)
+
+    def bury(self, ant: Ant, batch: Batch) -> None:
+        """The process is gone or fenced off: each of its attempts is lost."""
+        if ant.session:
+            self.sessions.pop(ant.session, None)
+            batch.closing.append(ant.session)
+            ant.session, ant.connected = 0, False
+        self._forget(ant)
+        for run in list(ant.held.values()):
+            self.lost(run)
+
+    def adopt(self, run: TaskRun, mono: float) -> None:
+        """After a restart: the attempt is out with a process that has yet to say hello."""
+        key = run.ant or ""
+        ant = self.ants.get(key)
+        if ant is None:
+            ant = self.ants[key] = Ant(key, key.partition("/")[0])
+            self._renew(ant, mono, self.config.lease_s)
+        ant.held[run.token] = run
+        run.holder = ant
+        self.tokens[run.token] = run
+
+    def grant(self, run: TaskRun, ant: Ant) -> int:
+        """A new token for this run on this ant."""
+        self.counter += 1
+        token = self.epoch << EPOCH_SHIFT | self.counter
+        run.token, run.ant, run.holder = token, ant.key, ant
+        ant.held[token] = run
+        self.tokens[token] = run
+        return token
+
+    def release(self, run: TaskRun) -> None:
+        """Takes the attempt's token out: nobody can change anything with it any more."""
+        self.tokens.pop(run.token, None)
+        if run.holder is not None:
+            run.holder.held.pop(run.token, None)
+            run.holder = None
+
+    def held_by(self, session: int, token: int) -> TaskRun | None:
+        """The run that this session holds under this token, or None: the token is stale."""
+        run = self.tokens.get(token)
+        if run is None or run.holder is None or run.holder.session != session:
+            return None
+        return run
+
+    def ants_for(self, demand: Demand) -> list[Ant]:
+        """Connected ants that serve the demand, in order of arrival."""
+        found = self._matching.get(demand)
+        if found is None:
+            found = [ant for ant in self.ants.values() if ant.connected and demand.fits(ant.methods, ant.tags)]
+            self._matching[demand] = found
+        return found
+
+    def by_id(self, ant_id: str) -> Sequence[Ant]:
+        """Processes of this ant id."""
+        return [ant for ant in self.ants.values() if ant.id == ant_id]
+
+    def _renew(self, ant: Ant, mono: float, lease_s: float) -> None:
+        ant.lease_until = mono + lease_s
+        if ant.timer is not None:
+            ant.timer.cancel()
+        ant.timer = self.timers.set(ant.lease_until, ant)
+
+    def _forget(self, ant: Ant) -> None:
+        self.ants.pop(ant.key, None)
+        self._matching.clear()
+        if ant.timer is not None:
+            ant.timer.cancel()
+            ant.timer = None
+
+
+def _nobody(_run: TaskRun) -> None:
+    """Before the core has said who wants to know."""

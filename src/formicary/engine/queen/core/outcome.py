@@ -1,0 +1,77 @@
+"""The end of one attempt as the core takes it, and the variables a task sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from formicary.engine.queen.core.records import Job, TaskRun
+
+COMPLETED, FAILED, TIMED_OUT, CANCELLED, LOST = range(1, 6)
+"""Outcomes, numbered as in the contract."""
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an ant reports of an attempt. Times are seconds since the epoch, UTC."""
+
+    token: int
+    outcome: int
+    exit_code: int | None = None
+    signal: int | None = None
+    outputs: bytes = b""
+    error_code: str = ""
+    error_message: str = ""
+    traceback: str = ""
+    started_at: float | None = None
+    ended_at: float | None = None
+
+
+def task_variables(run: TaskRun) -> bytes:
+    """JSON of everything the attempt sees: job variables < task variables < parameters < outputs of earlier tasks."""
+    job = run.job
+    if job.definition.simple:
+        return job.params or b"{}"
+    merged = merged_variables(job, dict(run.task.variables))
+    return _encode(merged)
+
+
+def merged_variables(job: Job, task_variables: dict[str, Any]) -> dict[str, Any]:
+    """The layers of the sheet's precedence; each earlier task's outputs also under its own name."""
+    outputs = job.run.outputs if job.run is not None else {}
+    merged: dict[str, Any] = dict(outputs)
+    merged.update(_decode(job.variables) if job.variables else job.definition.model.variables)
+    merged.update(task_variables)
+    if job.params:
+        merged.update(_decode(job.params))
+    for found in outputs.values():
+        merged.update(found)
+    return merged
+
+
+def merged_outputs(job: Job) -> bytes:
+    """JSON of the tasks' outputs, later commits over earlier ones; empty = none."""
+    outputs = job.run.outputs if job.run is not None else {}
+    if not outputs:
+        return b""
+    if len(outputs) == 1:
+        return _encode(next(iter(outputs.values())))
+    merged: dict[str, Any] = {}
+    for found in outputs.values():
+        merged.update(found)
+    return _encode(merged)
+
+
+def decode_outputs(outputs: bytes | None) -> dict[str, Any]:
+    """Outputs of one task; whatever is not a JSON object counts as none."""
+    if not outputs:
+        return {}
+    try:
+        return _decode(outputs)
+    except msgspec.DecodeError:
+        return {}

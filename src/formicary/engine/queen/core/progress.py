@@ -1,0 +1,614 @@
+"""How a job goes on: starts, attempts' ends, retries, the final phase, the job's end.
+
+Everything here changes records in memory and marks them; the open batch gets their images when it is cut. Semantics are
+those of the job sheet; the order of questions after an attempt is: was the job stopped meanwhile? does this very exit
+code or error code ask for an action? are retries left? does the state ask for an action? — then the task has ended.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.backoff import retry_delay
+from formicary.engine.jobs.flow import Flow, Routes, compile_routes
+from formicary.engine.jobs.model import DEFAULT_TASK_TIMEOUT_S, task_to_json
+from formicary.engine.queen.core import outcome as ends
+from formicary.engine.queen.core.batch import JobEnded, RenderRequest
+from formicary.engine.queen.core.outcome import Outcome, decode_outputs, merged_outputs
+from formicary.engine.queen.core.records import Ant, Execution, Job, TaskRun, demand_of
+
+if TYPE_CHECKING:
+    from formicary.engine.jobs.rendering import RenderedTask
+    from formicary.engine.queen.core.core import Core
+
+FATAL = "FATAL"
+"""Verdict of a job that failed for good: no retry at job level."""
+
+
+class Progress:
+    """The moves of jobs and tasks over one core's state."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+
+    # --- a job begins -----------------------------------------------------------------------------------------------
+
+    def start(self, job: Job, ant: Ant | None = None) -> None:
+        """Begins an execution; `ant` has room for its first task."""
+        core = self.core
+        job.state = life.job_state(job.state, "start")
+        job.execution += 1
+        if job.started_at is None:
+            job.started_at = core.wall
+        if job.deadline_at is None:
+            job.deadline_at = core.wall + job.definition.model.timeout_s
+        core.set_job_timer(job, job.deadline_at)
+        core.count_running(job, +1)
+        core.dirty_jobs[job] = None
+        kept = job.run.runs if job.run is not None else None
+        job.run = run = Execution(job.definition.plan)
+        if kept is not None:
+            run.runs = kept
+        if job.definition.needs_preparation and job.variables is None:
+            run.preparing = True
+            self._ask_preparation(job)
+            return
+        self.begin(job, ant)
+
+    def _ask_preparation(self, job: Job) -> None:
+        self.core.batch.render.append(self._request(job, None, 0, 0))
+
+    def prepared(self, job: Job, variables: bytes, skip: bool, problem: str | None) -> None:
+        """`skip_if` and the job's variables have been rendered."""
+        core, run = self.core, job.run
+        if run is None or not run.preparing or job.state != life.EXECUTING:
+            return
+        run.preparing = False
+        job.variables = variables
+        core.batch.changes.params[job.number] = (job.number, job.params or b"{}", variables)
+        core.dirty_jobs[job] = None
+        if problem is not None:
+            self._decide(job, FATAL, "ERR_VALIDATION", problem)
+            self.finish(job)
+        elif skip:
+            self._decide(job, FATAL, "ERR_FILTERED_JOB", "left out: skip_if was true")
+            self.finish(job)
+        elif job.verdict is not None:
+            self.check_end(job)
+        else:
+            self.begin(job, None)
+
+    def begin(self, job: Job, ant: Ant | None) -> None:
+        """Starts the first tasks; after a restart those that completed before are kept."""
+        run = self._run(job)
+        kept = [found for found in run.runs.values() if found.state == life.COMPLETED]
+        if kept:
+            kept.sort(key=lambda found: found.ended_order or 0)
+            for found in kept:
+                self._remember_outputs(run, found)
+            ready = run.flow.replay(
+                [(found.position, False, found.routed_to) for found in kept], [found.position for found in kept]
+            )
+        else:
+            ready = list(run.flow.begin())
+        for position in ready:
+            self.activate(job, position, ant)
+        if not run.active:
+            self.check_end(job)
+
+    def activate(self, job: Job, position: int, ant: Ant | None = None) -> None:
+        """A task's turn has come: it waits for its delay, is rendered, or is ready."""
+        run = self._run(job)
+        task_run = run.runs.get(position)
+        if task_run is None:
+            task_run = run.runs[position] = TaskRun(job, position, job.definition.model.tasks[position])
+        run.active += 1
+        if task_run.task.delay_s:
+            self._wait(task_run, task_run.task.delay_s)
+        else:
+            self.proceed(task_run, ant)
+
+    def proceed(self, run: TaskRun, ant: Ant | None = None) -> None:
+        """Before each attempt: render where there are templates, then queue."""
+        task = run.job.definition.model.tasks[run.position]
+        if run.job.state == life.PAUSED:
+            self._park(run)
+        elif not task.is_static or task.except_ is not None:
+            run.state = life.WAITING if run.state == life.WAITING else life.task_state(run.state, "wait")
+            run.rendering = True
+            self.core.dirty_tasks[run] = None
+            self.core.batch.render.append(self._request(run.job, run.position, run.attempts, run.failures))
+        else:
+            self.ready(run, ant)
+
+    def rendered(self, run: TaskRun, answer: RenderedTask | None, problem: str | None) -> None:
+        """The attempt's text has been rendered and parsed."""
+        run.rendering = False
+        self.core.dirty_tasks[run] = None
+        if answer is None:
+            run.error_message = problem
+            self._end(run, life.FAILED, "ERR_VALIDATION")
+            return
+        run.task = answer.task
+        run.rendered = task_to_json(answer.task)
+        if answer.skipped:
+            run.skipped = 1
+            self._end(run, life.COMPLETED, None)
+            return
+        self._run(run.job).routes[run.position] = compile_routes(answer.task, run.job.definition.model.index)
+        self.ready(run)
+
+    def ready(self, run: TaskRun, ant: Ant | None = None) -> None:
+        """Queues the task, or grants it at once to an ant that was chosen for it."""
+        if run.state != life.READY:
+            run.state = life.task_state(run.state, "activate")
+        run.timer_at = None
+        self.core.dirty_tasks[run] = None
+        demand = run.job.definition.demands[run.position] or demand_of(run.task)
+        if ant is not None and len(ant.held) < ant.window and demand.fits(ant.methods, ant.tags):
+            self.core.grant(run, ant)
+        else:
+            self.core.queue_task(run, demand)
+
+    # --- an attempt ends --------------------------------------------------------------------------------------------
+
+    def result(self, run: TaskRun, result: Outcome) -> None:
+        """An attempt has ended; its token is already taken out."""
+        self._note(run, result)
+        job, kind = run.job, result.outcome
+        if kind == ends.LOST or (kind == ends.CANCELLED and not run.cancelling):
+            self.lost(run)
+            return
+        if kind == ends.CANCELLED:
+            self._end(run, life.CANCELLED, "ERR_CANCELLED")
+            return
+        state = life.COMPLETED if kind == ends.COMPLETED else life.FAILED
+        error = None
+        if state == life.FAILED:
+            error = result.error_code or ("ERR_TIMEOUT" if kind == ends.TIMED_OUT else "ERR_EXIT_CODE")
+        if self.stopping(job):
+            self._end(run, state, error)
+            return
+        action = self.routes(run).action(run.exit_code, error)
+        if action is None or not self._act(run, action, error):
+            self._attempt_over(run, state, error)
+
+    def _attempt_over(self, run: TaskRun, state: str, error: str | None) -> None:
+        """No action of this very exit code: retries, then what the state asks for, then the task's end."""
+        if state == life.FAILED:
+            run.failures += 1
+            if run.failures <= (run.task.retry or 0) and self._again(
+                run, retry_delay(run.task, run.failures, self.core.rng)
+            ):
+                return
+        action = self.routes(run).actions.get(state)
+        if action is not None and action not in (life.COMPLETED, life.FAILED) and self._act(run, action, error):
+            return
+        if action == life.COMPLETED and state == life.FAILED:
+            state, error = life.COMPLETED, None
+        elif action == life.FAILED and state == life.COMPLETED:
+            state, error = life.FAILED, "ERR_EXIT_CODE"
+        self._end(run, state, error)
+
+    def _act(self, run: TaskRun, action: str, error: str | None) -> bool:
+        """Does what an exit code asks for; False where it only names a plain failure."""
+        if action == life.COMPLETED:
+            run.error_message = run.traceback = None
+            self._end(run, life.COMPLETED, None)
+        elif action in ("EXECUTING", "RESTART_TASK"):
+            self._poll(run)
+        elif action == "RESTART_JOB":
+            self._restart_by_task(run)
+        elif action == "PAUSE_JOB":
+            self.pause(run)
+        elif action == FATAL:
+            self._end(run, life.FAILED, error or "ERR_EXIT_CODE", fatal=True)
+        elif action == life.FAILED:
+            self._attempt_failed(run, error or "ERR_EXIT_CODE")
+        elif action.startswith("ERR_"):
+            self._attempt_failed(run, action)
+        else:
+            return False
+        return True
+
+    def _attempt_failed(self, run: TaskRun, error: str) -> None:
+        """An exit code that is mapped to FAILED or ERR_*: a failure like any other."""
+        run.failures += 1
+        if run.failures <= (run.task.retry or 0) and self._again(
+            run, retry_delay(run.task, run.failures, self.core.rng)
+        ):
+            return
+        self._end(run, life.FAILED, error)
+
+    def _poll(self, run: TaskRun) -> None:
+        """EXECUTING and RESTART_TASK: run it again, bounded by `retry` if given, else by the total time-out."""
+        run.polls += 1
+        if run.task.retry is not None and run.polls >= run.task.retry:
+            run.error_message = f"still not done after {run.polls} polls (retry: {run.task.retry})"
+            self._end(run, life.FAILED, "ERR_TIMEOUT")
+        elif not self._again(run, retry_delay(run.task, 1, self.core.rng)):
+            self._end(run, life.FAILED, "ERR_TIMEOUT")
+
+    def _again(self, run: TaskRun, delay_s: float) -> bool:
+        """Another attempt after a delay; False where the total time-out would be over by then."""
+        if self._until(run) <= self.core.wall + delay_s:
+            run.error_message = run.error_message or "the total time-out leaves no room for another attempt"
+            return False
+        self._wait(run, delay_s)
+        return True
+
+    def _until(self, run: TaskRun) -> float:
+        """When the task's whole time is over, on the wall clock."""
+        job, until = run.job, float("inf")
+        if job.deadline_at is not None and not self._run(job).final:
+            until = job.deadline_at
+        if run.task.total_timeout_s and run.started_at is not None:
+            until = min(until, run.started_at + run.task.total_timeout_s)
+        return until
+
+    def attempt_timeout(self, run: TaskRun) -> float:
+        """Seconds this attempt may run: its own time-out within the task's whole time."""
+        timeout = run.task.timeout_s or DEFAULT_TASK_TIMEOUT_S
+        return max(0.001, min(timeout, self._until(run) - self.core.wall))
+
+    def _wait(self, run: TaskRun, delay_s: float) -> None:
+        core = self.core
+        run.state = life.task_state(run.state, "wait")
+        run.timer_at = core.wall + delay_s
+        run.timer = core.timers.set(core.mono + delay_s, run)
+        core.dirty_tasks[run] = None
+
+    def lost(self, run: TaskRun) -> None:
+        """The attempt's ant is gone: again at once, a bounded number of times."""
+        run.lost += 1
+        self.core.dirty_tasks[run] = None
+        if run.cancelling or self.stopping(run.job):
+            self._end(run, life.CANCELLED, "ERR_CANCELLED")
+        elif run.lost >= run.task.max_lost_attempts:
+            run.job.dead_letter = 1
+            run.error_message = f"lost with its ant {run.lost} times (max_lost_attempts)"
+            self._end(run, life.FAILED, "ERR_POISON", fatal=True)
+        else:
+            run.state = life.task_state(run.state, "lose")
+            self._requeue(run)
+
+    def returned(self, run: TaskRun) -> None:
+        """The attempt never began: it costs nothing."""
+        run.attempts -= 1
+        self.core.dirty_tasks[run] = None
+        if run.cancelling or self.stopping(run.job):
+            run.state = life.task_state(run.state, "return")
+            self._withdraw(run)
+            self.check_end(run.job)
+            return
+        run.state = life.task_state(run.state, "return")
+        self._requeue(run)
+
+    def _requeue(self, run: TaskRun) -> None:
+        if run.job.state == life.PAUSED:
+            self._park(run)
+        else:
+            self.ready(run)
+
+    def _note(self, run: TaskRun, result: Outcome) -> None:
+        """Copies what the ant reported."""
+        if run.started_at is None:
+            run.started_at = result.started_at
+        run.exit_code, run.signal = result.exit_code, result.signal or None
+        run.error_message = result.error_message or None
+        run.traceback = result.traceback or None
+        run.outputs = result.outputs or None
+        run.ended_at = result.ended_at or self.core.wall
+        self.core.dirty_tasks[run] = None
+
+    # --- a task ends ------------------------------------------------------------------------------------------------
+
+    def _end(self, run: TaskRun, state: str, error: str | None, *, fatal: bool = False) -> None:
+        """The task has ended; its routes and dependents, or the final phase, go on."""
+        core, job = self.core, run.job
+        execution = self._run(job)
+        event = {life.COMPLETED: "complete", life.FAILED: "fail", life.CANCELLED: "cancel"}[state]
+        run.state = life.task_state(run.state, event)
+        run.error_code = error
+        if run.timer is not None:
+            run.timer.cancel()
+            run.timer = run.timer_at = None
+        run.ended_at = run.ended_at or core.wall
+        core.order += 1
+        run.ended_order = core.order
+        core.dirty_tasks[run] = None
+        core.stats.tasks_ended += 1
+        execution.active -= 1
+        self._remember_outputs(execution, run)
+        failed = run.failed_hard()
+        target = None if fatal else self._target(run, state, error)
+        run.routed_to = target
+        if failed and not execution.final and (fatal or target is None) and job.verdict is None:
+            self._decide(job, FATAL if fatal else life.FAILED, error, run.error_message, run)
+            if job.state == life.PAUSED:
+                self._unpause(job, "wind_up")
+            self.wind_up(job)
+        if job.definition.plan.single:
+            self.check_end(job)
+            return
+        ready = execution.flow.ended(run.position, failed=failed, target=target)
+        if job.state == life.PAUSED:
+            execution.parked += ready
+        elif job.verdict is None and not execution.final:
+            for position in ready:
+                self.activate(job, position)
+        else:
+            for position in ready:  # nothing new starts; the final phase may still want them
+                execution.flow.status[position] = 0
+        self.check_end(job)
+
+    def _target(self, run: TaskRun, state: str, error: str | None) -> int | None:
+        routes = self.routes(run)
+        target = routes.target(state, run.exit_code, error)
+        if target is None and state == life.FAILED and run.task.allow_failure:
+            target = routes.targets.get(life.COMPLETED)
+        return target
+
+    def routes(self, run: TaskRun) -> Routes:
+        """The task's routes, as rendered for this execution if there are templates."""
+        own = self._run(run.job).routes.get(run.position)
+        return own if own is not None else run.job.definition.plan.routes[run.position]
+
+    def _remember_outputs(self, execution: Execution, run: TaskRun) -> None:
+        if run.outputs and run.state in (life.COMPLETED, life.FAILED):
+            execution.outputs.pop(run.task.task_type, None)
+            execution.outputs[run.task.task_type] = decode_outputs(run.outputs)
+
+    # --- a job ends -------------------------------------------------------------------------------------------------
+
+    def stopping(self, job: Job) -> bool:
+        """The job's end is decided and its main phase is being wound up."""
+        return job.verdict is not None and not self._run(job).final
+
+    def _decide(
+        self, job: Job, verdict: str, code: str | None, message: str | None, run: TaskRun | None = None
+    ) -> None:
+        job.verdict = verdict
+        job.error_code = code
+        job.error_message = f"task {run.task.task_type}: {message or code}" if run is not None else message
+        self.core.dirty_jobs[job] = None
+
+    def wind_up(self, job: Job, *, kill: bool = False) -> None:
+        """Nothing new starts: what has not begun is withdrawn; with `kill` what runs is ended too, but `always_run`."""
+        execution = self._run(job)
+        for run in list(execution.runs.values()):
+            if run.state in (life.READY, life.WAITING):
+                if not execution.final:
+                    self._withdraw(run)
+            elif kill and run.state in (life.DISPATCHED, life.EXECUTING) and not run.task.always_run:
+                self.core.cancel_attempt(run)
+        execution.parked.clear()
+
+    def _withdraw(self, run: TaskRun) -> None:
+        """A task that waits or is queued will not run."""
+        if run.timer is not None:
+            run.timer.cancel()
+            run.timer = run.timer_at = None
+        run.rendering = False
+        run.state = life.task_state(run.state, "cancel" if run.attempts else "skip")
+        run.ended_at = self.core.wall if run.attempts else None
+        execution = self._run(run.job)
+        execution.active -= 1
+        if run.task.always_run:  # it gets its turn in the final phase
+            run.reset()
+            execution.flow.status[run.position] = 0
+        self.core.dirty_tasks[run] = None
+
+    def check_end(self, job: Job) -> None:
+        """When nothing is active: the final phase's next task, or the job's end."""
+        execution = job.run
+        if execution is None or execution.active or execution.preparing or job.state != life.EXECUTING:
+            return
+        execution.final = True
+        position = execution.flow.next_final()
+        if position is None:
+            self.finish(job)
+        else:
+            self.activate(job, position)
+
+    def finish(self, job: Job) -> None:
+        """All tasks have ended: the job's state, a retry at job level, or its end."""
+        core, execution = self.core, self._run(job)
+        failed = next((run for run in execution.runs.values() if run.failed_hard()), None)
+        if job.verdict is None and failed is not None:
+            self._decide(job, life.FAILED, failed.error_code, failed.error_message, failed)
+        if job.verdict == life.FAILED and job.retries < (job.definition.model.retry or 0):
+            job.retries += 1
+            if self.restart(job, retry_delay(job.definition.model, job.retries, core.rng)):
+                return
+            job.retries -= 1
+        event = {None: "complete", life.CANCELLED: "cancel"}.get(job.verdict, "fail")
+        job.state = life.job_state(job.state, event)
+        core.count_running(job, -1)
+        self.ended(job)
+
+    def ended(self, job: Job) -> None:
+        """The job leaves memory; whoever waits for it is told after the commit."""
+        core = self.core
+        job.ended_at = core.wall
+        job.verdict = job.deadline_at = job.timer_at = job.clock_left_s = None
+        if job.timer is not None:
+            job.timer.cancel()
+            job.timer = None
+        core.dirty_jobs[job] = None
+        core.forget(job)
+        core.batch.ended.append(
+            JobEnded(job.id, job.state, merged_outputs(job), job.error_code or "", job.error_message or "")
+        )
+
+    def restart(self, job: Job, delay_s: float, *, hard: bool = False) -> bool:
+        """Back to PENDING for another execution; False where the job's time-out would be over by then."""
+        core, execution = self.core, self._run(job)
+        if job.deadline_at is not None and core.wall + delay_s >= job.deadline_at:
+            return False
+        every = job.definition.model.hard_reset_after_retries + 1
+        hard = hard or (job.retries > 0 and job.retries % every == 0)
+        for run in execution.runs.values():
+            if hard or run.state != life.COMPLETED or run.task.always_run:
+                run.reset()
+                core.dirty_tasks[run] = None
+        job.state = life.job_state(job.state, "restart")
+        job.verdict = job.error_code = job.error_message = None
+        core.count_running(job, -1)
+        core.dirty_jobs[job] = None
+        job.timer_at = core.wall + delay_s
+        core.set_job_timer(job, job.timer_at)
+        return True
+
+    def _restart_by_task(self, run: TaskRun) -> None:
+        """RESTART_JOB: running siblings are ended, then the job begins again; bounded by `retry` if given."""
+        job = run.job
+        limit = job.definition.model.retry
+        if limit is not None and job.retries >= limit:
+            run.error_message = f"asked to restart the job more than {limit} times (retry)"
+            self._end(run, life.FAILED, "ERR_EXIT_CODE", fatal=True)
+            return
+        for other in list(self._run(job).runs.values()):
+            if other is not run and other.state in (life.DISPATCHED, life.EXECUTING):
+                self.core.cancel_attempt(other)
+                self.core.leases.release(other)
+            if other.timer is not None:
+                other.timer.cancel()
+        job.retries += 1
+        if not self.restart(job, retry_delay(job.definition.model, job.retries, self.core.rng)):
+            job.retries -= 1
+            self._end(run, life.FAILED, "ERR_TIMEOUT", fatal=True)
+
+    # --- pause ------------------------------------------------------------------------------------------------------
+
+    def pause(self, run: TaskRun) -> None:
+        """PAUSE_JOB: the job's clock stops; it goes on after `pause_time` or by `resume`."""
+        core, job = self.core, run.job
+        job.state = life.job_state(job.state, "pause")
+        self._park(run)
+        for other in self._run(job).runs.values():
+            if other.state == life.READY:
+                self._park(other)
+        job.clock_left_s = max(0.0, (job.deadline_at or core.wall) - core.wall)
+        job.deadline_at = None
+        job.timer_at = core.wall + core.rng.uniform(*job.definition.model.pause_time_s)
+        core.set_job_timer(job, job.timer_at)
+        core.dirty_jobs[job] = None
+
+    def _park(self, run: TaskRun) -> None:
+        if run.state != life.WAITING:
+            run.state = life.task_state(run.state, "wait")
+        if run.timer is not None:
+            run.timer.cancel()
+        run.timer = run.timer_at = None
+        self._run(run.job).parked.append(run.position)
+        self.core.dirty_tasks[run] = None
+
+    def resume(self, job: Job) -> None:
+        """A paused job goes on; raises IllegalTransition in any other state."""
+        self._unpause(job, "resume")
+        job.pauses += 1
+        execution = self._run(job)
+        parked, execution.parked = execution.parked, []
+        for position in parked:
+            run = execution.runs.get(position)
+            if run is not None and run.state == life.WAITING:
+                self.proceed(run)
+            else:
+                self.activate(job, position)
+        self.check_end(job)
+
+    def _unpause(self, job: Job, event: str) -> None:
+        core = self.core
+        job.state = life.job_state(job.state, event)
+        job.timer_at = None
+        job.deadline_at = core.wall + (job.clock_left_s or 0.0)
+        job.clock_left_s = None
+        core.set_job_timer(job, job.deadline_at)
+        core.dirty_jobs[job] = None
+
+    # --- cancel and time-out ----------------------------------------------------------------------------------------
+
+    def cancel(self, job: Job, reason: str) -> None:
+        """Ends the job: at once if it is pending, else after its running tasks are ended and `always_run` has run."""
+        if job.state == life.PENDING:
+            job.state = life.job_state(job.state, "cancel")
+            job.error_code, job.error_message = "ERR_CANCELLED", reason
+            self.ended(job)
+            return
+        if job.state in (life.PAUSED, life.APPROVAL):
+            self._unpause(job, "wind_up")
+        self._decide(job, life.CANCELLED, "ERR_CANCELLED", reason)
+        self._stop_now(job)
+
+    def timed_out(self, job: Job) -> None:
+        """The job's whole time is over."""
+        if self._run(job).final:
+            return
+        self._decide(job, FATAL, "ERR_TIMEOUT", f"the job's time-out of {job.definition.model.timeout_s:g} s is over")
+        self._stop_now(job)
+
+    def _stop_now(self, job: Job) -> None:
+        self._run(job).preparing = False
+        self.wind_up(job, kill=True)
+        self.check_end(job)
+
+    # --- small things -----------------------------------------------------------------------------------------------
+
+    def _request(self, job: Job, position: int | None, attempt: int, failures: int) -> RenderRequest:
+        return RenderRequest(
+            job_id=job.id,
+            execution=job.execution,
+            position=position,
+            attempt=attempt,
+            definition=job.definition.model,
+            org=job.org,
+            retries=job.retries + job.pauses,
+            failures=failures,
+            started_at=job.started_at or self.core.wall,
+            params=job.params or b"{}",
+            variables=job.variables,
+            outputs=dict(self._run(job).outputs),
+            now=self.core.wall,
+            seed=int(self.core.rng.random() * 2**32),
+        )
+
+    def _run(self, job: Job) -> Execution:
+        assert job.run is not None, "a job that has begun has an execution"
+        return job.run
+
+    def rebuild(self, job: Job, runs: list[TaskRun]) -> None:
+        """After a restart: the execution that the rows of a begun job describe."""
+        job.run = execution = Execution(job.definition.plan)
+        execution.runs = {run.position: run for run in runs}
+        for run in runs:
+            if run.rendered is not None:
+                execution.routes[run.position] = compile_routes(run.task, job.definition.model.index)
+        if job.state == life.PENDING:
+            return
+        begun = [run for run in runs if run.state not in (life.PENDING, life.SKIPPED)]
+        done = sorted((run for run in begun if run.ended_order is not None), key=lambda run: run.ended_order or 0)
+        for run in done:
+            self._remember_outputs(execution, run)
+        flow: Flow = execution.flow
+        startable = flow.replay(
+            [(run.position, run.failed_hard(), run.routed_to) for run in done], [run.position for run in begun]
+        )
+        execution.active = sum(run.state not in life.TASK_ENDED for run in begun)
+        execution.final = any(
+            run.task.always_run and not flow.routed[run.position] and run.state != life.PENDING for run in begun
+        )
+        if job.definition.needs_preparation and job.variables is None and job.verdict is None:
+            execution.preparing = True
+            self._ask_preparation(job)
+            return
+        if job.verdict is not None or execution.final:
+            for position in startable:
+                flow.status[position] = 0
+            startable = []
+        if job.state == life.PAUSED:
+            execution.parked = startable + [r.position for r in runs if r.state == life.WAITING and r.timer_at is None]
+        else:
+            for position in startable:
+                self.activate(job, position)

@@ -1,0 +1,307 @@
+"""What the core keeps in memory, and the row images it is written as.
+
+A pending job is one :class:`Job` of a few hundred bytes: its parameters stay in the store until its first task is about
+to start. An :class:`Execution` exists only while a job runs; ended jobs leave memory at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.flow import Flow, Plan, Routes
+from formicary.engine.jobs.model import JobDefinition, TaskDefinition
+from formicary.engine.queen.core.timers import Timer
+from formicary.engine.scheduling.demand import Demand
+from formicary.engine.storage.port import Row
+
+EPOCH_SHIFT = 40
+"""A lease token is `epoch << EPOCH_SHIFT | counter`: one integer that only grows."""
+
+
+class Definition:
+    """A definition as the core uses it: the plan and what decides where its tasks may run."""
+
+    __slots__ = ("demand", "demands", "gate", "id", "job_type", "model", "needs_preparation", "plan", "row", "simple")
+
+    def __init__(self, row: Row, model: JobDefinition) -> None:
+        self.row = row
+        self.id = str(row[0])
+        self.model = model
+        self.job_type = model.job_type
+        self.plan = Plan(model)
+        self.gate = (str(row[1]), model.job_type) if model.max_concurrency else None
+        self.demands = tuple(demand_of(task) if task.is_static else None for task in model.tasks)
+        starts = self.plan.starts or self.plan.finals
+        self.needs_preparation = bool(model.skip_if) or model.variables_templated
+        first = self.demands[starts[0]] if starts and not self.needs_preparation else None
+        self.demand = (first or Demand("", frozenset())).gated(self.gate)
+        # One static task that sees nothing but the request's parameters: they travel as the bytes they came in.
+        task = model.tasks[0]
+        self.simple = self.plan.single and task.is_static and not model.variables and not task.variables
+
+
+def demand_of(task: TaskDefinition) -> Demand:
+    """What an ant must have to run this task."""
+    return Demand(task.method, task.tags)
+
+
+class Job:
+    """One job request."""
+
+    __slots__ = (
+        "clock_left_s",
+        "dead_letter",
+        "deadline_at",
+        "definition",
+        "ended_at",
+        "error_code",
+        "error_message",
+        "execution",
+        "id",
+        "number",
+        "org",
+        "params",
+        "pauses",
+        "priority",
+        "retries",
+        "run",
+        "scheduled_at",
+        "started_at",
+        "state",
+        "submitted_at",
+        "timer",
+        "timer_at",
+        "variables",
+        "verdict",
+    )
+
+    def __init__(self, number: int, job_id: str, org: str, definition: Definition, priority: int, wall: float) -> None:
+        self.number = number
+        self.id = job_id
+        self.org = org
+        self.definition = definition
+        self.priority = priority
+        self.submitted_at = wall
+        self.state = life.PENDING
+        self.scheduled_at: float | None = None
+        self.started_at: float | None = None
+        self.ended_at: float | None = None
+        self.execution = 0
+        self.retries = 0
+        self.pauses = 0
+        self.timer_at: float | None = None
+        self.deadline_at: float | None = None
+        self.clock_left_s: float | None = None
+        self.verdict: str | None = None
+        self.error_code: str | None = None
+        self.error_message: str | None = None
+        self.dead_letter = 0
+        self.params: bytes | None = None
+        self.variables: bytes | None = None
+        self.run: Execution | None = None
+        self.timer: Timer | None = None
+
+    def row(self) -> Row:
+        """The image in the order of JOB_COLUMNS."""
+        definition = self.definition
+        return (
+            self.number,
+            self.id,
+            self.org,
+            definition.id,
+            definition.job_type,
+            self.state,
+            self.priority,
+            self.submitted_at,
+            self.scheduled_at,
+            self.started_at,
+            self.ended_at,
+            self.execution,
+            self.retries,
+            self.pauses,
+            self.timer_at,
+            self.deadline_at,
+            self.clock_left_s,
+            self.verdict,
+            self.error_code,
+            self.error_message,
+            self.dead_letter,
+        )
+
+    @classmethod
+    def from_row(cls, row: Row, definition: Definition) -> Job:
+        """The job that a row of JOB_COLUMNS describes, without parameters."""
+        job = cls(int(row[0] or 0), str(row[1]), str(row[2]), definition, int(row[6] or 0), float(row[7] or 0.0))
+        values: Any = row
+        job.state = values[5]
+        (job.scheduled_at, job.started_at, job.ended_at, job.execution, job.retries, job.pauses) = values[8:14]
+        (job.timer_at, job.deadline_at, job.clock_left_s, job.verdict) = values[14:18]
+        (job.error_code, job.error_message, job.dead_letter) = values[18:21]
+        return job
+
+
+class TaskRun:
+    """One task of one execution, over all its attempts."""
+
+    __slots__ = (
+        "ant",
+        "attempts",
+        "cancelling",
+        "ended_at",
+        "ended_order",
+        "error_code",
+        "error_message",
+        "exit_code",
+        "failures",
+        "holder",
+        "job",
+        "lost",
+        "outputs",
+        "polls",
+        "position",
+        "rendered",
+        "rendering",
+        "routed_to",
+        "signal",
+        "skipped",
+        "started_at",
+        "state",
+        "task",
+        "timer",
+        "timer_at",
+        "token",
+        "traceback",
+    )
+
+    def __init__(self, job: Job, position: int, task: TaskDefinition) -> None:
+        self.job = job
+        self.position = position
+        self.task = task
+        self.reset()
+        self.attempts = 0
+
+    def reset(self) -> None:
+        """As before its first attempt, for another execution; the number of attempts goes on."""
+        self.state: str = life.PENDING
+        self.failures = 0
+        self.lost = 0
+        self.polls = 0
+        self.token = 0
+        self.ant: str | None = None
+        self.holder: Ant | None = None
+        self.timer: Timer | None = None
+        self.timer_at: float | None = None
+        self.started_at: float | None = None
+        self.ended_at: float | None = None
+        self.exit_code: int | None = None
+        self.signal: int | None = None
+        self.outputs: bytes | None = None
+        self.error_code: str | None = None
+        self.error_message: str | None = None
+        self.traceback: str | None = None
+        self.rendered: bytes | None = None
+        self.rendering = False
+        self.skipped = 0
+        self.routed_to: int | None = None
+        self.ended_order: int | None = None
+        self.cancelling = False
+
+    def row(self) -> Row:
+        """The image in the order of TASK_COLUMNS."""
+        return (
+            self.job.number,
+            self.position,
+            self.state,
+            self.attempts,
+            self.failures,
+            self.lost,
+            self.polls,
+            self.token,
+            self.ant,
+            self.timer_at,
+            self.started_at,
+            self.ended_at,
+            self.exit_code,
+            self.signal,
+            self.outputs,
+            self.error_code,
+            self.error_message,
+            self.traceback,
+            self.rendered,
+            self.skipped,
+            self.routed_to,
+            self.ended_order,
+        )
+
+    @classmethod
+    def from_row(cls, row: Row, job: Job) -> TaskRun:
+        """The run that a row of TASK_COLUMNS describes; a rendered task is decoded by the caller."""
+        values: Any = row
+        run = cls(job, values[1], job.definition.model.tasks[values[1]])
+        (run.state, run.attempts, run.failures, run.lost, run.polls, run.token, run.ant, run.timer_at) = values[2:10]
+        (run.started_at, run.ended_at, run.exit_code, run.signal, run.outputs) = values[10:15]
+        (run.error_code, run.error_message, run.traceback, run.rendered) = values[15:19]
+        (run.skipped, run.routed_to, run.ended_order) = values[19:22]
+        return run
+
+    def failed_hard(self) -> bool:
+        """It FAILED (or was cancelled) and that is not allowed."""
+        return (self.state == life.FAILED and not self.task.allow_failure) or self.state == life.CANCELLED
+
+
+class Execution:
+    """A job that is running: its graph and its tasks that have begun."""
+
+    __slots__ = ("active", "final", "flow", "outputs", "parked", "preparing", "routes", "runs")
+
+    def __init__(self, plan: Plan) -> None:
+        self.flow = Flow(plan)
+        self.runs: dict[int, TaskRun] = {}
+        self.active = 0
+        """Tasks that have begun and not ended."""
+        self.final = False
+        """The final phase has begun."""
+        self.preparing = False
+        """`skip_if` and the job's variables are being rendered."""
+        self.parked: list[int] = []
+        """Positions to activate when a paused job goes on."""
+        self.outputs: dict[str, dict[str, Any]] = {}
+        """Outputs by task type, in order of commit."""
+        self.routes: dict[int, Routes] = {}
+        """Routes of rendered tasks, where they differ from the plan's."""
+
+
+class Ant:
+    """One worker process, as long as its leases live."""
+
+    __slots__ = (
+        "connected",
+        "draining",
+        "held",
+        "id",
+        "key",
+        "lease_until",
+        "methods",
+        "session",
+        "slots",
+        "tags",
+        "timer",
+        "window",
+    )
+
+    def __init__(self, key: str, ant_id: str) -> None:
+        self.key = key
+        self.id = ant_id
+        self.methods: frozenset[str] = frozenset()
+        self.tags: frozenset[str] = frozenset()
+        self.slots = 0
+        self.window = 0
+        self.session = 0
+        """Number of the present stream, 0 = none."""
+        self.connected = False
+        self.draining = False
+        self.held: dict[int, TaskRun] = {}
+        self.lease_until = 0.0
+        """On the core's monotonic clock."""
+        self.timer: Timer | None = None

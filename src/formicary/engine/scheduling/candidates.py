@@ -1,0 +1,88 @@
+"""Candidates of one demand in order: tasks that are ready, and pending jobs whose parameters are at hand or still stored.
+
+`ready` holds what can be placed at once; `cold` holds pending jobs whose parameters lie in the store. A cold job is
+asked for shortly before its turn, so that memory per pending job stays small; until it has come, nothing behind it in
+the order is placed, so the order holds.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import Protocol
+
+OrderKey = tuple[int, int, int]
+"""Smaller goes first; the last two make the order total (job number, position of the task)."""
+
+
+class Candidate(Protocol):
+    """A pending job or a ready task."""
+
+    state: str
+
+
+Entry = tuple[int, int, int, int, Candidate, str]
+"""Order key, serial number (void twins may lie in the heap), the candidate, and the state it had when it was queued: in
+another state the entry is void."""
+
+
+class CandidateQueue:
+    """All candidates of one demand."""
+
+    __slots__ = ("_serial", "cold", "loading", "ready")
+
+    def __init__(self) -> None:
+        self._serial = 0
+        self.ready: list[Entry] = []
+        self.cold: list[Entry] = []
+        self.loading: dict[int, Entry] = {}
+        """By job number, in order; asked for and not yet here."""
+
+    def push(self, key: OrderKey, candidate: Candidate, *, cold: bool = False) -> None:
+        """Queues a candidate."""
+        self._serial += 1
+        heapq.heappush(self.cold if cold else self.ready, (*key, self._serial, candidate, candidate.state))
+
+    def head(self) -> Entry | None:
+        """The candidate whose turn it is, or None: empty, or its parameters are still to come."""
+        ready = _live(self.ready)
+        if not ready:
+            return None
+        first = ready[0]
+        if self.loading:
+            earliest = next(iter(self.loading.values()))
+            if earliest[:3] < first[:3]:
+                return None
+        cold = _live(self.cold)
+        if cold and cold[0][:3] < first[:3]:
+            return None
+        return first
+
+    def pop(self) -> Entry:
+        """Takes what `head` has returned."""
+        return heapq.heappop(self.ready)
+
+    def fetch(self, limit: int) -> list[int]:
+        """Numbers of the next cold jobs to ask for; nothing while earlier ones are on their way."""
+        if self.loading or not _live(self.cold) or len(self.ready) >= limit:
+            return []
+        while len(self.loading) < limit and _live(self.cold):
+            entry = heapq.heappop(self.cold)
+            self.loading[entry[1]] = entry
+        return list(self.loading)
+
+    def loaded(self, number: int) -> None:
+        """The job's parameters are here: it can be placed."""
+        entry = self.loading.pop(number, None)
+        if entry is not None:
+            heapq.heappush(self.ready, entry)
+
+    def __bool__(self) -> bool:
+        """True where anything waits (void entries included until they come up)."""
+        return bool(self.ready or self.cold or self.loading)
+
+
+def _live(heap: list[Entry]) -> list[Entry]:
+    """The heap without void entries at its head."""
+    while heap and heap[0][4].state != heap[0][5]:
+        heapq.heappop(heap)
+    return heap
