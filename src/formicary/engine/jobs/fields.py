@@ -1,0 +1,185 @@
+"""The field table: every field a job file may have, once. Parser, JSON Schema and reference documentation read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+NOW = "now"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field.
+
+    Attributes:
+        name: Name in YAML.
+        kind: How it is read, one of :data:`formicary.engine.jobs.readers.READERS`.
+        doc: One sentence.
+        attribute: Name in the model; empty when it is accepted and not kept.
+        default: As shown in the documentation.
+        required: Whether it must be there.
+        least: Smallest number.
+        most: Largest number, or most characters of a text.
+        choices: The values that are possible.
+        aliases: Other names, read the same way.
+        available: ``now``, or what has to come first; such a field is read, validated and refused at submission.
+        ignored: With ``available``: the job runs without it, so it is a warning only.
+        for_containers: Concerns containers and pods only: refused where the method needs them, else without effect.
+    """
+
+    name: str
+    kind: str
+    doc: str
+    attribute: str = "="
+    default: object = None
+    required: bool = False
+    least: float | None = None
+    most: float | None = None
+    choices: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    available: str = NOW
+    ignored: bool = False
+    for_containers: bool = False
+
+    @property
+    def target(self) -> str:
+        """Name of the attribute in the model, empty when it is not kept."""
+        return self.name if self.attribute == "=" else self.attribute
+
+
+_ARTIFACTS, _CACHE, _CONTAINERS = "artifacts", "caches", "containers"
+_FORK, _FAN_OUT, _APPROVAL = "forked jobs", "fan-out", "approvals"
+_TRIGGERS, _NOTIFY = "triggers", "notifications"
+
+JOB_FIELDS: tuple[Field, ...] = (
+    Field("job_type", "name", "Name of the job; one name has many versions.", required=True, most=100),
+    Field("description", "text", "What the job does.", most=500),
+    Field("sem_version", "semver", "Version as people call it, like 1.2.0 or 1.0-rc.", most=50),
+    Field("url", "text", "Where the job is documented.", most=200),
+    Field("platform", "text", "Platform the job is made for.", most=100),
+    Field("tasks", "tasks", "The tasks, at most 10,000.", required=True),
+    Field("job_variables", "variables", "Variables of all tasks; may hold templates.", "variables"),
+    Field("variables", "variables", "The same as job_variables.", "variables"),
+    Field("required_params", "text_list", "Names that a submission or a variable must give."),
+    Field("parameters", "parameters", "Typed parameters: name, type, required, default."),
+    Field("max_concurrency", "int", "Running executions at a time; absent or 0 means no limit.", least=0, most=1_000_000),
+    Field("priority", "int", "From 0 to 10; higher starts first.", default=0, least=0, most=10),
+    Field("scheduled_at", "moment", "Not before this time (RFC 3339)."),
+    Field("skip_if", "template", "Ends the job as FAILED with ERR_FILTERED_JOB when it renders to true."),
+    Field("cron_trigger", "text", "When the job starts by itself, 5 to 7 cron fields.", available=_TRIGGERS, most=100),
+    Field("triggers", "objects", "Events that start the job.", available=_TRIGGERS),
+    Field("deadline", "text", "When the job should have ended; a time or a duration.", most=100),
+    Field("estimated_runtime", "duration", "How long the job takes.", "estimated_runtime_s"),
+    Field("tenant_limits", "object", "Limits per tenant.", available="tenant limits", ignored=True),
+    Field("timeout", "duration", "Longest time of the whole job.", "timeout_s", default="2h"),
+    Field("pause_time", "duration_range", "How long a paused job rests.", "pause_time_s", default="30s to 40s"),
+    Field("retry", "int", "How often a failed job is repeated.", default=0, least=0, most=1000),
+    Field("delay_between_retries", "duration_range", "Wait before a retry.", "delay_between_retries_s", "5s to 14s"),
+    Field("retry_backoff_policy", "backoff", "Growing waits: min, max, factor, jitter.", "retry_backoff"),
+    Field(
+        "hard_reset_after_retries", "int", "After so many retries all tasks run anew.", default=3, least=0, most=1000
+    ),
+    Field("error_handling", "object", "Dead letters and alerts.", available="error_handling", ignored=True),
+    Field("retention_days_for_failed", "int", "Days to keep.", least=0, most=36500, available="retention", ignored=True),
+    Field(
+        "retention_days_for_completed", "int", "Days to keep.", least=0, most=36500, available="retention", ignored=True
+    ),
+    Field(
+        "retention_days_for_cancelled", "int", "Days to keep.", least=0, most=36500, available="retention", ignored=True
+    ),
+    Field("notify", "object", "Who is told when the job ends.", available=_NOTIFY, ignored=True),
+    Field("webhook", "object", "Call that is made when the job changes.", available=_NOTIFY, ignored=True),
+    Field("resources", "object", "Licences, locks and quotas to take.", available="virtual resources", ignored=True),
+    Field("public_plugin", "bool", "Other tenants may use the job.", default=False),
+    Field("labels", "text_map", "Free labels."),
+    Field("template", "choice", "Template language of this file.", default="go", choices=("go", "jinja")),
+    Field("dynamic_template_tasks", "bool", "The template makes the tasks; it is expanded at submission.", default=False),
+    Field("tags", "any", "Accepted for older files; tags are given by the tasks.", ""),
+    Field("methods", "any", "Accepted for older files; methods are given by the tasks.", ""),
+    Field("filter", "any", "Accepted for older files; filters belong to triggers.", ""),
+)
+"""Fields of a job, in the order of the documentation."""
+
+TASK_FIELDS: tuple[Field, ...] = (
+    Field("task_type", "name", "Name of the task, unique in the job.", required=True, most=100),
+    Field("method", "method", "What runs it. Absent: KUBERNETES with container fields, else SHELL."),
+    Field("description", "text", "What the task does.", most=1000),
+    Field("on_completed", "target", "Next task or action when it completed.", most=100),
+    Field("on_failed", "target", "Next task or action when it failed.", most=100),
+    Field("on_exit_code", "routes", "Next task or action by exit code or state."),
+    Field("dependencies", "text_list", "Tasks that have to end before."),
+    Field("allow_failure", "bool", "Its failure does not fail the job.", default=False),
+    Field("always_run", "bool", "Runs at the end whatever happened.", default=False),
+    Field("allow_start_if_completed", "bool", "Runs again when a job is restarted.", default=False),
+    Field("except", "template", "Leaves the task out when it renders to true.", "except_"),
+    Field("timeout", "duration", "Longest time of one attempt.", "timeout_s", default="1h"),
+    Field("total_timeout", "duration", "Longest time of all attempts together.", "total_timeout_s"),
+    Field("delay", "duration", "Wait before the first attempt.", "delay_s", default="0s"),
+    Field("retry", "int", "How often a failed attempt is repeated; bounds polls too.", default=0, least=0, most=100_000),
+    Field("delay_between_retries", "duration_range", "Wait before a retry.", "delay_between_retries_s", "1s to 2s"),
+    Field("retry_backoff_policy", "backoff", "Growing waits: min, max, factor, jitter.", "retry_backoff"),
+    Field("max_lost_attempts", "int", "How often its ant may die before it is given up.", default=5, least=1, most=1000),
+    Field("estimated_runtime", "duration", "How long it takes.", "estimated_runtime_s"),
+    Field("before_script", "script", "Commands before the script."),
+    Field("script", "script", "Commands, each in a shell of its own; with HTTP methods, URLs."),
+    Field("after_script", "script", "Commands that always run; their errors do not count."),
+    Field("url", "text", "URL of an HTTP method.", most=4000),
+    Field("headers", "text_map", "HTTP headers."),
+    Field("query", "text_map", "HTTP query."),
+    Field("function", "function", "Python function to call: package.module:name.", most=400),
+    Field("variables", "object_map", "Variables of this task alone.", aliases=("task_variables",)),
+    Field("environment", "text_map", "Environment variables."),
+    Field("helper_environment", "text_map", "Environment of the helper container."),
+    Field("working_dir", "text", "Directory to run in.", most=1000),
+    Field("execute_command_without_shell", "bool", "Runs commands without a shell.", default=False),
+    Field("tags", "tags", "The ant must have all of them."),
+    Field("resources", "object", "Licences, locks and quotas to take.", available="virtual resources", ignored=True),
+    Field("cost_factor", "number", "Weight of the task in cost reports.", least=0),
+    Field("speculative_backup", "any", "Second copy of a slow task.", available="speculative backup", ignored=True),
+    Field("container", "object", "Image and limits.", available=_CONTAINERS, for_containers=True),
+    Field("helper", "object", "Helper container.", available=_CONTAINERS, for_containers=True),
+    Field("services", "objects", "Containers beside it.", available=_CONTAINERS, for_containers=True),
+    Field("host_network", "bool", "Network of the host.", default=False, for_containers=True),
+    Field("privileged", "bool", "Privileged container.", default=False, for_containers=True),
+    Field("network_mode", "text", "Network of the container.", most=100, for_containers=True),
+    Field("node_selector", "text_map", "Labels of the node.", aliases=("nodeSelector",), for_containers=True),
+    Field("node_tolerations", "text_map", "Taints it bears, key=value: effect.", for_containers=True),
+    Field("tolerations", "objects", "Taints it bears.", for_containers=True),
+    Field("affinity", "object", "Where pods are placed.", for_containers=True),
+    Field("pod_labels", "text_map", "Labels of the pod.", aliases=("podLabels",), for_containers=True),
+    Field("pod_annotations", "text_map", "Annotations of the pod.", aliases=("podAnnotations",), for_containers=True),
+    Field("artifacts", "object", "Files to keep.", available=_ARTIFACTS),
+    Field("artifact_ids", "text_list", "Kept files to fetch.", available=_ARTIFACTS),
+    Field("artifact_key_prefix", "text", "Where files are kept.", most=500),
+    Field("artifacts_dir", "text", "Directory of artifacts.", most=1000),
+    Field("cache", "object", "Files to keep between jobs.", available=_CACHE),
+    Field("cache_dir", "text", "Directory of the cache.", most=1000),
+    Field("job_version", "text", "Version of the job to start.", most=100),
+    Field("fork_job_type", "text", "Job to start.", most=100),
+    Field("fork_job_version", "text", "Version of the job to start.", most=100),
+    Field("await_forked_tasks", "text_list", "Tasks whose jobs to wait for."),
+    Field("sub_workflow", "object", "What a child job gets and gives.", available=_FORK),
+    Field("fan_out", "object", "Runs once per element of a list.", available=_FAN_OUT),
+    Field("approval_policy", "object", "Who has to approve.", available=_APPROVAL),
+    Field("messaging_request_queue", "text", "Queue to send to.", most=300),
+    Field("messaging_reply_queue", "text", "Queue of the answer.", most=300),
+    Field("webhook", "object", "Call that is made when the task changes.", available=_NOTIFY, ignored=True),
+    Field("notify", "object", "Who is told.", available=_NOTIFY, ignored=True),
+    Field("error_handling", "object", "Dead letters and alerts.", available="error_handling", ignored=True),
+    Field("report_stdout", "bool", "Output goes into the report.", default=False),
+    Field("debug", "bool", "Keeps what helps to find errors.", default=False),
+    Field("labels", "text_map", "Free labels."),
+    Field("context_variables", "any", "Accepted for older files; use variables.", ""),
+)
+"""Fields of a task, in the order of the documentation."""
+
+
+def _by_name(table: tuple[Field, ...]) -> Mapping[str, Field]:
+    found = {row.name: row for row in table}
+    found.update((alias, row) for row in table for alias in row.aliases)
+    return found
+
+
+JOB_BY_NAME = _by_name(JOB_FIELDS)
+TASK_BY_NAME = _by_name(TASK_FIELDS)

@@ -1,0 +1,436 @@
+"""Reads YAML nodes into values of the model, one reader per kind of field; collects what is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from formicary.engine.jobs.durations import parse_duration
+from formicary.engine.jobs.fields import Field
+from formicary.engine.jobs.model import METHODS, Backoff, Parameter, Position, Violation
+from formicary.engine.jobs.templates.go_time import parse_moment
+from formicary.engine.jobs.templates.masking import Masked
+from formicary.engine.jobs.yaml_nodes import Node, scalar_value, to_json
+
+MAX_VIOLATIONS = 200
+"""So many are listed; the rest would only hide the first."""
+
+_SEMVER = re.compile(r"v?(0|[1-9]\d*)(\.(0|[1-9]\d*)){0,2}(-[0-9A-Za-z][0-9A-Za-z.-]*)?(\+[0-9A-Za-z][0-9A-Za-z.-]*)?\Z")
+_FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*\Z")
+_TYPES = ("str", "int", "float", "bool", "list", "dict", "any")
+_NAMES = {"scalar": "a single value", "seq": "a list", "map": "a mapping"}
+
+
+class Absent:
+    """What a reader returns when there is no value to keep: it is null, wrong, or only known after rendering."""
+
+
+ABSENT = Absent()
+
+
+@dataclass(slots=True)
+class Context:
+    """What the readers of one document share.
+
+    Attributes:
+        masked: The source with hidden actions.
+        first_line: Line of the file on which the source starts, from 1.
+        violations: Receives what is wrong.
+        to_line: Maps a place in the text that is read to a place in the file, when the text was rendered.
+    """
+
+    masked: Masked
+    first_line: int = 1
+    violations: list[Violation] = field(default_factory=list)
+    to_line: Callable[[int, int], tuple[int, int]] | None = None
+
+    def place(self, line: int, column: int) -> Position:
+        """Returns the position in the file of a line and column that count from 0."""
+        if self.to_line is not None:
+            line, column = self.to_line(line, column)
+        return Position(line + self.first_line, column + 1)
+
+    def add(self, node: Node, path: str, code: str, message: str, severity: str = "error") -> None:
+        """Notes a violation at a node."""
+        self.add_at(node.line, node.column, path, code, message, severity)
+
+    def add_at(self, line: int, column: int, path: str, code: str, message: str, severity: str = "error") -> None:
+        """Notes a violation at a line and column that count from 0."""
+        if len(self.violations) < MAX_VIOLATIONS:
+            place = self.place(line, column)
+            self.violations.append(Violation(place.line, place.column, path, code, message, severity))
+
+    def is_masked(self, node: Node) -> bool:
+        """Says whether a scalar holds a template."""
+        return bool(self.masked.spans) and self.masked.char in node.text
+
+    def text(self, node: Node) -> str:
+        """Returns a scalar's text with its template actions put back."""
+        if not self.is_masked(node):
+            return node.text
+        start = self.masked.offset(node.line, node.column)
+        end = self.masked.offset(node.end_line, node.end_column)
+        return self.masked.unmask(node.text, start, end)
+
+    def json(self, node: Node) -> object:
+        """Returns a node as JSON values with template actions put back."""
+        if not self.masked.spans:
+            return to_json(node)
+        if node.kind == "scalar":
+            return self.text(node) if self.is_masked(node) else scalar_value(node)
+        if node.kind == "seq":
+            return [self.json(item) for item in node.items]
+        return {self.text(key): self.json(value) for key, value in node.entries()}
+
+    def wrong_type(self, node: Node, path: str, wanted: str) -> Absent:
+        """Notes that a node is of another kind than wanted."""
+        hint = ""
+        if node.kind == "map" and wanted in ("text", "a single value") and not node.flow:
+            hint = " (put it in quotes if it is text with ': ' in it)"
+        found = _NAMES[node.kind] if node.kind != "scalar" or not node.text else repr(_short(self.text(node)))
+        self.add(node, path, "WRONG_TYPE", f"Write {wanted} for {path}, not {found}{hint}.")
+        return ABSENT
+
+
+Reader = Callable[[Context, Node, str, Field], object]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """Returns a hint with the nearest known name, with a leading blank, or nothing."""
+    near = get_close_matches(name, known, 1, 0.6) or get_close_matches(name.upper(), known, 1, 0.6)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def is_null(node: Node) -> bool:
+    """Says whether a node is an explicit or empty null."""
+    return node.kind == "scalar" and scalar_value(node) is None
+
+
+# --------------------------------------------------------------------------------------------------------------- scalars
+def read_text(ctx: Context, node: Node, path: str, row: Field) -> object:
+    """Reads text; numbers and booleans are taken as they are written."""
+    if node.kind != "scalar":
+        return ctx.wrong_type(node, path, "text")
+    if is_null(node):
+        return ABSENT
+    text = ctx.text(node)
+    if row.most is not None and len(text) > row.most and not ctx.is_masked(node):
+        ctx.add(node, path, "TOO_LONG", f"{path} has {len(text):,} characters; shorten it to {int(row.most):,}.")
+        return ABSENT
+    return text
+
+
+def _read_name(ctx: Context, node: Node, path: str, row: Field) -> object:
+    text = read_text(ctx, node, path, row)
+    if isinstance(text, str) and (not text.strip() or not text.isprintable()):
+        ctx.add(node, path, "BAD_NAME", f"Give {path} a name of printable characters.")
+        return ABSENT
+    return text.strip() if isinstance(text, str) else text
+
+
+def _read_int(ctx: Context, node: Node, path: str, row: Field) -> object:
+    if node.kind == "scalar" and ctx.is_masked(node) or is_null(node):
+        return ABSENT
+    value = scalar_value(node) if node.kind == "scalar" else None
+    if isinstance(value, str) and re.fullmatch(r"[-+]?\d{1,18}", value.strip()):
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return ctx.wrong_type(node, path, "a whole number")
+    return _range(ctx, node, path, row, value)
+
+
+def _read_number(ctx: Context, node: Node, path: str, row: Field) -> object:
+    if node.kind == "scalar" and ctx.is_masked(node) or is_null(node):
+        return ABSENT
+    value = scalar_value(node) if node.kind == "scalar" else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        return ctx.wrong_type(node, path, "a number")
+    return _range(ctx, node, path, row, value)
+
+
+def _range(ctx: Context, node: Node, path: str, row: Field, value: int | float) -> object:
+    least, most = row.least, row.most
+    if (least is not None and value < least) or (most is not None and value > most):
+        limits = f"at least {least:,g}" if most is None else f"from {least or 0:,g} to {most:,g}"
+        ctx.add(node, path, "OUT_OF_RANGE", f"Write a number {limits} for {path}, not {_short(str(value))}.")
+        return ABSENT
+    return value
+
+
+def _read_bool(ctx: Context, node: Node, path: str, row: Field) -> object:
+    if node.kind == "scalar" and ctx.is_masked(node) or is_null(node):
+        return ABSENT
+    value = scalar_value(node) if node.kind == "scalar" else None
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        value = value.strip().lower() == "true"
+    if not isinstance(value, bool):
+        return ctx.wrong_type(node, path, "true or false")
+    return value
+
+
+def _read_duration(ctx: Context, node: Node, path: str, row: Field) -> object:
+    if node.kind != "scalar":
+        return ctx.wrong_type(node, path, "a duration")
+    if ctx.is_masked(node) or is_null(node):
+        return ABSENT
+    try:
+        return parse_duration(scalar_value(node))
+    except ValueError as error:
+        ctx.add(node, path, "BAD_DURATION", f"{_short(node.text)!r} is no duration: {error}.")
+        return ABSENT
+
+
+def _read_duration_range(ctx: Context, node: Node, path: str, row: Field) -> object:
+    value = _read_duration(ctx, node, path, row)
+    return (value, value) if isinstance(value, float) else ABSENT
+
+
+def _read_moment(ctx: Context, node: Node, path: str, row: Field) -> object:
+    if node.kind != "scalar":
+        return ctx.wrong_type(node, path, "a time")
+    if ctx.is_masked(node) or is_null(node):
+        return ABSENT
+    try:
+        return parse_moment(scalar_value(node))
+    except (ValueError, OverflowError):
+        ctx.add(
+            node, path, "BAD_TIME", f"{_short(node.text)!r} is no time: write it like 2027-01-31T18:00:00Z for {path}."
+        )
+        return ABSENT
+
+
+def _read_semver(ctx: Context, node: Node, path: str, row: Field) -> object:
+    text = read_text(ctx, node, path, row)
+    if isinstance(text, str) and not ctx.is_masked(node) and not _SEMVER.match(text):
+        ctx.add(node, path, "BAD_SEMVER", f"{_short(text)!r} is no version: write it like 1.2.0 or 1.0-rc.")
+        return ABSENT
+    return text
+
+
+def _read_choice(ctx: Context, node: Node, path: str, row: Field) -> object:
+    text = read_text(ctx, node, path, row)
+    if isinstance(text, str) and not ctx.is_masked(node) and text not in row.choices:
+        ctx.add(node, path, "BAD_VALUE", f"Write {' or '.join(row.choices)} for {path}, not {_short(text)!r}.")
+        return ABSENT
+    return text
+
+
+def _read_method(ctx: Context, node: Node, path: str, row: Field) -> object:
+    text = read_text(ctx, node, path, row)
+    if not isinstance(text, str) or ctx.is_masked(node):
+        return text
+    method = text.strip().upper()
+    if method not in METHODS:
+        hint = did_you_mean(method, METHODS) or f" Known are {', '.join(sorted(METHODS))}."
+        ctx.add(node, path, "UNKNOWN_METHOD", f"There is no method {_short(text)}.{hint}")
+        return ABSENT
+    return method
+
+
+def _read_function(ctx: Context, node: Node, path: str, row: Field) -> object:
+    text = read_text(ctx, node, path, row)
+    if isinstance(text, str) and not ctx.is_masked(node) and not _FUNCTION.match(text):
+        ctx.add(node, path, "BAD_FUNCTION", f"{_short(text)!r} names no function: write package.module:name.")
+        return ABSENT
+    return text
+
+
+# ----------------------------------------------------------------------------------------------------------- collections
+def _read_text_list(ctx: Context, node: Node, path: str, row: Field) -> object:
+    if is_null(node):
+        return ABSENT
+    if node.kind == "scalar":
+        return (ctx.text(node),)
+    if node.kind != "seq":
+        return ctx.wrong_type(node, path, "a list of texts")
+    found: list[str] = []
+    for i, item in enumerate(node.items):
+        if item.kind != "scalar":
+            ctx.wrong_type(item, f"{path}[{i}]", "text")
+        elif not is_null(item):
+            found.append(ctx.text(item))
+    return tuple(found)
+
+
+def _read_script(ctx: Context, node: Node, path: str, row: Field) -> object:
+    return _read_text_list(ctx, node, path, row)
+
+
+def _read_tags(ctx: Context, node: Node, path: str, row: Field) -> object:
+    if node.kind == "scalar" and not is_null(node):
+        return frozenset(t.strip().lower() for t in ctx.text(node).split(",") if t.strip())
+    found = _read_text_list(ctx, node, path, row)
+    return frozenset(t.strip().lower() for t in found if t.strip()) if isinstance(found, tuple) else found
+
+
+def entries(ctx: Context, node: Node, path: str) -> list[tuple[str, Node, Node]]:
+    """Returns the pairs of a mapping as (text of the key, key, value) and notes duplicate keys.
+
+    A key twice is right when two arms of one branch hold it; then the first is taken.
+    """
+    seen: dict[str, Node] = {}
+    found: list[tuple[str, Node, Node]] = []
+    for key, value in node.entries():
+        name = ctx.text(key)
+        first = seen.get(name)
+        if first is None:
+            seen[name] = key
+        elif not exclusive(ctx, first, key):
+            place = ctx.place(first.line, first.column)
+            ctx.add(
+                key, join(path, name), "DUPLICATE_KEY", f"{_short(name)} stands here twice (first in line {place.line})."
+            )
+            continue
+        found.append((name, key, value))
+    return found
+
+
+def exclusive(ctx: Context, first: Node, second: Node) -> bool:
+    """Says whether two nodes lie in different arms of one branch."""
+    masked = ctx.masked
+    return bool(masked.arms) and masked.excludes(
+        masked.offset(first.line, first.column), masked.offset(second.line, second.column)
+    )
+
+
+def join(path: str, name: str) -> str:
+    """Returns the path of a field of what stands at a path."""
+    shown = name if re.fullmatch(r"[\w-]+", name) else repr(_short(name))
+    return f"{path}.{shown}" if path else shown
+
+
+def _first_values(ctx: Context, node: Node, path: str) -> dict[str, Node]:
+    found: dict[str, Node] = {}
+    for name, _, value in entries(ctx, node, path):
+        found.setdefault(name, value)
+    return found
+
+
+def _read_text_map(ctx: Context, node: Node, path: str, row: Field) -> object:
+    if is_null(node):
+        return ABSENT
+    if node.kind != "map":
+        return ctx.wrong_type(node, path, "a mapping of names to texts")
+    found: dict[str, str] = {}
+    for name, value in _first_values(ctx, node, path).items():
+        if value.kind != "scalar":
+            ctx.wrong_type(value, join(path, name), "text")
+        else:
+            found[name] = "" if is_null(value) else ctx.text(value)
+    return found
+
+
+def _read_object(ctx: Context, node: Node, path: str, row: Field) -> object:
+    if is_null(node):
+        return ABSENT
+    if node.kind == "scalar" and ctx.is_masked(node):
+        return ABSENT
+    if node.kind != "map":
+        return ctx.wrong_type(node, path, "a mapping")
+    return {name: ctx.json(value) for name, value in _first_values(ctx, node, path).items()}
+
+
+def _read_objects(ctx: Context, node: Node, path: str, row: Field) -> object:
+    if is_null(node):
+        return ABSENT
+    if node.kind != "seq":
+        return ctx.wrong_type(node, path, "a list of mappings")
+    found = []
+    for i, item in enumerate(node.items):
+        value = _read_object(ctx, item, f"{path}[{i}]", row)
+        if isinstance(value, dict):
+            found.append(value)
+    return tuple(found)
+
+
+def _read_any(ctx: Context, node: Node, path: str, row: Field) -> object:
+    return ctx.json(node)
+
+
+def _read_backoff(ctx: Context, node: Node, path: str, row: Field) -> object:
+    if is_null(node):
+        return ABSENT
+    if node.kind != "map":
+        return ctx.wrong_type(node, path, "a mapping of min, max, factor and jitter")
+    values: dict[str, object] = {}
+    kinds: Mapping[str, tuple[str, Reader, Field]] = {
+        "min": ("min_s", _read_duration, row),
+        "max": ("max_s", _read_duration, row),
+        "factor": ("factor", _read_number, Field("factor", "number", "", least=1, most=1000)),
+        "jitter": ("jitter", _read_bool, row),
+    }
+    for name, key, value in entries(ctx, node, path):
+        if name not in kinds:
+            if not ctx.is_masked(key):
+                message = f"There is no field {_short(name)} here.{did_you_mean(name, kinds)}"
+                ctx.add(key, join(path, name), "UNKNOWN_FIELD", message)
+            continue
+        attribute, reader, kind = kinds[name]
+        found = reader(ctx, value, join(path, name), kind)
+        if found is not ABSENT:
+            values.setdefault(attribute, found)
+    policy = Backoff(**values)  # type: ignore[arg-type]
+    if policy.max_s < policy.min_s and "max_s" in values:
+        ctx.add(node, path, "OUT_OF_RANGE", f"Write a max that is not below min for {path}.")
+        return ABSENT
+    return policy if policy.max_s >= policy.min_s else Backoff(policy.min_s, policy.min_s, policy.factor, policy.jitter)
+
+
+def _read_parameters(ctx: Context, node: Node, path: str, row: Field) -> object:
+    if is_null(node):
+        return ABSENT
+    if node.kind != "seq":
+        return ctx.wrong_type(node, path, "a list of parameters")
+    found = []
+    for i, item in enumerate(node.items):
+        here = f"{path}[{i}]"
+        value = ctx.json(item)
+        if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+            ctx.wrong_type(item, here, "a mapping with a name")
+            continue
+        kind = value.get("type", "any")
+        if kind not in _TYPES:
+            ctx.add(item, f"{here}.type", "BAD_VALUE", f"Write one of {', '.join(_TYPES)} for {here}.type.")
+            continue
+        required = value.get("required", "default" not in value)
+        found.append(Parameter(value["name"], str(kind), required is True, value.get("default")))
+    return tuple(found)
+
+
+READERS: Mapping[str, Reader] = {
+    "text": read_text,
+    "template": read_text,
+    "target": read_text,
+    "name": _read_name,
+    "int": _read_int,
+    "number": _read_number,
+    "bool": _read_bool,
+    "duration": _read_duration,
+    "duration_range": _read_duration_range,
+    "moment": _read_moment,
+    "semver": _read_semver,
+    "choice": _read_choice,
+    "method": _read_method,
+    "function": _read_function,
+    "text_list": _read_text_list,
+    "script": _read_script,
+    "tags": _read_tags,
+    "text_map": _read_text_map,
+    "routes": _read_text_map,
+    "object": _read_object,
+    "object_map": _read_object,
+    "variables": _read_object,
+    "objects": _read_objects,
+    "any": _read_any,
+    "backoff": _read_backoff,
+    "parameters": _read_parameters,
+}
+"""Readers by kind; ``tasks`` is read by the parser itself."""

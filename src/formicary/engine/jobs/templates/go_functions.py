@@ -1,0 +1,383 @@
+"""The functions of the Go template dialect: Go's built-ins and those of job files.
+
+Every function takes the environment first. A wrong argument raises :class:`FunctionError`, whose text names what was
+expected; the evaluator adds the function's name and the place.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote_plus
+
+from formicary.engine.jobs.templates.budget import (
+    MAX_ITERATIONS,
+    MAX_OUTPUT_CHARS,
+    TemplateError,
+    limit_error,
+)
+from formicary.engine.jobs.templates.go_format import sprint, sprintf, to_text, type_name
+from formicary.engine.jobs.templates.go_time import RFC3339, format_time, parse_moment
+from formicary.engine.jobs.templates.lookup import Environment, Lookup
+
+_INT64 = 1 << 63
+
+
+class FunctionError(Exception):
+    """A function cannot work with its arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function with the number of arguments it takes; ``most`` None means any."""
+
+    call: Callable[..., object]
+    least: int
+    most: int | None
+
+
+def truth(value: object) -> bool:
+    """Says whether a value counts as true: not empty, not zero, not missing."""
+    return bool(value)
+
+
+# ------------------------------------------------------------------------------------------------------------ arguments
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float):
+        return to_text(value)
+    raise FunctionError(f"expected text, got {type_name(value)}")
+
+
+def _int(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise FunctionError(f"expected a whole number, got {type_name(value)}")
+    try:
+        number = int(value)
+    except (ValueError, OverflowError):
+        raise FunctionError(f"expected a whole number, got {str(value)[:40]!r}") from None
+    if isinstance(value, float) and number != value:
+        raise FunctionError(f"expected a whole number, got {value}")
+    if not -_INT64 <= number < _INT64:
+        raise FunctionError("the number is too large")
+    return number
+
+
+def _number(value: object) -> int | float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    raise FunctionError(f"expected a number, got {type_name(value)}")
+
+
+def _bounded(size: int) -> None:
+    if size > MAX_OUTPUT_CHARS:
+        raise limit_error("makes a value of more than 1 MB")
+
+
+# ----------------------------------------------------------------------------------------------------------- comparison
+def _kind(value: object) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int | float):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    raise FunctionError(f"a {type_name(value)} cannot be compared")
+
+
+def _eq(env: Environment, first: object, *others: object) -> bool:
+    kind = _kind(first)
+    for other in others:
+        other_kind = _kind(other)
+        if kind == other_kind:
+            if first == other:
+                return True
+        elif "nothing" not in (kind, other_kind):
+            raise FunctionError(f"cannot compare {type_name(first)} with {type_name(other)}")
+    return False
+
+
+def _ne(env: Environment, first: object, second: object) -> bool:
+    return not _eq(env, first, second)
+
+
+def _less(first: object, second: object) -> bool:
+    kind, other = _kind(first), _kind(second)
+    if kind != other:
+        raise FunctionError(f"cannot compare {type_name(first)} with {type_name(second)}")
+    if isinstance(first, bool) or isinstance(second, bool):
+        raise FunctionError("a bool has no order")
+    if isinstance(first, str) and isinstance(second, str):
+        return first < second
+    if isinstance(first, int | float) and isinstance(second, int | float):
+        return first < second
+    raise FunctionError("a missing value has no order")
+
+
+def _lt(env: Environment, first: object, second: object) -> bool:
+    return _less(first, second)
+
+
+def _le(env: Environment, first: object, second: object) -> bool:
+    return _less(first, second) or _eq(env, first, second)
+
+
+def _gt(env: Environment, first: object, second: object) -> bool:
+    return _less(second, first)
+
+
+def _ge(env: Environment, first: object, second: object) -> bool:
+    return _le(env, second, first)
+
+
+def _not(env: Environment, value: object) -> bool:
+    return not truth(value)
+
+
+# ---------------------------------------------------------------------------------------------------------- collections
+def _index(env: Environment, value: object, *keys: object) -> object:
+    for key in keys:
+        if isinstance(value, Mapping):
+            value = value.get(key if isinstance(key, str) else to_text(key))
+        elif isinstance(value, Sequence):
+            if isinstance(key, bool) or not isinstance(key, int):
+                raise FunctionError(f"expected a number as index, got {type_name(key)}")
+            if not 0 <= key < len(value):
+                raise FunctionError(f"index {key} is out of range (length {len(value)})")
+            item = value[key]
+            value = ord(item) if isinstance(value, str) else item
+        else:
+            raise FunctionError(f"cannot index {type_name(value)}")
+    return value
+
+
+def _slice(env: Environment, value: object, *bounds: object) -> object:
+    if not isinstance(value, Sequence):
+        raise FunctionError(f"cannot slice {type_name(value)}")
+    limits = [_int(b) for b in bounds]
+    start, end = (limits + [0])[0] if limits else 0, limits[1] if len(limits) > 1 else len(value)
+    if not 0 <= start <= end <= len(value):
+        raise FunctionError(f"{start}:{end} is out of range (length {len(value)})")
+    return value[start:end]
+
+
+def _len(env: Environment, value: object) -> int:
+    if isinstance(value, str):
+        return len(value.encode("utf-8", "replace"))
+    if isinstance(value, Mapping | Sequence):
+        return len(value)
+    raise FunctionError(f"{type_name(value)} has no length")
+
+
+def _dict(env: Environment, *items: object) -> dict[str, object]:
+    if len(items) % 2:
+        raise FunctionError("expected pairs of name and value")
+    for name in items[::2]:
+        if not isinstance(name, str):
+            raise FunctionError("expected text as name")
+    return {str(items[i]): items[i + 1] for i in range(0, len(items), 2)}
+
+
+def _iterate(env: Environment, count: object) -> list[int]:
+    number = _int(count)
+    if number > MAX_ITERATIONS:
+        raise limit_error(f"loops more than {MAX_ITERATIONS:,} times")
+    env.budget.step(count=max(number, 0) // 16)
+    return list(range(number))
+
+
+def _default(env: Environment, fallback: object, value: object = None) -> object:
+    return value if truth(value) else fallback
+
+
+def _split(env: Environment, text: object, separator: object) -> list[str]:
+    sep = _text(separator)
+    return _text(text).split(sep) if sep else list(_text(text))
+
+
+def _join(env: Environment, items: object, separator: object = "") -> str:
+    if not isinstance(items, Sequence) or isinstance(items, str):
+        raise FunctionError(f"expected a list, got {type_name(items)}")
+    sep, parts, size = _text(separator), [], 0
+    for item in items:
+        parts.append(to_text(item))
+        size += len(parts[-1]) + len(sep)
+        _bounded(size)
+    return sep.join(parts)
+
+
+# ------------------------------------------------------------------------------------------------------------------ text
+def _replace(env: Environment, text: object, old: object, new: object, count: object = -1) -> str:
+    where, what, to, most = _text(text), _text(old), _text(new), _int(count)
+    found = where.count(what) if most < 0 else min(where.count(what), most)
+    _bounded(len(where) + found * max(0, len(to) - len(what)))
+    return where.replace(what, to, most)
+
+
+def _js(env: Environment, *values: object) -> str:
+    text = sprint(values)
+    escapes = {'"': '\\"', "'": "\\'", "\\": "\\\\", "<": "\\u003C", ">": "\\u003E", "&": "\\u0026", "=": "\\u003D"}
+    return "".join(
+        escapes.get(c) or (c if c >= " " and c != "\x7f" else f"\\u{ord(c):04X}") for c in text[:MAX_OUTPUT_CHARS]
+    )
+
+
+def _html(env: Environment, *values: object) -> str:
+    return html.escape(sprint(values)).replace("&quot;", "&#34;").replace("&#x27;", "&#39;")
+
+
+def _urlquery(env: Environment, *values: object) -> str:
+    return quote_plus(sprint(values))
+
+
+def _printf(env: Environment, template: object, *values: object) -> str:
+    if not isinstance(template, str):
+        raise FunctionError(f"expected text, got {type_name(template)}")
+    return sprintf(template, values)
+
+
+def _println(env: Environment, *values: object) -> str:
+    return " ".join("<nil>" if v is None else to_text(v) for v in values) + "\n"
+
+
+def _markdown_link(env: Environment, text: object, url: object) -> str:
+    return f"[{to_text(text)}]({to_text(url)})"
+
+
+def _format_time(env: Environment, moment: object = None, layout: object = RFC3339) -> str:
+    if isinstance(moment, str) and layout == RFC3339 and not moment[:4].isdigit():
+        moment, layout = None, moment
+    try:
+        return format_time(env.now if moment is None else parse_moment(moment), _text(layout))
+    except ValueError as error:
+        raise FunctionError(f"expected a time: {error}") from None
+
+
+# --------------------------------------------------------------------------------------------------------------- numbers
+def _add(env: Environment, *numbers: object) -> int | float:
+    total: int | float = 0
+    for number in numbers:
+        total += number if isinstance(number, float) else _int(number)
+    return total if isinstance(total, float) else _int(total)
+
+
+def _random(env: Environment, low: object, high: object = None) -> int:
+    least, most = (0, _int(low)) if high is None else (_int(low), _int(high))
+    if most <= least:
+        raise FunctionError(f"expected a range, got {least} to {most}")
+    return env.rng.randrange(least, most)
+
+
+def _atof(env: Environment, text: object) -> float:
+    return float(_number(text))
+
+
+def _percent(env: Environment, part: object, whole: object = 1) -> int | float:
+    divisor = _number(whole)
+    value = round(100 * _number(part) / divisor, 2) if divisor else 0.0
+    return int(value) if value == int(value) else value
+
+
+# ---------------------------------------------------------------------------------------------------------------- lookup
+def _port(env: Environment, name: str) -> Lookup:
+    if env.lookup is None:
+        raise TemplateError(f"The function {name} is not available in this version.", code="NOT_AVAILABLE")
+    return env.lookup
+
+
+def _checksum(env: Environment, path: object) -> str:
+    return _port(env, "checksum").checksum(_text(path))
+
+
+def _submit_job(env: Environment, job_type: object, *params: object) -> str:
+    found = dict(params[0]) if len(params) == 1 and isinstance(params[0], Mapping) else _pairs(params)
+    return _port(env, "SubmitJob").submit_job(_text(job_type), found)
+
+
+def _submit_jobs(env: Environment, job_type: object, jobs: object, *params: object) -> str:
+    text = jobs if isinstance(jobs, str) else json.dumps(jobs)
+    extra = {k: to_text(v) for k, v in _pairs(params).items()}
+    return _port(env, "SubmitJobsFromJSON").submit_jobs_from_json(_text(job_type), text, extra)
+
+
+def _pairs(params: Sequence[object]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for param in params:
+        name, equals, value = _text(param).partition("=")
+        if not equals:
+            raise FunctionError(f"expected name=value, got {name[:40]!r}")
+        found[name] = value
+    return found
+
+
+def _count(env: Environment, job_type: object, *states: object) -> int:
+    port = _port(env, "CountByJobTypeAndState")
+    return port.count_by_job_type_and_state(_text(job_type), tuple(_text(s) for s in states))
+
+
+def unescape_html(env: Environment, text: object) -> str:
+    """Returns text with HTML entities resolved."""
+    return html.unescape(_text(text))
+
+
+FUNCTIONS: Mapping[str, Function] = {
+    # Go's own; `and` and `or` are evaluated lazily, `call` gets its function from a value
+    "and": Function(lambda env, *args: args[-1], 1, None),
+    "or": Function(lambda env, *args: args[-1], 1, None),
+    "call": Function(lambda env, function, *args: None, 1, None),
+    "not": Function(_not, 1, 1),
+    "eq": Function(_eq, 2, None),
+    "ne": Function(_ne, 2, 2),
+    "lt": Function(_lt, 2, 2),
+    "le": Function(_le, 2, 2),
+    "gt": Function(_gt, 2, 2),
+    "ge": Function(_ge, 2, 2),
+    "index": Function(_index, 1, None),
+    "slice": Function(_slice, 1, 3),
+    "len": Function(_len, 1, 1),
+    "print": Function(lambda env, *args: sprint(args), 0, None),
+    "printf": Function(_printf, 1, None),
+    "println": Function(_println, 0, None),
+    "html": Function(_html, 1, None),
+    "js": Function(_js, 1, None),
+    "urlquery": Function(_urlquery, 1, None),
+    # those of job files
+    "Dict": Function(_dict, 0, None),
+    "dict": Function(_dict, 0, None),
+    "Iterate": Function(_iterate, 1, 1),
+    "Add": Function(_add, 2, None),
+    "default": Function(_default, 1, 2),
+    "trimPrefix": Function(lambda env, s, p: _text(s).removeprefix(_text(p)), 2, 2),
+    "trimSuffix": Function(lambda env, s, p: _text(s).removesuffix(_text(p)), 2, 2),
+    "hasPrefix": Function(lambda env, s, p: _text(s).startswith(_text(p)), 2, 2),
+    "hasSuffix": Function(lambda env, s, p: _text(s).endswith(_text(p)), 2, 2),
+    "lower": Function(lambda env, s: _text(s).lower(), 1, 1),
+    "upper": Function(lambda env, s: _text(s).upper(), 1, 1),
+    "contains": Function(lambda env, s, part: _text(part) in _text(s), 2, 2),
+    "replace": Function(_replace, 3, 4),
+    "split": Function(_split, 2, 2),
+    "join": Function(_join, 1, 2),
+    "Unescape": Function(unescape_html, 1, 1),
+    "Random": Function(_random, 1, 2),
+    "MarkdownLink": Function(_markdown_link, 2, 2),
+    "formatTime": Function(_format_time, 0, 2),
+    "FormatTime": Function(_format_time, 0, 2),
+    "Percent100": Function(_percent, 1, 2),
+    "atoi": Function(lambda env, s: _int(s), 1, 1),
+    "atof": Function(_atof, 1, 1),
+    "checksum": Function(_checksum, 1, 1),
+    "SubmitJob": Function(_submit_job, 1, None),
+    "SubmitJobsFromJSON": Function(_submit_jobs, 2, None),
+    "CountByJobTypeAndState": Function(_count, 1, None),
+}
+"""Every function by name."""

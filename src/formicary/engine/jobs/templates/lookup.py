@@ -1,0 +1,51 @@
+"""The port through which a template asks for what is outside of it, and the environment that rendering runs in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+from formicary.engine.jobs.templates.budget import Budget
+
+
+class Lookup(Protocol):
+    """What a template may ask for. A submitting call is an effect: its implementation derives a child key for it."""
+
+    def checksum(self, path: str) -> str:
+        """Returns a digest of a file."""
+        ...
+
+    def submit_job(self, job_type: str, params: Mapping[str, object]) -> str:
+        """Submits a job and returns its id."""
+        ...
+
+    def submit_jobs_from_json(self, job_type: str, jobs: str, extra: Mapping[str, str]) -> str:
+        """Submits a job per object of a JSON array and returns the ids, joined by commas."""
+        ...
+
+    def count_by_job_type_and_state(self, job_type: str, states: tuple[str, ...]) -> int:
+        """Counts the jobs of a type that are in one of the states."""
+        ...
+
+
+LOOKUP_FUNCTIONS = frozenset({"checksum", "SubmitJob", "SubmitJobsFromJSON", "CountByJobTypeAndState"})
+"""Functions that need a :class:`Lookup`."""
+
+
+@dataclass(slots=True)
+class Environment:
+    """What a function of a template may use.
+
+    Attributes:
+        now: Seconds since the epoch, UTC.
+        rng: Source of randomness.
+        budget: Bounds.
+        lookup: The port, if there is one.
+    """
+
+    now: float
+    rng: Random
+    budget: Budget
+    lookup: Lookup | None = None
