@@ -1,7 +1,7 @@
 """The lock of a data directory: one process serves it at a time, and whoever is refused learns which one.
 
-An advisory ``flock`` on ``DIR/lock``: the system releases it when the holder dies, however it dies, so there is no stale
-lock to clean up. The file's content is only there to be read by people and by commands that look for the server.
+An advisory ``flock`` on ``DIR/lock``: the system releases it when the holder dies, however it dies, so there is no
+stale lock to clean up. The file's content is only there to be read by people and by commands that look for the server.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ JOB_COLUMNS = (
 )
 
 PARAMS_COLUMNS = ("number", "params", "variables")
-"""`params`: JSON object of the request; `variables`: JSON object of the job's rendered variables, null until rendered."""
+"""`params`: JSON object of the request; `variables`: JSON object of its rendered variables, null until rendered."""
 
 TASK_COLUMNS = (
     "job",  # number of the job; with `position` the primary key
@@ -76,17 +76,21 @@ TASK_COLUMNS = (
 
 KEY_COLUMNS = ("org", "key", "fingerprint", "job", "job_id", "created_at")
 
-COLUMN_TYPES: Mapping[str, type] = (
-    dict.fromkeys(
-        "number job version priority execution retries pauses dead_letter position attempts failures lost "
-        "polls token exit_code signal skipped routed_to ended_order".split(),
-        int,
-    )
-    | dict.fromkeys(
-        "created_at submitted_at scheduled_at started_at ended_at timer_at deadline_at clock_left_s".split(), float
-    )
-    | dict.fromkeys("params variables outputs rendered methods".split(), bytes)
+_INT_COLUMNS = (
+    *("number", "job", "position", "version", "priority", "execution", "retries", "pauses", "dead_letter", "attempts"),
+    *("failures", "lost", "polls", "token", "exit_code", "signal", "skipped", "routed_to", "ended_order"),
 )
+_FLOAT_COLUMNS = (
+    *("created_at", "submitted_at", "scheduled_at", "started_at", "ended_at", "timer_at", "deadline_at"),
+    "clock_left_s",
+)
+_BYTES_COLUMNS = ("params", "variables", "outputs", "rendered", "methods")
+
+COLUMN_TYPES: Mapping[str, type] = {
+    **dict.fromkeys(_INT_COLUMNS, int),
+    **dict.fromkeys(_FLOAT_COLUMNS, float),
+    **dict.fromkeys(_BYTES_COLUMNS, bytes),
+}
 """Type of each column, the same in every table; a column that is not named here is text. JSON columns are UTF-8 bytes
 (what msgspec encodes). Where a column may be null, None is allowed beside its type; ints fit into 64 bits; an int in
 a float column comes back as the equal float. `job` of the keys table is a number like everywhere else."""
@@ -125,7 +129,8 @@ class StoreUnavailable(StoreError):
 
 class RowRefused(StoreError):
     """Nothing was written: a row breaks a rule of the schema (unknown state, an id used twice, a value of the wrong
-    type or too large). The same batch would be refused again: a defect of the caller, not of the store."""
+    type or too large). The same batch would be refused again: a defect of the caller, not of the store.
+    """
 
 
 class Fenced(StoreError):

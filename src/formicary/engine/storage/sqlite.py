@@ -5,7 +5,7 @@ writes and checkpoints, used by the journal's thread alone; readers have connect
 it. sqlite3 gives the GIL away at every step of a statement, and a thread that wants it back from a busy event loop
 waits a whole switch interval: a commit therefore consists of few statements that bind many rows each, and the look-ups
 on the hot path return one row of JSON instead of many rows. After any failure except a foreign lock the writing
-connection is thrown away; the next commit opens the file again, so that the store recovers as soon as the cause is gone.
+connection is thrown away; the next commit opens the file again, so that work goes on as soon as the cause is gone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import os
 import sqlite3
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -43,6 +44,7 @@ MINIMUM_VERSION: Final = (3, 32, 0)
 CHUNK_ROWS: Final = 256
 """Most rows of one statement: beyond it nothing is gained and the prepared statement only grows."""
 
+_SIZES: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, CHUNK_ROWS)
 _APPLICATION_ID: Final = 0x464F524D
 _FENCE: Final = (
     "UPDATE colony SET seq = seq + 1, counter = max(counter, ?), last_number = max(last_number, ?), "
@@ -53,10 +55,13 @@ _FIND_KEYS: Final = (
     "SELECT json_group_array(json_array(key, fingerprint, job_id)) FROM idempotency_keys "
     "WHERE org = ? AND key IN (SELECT value FROM json_each(?))"
 )
-# Hexadecimal, because JSON holds no bytes; '' is no value and x'' an empty one.
+# Bytes of many jobs in one row: numbers and lengths (-1 = null), and the values end to end. As "text" only in name:
+# group_concat makes nothing else, and the connection hands it out as bytes.
 _PARAMS: Final = (
-    "SELECT json_group_array(json_array(number, hex(params), CASE WHEN variables IS NULL THEN NULL "
-    "ELSE hex(variables) END)) FROM params WHERE number IN (SELECT value FROM json_each(?))"
+    "SELECT group_concat(number || ' ' || coalesce(length(CAST(params AS BLOB)), 0) || ' ' || "
+    "coalesce(length(CAST(variables AS BLOB)), -1), ' '), "
+    "group_concat(CAST(coalesce(params, '') AS TEXT), ''), group_concat(CAST(coalesce(variables, '') AS TEXT), '') "
+    "FROM params WHERE number IN (SELECT value FROM json_each(?))"
 )
 
 Result = TypeVar("Result")
@@ -231,7 +236,10 @@ class SqliteStore:
             self._write(lambda writer: self._put(writer, fence, clean))
 
     def _put(
-        self, writer: sqlite3.Connection, fence: tuple[int, int, int, int], batches: list[tuple[Table, Sequence[Row]]]
+        self,
+        writer: sqlite3.Connection,
+        fence: tuple[int, int, int, int],
+        batches: Sequence[tuple[Table, Sequence[Row]]],
     ) -> None:
         if writer.execute(_FENCE, fence).rowcount != 1:
             raise Fenced(f"Another queen has taken over {self.path}: epoch {fence[-1]} is not the latest any more.")
@@ -239,17 +247,26 @@ class SqliteStore:
             self._upsert(writer, table, rows)
 
     def _upsert(self, writer: sqlite3.Connection, table: Table, rows: Sequence[Row]) -> None:
-        """Writes rows in chunks whose sizes are powers of two, so that few statements are ever prepared."""
-        start, size = 0, CHUNK_ROWS
-        while start < len(rows):
-            while size > len(rows) - start:
-                size //= 2
+        """Writes rows in few statements of few sizes: up to 256 rows take two at most.
+
+        The first takes as many rows as the largest size that they fill. The second fills up its size by repeating the
+        last row, which costs a few microseconds; another statement would cost a turn at the GIL.
+        """
+        start, count = 0, len(rows)
+        while start < count:
+            left = count - start
+            below = bisect_right(_SIZES, left) - 1
+            size = _SIZES[below]
+            if size < left < CHUNK_ROWS and start > 0:
+                size = _SIZES[below + 1]
             text = self._upserts.get((table.name, size))
             if text is None:
                 one = f"({', '.join('?' * len(table.columns))})"
                 text = f"INSERT INTO {table.name} ({', '.join(table.columns)}) VALUES {', '.join([one] * size)} "
                 text = self._upserts[table.name, size] = text + table.on_conflict
-            writer.execute(text, tuple(chain.from_iterable(rows[start : start + size])))
+            chunk = [*rows[start : start + size]]
+            chunk += chunk[-1:] * (size - len(chunk))
+            writer.execute(text, tuple(chain.from_iterable(chunk)))
             start += size
 
     def _write(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
@@ -325,12 +342,19 @@ class SqliteStore:
     def params(self, numbers: Sequence[int]) -> dict[int, tuple[bytes, bytes | None]]:
         """Parameters and rendered variables of these jobs; unknown numbers are absent."""
         with self._reading() as reader:
-            text = reader.execute(_PARAMS, (json.dumps(list(numbers)),)).fetchone()[0]
-        unhex = bytes.fromhex
-        return {
-            number: (unhex(params), None if variables is None else unhex(variables))
-            for number, params, variables in json.loads(text)
-        }
+            reader.text_factory = bytes
+            try:
+                lengths, params, variables = reader.execute(_PARAMS, (json.dumps(list(numbers)),)).fetchone()
+            finally:
+                reader.text_factory = str
+        found: dict[int, tuple[bytes, bytes | None]] = {}
+        words = [int(word) for word in (lengths or b"").split()]
+        at = more_at = 0
+        for number, length, more in zip(words[::3], words[1::3], words[2::3], strict=True):
+            value = None if more < 0 else variables[more_at : more_at + more]
+            found[number] = (params[at : at + length], value)
+            at, more_at = at + length, more_at + max(more, 0)
+        return found
 
     def find_ids(self, ids: Sequence[str]) -> dict[str, int]:
         """Numbers of those ids that exist."""

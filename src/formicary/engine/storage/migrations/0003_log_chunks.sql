@@ -7,6 +7,8 @@ CREATE TABLE log_chunks (
     task_type TEXT NOT NULL,
     attempt {integer} NOT NULL,
     size_bytes {integer} NOT NULL,
+    line_count {integer} NOT NULL,
+    missing {integer} NOT NULL,
     lines {blob} NOT NULL,
     PRIMARY KEY (job_id, first_seq)
 );
