@@ -115,7 +115,7 @@ async def _stream(
 async def _serve() -> None:
     """Serve the echo until the parent closes our standard input."""
     server = grpc.aio.server()
-    handlers = {
+    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
         "Unary": grpc.unary_unary_rpc_method_handler(_unary),
         "Stream": grpc.stream_stream_rpc_method_handler(_stream),
     }
@@ -145,13 +145,14 @@ async def _server() -> AsyncIterator[str]:
 
 async def _grpc_ms(samples: int = 300) -> tuple[float, float]:
     async with _server() as address, grpc.aio.insecure_channel(address) as channel:
-        call = channel.unary_unary(_UNARY)
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_UNARY)
         unary, streamed = [], []
         for _ in range(samples):
             begin = time.perf_counter()
             await call(_PAYLOAD)
             unary.append((time.perf_counter() - begin) * 1e3)
-        stream = channel.stream_stream(_STREAM)()
+        multi: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(_STREAM)
+        stream = multi()
         for _ in range(samples):
             begin = time.perf_counter()
             await stream.write(_PAYLOAD)

@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from importlib.metadata import version
+from typing import ClassVar
 
 from celery import Celery, chain, chord
 
@@ -49,7 +50,7 @@ def total(values: list[int]) -> int:
 class CeleryPeer(runner.Peer):
     """Celery on Redis, or on RabbitMQ when a broker is given (results in Redis either way)."""
 
-    forms = {
+    forms: ClassVar[dict[str, str]] = {
         "bulk": "apply_async on one kept producer connection; Celery has no bulk call that is quicker",
         "single": "delay() one after the other in one thread (64 threads are slower)",
         "latency": "delay().get()",
@@ -62,10 +63,10 @@ class CeleryPeer(runner.Peer):
         on_redis = not settings.broker
         self.name = "celery+redis" if on_redis else "celery+rabbitmq"
         self.durability = (
-            "accepted jobs up to 1 s old lost when Redis crashes (append-only file flushed each second); at least once, "
-            "after a worker's crash only when the visibility timeout of 1 h ends; a chain's state is in its messages"
+            "accepted jobs up to 1 s old are lost when Redis crashes (append-only file flushed each second); at least "
+            "once, after a worker's crash when the visibility timeout of 1 h ends; a chain's state is in its messages"
             if on_redis
-            else "non-confirmed publish to a durable queue; at least once; results up to 1 s old lost with Redis"
+            else "published to a durable queue without confirms; at least once; results up to 1 s old may be lost with Redis"
         )
         os.environ[_BROKER] = settings.broker or f"{settings.redis}/0"
         os.environ[_BACKEND] = f"{settings.redis}/1"
@@ -81,7 +82,7 @@ class CeleryPeer(runner.Peer):
 
     def start(self) -> None:
         self.spawn(
-            [sys.executable, "-m", "celery", "-A", __spec__.name if __spec__ else __name__, "worker", "-c", "2",
+            [sys.executable, "-m", "celery", "-A", "bench.peers.celery_runner", "worker", "-c", "2",
              "-Q", os.environ[_QUEUE], "--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "WARNING"]
         )  # fmt: skip
 

@@ -7,18 +7,15 @@ import platform
 import sys
 import time
 from importlib.metadata import version
-from pathlib import Path
+from typing import ClassVar
 
 try:
-    import pysqlite3
+    import pysqlite3 as sqlite
 except ImportError:
-    import sqlite3
-else:  # the interpreter's own SQLite is older than DBOS needs
-    import sqlite3
-
-    sys.modules["sqlite3"] = pysqlite3
-    sys.modules["sqlite3.dbapi2"] = pysqlite3.dbapi2
-    sqlite3 = pysqlite3
+    import sqlite3 as sqlite
+else:  # it is there because the interpreter's own SQLite is older than DBOS needs
+    sys.modules["sqlite3"] = sqlite
+    sys.modules["sqlite3.dbapi2"] = sqlite.dbapi2
 
 import sqlalchemy
 from dbos import DBOS, DBOSClient
@@ -92,8 +89,10 @@ class DbosPeer(runner.Peer):
     """SQLite as DBOS sets it up: rollback journal, ``synchronous=FULL``."""
 
     name = "dbos+sqlite"
-    durability = "accepted jobs and finished steps survive a power cut; resumed only by a process of the same executor id"
-    forms = {
+    durability = (
+        "accepted jobs and finished steps survive a power cut; resumed only by a process of the same executor id"
+    )
+    forms: ClassVar[dict[str, str]] = {
         "bulk": "enqueue_in_transaction, 500 per transaction; 2 worker processes, poll every 0.1 s",
         "single": "enqueue one after the other; 2 worker processes",
         "chain": "workflow of 3 steps called one after the other in one process (quicker than 64 in flight)",
@@ -107,7 +106,7 @@ class DbosPeer(runner.Peer):
 
     @property
     def versions(self) -> dict[str, str]:
-        return {"dbos": version("dbos"), "sqlite": sqlite3.sqlite_version, "python": platform.python_version()}
+        return {"dbos": version("dbos"), "sqlite": sqlite.sqlite_version, "python": platform.python_version()}
 
     def start(self) -> None:
         self._client = DBOSClient(system_database_url=self._url)

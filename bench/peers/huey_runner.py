@@ -8,6 +8,7 @@ import sqlite3
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import ClassVar
 
 from huey import SqliteHuey
 
@@ -34,8 +35,10 @@ class HueyPeer(runner.Peer):
     """Huey's SQLite storage with ``synchronous=FULL``."""
 
     name = "huey+sqlite fsync"
-    durability = "accepted jobs survive a power cut; at most once: the row is deleted when taken, a killed worker loses it"
-    forms = {
+    durability = (
+        "accepted jobs survive a power cut; at most once: the row is deleted when taken, a killed worker loses it"
+    )
+    forms: ClassVar[dict[str, str]] = {
         "bulk": "one call per job: Huey has no bulk call",
         "single": "one call per job, one after the other",
         "latency": "result polled every 2 ms",

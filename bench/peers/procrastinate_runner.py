@@ -8,6 +8,7 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import ClassVar
 
 import procrastinate
 
@@ -30,8 +31,10 @@ class ProcrastinatePeer(runner.Peer):
     """The client uses the synchronous connector, which is its quickest; the workers run async tasks."""
 
     name = "procrastinate+postgresql"
-    durability = "accepted jobs survive a power cut (fsync, synchronous_commit on); a killed worker's job stays `doing` for ever"
-    forms = {
+    durability = (
+        "accepted jobs survive a power cut (fsync, synchronous_commit on); a killed worker's job stays `doing` for ever"
+    )
+    forms: ClassVar[dict[str, str]] = {
         "bulk": "batch_defer of 1,000",
         "single": "defer one after the other",
         "latency": "the row's status polled every 1 ms (there is no result call)",
@@ -55,7 +58,9 @@ class ProcrastinatePeer(runner.Peer):
         self._client.schema_manager.apply_schema()
         command = str(Path(sys.executable).with_name("procrastinate"))
         for _ in range(2):
-            self.spawn([command, "--app", "bench.peers.procrastinate_runner.app", "worker", "--concurrency", _CONCURRENCY])
+            self.spawn(
+                [command, "--app", "bench.peers.procrastinate_runner.app", "worker", "--concurrency", _CONCURRENCY]
+            )
 
     def stop(self) -> None:
         super().stop()

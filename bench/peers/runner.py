@@ -28,6 +28,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from bench import stamps
 
@@ -65,7 +66,7 @@ class Peer(ABC):
     #: What the peer promises in the set-up measured here.
     durability: str
     #: How each mode was done.
-    forms: dict[str, str]
+    forms: ClassVar[dict[str, str]]
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -112,11 +113,12 @@ class Peer(ABC):
 
     def spawn(self, command: Sequence[str]) -> None:
         """Start a worker process that is stopped at the end."""
-        log = open(self.settings.folder / f"{self.name}-worker.log", "ab")  # noqa: SIM115  (the worker keeps it open)
         environment = dict(os.environ, PYTHONPATH=str(_REPO), PYTHONDONTWRITEBYTECODE="1")
-        self._processes.append(
-            subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=_REPO, start_new_session=True)
-        )
+        with open(self.settings.folder / f"{self.name}-worker.log", "ab") as log:
+            process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=environment, cwd=_REPO, start_new_session=True
+            )
+        self._processes.append(process)
 
     def stop(self) -> None:
         """Stop what ``spawn`` started."""

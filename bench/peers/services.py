@@ -86,7 +86,9 @@ class Services:
         self.folder.chmod(0o755)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for stop in reversed(self._stops):
             stop()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -137,23 +139,23 @@ class Services:
 def _start_postgres(programs: Path, data: Path, port: int) -> subprocess.Popen[bytes]:
     """Make a database cluster and start its server, as user postgres when this process is root."""
     data.mkdir(mode=0o700)
-    user = _postgres_user()
-    if user is not None:
-        os.chown(data, user.pw_uid, user.pw_gid)
-    identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user is not None else {}
-    subprocess.run(
-        [str(programs / "initdb"), "-D", str(data), "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C"],
-        check=True, capture_output=True, cwd="/", **identity,  # type: ignore[call-overload]  # keywords by identity
-    )  # fmt: skip
+    account = _postgres_account()
+    user, group = (None, None) if account is None else (account.pw_uid, account.pw_gid)
+    groups = None if account is None else [account.pw_gid]
+    if account is not None:
+        os.chown(data, account.pw_uid, account.pw_gid)
+    make = [str(programs / "initdb"), "-D", str(data), "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C"]
+    subprocess.run(make, check=True, capture_output=True, cwd="/", user=user, group=group, extra_groups=groups)
     with open(data / "postgresql.conf", "a") as settings:
         settings.write(_POSTGRES_SETTINGS.format(port=port, folder=data))
-    log = open(data.parent / "postgres.log", "wb")  # noqa: SIM115  (the server keeps it open)
-    return subprocess.Popen(
-        [str(programs / "postgres"), "-D", str(data)], stdout=log, stderr=log, cwd="/", **identity
-    )
+    with open(data.parent / "postgres.log", "wb") as log:
+        return subprocess.Popen(
+            [str(programs / "postgres"), "-D", str(data)],
+            stdout=log, stderr=log, cwd="/", user=user, group=group, extra_groups=groups,
+        )  # fmt: skip
 
 
-def _postgres_user() -> pwd.struct_passwd | None:
+def _postgres_account() -> pwd.struct_passwd | None:
     """Return the account that PostgreSQL runs under; None to run it under our own."""
     return pwd.getpwnam("postgres") if os.geteuid() == 0 else None
 
