@@ -1,0 +1,103 @@
+"""Definitions at the edge: parse, validate, identify, cache.
+
+A definition is immutable. Its id is a digest of its source and of what changes its meaning (organisation, method
+replacements, folder), so that the same text registered twice is one definition, and its version counts up per job type.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from hashlib import sha256
+
+import msgspec
+
+from formicary.engine.jobs.model import JobDefinition, Violation
+from formicary.engine.jobs.parse import availability_violations, parse_source
+from formicary.engine.storage.port import Row, Store
+from formicary.problems import FieldError, Problem, problem
+
+CACHED = 1000
+"""Parsed definitions kept in memory beside those that live jobs use."""
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+_methods = msgspec.json.Decoder(dict[str, str]).decode
+
+
+class Definitions:
+    """Parsed definitions by id."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._models: OrderedDict[str, JobDefinition] = OrderedDict()
+
+    def model(self, row: Row) -> JobDefinition:
+        """The parsed definition of a stored row. Raises Problem where this version cannot read it any more."""
+        key = str(row[0])
+        found = self._models.get(key)
+        if found is None:
+            found = _parse(str(row[4]), _methods(_text(row[5])), str(row[7]))
+            self._keep(key, found)
+        return found
+
+    def build(
+        self, source: str, methods: Mapping[str, str], path: str, filename: str, org: str
+    ) -> tuple[str, JobDefinition]:
+        """Parses and checks a source for submission; blocking. Raises Problem with every violation."""
+        key = sha256(b"\0".join(part.encode() for part in (org, source, path, repr(sorted(methods.items())))))
+        definition_id = key.hexdigest()[:32]
+        found = self._models.get(definition_id)
+        if found is None:
+            found = _parse(source, methods, filename)
+            self._keep(definition_id, found)
+        return definition_id, found
+
+    def row(
+        self, key: str, model: JobDefinition, methods: Mapping[str, str], path: str, filename: str, org: str
+    ) -> Row:
+        """The row of a new definition, with the next version of its type; blocking."""
+        stored = self._store.definition(key)
+        if stored is not None:
+            return stored
+        latest = self._store.latest_definition(org, model.job_type)
+        version = int(latest[3] or 0) + 1 if latest is not None else 1
+        return (key, org, model.job_type, version, model.source, _encode(dict(methods)), path, filename, time.time())
+
+    def _keep(self, key: str, model: JobDefinition) -> None:
+        self._models[key] = model
+        self._models.move_to_end(key)
+        while len(self._models) > CACHED:
+            self._models.popitem(last=False)
+
+
+def _text(value: object) -> bytes | str:
+    return value if isinstance(value, (bytes, str)) and value else "{}"
+
+
+def _parse(source: str, methods: Mapping[str, str], filename: str) -> JobDefinition:
+    parsed = parse_source(source, filename=filename or "<job>", methods=methods)
+    if len(parsed) != 1:
+        raise problem(
+            "VALIDATION_FAILED", f"{filename or 'the source'} holds {len(parsed)} jobs: register one at a time"
+        )
+    definition = parsed[0].definition
+    violations = [found for found in parsed[0].violations if found.is_error]
+    if definition is not None and not violations:
+        violations = [found for found in availability_violations(definition, methods) if found.is_error]
+    if violations or definition is None:
+        raise refused(violations, filename)
+    return definition
+
+
+def refused(violations: list[Violation], filename: str) -> Problem:
+    """The problem document of a definition with violations."""
+    first = violations[0] if violations else None
+    where = f"{filename or '<job>'}:{first.line}:{first.column}: {first.message}" if first else "no job in the source"
+    more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+    unavailable = bool(violations) and all(found.code == "NOT_AVAILABLE" for found in violations)
+    return problem(
+        "NOT_AVAILABLE" if unavailable else "VALIDATION_FAILED",
+        where + more,
+        errors=[FieldError(v.path, v.code, v.message, v.line, v.column) for v in violations],
+    )

@@ -1,0 +1,58 @@
+"""What the coordinator's edge makes before anything reaches the core: ids, fingerprints, checks of what comes in."""
+
+from __future__ import annotations
+
+import os
+import time
+from hashlib import sha256
+
+import msgspec
+
+from formicary.problems import problem
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_LENGTH = 26
+MAX_PARAMS_BYTES = 1024 * 1024
+MAX_KEY_CHARS = 255
+
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def new_id(wall: float | None = None) -> str:
+    """A job id: 48 bits of milliseconds and 80 random bits, lower-case Crockford base 32, sortable by time."""
+    millis = int((time.time() if wall is None else wall) * 1000)
+    value = millis << 80 | int.from_bytes(os.urandom(10))
+    return "".join([_ALPHABET[value >> shift & 31] for shift in range(125, -1, -5)])
+
+
+def check_id(job_id: str) -> str:
+    """The id as given by a client. Raises Problem VALIDATION_FAILED where it is not one."""
+    if len(job_id) != _LENGTH or job_id.strip(_ALPHABET):
+        raise problem("VALIDATION_FAILED", f"job id {job_id[:40]!r} is not 26 characters of {_ALPHABET}; leave it out")
+    return job_id
+
+
+def check_params(params: bytes) -> bytes:
+    """The parameters as a JSON object. Raises Problem VALIDATION_FAILED or PAYLOAD_TOO_LARGE."""
+    if not params or params == b"{}":
+        return b"{}"
+    if len(params) > MAX_PARAMS_BYTES:
+        raise problem("PAYLOAD_TOO_LARGE", f"parameters of {len(params)} bytes: at most {MAX_PARAMS_BYTES} are taken")
+    try:
+        _object.decode(params)
+    except msgspec.DecodeError as error:
+        raise problem("VALIDATION_FAILED", f"the parameters are not a JSON object: {error}") from error
+    return params
+
+
+def check_key(key: str) -> str:
+    """An idempotency key. Raises Problem VALIDATION_FAILED where it is too long or not printable."""
+    if len(key) > MAX_KEY_CHARS or not key.isprintable():
+        raise problem("VALIDATION_FAILED", f"an idempotency key has at most {MAX_KEY_CHARS} printable characters")
+    return key
+
+
+def fingerprint(definition_id: str, params: bytes, priority: int | None, scheduled_at: float | None) -> str:
+    """What a request with an idempotency key asked for, so that the key's reuse for something else is seen."""
+    text = b"\0".join((definition_id.encode(), params, repr((priority, scheduled_at)).encode()))
+    return sha256(text).hexdigest()

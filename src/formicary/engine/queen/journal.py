@@ -1,0 +1,69 @@
+"""The journal: one writer thread, one commit at a time; what arrives meanwhile goes into the next.
+
+Group commit is not a timer here. The loop hands over a batch as soon as the writer is idle, so an idle system commits
+at once and a busy one commits what has gathered during the commit before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from formicary.engine.queen.core.batch import Batch
+from formicary.engine.storage.port import LogStore, Store, StoreError, StoreUnavailable
+
+Done = Callable[[Batch, StoreError | None], None]
+
+
+class Journal:
+    """Writes batches on a thread of its own and says on the loop how each went."""
+
+    def __init__(self, store: Store, logs: LogStore, done: Done) -> None:
+        self._store = store
+        self._logs = logs
+        self._done = done
+        self._loop = asyncio.get_running_loop()
+        self._queue: SimpleQueue[tuple[int, Batch] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="formicary-journal", daemon=True)
+        self.busy = False
+        """A batch is being written."""
+        self.commits = 0
+        self.rows = 0
+
+    def start(self) -> None:
+        """Starts the writer."""
+        self._thread.start()
+
+    def write(self, epoch: int, batch: Batch) -> None:
+        """Hands a batch over; only when not `busy`."""
+        self.busy = True
+        self._queue.put((epoch, batch))
+
+    def stop(self) -> None:
+        """Lets the batch in hand finish and ends the thread; blocks."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            epoch, batch = item
+            error: StoreError | None = None
+            try:
+                if self._logs.pending():
+                    self._logs.flush()
+                self._store.commit(epoch, batch.changes)
+                self.commits += 1
+                self.rows += batch.changes.rows()
+            except StoreError as problem:
+                error = problem
+            except Exception as problem:  # whatever a driver throws: the outcome is unknown, so it is handled as such
+                error = StoreUnavailable(f"the commit failed: {type(problem).__name__}: {problem}")
+                error.__cause__ = problem
+            self._loop.call_soon_threadsafe(self._finished, batch, error)
+
+    def _finished(self, batch: Batch, error: StoreError | None) -> None:
+        self.busy = False
+        self._done(batch, error)

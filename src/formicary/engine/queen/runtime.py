@@ -1,0 +1,378 @@
+"""The queen: one colony's coordinator, as an object that lives on one event loop.
+
+It puts the pump, the definitions and the sessions together and is what servers, the embedded runner and tests use.
+Everything that changes state answers after its commit; everything that is read is committed state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.lifecycle import IllegalTransition
+from formicary.engine.jobs.model import task_to_json
+from formicary.engine.queen import documents
+from formicary.engine.queen.core.batch import JobEnded
+from formicary.engine.queen.core.config import CoreConfig
+from formicary.engine.queen.core.core import Submission
+from formicary.engine.queen.core.leases import Hello, Welcome
+from formicary.engine.queen.pump import Peer, Pump
+from formicary.engine.queen.submitting import Submitting
+from formicary.engine.storage.port import LogRecord, LogStore, Row, Store
+from formicary.problems import problem
+from formicary.v1 import jobs_pb2 as jobs
+
+SWITCH_INTERVAL_S = 0.0005
+"""The interpreter's thread switch interval while a queen runs: the journal's thread gives the lock away at each
+statement and must get it back quickly even while the loop is busy."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueenConfig:
+    """What a queen is told.
+
+    Attributes:
+        core: Leases and memory.
+        org: Organisation of requests that name none.
+        log_flush_s: Seconds between flushes of log lines; a crash may lose that much of them.
+    """
+
+    core: CoreConfig = field(default_factory=CoreConfig)
+    org: str = "local"
+    log_flush_s: float = 1.0
+
+
+class Watcher(Protocol):
+    """Who wants to know when a job has ended."""
+
+    def job_ended(self, end: JobEnded) -> None:
+        """Called once per watched job, on the loop."""
+        ...
+
+
+class Queen:
+    """One colony's coordinator."""
+
+    def __init__(self, store: Store, logs: LogStore, config: QueenConfig | None = None) -> None:
+        self.config = config or QueenConfig()
+        self.store = store
+        self.logs = logs
+        self.pump = Pump(store, logs, self.config.core, random.Random())
+        self.pump.on_ended = self._tell_ended
+        self.pump.on_touched = self._tell_touched
+        self.submitting = Submitting(self)
+        self._watchers: dict[str, list[Watcher]] = {}
+        self._followers: dict[str, list[asyncio.Event]] = {}
+        self._progress: dict[str, dict[int, tuple[float, str]]] = {}
+        self._specs: dict[tuple[str, int], tuple[bytes, str, str]] = {}
+        self._flusher: asyncio.Task[None] | None = None
+        self._switch_interval = sys.getswitchinterval()
+        self._completed = 0
+        self._tasks_completed = 0
+        self.encode = msgspec.json.Encoder().encode
+
+    @property
+    def ready(self) -> bool:
+        """True while the queen accepts work."""
+        return self.pump.ready
+
+    @property
+    def epoch(self) -> int:
+        """The epoch this queen leads."""
+        return self.pump.epoch
+
+    async def start(self) -> None:
+        """Takes the colony, recovers it, begins to serve. Raises StoreError."""
+        self._switch_interval = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        await self.pump.start(f"{socket.gethostname()} process {os.getpid()}")
+        self._flusher = asyncio.create_task(self._flush_logs())
+
+    async def stop(self) -> None:
+        """Commits what is open, closes sessions and the store."""
+        for peer in list(self.pump.peers.values()):
+            peer.shut()
+        if self._flusher is not None:
+            self._flusher.cancel()
+        await self.pump.stop()
+        await asyncio.to_thread(self.logs.close)
+        await asyncio.to_thread(self.store.close)
+        sys.setswitchinterval(self._switch_interval)
+
+    def counters(self) -> dict[str, Any]:
+        """Figures for health pages and benchmarks."""
+        core, journal = self.pump.core, self.pump._journal
+        return {
+            "epoch": self.epoch,
+            "ready": self.ready,
+            "commits": journal.commits,
+            "rows": journal.rows,
+            "tasks_completed": core.stats.tasks_ended,
+            "jobs_ended": core.stats.jobs_ended,
+            "submitted": core.stats.submitted,
+            "granted": core.stats.granted,
+            "lost_attempts": core.stats.lost,
+            "stale_results": core.stats.stale,
+            "live_jobs": len(core.jobs),
+            "recoveries": self.pump.recoveries,
+            "ants": [
+                {"id": ant.id, "slots": ant.slots, "held": len(ant.held), "connected": ant.connected}
+                for ant in core.leases.ants.values()
+            ],
+        }
+
+    # --- definitions and submissions --------------------------------------------------------------------------------
+
+    async def register(
+        self,
+        source: str,
+        *,
+        methods: Mapping[str, str] | None = None,
+        path: str = "",
+        filename: str = "",
+        org: str = "",
+    ) -> str:
+        """Stores a definition and returns its id. Raises Problem with every violation."""
+        definition = await self.submitting.register(source, methods or {}, path, filename, org or self.config.org)
+        return definition.id
+
+    async def submit(
+        self, definition_id: str, submissions: Sequence[Submission], *, org: str = "", watcher: Watcher | None = None
+    ) -> list[str]:
+        """Accepts jobs and returns their ids after the commit. Raises Problem."""
+        return await self.submitting.submit(definition_id, submissions, org or self.config.org, watcher)
+
+    async def submit_request(self, request: jobs.SubmitJobsRequest, org: str, watcher: Watcher | None) -> list[str]:
+        """The same as it comes over the wire."""
+        return await self.submitting.request(request, org or self.config.org, watcher)
+
+    # --- commands ---------------------------------------------------------------------------------------------------
+
+    async def cancel(self, job_id: str, reason: str = "", *, org: str = "") -> None:
+        """Cancels a job; one that has ended stays as it is. Raises Problem NOT_FOUND."""
+        core = self.pump.now()
+        if job_id in core.jobs:
+            core.cancel(job_id, reason or "cancelled by request")
+            await self.pump.commit()
+        else:
+            await self._row(job_id, org)
+
+    async def resume(self, job_id: str, *, org: str = "") -> None:
+        """A paused job goes on. Raises Problem NOT_FOUND, FAILED_PRECONDITION."""
+        core = self.pump.now()
+        try:
+            core.resume(job_id)
+        except KeyError:
+            row = await self._row(job_id, org)
+            raise problem("FAILED_PRECONDITION", f"job {job_id} is {row[5]}: only a paused job can go on") from None
+        except IllegalTransition as error:
+            raise problem("FAILED_PRECONDITION", f"job {job_id}: {error}") from error
+        await self.pump.commit()
+
+    async def retry(self, job_id: str, *, hard: bool = False, org: str = "") -> None:
+        """Runs an ended job again, from its failed tasks or wholly. Raises Problem NOT_FOUND, FAILED_PRECONDITION."""
+        await self.pump.settle()
+        row = await self._row(job_id, org)
+        definition = await self.submitting.definition(str(row[3]))
+        tasks = await self.pump.read(lambda: self.store.tasks(int(row[0] or 0)))
+        core = self.pump.now()
+        if job_id in core.jobs:
+            raise problem("FAILED_PRECONDITION", f"job {job_id} has not ended: cancel it first, or wait")
+        try:
+            core.retry(definition, row, tasks, hard=hard)
+        except IllegalTransition as error:
+            raise problem("FAILED_PRECONDITION", f"job {job_id}: {error}") from error
+        await self.pump.commit()
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    async def document(self, job_id: str, *, org: str = "") -> dict[str, Any]:
+        """The whole document of a job. Raises Problem NOT_FOUND."""
+        row = await self._row(job_id, org)
+        number = int(row[0] or 0)
+        definition = await self.submitting.definition(str(row[3]))
+        tasks, params = await self.pump.read(lambda: (self.store.tasks(number), self.store.params([number])))
+        given, variables = params.get(number, (b"", None))
+        document = documents.full(row, tasks, definition.model, given, variables)
+        for position, (fraction, message) in self._progress.get(job_id, {}).items():
+            if document["tasks"][position]["state"] in (life.DISPATCHED, life.EXECUTING):
+                document["tasks"][position]["progress"] = {"fraction": fraction, "message": message}
+        return document
+
+    async def documents(
+        self, *, states: Iterable[str] = (), job_type: str = "", limit: int = 0, org: str = ""
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Summaries, newest first; limit 0 = all. Raises Problem VALIDATION_FAILED for an unknown state."""
+        wanted = [life.ALIASES.get(state.upper(), state.upper()) for state in states]
+        for state in wanted:
+            if state not in life.JOB_STATES:
+                raise problem("VALIDATION_FAILED", f"{state} is no state of a job; one of {', '.join(life.JOB_STATES)}")
+        pages = self.store.jobs(org or self.config.org, states=wanted, job_type=job_type, limit=limit)
+        while (page := await self.pump.read(lambda: next(pages, None))) is not None:
+            for row in page:
+                yield documents.summary(row)
+
+    async def follow(self, job_id: str, *, org: str = "") -> AsyncIterator[dict[str, Any]]:
+        """The document now and after each change, until the job has ended. Raises Problem NOT_FOUND."""
+        changed = asyncio.Event()
+        self._followers.setdefault(job_id, []).append(changed)
+        self.pump.core.followed.add(job_id)
+        try:
+            while True:
+                changed.clear()
+                document = await self.document(job_id, org=org)
+                yield document
+                if document["state"] in life.JOB_ENDED:
+                    return
+                await changed.wait()
+        finally:
+            rest = self._followers[job_id]
+            rest.remove(changed)
+            if not rest:
+                del self._followers[job_id]
+                self.pump.core.followed.discard(job_id)
+
+    async def ended(self, ids: Sequence[str]) -> dict[str, JobEnded]:
+        """Waits until all of these jobs have ended. Raises Problem NOT_FOUND."""
+        waiter = _Waiter(set(ids))
+        await self.watch(list(ids), waiter)
+        await waiter.done.wait()
+        return waiter.found
+
+    def log_lines(self, job_id: str, *, task_type: str = "", offset: int = 0) -> tuple[list[LogRecord], int]:
+        """Log lines from `offset` on and the next offset; blocking."""
+        return self.logs.read(job_id, task_type=task_type, offset=offset)
+
+    async def _row(self, job_id: str, org: str) -> Row:
+        row = await self.pump.read(lambda: self.store.job(org or self.config.org, job_id))
+        if row is None:
+            raise problem("NOT_FOUND", f"there is no job {job_id[:40]!r}; `formicary list` shows those that are")
+        return row
+
+    # --- watching ---------------------------------------------------------------------------------------------------
+
+    def watch_new(self, ids: Iterable[str], watcher: Watcher) -> None:
+        """Watches jobs that are being submitted in this very event."""
+        watchers = self._watchers
+        for job_id in ids:
+            watchers.setdefault(job_id, []).append(watcher)
+
+    async def watch(self, ids: list[str], watcher: Watcher) -> None:
+        """Watches jobs; those that have ended are told at once. Raises Problem NOT_FOUND."""
+        self.watch_new(ids, watcher)
+        unknown = [job_id for job_id in ids if job_id not in self.pump.core.jobs]
+        if unknown:
+            await self.pump.settle()
+        for job_id in unknown:
+            row = await self._row(job_id, "")
+            if row[5] in life.JOB_ENDED:
+                self._tell_ended([await self._end_of(row)])
+
+    async def _end_of(self, row: Row) -> JobEnded:
+        tasks = await self.pump.read(lambda: self.store.tasks(int(row[0] or 0)))
+        merged: dict[str, Any] = {}
+        for task in sorted((task for task in tasks if task[14]), key=lambda task: int(task[21] or 0)):
+            merged.update(documents._outputs(task[14]))
+        outputs = self.encode(merged) if merged else b""
+        return JobEnded(str(row[1]), str(row[5]), outputs, str(row[18] or ""), str(row[19] or ""))
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """Forgets a watcher that has gone."""
+        gone = [job_id for job_id, found in self._watchers.items() if watcher in found]
+        for job_id in gone:
+            rest = [other for other in self._watchers[job_id] if other is not watcher]
+            if rest:
+                self._watchers[job_id] = rest
+            else:
+                del self._watchers[job_id]
+
+    def _tell_ended(self, ended: list[JobEnded]) -> None:
+        watchers, progress = self._watchers, self._progress
+        for end in ended:
+            if progress:
+                progress.pop(end.id, None)
+            for watcher in watchers.pop(end.id, ()):
+                watcher.job_ended(end)
+
+    def _tell_touched(self, ids: set[str]) -> None:
+        for job_id in ids:
+            for changed in self._followers.get(job_id, ()):
+                changed.set()
+
+    # --- ants -------------------------------------------------------------------------------------------------------
+
+    def ant_joined(self, session: int, peer: Peer, hello: Hello) -> Welcome:
+        """A stream of an ant has begun."""
+        welcome = self.pump.now().connect(session, hello)
+        self.pump.peers[session] = peer
+        self.pump.wake()
+        return welcome
+
+    def ant_left(self, session: int) -> None:
+        """A stream of an ant has ended."""
+        self.pump.peers.pop(session, None)
+        if self.ready:
+            self.pump.now().disconnect(session)
+            self.pump.wake()
+
+    def bury_ant(self, ant_id: str) -> None:
+        """The ant's process is known to be dead: its tasks go to others at once."""
+        if self.ready:
+            self.pump.now().bury(ant_id)
+            self.pump.wake()
+
+    def task_spec(self, definition_id: str, position: int) -> tuple[bytes, str, str]:
+        """A task as an ant gets it: JSON, job type, folder."""
+        key = (definition_id, position)
+        found = self._specs.get(key)
+        if found is None:
+            definition = self.pump.core.definitions[definition_id]
+            task = task_to_json(definition.model.tasks[position])
+            found = self._specs[key] = (task, definition.job_type, str(definition.row[6] or ""))
+        return found
+
+    def progressed(self, session: int, token: int, fraction: float, message: str) -> None:
+        """An attempt says how far it is; shown, never stored."""
+        run = self.pump.core.leases.held_by(session, token)
+        if run is not None:
+            self._progress.setdefault(run.job.id, {})[run.position] = (fraction, message)
+            self._tell_touched({run.job.id})
+
+    def logged(self, job_id: str, records: list[LogRecord]) -> None:
+        """Log lines of an attempt."""
+        self.logs.append(job_id, records)
+        if job_id in self._followers:
+            self._tell_touched({job_id})
+
+    async def _flush_logs(self) -> None:
+        while True:
+            await asyncio.sleep(self.config.log_flush_s)
+            if self.logs.pending():
+                await asyncio.to_thread(self.logs.flush)
+
+
+class _Waiter:
+    """Collects the ends of a set of jobs."""
+
+    def __init__(self, ids: set[str]) -> None:
+        self.left = ids
+        self.found: dict[str, JobEnded] = {}
+        self.done = asyncio.Event()
+        if not ids:
+            self.done.set()
+
+    def job_ended(self, end: JobEnded) -> None:
+        """One of them has ended."""
+        self.found[end.id] = end
+        self.left.discard(end.id)
+        if not self.left:
+            self.done.set()

@@ -1,0 +1,269 @@
+"""Streams with ants and with clients, whatever carries them.
+
+A session coalesces what it has to say: while one message is being sent, the rest gathers in the next. Reading and
+sending are two tasks of one session; when either ends, the session ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from formicary.engine.queen.core.batch import Assignment, JobEnded, Outgoing
+from formicary.engine.queen.core.leases import Hello
+from formicary.engine.queen.core.outcome import Outcome
+from formicary.engine.storage.port import LogRecord
+from formicary.problems import Problem, problem
+from formicary.v1 import ants_pb2 as ants
+from formicary.v1 import jobs_pb2 as jobs
+
+if TYPE_CHECKING:
+    from formicary.engine.queen.runtime import Queen
+
+_numbers = itertools.count(1)
+MAX_ASSIGNMENTS = 2000
+"""Assignments of one message; keeps it far below gRPC's size limit for ordinary parameters."""
+MAX_MESSAGE_BYTES = 2 * 1024 * 1024
+
+
+class AntSession:
+    """One stream with one ant; a Peer of the pump."""
+
+    def __init__(self, queen: Queen, send: Callable[[ants.QueenMessage], Awaitable[None]]) -> None:
+        self._queen = queen
+        self._send = send
+        self._number = next(_numbers)
+        self._specs: dict[tuple[str, int], int] = {}
+        self._out = Outgoing()
+        self._beat = 0
+        self._welcome: ants.Welcome | None = None
+        self._news = asyncio.Event()
+        self._over = False
+
+    async def run(self, messages: AsyncIterator[ants.AntMessage]) -> None:
+        """Serves the stream to its end. Raises Problem where the first message is not a hello."""
+        sender = asyncio.create_task(self._write())
+        reader = asyncio.create_task(self._read(messages))
+        try:
+            done, _ = await asyncio.wait({sender, reader}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            self._over = True
+            for task in (sender, reader):
+                task.cancel()
+            await asyncio.gather(sender, reader, return_exceptions=True)
+            self._queen.ant_left(self._number)
+
+    def deliver(self, outgoing: Outgoing) -> None:
+        """Takes what a commit has let out."""
+        out = self._out
+        out.assignments += outgoing.assignments
+        out.acknowledged += outgoing.acknowledged
+        out.cancelled += outgoing.cancelled
+        self._news.set()
+
+    def shut(self) -> None:
+        """Ends the session from the queen's side."""
+        self._over = True
+        self._news.set()
+
+    async def _read(self, messages: AsyncIterator[ants.AntMessage]) -> None:
+        known = False
+        async for message in messages:
+            if not known:
+                self._hello(message)
+                known = True
+            self._take(message)
+            if self._over:
+                return
+
+    def _hello(self, message: ants.AntMessage) -> None:
+        if not message.HasField("hello"):
+            raise problem("VALIDATION_FAILED", "the first message of an ant's session has to be its hello")
+        hello = message.hello
+        welcome = self._queen.ant_joined(
+            self._number,
+            self,
+            Hello(
+                hello.ant_id,
+                hello.incarnation,
+                frozenset(hello.methods),
+                frozenset(tag.lower() for tag in hello.tags),
+                hello.slots,
+                hello.window,
+                tuple(hello.held),
+            ),
+        )
+        config = self._queen.config.core
+        self._welcome = ants.Welcome(
+            epoch=welcome.epoch,
+            lease_s=config.lease_s,
+            reconnect_grace_s=config.reconnect_grace_s,
+            beat_interval_s=config.beat_interval_s,
+            keep=welcome.keep,
+            kill=welcome.kill,
+        )
+        self._news.set()
+
+    def _take(self, message: ants.AntMessage) -> None:
+        """One message of the ant becomes events of the core."""
+        core, session = self._queen.pump.now(), self._number
+        if message.logs:
+            self._take_logs(message)
+        if message.beat:
+            core.beat(session)
+            self._beat = message.beat
+            self._news.set()
+        if message.window:
+            core.set_window(session, message.window)
+        if message.draining:
+            core.drain(session)
+        for started in message.started:
+            core.started(session, started.token, started.started_at)
+        for result in message.results:
+            core.result(session, _outcome(result))
+        for token in message.returned:
+            core.returned(session, token)
+        for progress in message.progress:
+            self._queen.progressed(session, progress.token, progress.fraction, progress.message)
+        self._queen.pump.wake()
+
+    def _take_logs(self, message: ants.AntMessage) -> None:
+        for chunk in message.logs:
+            records = [LogRecord(chunk.task_type, chunk.attempt, x.time, x.stream, x.text) for x in chunk.lines]
+            self._queen.logged(chunk.job_id, records)
+
+    async def _write(self) -> None:
+        while not self._over:
+            await self._news.wait()
+            self._news.clear()
+            if self._over:
+                return
+            while (message := self._next()) is not None:
+                await self._send(message)
+
+    def _next(self) -> ants.QueenMessage | None:
+        """The next message to send, or None: nothing to say."""
+        out, welcome, beat = self._out, self._welcome, self._beat
+        if welcome is None and not beat and not (out.assignments or out.acknowledged or out.cancelled):
+            return None
+        self._welcome, self._beat = None, 0
+        message = ants.QueenMessage(beat=beat, acknowledged=out.acknowledged, cancelled=out.cancelled)
+        if welcome is not None:
+            message.welcome.CopyFrom(welcome)
+        out.acknowledged, out.cancelled = [], []
+        room, taken = MAX_MESSAGE_BYTES, 0
+        for assignment in out.assignments[:MAX_ASSIGNMENTS]:
+            message.assignments.append(self._assignment(assignment, message))
+            taken += 1
+            room -= len(assignment.variables) + len(assignment.rendered or b"")
+            if room <= 0:
+                break
+        out.assignments = out.assignments[taken:]
+        return message
+
+    def _assignment(self, grant: Assignment, message: ants.QueenMessage) -> ants.Assignment:
+        key = (grant.definition_id, grant.position)
+        spec = self._specs.get(key)
+        if spec is None:
+            spec = self._specs[key] = len(self._specs) + 1
+            task, job_type, path = self._queen.task_spec(grant.definition_id, grant.position)
+            message.specs.append(ants.TaskSpec(id=spec, task=task, job_type=job_type, path=path))
+        return ants.Assignment(
+            token=grant.token,
+            spec=spec,
+            task=grant.rendered or b"",
+            job_id=grant.job_id,
+            attempt=grant.attempt,
+            variables=grant.variables,
+            timeout_s=grant.timeout_s,
+            execution=grant.execution,
+        )
+
+
+def _outcome(result: ants.TaskResult) -> Outcome:
+    return Outcome(
+        result.token,
+        result.outcome,
+        result.exit_code if result.has_exit_code else None,
+        result.signal or None,
+        result.outputs,
+        result.error_code,
+        result.error_message,
+        result.traceback,
+        result.started_at or None,
+        result.ended_at or None,
+    )
+
+
+class ClientSession:
+    """One stream with one client: submissions in, answers and ends of watched jobs out."""
+
+    def __init__(self, queen: Queen, org: str, send: Callable[[jobs.ServerMessage], Awaitable[None]]) -> None:
+        self._queen = queen
+        self._org = org
+        self._send = send
+        self._accepted: list[jobs.ServerMessage.Accepted] = []
+        self._ended: list[JobEnded] = []
+        self._news = asyncio.Event()
+        self._over = False
+
+    async def run(self, messages: AsyncIterator[jobs.ClientMessage]) -> None:
+        """Serves the stream to its end; the client ends it by closing its side."""
+        sender = asyncio.create_task(self._write())
+        work: set[asyncio.Task[None]] = set()
+        try:
+            async for message in messages:
+                for submit in message.submits:
+                    task = asyncio.create_task(self._submit(submit))
+                    work.add(task)
+                    task.add_done_callback(work.discard)
+                if message.watch:
+                    await self._queen.watch(list(message.watch), self)
+        finally:
+            self._over = True
+            self._queen.unwatch(self)
+            sender.cancel()
+            for task in work:
+                task.cancel()
+            await asyncio.gather(sender, *work, return_exceptions=True)
+
+    def job_ended(self, end: JobEnded) -> None:
+        """A watched job has ended."""
+        self._ended.append(end)
+        self._news.set()
+
+    async def _submit(self, submit: jobs.ClientMessage.Submit) -> None:
+        try:
+            ids = await self._queen.submit_request(submit.request, self._org, self if submit.watch else None)
+            answer = jobs.ServerMessage.Accepted(sequence=submit.sequence, ids=ids)
+        except Problem as refused:
+            answer = jobs.ServerMessage.Accepted(
+                sequence=submit.sequence, problem=self._queen.encode(refused.to_document())
+            )
+        self._accepted.append(answer)
+        self._news.set()
+
+    async def _write(self) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            while not self._over:
+                await self._news.wait()
+                self._news.clear()
+                while self._accepted or self._ended:
+                    accepted, self._accepted = self._accepted, []
+                    ended, self._ended = self._ended[:2000], self._ended[2000:]
+                    await self._send(jobs.ServerMessage(accepted=accepted, ended=[_end(end) for end in ended]))
+
+
+def _end(end: JobEnded) -> jobs.JobEnd:
+    return jobs.JobEnd(
+        id=end.id,
+        state=end.state,
+        outputs=end.outputs,
+        error_code=end.error_code,
+        error_message=end.error_message,
+    )

@@ -1,0 +1,177 @@
+"""The way in: definitions and submissions, checked, made idempotent, handed to the core."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from formicary.engine.jobs.model import JobDefinition
+from formicary.engine.queen import edge
+from formicary.engine.queen.core.core import Submission
+from formicary.engine.queen.core.records import Definition
+from formicary.problems import problem
+from formicary.v1 import jobs_pb2 as jobs
+
+if TYPE_CHECKING:
+    from formicary.engine.queen.runtime import Queen, Watcher
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class Submitting:
+    """Accepts definitions and jobs for one queen."""
+
+    def __init__(self, queen: Queen) -> None:
+        self._queen = queen
+
+    async def register(self, source: str, methods: Mapping[str, str], path: str, filename: str, org: str) -> Definition:
+        """Parses, checks and stores a definition; after its commit. Raises Problem with every violation."""
+        pump = self._queen.pump
+        pump.now()
+        parser = pump.definitions
+        key, model = await pump.read(lambda: parser.build(source, methods, path, filename, org))
+        found = pump.core.definitions.get(key)
+        if found is not None:
+            return found
+        row = await pump.read(lambda: parser.row(key, model, methods, path, filename, org))
+        definition = pump.now().define(row, model)
+        await pump.commit()
+        return definition
+
+    async def definition(self, key: str, org: str = "", job_type: str = "") -> Definition:
+        """A definition by id, or the newest of a job type. Raises Problem NOT_FOUND."""
+        pump = self._queen.pump
+        found = pump.core.definitions.get(key)
+        if found is not None:
+            return found
+        store = self._queen.store
+        row = await pump.read(lambda: store.definition(key) if key else store.latest_definition(org, job_type))
+        if row is None:
+            raise problem("NOT_FOUND", f"there is no definition {key or job_type!r}: register it first")
+        model = await pump.read(lambda: pump.definitions.model(row))
+        return pump.now().define(row, model)
+
+    async def request(self, request: jobs.SubmitJobsRequest, org: str, watcher: Watcher | None) -> list[str]:
+        """Submissions as they come over the wire. Raises Problem."""
+        definition = self._queen.pump.core.definitions.get(request.definition_id)
+        if definition is None:
+            definition = await self.definition(request.definition_id, org, request.job_type)
+        checked, keyed = [], False
+        for item in request.jobs:
+            scheduled = item.scheduled_at or None
+            priority = item.priority if item.HasField("priority") else None
+            params = edge.check_params(item.params)
+            key = item.idempotency_key
+            keyed = keyed or bool(key)
+            checked.append(
+                Submission(
+                    edge.check_id(item.id) if item.id else edge.new_id(),
+                    params,
+                    priority,
+                    scheduled,
+                    edge.check_key(key) if key else "",
+                    edge.fingerprint(definition.id, params, priority, scheduled) if key else "",
+                )
+            )
+        return await self._accept(definition, checked, org, watcher, resend=request.resend, keyed=keyed)
+
+    async def submit(
+        self, definition_id: str, submissions: Sequence[Submission], org: str, watcher: Watcher | None
+    ) -> list[str]:
+        """Submissions of the same process. Raises Problem."""
+        definition = await self.definition(definition_id)
+        keyed = any(item.key for item in submissions)
+        return await self._accept(definition, list(submissions), org, watcher, resend=False, keyed=keyed)
+
+    async def _accept(
+        self,
+        definition: Definition,
+        items: list[Submission],
+        org: str,
+        watcher: Watcher | None,
+        *,
+        resend: bool,
+        keyed: bool,
+    ) -> list[str]:
+        """Finds repeated ids and keys, submits the rest, answers after the commit."""
+        _check_against(definition.model, items)
+        if definition.model.dynamic_template_tasks:
+            return await self._accept_expanded(definition, items, org, watcher)
+        pump = self._queen.pump
+        ids = [item.id for item in items]
+        if keyed or resend:
+            items, ids = await self._without_repeats(items, org, resend=resend)
+        core = pump.now()
+        repeated = [item for item in items if item.id in core.jobs] if resend or keyed else []
+        fresh = [item for item in items if item.id not in core.jobs] if repeated else items
+        core.submit(definition, org, fresh)
+        if watcher is not None:
+            self._queen.watch_new([item.id for item in fresh], watcher)
+        await pump.commit()
+        if watcher is not None and len(fresh) < len(ids):
+            known = {item.id for item in fresh}
+            await self._queen.watch([job_id for job_id in ids if job_id not in known], watcher)
+        return ids
+
+    async def _without_repeats(
+        self, items: list[Submission], org: str, *, resend: bool
+    ) -> tuple[list[Submission], list[str]]:
+        """Items that are new, and the id of each item in order: its own, or that of the job its key already made."""
+        queen = self._queen
+        pump, store = queen.pump, queen.store
+        keys = [item.key for item in items if item.key]
+        stored = await pump.read(lambda: store.find_keys(org, keys)) if keys else {}
+        known = await pump.read(lambda: store.find_ids([item.id for item in items])) if resend else {}
+        fresh, ids = [], []
+        mine: dict[str, tuple[str, str]] = {}
+        for item in items:
+            earlier = None
+            if item.key:
+                earlier = mine.get(item.key) or pump.core.keys.get((org, item.key)) or stored.get(item.key)
+            if earlier is not None:
+                if earlier[0] != item.fingerprint:
+                    raise problem(
+                        "IDEMPOTENCY_KEY_REUSED",
+                        f"the idempotency key {item.key!r} was used for another request; take a new key",
+                    )
+                ids.append(earlier[1])
+                continue
+            if item.key:
+                mine[item.key] = (item.fingerprint, item.id)
+            ids.append(item.id)
+            if item.id not in known:
+                fresh.append(item)
+        return fresh, ids
+
+    async def _accept_expanded(
+        self, definition: Definition, items: list[Submission], org: str, watcher: Watcher | None
+    ) -> list[str]:
+        """`dynamic_template_tasks`: each job's tasks are made from its own parameters, a definition of its own."""
+        from formicary.engine.queen.rendering import expand
+
+        ids: list[str] = []
+        for item in items:
+            source = await self._queen.pump.read(lambda item=item: expand(definition, item.params, time.time()))  # type: ignore[misc]  # bound now
+            row = definition.row
+            methods = dict(definition.model.methods)
+            own = await self.register(source, methods, str(row[6] or ""), str(row[7] or ""), str(row[1]))
+            ids += await self._accept(own, [item], org, watcher, resend=False, keyed=bool(item.key))
+        return ids
+
+
+def _check_against(model: JobDefinition, items: Sequence[Submission]) -> None:
+    """Required parameters are there. Raises Problem VALIDATION_FAILED naming all that are missing."""
+    if not model.required_params:
+        return
+    from formicary.engine.jobs.variables import missing_params
+
+    for item in items:
+        missing = missing_params(model, _decode(item.params))
+        if missing:
+            names = ", ".join(missing)
+            raise problem(
+                "VALIDATION_FAILED", f"job {model.job_type} needs the parameters {names}: give each with -p NAME=VALUE"
+            )
