@@ -124,7 +124,7 @@ async def _serve() -> None:
     await server.start()
     print(port, flush=True)
     await asyncio.to_thread(sys.stdin.read)
-    await server.stop(0)
+    await server.stop(None)
 
 
 @asynccontextmanager
@@ -159,6 +159,8 @@ async def _grpc_ms(samples: int = 300) -> tuple[float, float]:
             await stream.read()
             streamed.append((time.perf_counter() - begin) * 1e3)
         await stream.done_writing()
+        while await stream.read() is not grpc.aio.EOF:
+            pass
         return statistics.median(unary), statistics.median(streamed)
 
 

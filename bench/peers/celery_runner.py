@@ -8,6 +8,7 @@ import sys
 from importlib.metadata import version
 from typing import ClassVar
 
+import redis
 from celery import Celery, chain, chord
 
 from bench import stamps
@@ -66,7 +67,7 @@ class CeleryPeer(runner.Peer):
             "accepted jobs up to 1 s old are lost when Redis crashes (append-only file flushed each second); at least "
             "once, after a worker's crash when the visibility timeout of 1 h ends; a chain's state is in its messages"
             if on_redis
-            else "published to a durable queue without confirms; at least once; results up to 1 s old may be lost with Redis"
+            else "published to a durable queue without confirms; at least once; results up to 1 s old go with Redis"
         )
         os.environ[_BROKER] = settings.broker or f"{settings.redis}/0"
         os.environ[_BACKEND] = f"{settings.redis}/1"
@@ -78,6 +79,12 @@ class CeleryPeer(runner.Peer):
     @property
     def versions(self) -> dict[str, str]:
         names = {"celery": version("celery"), "kombu": version("kombu"), "redis-py": version("redis")}
+        with redis.Redis.from_url(self.settings.redis) as server:
+            names["redis"] = str(server.info("server")["redis_version"])
+        if self.settings.broker:
+            with app.connection_for_write() as connection:
+                connection.connect()
+                names["rabbitmq"] = str(connection.connection.server_properties["version"])
         return {**names, "python": platform.python_version()}
 
     def start(self) -> None:

@@ -58,7 +58,8 @@ def fan(width: int) -> int:
     """Run one step, ``width`` children and one step."""
     step(0)
     handles = [DBOS.start_workflow(child) for _ in range(width)]
-    return step(sum(handle.get_result() for handle in handles))
+    total: int = step(sum(handle.get_result() for handle in handles))
+    return total
 
 
 def launch(url: str, executor: str, polls: bool) -> None:
