@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from threading import Lock
 from typing import Final, Literal
 
+from formicary.engine.jobs.lifecycle import JOB_STATES, TASK_STATES
 from formicary.engine.storage import schema
 from formicary.engine.storage.port import (
     COLUMN_TYPES,
@@ -35,6 +36,7 @@ _DEFINITION: Final = JOB_COLUMNS.index("definition_id")
 _TYPE: Final = JOB_COLUMNS.index("job_type")
 _STATE: Final = JOB_COLUMNS.index("state")
 _EXECUTION: Final = JOB_COLUMNS.index("execution")
+_STATES: Final = {"jobs": JOB_STATES, "tasks": TASK_STATES}
 _LIVE: Final = frozenset(LIVE_JOB_STATES)
 
 
@@ -42,7 +44,7 @@ class MemoryStore:
     """A colony's data in dictionaries.
 
     Args:
-        strict: check the type of every value, so that a test finds what PostgreSQL would refuse.
+        strict: check the types, states and ids of every batch, so that a test finds what the databases would refuse.
     """
 
     capabilities = Capabilities(name="memory", durable=False, several_queens=True)
@@ -102,6 +104,12 @@ class MemoryStore:
                 raise Fenced(f"Another queen has taken over: epoch {epoch} is not the latest any more.")
             if self._strict:
                 _check(changes)
+                self._index()
+                for number, row in changes.jobs.items():
+                    if self._numbers.get(str(row[_ID]), number) != number:
+                        raise RowRefused(
+                            f"Two jobs with the id {row[_ID]}: {self._numbers[str(row[_ID])]} and {number}"
+                        )
             tables = self._tables
             tables.definitions.update(changes.definitions)
             tables.jobs.update(changes.jobs)
@@ -240,5 +248,7 @@ def _check(changes: Changes) -> None:
                 raise RowRefused(f"A row of {table.name} has {len(row)} values, not {len(table.columns)}: {row!r}")
             for column, value in zip(table.columns, row, strict=True):
                 kind = COLUMN_TYPES.get(column, str)
+                if column == "state" and value not in _STATES.get(table.name, ()):
+                    raise RowRefused(f"{table.name}.state cannot be {value!r}")
                 if value is not None and not isinstance(value, (int, float) if kind is float else kind):
                     raise RowRefused(f"{table.name}.{column} holds {kind.__name__}, not {value!r}")

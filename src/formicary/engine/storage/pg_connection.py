@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import psycopg
 from psycopg import errors
@@ -24,14 +24,14 @@ _CONNECT_TIMEOUT_S: Final = 10
 
 def split_url(url: str) -> tuple[str, str]:
     """The URL as the driver knows it, and the schema that the tables live in."""
-    parts = urlsplit(url)
-    query = parse_qsl(parts.query, keep_blank_values=True)
+    base, _, parameters = url.partition("?")
+    query = parse_qsl(parameters, keep_blank_values=True)
     named = [value for key, value in query if key == "schema"]
     name = named[-1] if named else DEFAULT_SCHEMA
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", name):
         raise StoreUnavailable(f"{name!r} cannot be a schema: use lower-case letters, digits and underscores.")
     rest = urlencode([pair for pair in query if pair[0] != "schema"])
-    return urlunsplit(parts._replace(query=rest)), name
+    return f"{base}?{rest}" if rest else base, name
 
 
 def shown(url: str) -> str:

@@ -1,0 +1,321 @@
+"""What every store must do: the port's contract."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from formicary.engine.storage.port import (
+    DEFINITION_COLUMNS,
+    JOB_COLUMNS,
+    LIVE_JOB_STATES,
+    TASK_COLUMNS,
+    Changes,
+    Fenced,
+    RowRefused,
+    Store,
+    StoreUnavailable,
+)
+from tests.contract.storage.conftest import Place
+from tests.contract.storage.rows import (
+    JOB_STATES,
+    TASK_STATES,
+    changes,
+    definition,
+    images,
+    job,
+    job_id,
+    key,
+    params,
+    row,
+    task,
+)
+
+
+def rows_of(store: Store, **filters: Any) -> list[Any]:
+    return [one for page in store.jobs("default", **filters) for one in page]
+
+
+def test_the_last_image_of_a_row_wins(place: Place, store: Store, epoch: int) -> None:
+    store.commit(epoch, changes(job(1), task(1, 0, "READY"), values=[params(1, b"a")]))
+    last = changes(job(1, "EXECUTING", execution=1), task(1, 0, "EXECUTING", token=7), values=[params(1, b"b", b"v")])
+    store.commit(epoch, last)
+    for reader in (store, place.open()):
+        assert reader.job("default", job_id(1)) == job(1, "EXECUTING", execution=1)
+        assert reader.tasks(1) == [task(1, 0, "EXECUTING", token=7)]
+        assert reader.params([1]) == {1: (b"b", b"v")}
+
+
+def test_a_writer_with_an_old_epoch_changes_nothing(place: Place, store: Store, epoch: int) -> None:
+    store.commit(epoch, changes(job(1)))
+    newer = store.acquire("another queen")
+    assert newer == epoch + 1
+    with pytest.raises(Fenced):
+        store.commit(
+            epoch,
+            changes(
+                job(1, "EXECUTING"), job(2), task(1), key("k", 2), definitions=[definition("d1")], values=[params(2)]
+            ),
+        )
+    assert rows_of(store) == [job(1)]
+    assert (store.tasks(1), store.find_keys("default", ["k"]), store.definition("d1")) == ([], {}, None)
+    store.commit(newer, changes(job(3)))
+    assert rows_of(place.open()) == [job(3), job(1)]
+
+
+def test_an_empty_batch_still_asks_the_fence(store: Store, epoch: int) -> None:
+    store.commit(epoch, Changes())
+    store.acquire("another queen")
+    with pytest.raises(Fenced):
+        store.commit(epoch, Changes())
+
+
+def test_each_taking_of_the_colony_raises_the_epoch_by_one(place: Place, store: Store) -> None:
+    taken = [store.acquire("a"), store.acquire("b"), place.open().acquire("c")]
+    assert taken == [taken[0], taken[0] + 1, taken[0] + 2]
+    assert place.open().load().epoch == taken[-1]
+
+
+def test_an_empty_store_loads_empty(store: Store) -> None:
+    snapshot = store.load()
+    assert (snapshot.last_number, snapshot.last_order) == (0, 0)
+    assert [*snapshot.definitions, *snapshot.jobs, *snapshot.tasks, *snapshot.params] == []
+    assert store.counts() == {}
+    assert rows_of(store) == []
+    assert store.latest_definition("default", "noop") is None
+
+
+def test_load_reads_live_jobs_and_what_belongs_to_them(place: Place, store: Store, epoch: int) -> None:
+    for number, state in enumerate(JOB_STATES, start=1):
+        one = changes(
+            job(number, state, definition_id=f"d{number}", execution=int(state != "PENDING")),
+            task(number, 1, "PENDING"),
+            task(number, 0, ended_order=number * 10),
+            values=[params(number, b"%d" % number)],
+            definitions=[definition(f"d{number}", number)],
+        )
+        store.commit(epoch, one)
+    restarted = changes(job(8, execution=2, definition_id="d8"), task(8), values=[params(8)])
+    store.commit(epoch, restarted)
+    snapshot = place.open().load()
+    live = [number for number, state in enumerate(JOB_STATES, start=1) if state in LIVE_JOB_STATES]
+    begun = [number for number in live if JOB_STATES[number - 1] != "PENDING"]
+    assert [row[0] for row in snapshot.jobs] == [*live, 8]
+    assert [(row[0], row[1]) for row in snapshot.tasks] == [(n, p) for n in begun for p in (0, 1)] + [(8, 0)]
+    assert snapshot.params == {number: (b"%d" % number, None) for number in begun}
+    assert sorted(str(row[0]) for row in snapshot.definitions) == [f"d{number}" for number in live]
+    assert (snapshot.last_number, snapshot.last_order) == (8, len(JOB_STATES) * 10)
+
+
+def test_the_highest_numbers_outlive_the_jobs_that_had_them(place: Place, store: Store, epoch: int) -> None:
+    store.commit(epoch, changes(job(41), task(41, ended_order=17)))
+    store.commit(epoch, changes(job(41, "COMPLETED"), task(41, 0, "COMPLETED", ended_order=None)))
+    snapshot = place.open().load()
+    assert (snapshot.last_number, snapshot.last_order, list(snapshot.jobs)) == (41, 17, [])
+
+
+def test_parameters_of_unknown_jobs_are_absent(store: Store, epoch: int) -> None:
+    big = bytes(range(256)) * 5000
+    store.commit(epoch, changes(values=[params(1, b""), params(2, big, b""), params(3, b"c", big)]))
+    assert store.params([1, 2, 3, 4, -1]) == {1: (b"", None), 2: (big, b""), 3: (b"c", big)}
+    assert store.params([]) == {}
+
+
+def test_ids_and_keys_are_found_in_bulk(store: Store, epoch: int) -> None:
+    numbers = range(1, 301)
+    store.commit(epoch, changes(*[job(number) for number in numbers]))
+    asked = [job_id(number) for number in (5, 300, 301)]
+    assert store.find_ids(asked) == {job_id(5): 5, job_id(300): 300}
+    assert store.find_ids([]) == {}
+    assert store.find_ids(["\0", "ä\N{ANT}'\"", "x" * 10_000]) == {}
+    assert store.job("default", "no such") is None
+    assert store.job("other", job_id(5)) is None
+
+
+def test_a_key_is_unique_within_its_organisation(place: Place, store: Store, epoch: int) -> None:
+    odd = 'ä "quoted" \\ \N{ANT}\'%'
+    store.commit(epoch, changes(key(odd, 1), key(odd, 2, org="other"), key("k", 3)))
+    store.commit(epoch, changes(key("k", 4, fingerprint="g")))
+    for reader in (store, place.open()):
+        assert reader.find_keys("default", [odd, "k", "none"]) == {odd: ("f", job_id(1)), "k": ("g", job_id(4))}
+        assert reader.find_keys("other", [odd, "k"]) == {odd: ("f", job_id(2))}
+        assert reader.find_keys("default", []) == {}
+
+
+def test_a_batch_written_twice_is_as_if_written_once(store: Store, epoch: int) -> None:
+    batch = changes(
+        job(1, "EXECUTING"), task(1), key("k", 1), definitions=[definition("d1")], values=[params(1, b"x")], counter=3
+    )
+    for _ in range(2):  # a retry after an unknown outcome
+        store.commit(epoch, batch)
+    assert (rows_of(store), store.tasks(1), store.params([1])) == ([job(1, "EXECUTING")], [task(1)], {1: (b"x", None)})
+    assert store.definition("d1") == definition("d1")
+
+
+def test_the_latest_version_of_a_definition_is_found(store: Store, epoch: int) -> None:
+    versions = [definition(f"d{version}", version) for version in (1, 2, 10)]
+    other = definition("o", 99, org="other")
+    store.commit(epoch, changes(definitions=[*versions, other]))
+    assert store.latest_definition("default", "noop") == versions[-1]
+    assert store.latest_definition("other", "noop") == other
+    assert store.latest_definition("default", "none") is None
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 63, 100, 255, 256, 257, 300, 1000])
+def test_batches_of_any_size_arrive_whole(store: Store, epoch: int, count: int) -> None:
+    jobs = [job(number, priority=number) for number in range(1, count + 1)]
+    tasks = [task(1, position, attempts=position) for position in range(count)]
+    store.commit(epoch, changes(*jobs, *tasks, values=[params(number, b"%d" % number) for number in range(count)]))
+    assert list(store.load().jobs) == jobs
+    assert store.tasks(1) == tasks
+    assert store.params(range(count)) == {number: (b"%d" % number, None) for number in range(count)}
+
+
+def test_lists_are_pages_newest_first_under_every_filter(store: Store, epoch: int) -> None:
+    rows = [
+        job(number, JOB_STATES[number % 5], org="default" if number % 7 else "other", job_type=f"t{number % 3}")
+        for number in range(1, 121)
+    ]
+    store.commit(epoch, changes(*rows))
+    for states in ((), ("PENDING",), ("COMPLETED", "PENDING", "PENDING"), ("CANCELLED",), JOB_STATES):
+        for job_type in ("", "t1", "none"):
+            for limit in (0, 1, 9, 1000):
+                expected = [
+                    row
+                    for row in reversed(rows)
+                    if row[2] == "default" and (not states or row[5] in states) and job_type in ("", row[4])
+                ][: limit or None]
+                pages = list(store.jobs("default", states=states, job_type=job_type, limit=limit, page=10))
+                assert [row for page in pages for row in page] == expected
+                assert all(1 <= len(page) <= 10 for page in pages)
+    assert store.counts() == dict.fromkeys(JOB_STATES[:5], 24)
+
+
+def test_a_list_goes_on_while_jobs_are_written(store: Store, epoch: int) -> None:
+    store.commit(epoch, changes(*[job(number) for number in range(1, 31)]))
+    pages = store.jobs("default", page=10)
+    seen = next(pages)
+    store.commit(epoch, changes(job(31), job(5, "COMPLETED")))
+    seen = seen + [row for page in pages for row in page]
+    assert [row[0] for row in seen] == list(range(30, 0, -1))
+
+
+def test_readers_never_see_half_a_batch(store: Store, epoch: int) -> None:
+    done = threading.Event()
+    torn: list[object] = []
+
+    def read() -> None:
+        while not done.is_set():
+            snapshot = store.load()
+            jobs, tasks = list(snapshot.jobs), list(snapshot.tasks)
+            if len({row[JOB_COLUMNS.index("pauses")] for row in jobs}) > 1 or len(jobs) != len(tasks):
+                torn.append(snapshot)
+
+    threads = [threading.Thread(target=read) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for turn in range(60):
+        rows = [job(number, "EXECUTING", pauses=turn) for number in range(1, 21)]
+        store.commit(epoch, changes(*rows, *[task(number, attempts=turn) for number in range(1, 21)]))
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert torn == []
+
+
+def test_the_writer_may_be_another_thread_than_the_one_that_opened(store: Store, epoch: int) -> None:
+    thread = threading.Thread(target=store.commit, args=(epoch, changes(job(1))))
+    thread.start()
+    thread.join()
+    assert rows_of(store) == [job(1)]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        job(2, "NO_SUCH_STATE"),
+        task(1, 0, "NO_SUCH_STATE"),
+        job(2, id=job_id(1)),
+        job(2)[:-1],
+        job(2, priority={}),
+    ],
+    ids=["job state", "task state", "id used twice", "row too short", "type"],
+)
+def test_a_row_that_breaks_a_rule_is_refused_with_its_batch(store: Store, epoch: int, bad: Any) -> None:
+    store.commit(epoch, changes(job(1)))
+    batch = changes(job(3))
+    (batch.tasks if len(bad) == len(TASK_COLUMNS) else batch.jobs)[bad[:2] if len(bad) > 21 else bad[0]] = bad
+    with pytest.raises(RowRefused):
+        store.commit(epoch, batch)
+    assert rows_of(store) == [job(1)]
+    store.commit(epoch, changes(job(4)))
+    assert rows_of(store) == [job(4), job(1)]
+
+
+def test_close_may_be_called_twice(store: Store) -> None:
+    store.close()
+    store.close()
+
+
+def test_a_closed_store_says_so(durable: Place) -> None:
+    store = durable.open()
+    epoch = store.acquire("test")
+    store.close()
+    for call in (store.load, store.counts, lambda: store.commit(epoch, changes(job(1)))):
+        with pytest.raises(StoreUnavailable, match="not open"):
+            call()
+
+
+def test_text_that_no_database_can_hold_is_stored_with_replacements(durable: Place) -> None:
+    store = durable.open()
+    epoch = store.acquire("test")
+    text = "a\udce4b\0c"
+    store.commit(epoch, changes(job(1, error_message=text), task(1, traceback=text)))
+    kept = "a\ufffdb\0c" if store.capabilities.keeps_nul else "a\ufffdb\ufffdc"
+    assert store.tasks(1) == [task(1, traceback=kept)]
+    assert rows_of(store) == [job(1, error_message=kept)]
+
+
+@given(data=st.data())
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_goes_in_comes_out(place: Place, data: st.DataObject) -> None:
+    """Random images of a few rows, written in random batches: a new store shows the last image of each."""
+    store = place.opened[-1] if place.opened else place.open()
+    epoch = store.acquire("test")
+    nul = store.capabilities.keeps_nul
+    last_number = store.load().last_number
+    expected = Changes()
+    for _ in range(data.draw(st.integers(1, 3))):
+        batch = Changes(counter=data.draw(st.integers(0, 2**63 - 1)))
+        for at in data.draw(st.sets(st.integers(1, 4))):
+            number = last_number + at
+            fixed = {"number": number, "id": job_id(number), "state": data.draw(st.sampled_from(LIVE_JOB_STATES[1:]))}
+            image = {**data.draw(images(JOB_COLUMNS, nul=nul)), **fixed, "definition_id": f"d{number}"}
+            batch.jobs[number] = row(JOB_COLUMNS, **image)
+            image = {**data.draw(images(TASK_COLUMNS, nul=nul)), "job": number, "position": at % 2}
+            image["state"] = data.draw(st.sampled_from(TASK_STATES))
+            image["ended_order"] = data.draw(st.none() | st.integers(1, 2**62))
+            batch.tasks[number, at % 2] = row(TASK_COLUMNS, **image)
+            drawn = data.draw(st.tuples(st.binary(max_size=50), st.none() | st.binary(max_size=50)))
+            batch.params[number] = (number, *drawn)
+            image = {**data.draw(images(DEFINITION_COLUMNS, nul=nul)), "id": f"d{number}", "version": number}
+            image |= {"org": "o", "job_type": "t"}
+            batch.definitions[f"d{number}"] = row(DEFINITION_COLUMNS, **image)
+        store.commit(epoch, batch)
+        for name in ("jobs", "tasks", "params", "definitions"):
+            getattr(expected, name).update(getattr(batch, name))
+    for reader in (store, place.kept if place.kind == "memory" else place.open()):
+        snapshot = reader.load()
+        new = {row[0]: row for row in snapshot.jobs if row[0] > last_number}  # type: ignore[operator]
+        assert new == expected.jobs
+        assert {(row[0], row[1]): row for row in snapshot.tasks if row[0] in new} == expected.tasks
+        assert {number: (number, *snapshot.params[number]) for number in new} == expected.params  # type: ignore[index]
+        assert {row[0]: row for row in snapshot.definitions if row[0] in expected.definitions} == expected.definitions
+        types = [type(value) for row in snapshot.tasks for value in row]
+        assert set(types) <= {int, float, str, bytes, type(None)}
+    if place.kind != "memory":
+        place.opened.pop().close()
