@@ -63,7 +63,9 @@ JOB_FIELDS: tuple[Field, ...] = (
     Field("variables", "variables", "The same as job_variables.", "variables"),
     Field("required_params", "text_list", "Names that a submission or a variable must give."),
     Field("parameters", "parameters", "Typed parameters: name, type, required, default."),
-    Field("max_concurrency", "int", "Running executions at a time; absent or 0 means no limit.", least=0, most=1_000_000),
+    Field(
+        "max_concurrency", "int", "Running executions at a time; absent or 0 means no limit.", least=0, most=1_000_000
+    ),
     Field("priority", "int", "From 0 to 10; higher starts first.", default=0, least=0, most=10),
     Field("scheduled_at", "moment", "Not before this time (RFC 3339)."),
     Field("skip_if", "template", "Ends the job as FAILED with ERR_FILTERED_JOB when it renders to true."),
@@ -81,7 +83,9 @@ JOB_FIELDS: tuple[Field, ...] = (
         "hard_reset_after_retries", "int", "After so many retries all tasks run anew.", default=3, least=0, most=1000
     ),
     Field("error_handling", "object", "Dead letters and alerts.", available="error_handling", ignored=True),
-    Field("retention_days_for_failed", "int", "Days to keep.", least=0, most=36500, available="retention", ignored=True),
+    Field(
+        "retention_days_for_failed", "int", "Days to keep.", least=0, most=36500, available="retention", ignored=True
+    ),
     Field(
         "retention_days_for_completed", "int", "Days to keep.", least=0, most=36500, available="retention", ignored=True
     ),
@@ -94,7 +98,9 @@ JOB_FIELDS: tuple[Field, ...] = (
     Field("public_plugin", "bool", "Other tenants may use the job.", default=False),
     Field("labels", "text_map", "Free labels."),
     Field("template", "choice", "Template language of this file.", default="go", choices=("go", "jinja")),
-    Field("dynamic_template_tasks", "bool", "The template makes the tasks; it is expanded at submission.", default=False),
+    Field(
+        "dynamic_template_tasks", "bool", "The template makes the tasks; it is expanded at submission.", default=False
+    ),
     Field("tags", "any", "Accepted for older files; tags are given by the tasks.", ""),
     Field("methods", "any", "Accepted for older files; methods are given by the tasks.", ""),
     Field("filter", "any", "Accepted for older files; filters belong to triggers.", ""),
@@ -116,10 +122,14 @@ TASK_FIELDS: tuple[Field, ...] = (
     Field("timeout", "duration", "Longest time of one attempt.", "timeout_s", default="1h"),
     Field("total_timeout", "duration", "Longest time of all attempts together.", "total_timeout_s"),
     Field("delay", "duration", "Wait before the first attempt.", "delay_s", default="0s"),
-    Field("retry", "int", "How often a failed attempt is repeated; bounds polls too.", default=0, least=0, most=100_000),
+    Field(
+        "retry", "int", "How often a failed attempt is repeated; bounds polls too.", default=0, least=0, most=100_000
+    ),
     Field("delay_between_retries", "duration_range", "Wait before a retry.", "delay_between_retries_s", "1s to 2s"),
     Field("retry_backoff_policy", "backoff", "Growing waits: min, max, factor, jitter.", "retry_backoff"),
-    Field("max_lost_attempts", "int", "How often its ant may die before it is given up.", default=5, least=1, most=1000),
+    Field(
+        "max_lost_attempts", "int", "How often its ant may die before it is given up.", default=5, least=1, most=1000
+    ),
     Field("estimated_runtime", "duration", "How long it takes.", "estimated_runtime_s"),
     Field("before_script", "script", "Commands before the script."),
     Field("script", "script", "Commands, each in a shell of its own; with HTTP methods, URLs."),
@@ -128,6 +138,7 @@ TASK_FIELDS: tuple[Field, ...] = (
     Field("headers", "text_map", "HTTP headers."),
     Field("query", "text_map", "HTTP query."),
     Field("function", "function", "Python function to call: package.module:name.", most=400),
+    Field("arguments", "object_map", "What each parameter of the function gets; absent: variables of that name."),
     Field("variables", "object_map", "Variables of this task alone.", aliases=("task_variables",)),
     Field("environment", "text_map", "Environment variables."),
     Field("helper_environment", "text_map", "Environment of the helper container."),

@@ -9,7 +9,7 @@ again when an attempt starts (:mod:`formicary.engine.jobs.rendering`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from hashlib import sha256
 
 import msgspec
@@ -184,6 +184,7 @@ class TaskDefinition:
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     function: str | None = None
+    arguments: Mapping[str, Json] = field(default_factory=dict)
     variables: Mapping[str, Json] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     helper_environment: Mapping[str, str] = field(default_factory=dict)
@@ -262,6 +263,9 @@ class JobDefinition:
 
     ``source`` is the exact text of the one YAML document this definition came from (empty for a definition made in
     Python); templates are rendered from it. ``methods`` is the ``--method`` mapping it was parsed with.
+    ``source_line`` is the line of the file on which the source starts, from 1. ``task_spans`` are the (start, end)
+    offsets of each task's own lines in the source, ``variables_span`` those of the job's variables. ``marks`` says
+    where fields stand whose behaviour comes with a later version, by path.
     """
 
     job_type: str
@@ -308,7 +312,11 @@ class JobDefinition:
     # about the source
     source: str = ""
     methods: Mapping[str, str] = field(default_factory=dict)
-    index: Mapping[str, int] = field(init=False, compare=False, repr=False)
+    source_line: int = 1
+    task_spans: tuple[tuple[int, int], ...] = ()
+    variables_span: tuple[int, int] | None = None
+    marks: Mapping[str, Position] = field(default_factory=dict)
+    index: Mapping[str, int] = field(init=False, compare=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "index", {task.task_type: i for i, task in enumerate(self.tasks)})
@@ -341,15 +349,23 @@ class JobDefinition:
         return self.tasks[self.index[task_type]]
 
 
-_TASK_ENCODER = msgspec.json.Encoder()
+_ENCODER = msgspec.json.Encoder()
+_TASK_DEFAULTS = tuple(
+    (f.name, f.default_factory() if f.default_factory is not MISSING else f.default) for f in fields(TaskDefinition)
+)
 _TASK_DECODER = msgspec.json.Decoder(TaskDefinition)
 _JOB_DECODER = msgspec.json.Decoder(JobDefinition)
 _CANONICAL = msgspec.json.Encoder(order="deterministic")
 
 
 def task_to_json(task: TaskDefinition) -> bytes:
-    """Encodes a task for the ant and for the attempt's row."""
-    return _TASK_ENCODER.encode(task)
+    """Encodes a task for the ant and for the attempt's row; fields that hold their default are left out."""
+    given: dict[str, object] = {}
+    for name, default in _TASK_DEFAULTS:
+        value = getattr(task, name)
+        if value != default:
+            given[name] = value
+    return _ENCODER.encode(given)
 
 
 def task_from_json(data: bytes | str) -> TaskDefinition:
@@ -363,7 +379,7 @@ def task_from_json(data: bytes | str) -> TaskDefinition:
 
 def definition_to_json(definition: JobDefinition) -> bytes:
     """Encodes a whole definition, for callers that keep it without its source."""
-    return _TASK_ENCODER.encode(_fields_of(definition))
+    return _ENCODER.encode(_fields_of(definition))
 
 
 def definition_from_json(data: bytes | str) -> JobDefinition:
@@ -383,6 +399,8 @@ def definition_id(definition: JobDefinition) -> str:
     content = _fields_of(definition)
     if definition.is_static and not definition.variables_templated and not definition.dynamic_template_tasks:
         del content["source"]
+    for name in ("source_line", "task_spans", "variables_span", "marks"):
+        del content[name]
     content["tasks"] = [
         {f.name: getattr(task, f.name) for f in fields(task) if f.name != "position"} for task in definition.tasks
     ]

@@ -17,7 +17,9 @@ from formicary.engine.jobs.yaml_nodes import Node, scalar_value, to_json
 MAX_VIOLATIONS = 200
 """So many are listed; the rest would only hide the first."""
 
-_SEMVER = re.compile(r"v?(0|[1-9]\d*)(\.(0|[1-9]\d*)){0,2}(-[0-9A-Za-z][0-9A-Za-z.-]*)?(\+[0-9A-Za-z][0-9A-Za-z.-]*)?\Z")
+_SEMVER = re.compile(
+    r"v?(0|[1-9]\d*)(\.(0|[1-9]\d*)){0,2}(-[0-9A-Za-z][0-9A-Za-z.-]*)?(\+[0-9A-Za-z][0-9A-Za-z.-]*)?\Z"
+)
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*\Z")
 _TYPES = ("str", "int", "float", "bool", "list", "dict", "any")
 _NAMES = {"scalar": "a single value", "seq": "a list", "map": "a mapping"}
@@ -112,7 +114,7 @@ def is_null(node: Node) -> bool:
     return node.kind == "scalar" and scalar_value(node) is None
 
 
-# --------------------------------------------------------------------------------------------------------------- scalars
+# ------------------------------------------------------------------------------------------------------------ scalars
 def read_text(ctx: Context, node: Node, path: str, row: Field) -> object:
     """Reads text; numbers and booleans are taken as they are written."""
     if node.kind != "scalar":
@@ -135,7 +137,7 @@ def _read_name(ctx: Context, node: Node, path: str, row: Field) -> object:
 
 
 def _read_int(ctx: Context, node: Node, path: str, row: Field) -> object:
-    if node.kind == "scalar" and ctx.is_masked(node) or is_null(node):
+    if (node.kind == "scalar" and ctx.is_masked(node)) or is_null(node):
         return ABSENT
     value = scalar_value(node) if node.kind == "scalar" else None
     if isinstance(value, str) and re.fullmatch(r"[-+]?\d{1,18}", value.strip()):
@@ -148,7 +150,7 @@ def _read_int(ctx: Context, node: Node, path: str, row: Field) -> object:
 
 
 def _read_number(ctx: Context, node: Node, path: str, row: Field) -> object:
-    if node.kind == "scalar" and ctx.is_masked(node) or is_null(node):
+    if (node.kind == "scalar" and ctx.is_masked(node)) or is_null(node):
         return ABSENT
     value = scalar_value(node) if node.kind == "scalar" else None
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
@@ -166,7 +168,7 @@ def _range(ctx: Context, node: Node, path: str, row: Field, value: int | float) 
 
 
 def _read_bool(ctx: Context, node: Node, path: str, row: Field) -> object:
-    if node.kind == "scalar" and ctx.is_masked(node) or is_null(node):
+    if (node.kind == "scalar" and ctx.is_masked(node)) or is_null(node):
         return ABSENT
     value = scalar_value(node) if node.kind == "scalar" else None
     if isinstance(value, str) and value.strip().lower() in ("true", "false"):
@@ -243,7 +245,7 @@ def _read_function(ctx: Context, node: Node, path: str, row: Field) -> object:
     return text
 
 
-# ----------------------------------------------------------------------------------------------------------- collections
+# -------------------------------------------------------------------------------------------------------- collections
 def _read_text_list(ctx: Context, node: Node, path: str, row: Field) -> object:
     if is_null(node):
         return ABSENT
@@ -286,7 +288,10 @@ def entries(ctx: Context, node: Node, path: str) -> list[tuple[str, Node, Node]]
         elif not exclusive(ctx, first, key):
             place = ctx.place(first.line, first.column)
             ctx.add(
-                key, join(path, name), "DUPLICATE_KEY", f"{_short(name)} stands here twice (first in line {place.line})."
+                key,
+                join(path, name),
+                "DUPLICATE_KEY",
+                f"{_short(name)} stands here twice (first in line {place.line}).",
             )
             continue
         found.append((name, key, value))

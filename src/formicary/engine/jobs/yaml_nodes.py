@@ -54,6 +54,12 @@ class YamlError(Exception):
         self.column = column
 
 
+def _at(event: Event) -> tuple[int, int]:
+    """Returns line and column of an event, from 0."""
+    mark = event.start_mark
+    return (mark.line, mark.column) if mark is not None else (0, 0)
+
+
 class Node:
     """A scalar, a sequence or a mapping with its place in the text.
 
@@ -89,9 +95,9 @@ class Node:
 
     def __init__(self, kind: str, event: Event) -> None:
         self.kind = kind
-        start, end = event.start_mark, event.end_mark
-        self.line, self.column = start.line, start.column
-        self.end_line, self.end_column = end.line, end.column
+        self.line, self.column = _at(event)
+        end = event.end_mark
+        self.end_line, self.end_column = (end.line, end.column) if end is not None else (self.line, self.column)
         self.text = ""
         self.plain = False
         self.flow = False
@@ -207,7 +213,7 @@ def compose(text: str) -> Node | None:
         ) from None
     finally:
         if loader is not None:
-            loader.dispose()  # type: ignore[no-untyped-call]
+            loader.dispose()
 
 
 def _syntax_error(error: yaml.MarkedYAMLError, text: str) -> YamlError:
@@ -244,7 +250,7 @@ class _Composer:
 
     def run(self) -> Node | None:
         get: object = self.loader.get_event
-        while self.loader.check_event():  # type: ignore[no-untyped-call]
+        while self.loader.check_event():
             event = get()  # type: ignore[operator]
             kind = type(event)
             if kind is ScalarEvent:
@@ -258,8 +264,7 @@ class _Composer:
             elif kind is DocumentStartEvent:
                 self.documents += 1
                 if self.documents > 1:
-                    mark = event.start_mark
-                    raise YamlError("YAML_SYNTAX", "Separate several jobs with a line '---'.", mark.line, mark.column)
+                    raise YamlError("YAML_SYNTAX", "Separate several jobs with a line '---'.", *_at(event))
         return self.root
 
     def scalar(self, event: ScalarEvent) -> None:
@@ -273,8 +278,7 @@ class _Composer:
 
     def start(self, kind: str, event: MappingStartEvent | SequenceStartEvent) -> None:
         if len(self.stack) >= MAX_DEPTH:
-            mark = event.start_mark
-            raise YamlError("YAML_TOO_DEEP", f"More than {MAX_DEPTH} levels are not read.", mark.line, mark.column)
+            raise YamlError("YAML_TOO_DEEP", f"More than {MAX_DEPTH} levels are not read.", *_at(event))
         node = Node(kind, event)
         node.flow = bool(event.flow_style)
         self.tag(node, event.tag)
@@ -286,16 +290,17 @@ class _Composer:
         node = self.stack.pop()
         anchor = self.open.pop()
         self.keys.pop()
-        node.end_line, node.end_column = event.end_mark.line, event.end_mark.column
+        end = event.end_mark
+        if end is not None:
+            node.end_line, node.end_column = end.line, end.column
         if anchor is not None:
             self.anchors[anchor] = node
         self.add(node)
 
     def alias(self, event: AliasEvent) -> None:
-        node = self.anchors.get(event.anchor)
-        mark = event.start_mark
+        node = self.anchors.get(event.anchor or "")
         if node is None:
-            raise YamlError("YAML_SYNTAX", f"There is no finished anchor &{event.anchor}.", mark.line, mark.column)
+            raise YamlError("YAML_SYNTAX", f"There is no finished anchor &{event.anchor}.", *_at(event))
         self.add(node)
 
     def add(self, node: Node) -> None:

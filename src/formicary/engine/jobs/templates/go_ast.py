@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Union
+from typing import TypeAlias
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ class Pipe:
     pos: int
 
 
-Operand = Union[Literal, Field, Variable, Identifier, Chain, Pipe]
+Operand: TypeAlias = "Literal | Field | Variable | Identifier | Chain | Pipe"
 
 
 @dataclass(slots=True)
@@ -123,7 +123,7 @@ class Jump:
     pos: int
 
 
-Node = Union[Text, Output, Branch, Range, Call, Jump]
+Node: TypeAlias = "Text | Output | Branch | Range | Call | Jump"
 
 
 @dataclass(frozen=True, slots=True)

@@ -280,25 +280,21 @@ class _Evaluation:
         raise TemplateError(f"The variable {operand.name} is not set here.", operand.pos)
 
     def chain(self, value: object, names: tuple[str, ...], pos: int) -> object:
+        """Follows ``.a.b``; on the variables themselves a flat name ``"a.b"`` comes first."""
+        if value is self.root:
+            if len(names) > 1:
+                flat = self.root.get(".".join(names))
+                if flat is not None:
+                    return flat
+            elif names == ("UnescapeHTML",) and "UnescapeHTML" not in self.root:
+                return _UNESCAPE
         for name in names:
             if value is None:
                 return None
             if not isinstance(value, Mapping):
                 raise TemplateError(f"A {type_name(value)} has no field {name}.", pos)
-            found = value.get(name)
-            if found is None and value is self.root:
-                found = self.dotted(value, names, name)
-                if found is not None:
-                    return found
-                if name == "UnescapeHTML":
-                    return _UNESCAPE
-            value = found
+            value = value.get(name)
         return value
-
-    @staticmethod
-    def dotted(root: Mapping[str, object], names: tuple[str, ...], name: str) -> object:
-        """Finds ``.task.name`` when the variables hold it flat, under ``"task.name"``."""
-        return root.get(".".join(names)) if len(names) > 1 and name == names[0] else None
 
 
 def _items(value: object, pos: int) -> Iterable[tuple[object, object]]:

@@ -43,7 +43,7 @@ def truth(value: object) -> bool:
     return bool(value)
 
 
-# ------------------------------------------------------------------------------------------------------------ arguments
+# --------------------------------------------------------------------------------------------------------- arguments
 def _text(value: object) -> str:
     if isinstance(value, str):
         return value
@@ -82,7 +82,7 @@ def _bounded(size: int) -> None:
         raise limit_error("makes a value of more than 1 MB")
 
 
-# ----------------------------------------------------------------------------------------------------------- comparison
+# -------------------------------------------------------------------------------------------------------- comparison
 def _kind(value: object) -> str:
     if value is None:
         return "nothing"
@@ -144,7 +144,7 @@ def _not(env: Environment, value: object) -> bool:
     return not truth(value)
 
 
-# ---------------------------------------------------------------------------------------------------------- collections
+# ------------------------------------------------------------------------------------------------------- collections
 def _index(env: Environment, value: object, *keys: object) -> object:
     for key in keys:
         if isinstance(value, Mapping):
@@ -165,7 +165,8 @@ def _slice(env: Environment, value: object, *bounds: object) -> object:
     if not isinstance(value, Sequence):
         raise FunctionError(f"cannot slice {type_name(value)}")
     limits = [_int(b) for b in bounds]
-    start, end = (limits + [0])[0] if limits else 0, limits[1] if len(limits) > 1 else len(value)
+    start = limits[0] if limits else 0
+    end = limits[1] if len(limits) > 1 else len(value)
     if not 0 <= start <= end <= len(value):
         raise FunctionError(f"{start}:{end} is out of range (length {len(value)})")
     return value[start:end]
@@ -216,7 +217,7 @@ def _join(env: Environment, items: object, separator: object = "") -> str:
     return sep.join(parts)
 
 
-# ------------------------------------------------------------------------------------------------------------------ text
+# --------------------------------------------------------------------------------------------------------------- text
 def _replace(env: Environment, text: object, old: object, new: object, count: object = -1) -> str:
     where, what, to, most = _text(text), _text(old), _text(new), _int(count)
     found = where.count(what) if most < 0 else min(where.count(what), most)
@@ -263,7 +264,7 @@ def _format_time(env: Environment, moment: object = None, layout: object = RFC33
         raise FunctionError(f"expected a time: {error}") from None
 
 
-# --------------------------------------------------------------------------------------------------------------- numbers
+# ------------------------------------------------------------------------------------------------------------ numbers
 def _add(env: Environment, *numbers: object) -> int | float:
     total: int | float = 0
     for number in numbers:
@@ -288,7 +289,7 @@ def _percent(env: Environment, part: object, whole: object = 1) -> int | float:
     return int(value) if value == int(value) else value
 
 
-# ---------------------------------------------------------------------------------------------------------------- lookup
+# ------------------------------------------------------------------------------------------------------------- lookup
 def _port(env: Environment, name: str) -> Lookup:
     if env.lookup is None:
         raise TemplateError(f"The function {name} is not available in this version.", code="NOT_AVAILABLE")

@@ -66,9 +66,7 @@ class Masked:
     def excludes(self, first: int, second: int) -> bool:
         """Says whether two offsets lie in different arms of one branch, so that only one of them is ever rendered."""
         inside = {arm.branch: arm.arm for arm in self.arms if arm.start <= first < arm.end}
-        return any(
-            arm.start <= second < arm.end and inside.get(arm.branch, arm.arm) != arm.arm for arm in self.arms
-        )
+        return any(arm.start <= second < arm.end and inside.get(arm.branch, arm.arm) != arm.arm for arm in self.arms)
 
     def unmask(self, value: str, start: int, end: int) -> str:
         """Puts the actions between two offsets back into a value that was read from the masked text."""

@@ -1,0 +1,81 @@
+"""What a definition asks for that this version does not do yet: an error, or a warning if the job runs without."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from formicary.engine.jobs.fields import JOB_FIELDS, NOW, TASK_FIELDS, Field
+from formicary.engine.jobs.model import (
+    AVAILABLE_METHODS,
+    JobDefinition,
+    Position,
+    TaskDefinition,
+    Violation,
+)
+from formicary.engine.jobs.templates.lookup import LOOKUP_FUNCTIONS
+
+CODE = "NOT_AVAILABLE"
+_CONTAINER_METHODS = frozenset({"DOCKER", "KUBERNETES"})
+_JOB_LATER = tuple(row for row in JOB_FIELDS if row.available != NOW)
+_TASK_LATER = tuple(row for row in TASK_FIELDS if row.available != NOW and not row.for_containers)
+
+
+def availability_violations(
+    definition: JobDefinition, methods: Mapping[str, str] | None = None
+) -> tuple[Violation, ...]:
+    """Returns what a definition needs that is not available in this version.
+
+    Args:
+        definition: A valid definition.
+        methods: Methods to replace, in addition to those it was parsed with.
+
+    Returns:
+        Errors (the job cannot run) and warnings (it runs without), in the order of the file.
+    """
+    found: list[Violation] = []
+    start = Position(definition.source_line, 1)
+    for row in _JOB_LATER:
+        if getattr(definition, row.target) not in (None, (), {}):
+            found.append(_later(row, row.name, definition.marks.get(row.name, start)))
+    for path, place in definition.marks.items():
+        if path.startswith("{{") and path.strip("{}") in LOOKUP_FUNCTIONS:
+            message = f"The template function {path.strip('{}')} is not available in this version; remove it."
+            found.append(Violation(place.line, place.column, "", CODE, message))
+    for i, task in enumerate(definition.tasks):
+        _check_task(definition, task, f"tasks[{i}]", methods or {}, found)
+    return tuple(sorted(found, key=lambda v: (v.line, v.column)))
+
+
+def _later(row: Field, path: str, place: Position) -> Violation:
+    if row.ignored:
+        message = f"{path} has no effect: {row.available} is not available in this version; the job runs without it."
+        return Violation(place.line, place.column, path, CODE, message, "warning")
+    message = f"{path} is not available in this version; remove it or wait for {row.available}."
+    return Violation(place.line, place.column, path, CODE, message)
+
+
+def _check_task(
+    definition: JobDefinition, task: TaskDefinition, path: str, methods: Mapping[str, str], found: list[Violation]
+) -> None:
+    marks = definition.marks
+    method = methods.get(task.method, task.method)
+    if method not in AVAILABLE_METHODS:
+        named = f"{path}.method" in marks
+        where = f"{path}.method" if named or f"{path}.container" not in marks else f"{path}.container"
+        place = marks.get(where, task.position)
+        way = f"; run it with --method {task.method}=SHELL" if method in _CONTAINER_METHODS else "; remove the task"
+        why = "" if named else " (the default for container fields)"
+        message = f"The method {method}{why} is not available in this version{way}."
+        found.append(Violation(place.line, place.column, where, CODE, message))
+    for row in _TASK_LATER:
+        if getattr(task, row.target) not in (None, (), {}):
+            here = f"{path}.{row.name}"
+            found.append(_later(row, here, marks.get(here, task.position)))
+    for key, target in task.routes.items():
+        if target == "WAIT_FOR_APPROVAL":
+            here = f"{path}.on_exit_code.{key}"
+            if here not in marks and key in ("COMPLETED", "FAILED"):
+                here = f"{path}.on_{key.lower()}"
+            place = marks.get(here, task.position)
+            message = "The action WAIT_FOR_APPROVAL is not available in this version; route to a task instead."
+            found.append(Violation(place.line, place.column, here, CODE, message))

@@ -1,0 +1,280 @@
+"""Reads the tasks of a job: fields, effective method, routes over all arms of templates, own lines in the source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from formicary.engine.jobs.fields import NOW, TASK_BY_NAME
+from formicary.engine.jobs.graph_check import Edge, GraphTask
+from formicary.engine.jobs.model import AVAILABLE_METHODS, MAX_TASKS, Position, TaskDefinition
+from formicary.engine.jobs.readers import ABSENT, READERS, Context, did_you_mean, entries, exclusive, is_null, join
+from formicary.engine.jobs.templates.budget import TemplateError
+from formicary.engine.jobs.templates.go_functions import FUNCTIONS
+from formicary.engine.jobs.templates.go_parser import parse_go
+from formicary.engine.jobs.templates.masking import position
+from formicary.engine.jobs.yaml_nodes import Node
+
+_ROUTES = ("on_completed", "on_failed")
+
+
+class TaskParser:
+    """Reads the list of tasks.
+
+    Args:
+        ctx: The document's context.
+        methods: Methods to replace.
+        marks: Receives where fields of later versions stand.
+        dynamic: Whether the template makes the tasks, so that names and graph are not final.
+        dialect: Template language.
+    """
+
+    def __init__(
+        self, ctx: Context, methods: Mapping[str, str], marks: dict[str, Position], dynamic: bool, dialect: str
+    ) -> None:
+        self.ctx = ctx
+        self.methods = methods
+        self.marks = marks
+        self.dynamic = dynamic
+        self.dialect = dialect
+        self.tasks: list[TaskDefinition] = []
+        self.spans: list[tuple[int, int]] = []
+        self.graph: list[GraphTask] = []
+
+    def read(self, node: Node, next_line: int | None) -> None:
+        """Reads all tasks.
+
+        Args:
+            node: The list.
+            next_line: Line (from 0) of the field behind the list, None at the end of the document.
+        """
+        ctx = self.ctx
+        if node.kind != "seq":
+            if not (self.dynamic and is_null(node)):
+                ctx.add(node, "tasks", "WRONG_TYPE", "Write a list of tasks: '- task_type: NAME'.")
+            return
+        if not node.items:
+            ctx.add(node, "tasks", "NO_TASKS", "A job needs at least one task; add '- task_type: NAME'.")
+        if len(node.items) > MAX_TASKS:
+            message = f"A job has at most {MAX_TASKS:,} tasks, not {len(node.items):,}; split it."
+            ctx.add(node, "tasks", "TOO_MANY_TASKS", message)
+            return
+        seen: dict[str, Node] = {}
+        for i, item in enumerate(node.items):
+            following = node.items[i + 1] if i + 1 < len(node.items) else None
+            if item.kind != "map":
+                ctx.add(item, f"tasks[{i}]", "WRONG_TYPE", "A task is a mapping that starts with 'task_type: NAME'.")
+                continue
+            self.task(i, item, self.span(item, following, next_line), seen)
+
+    def span(self, item: Node, following: Node | None, next_line: int | None) -> tuple[int, int]:
+        """Returns the offsets of a task's own lines."""
+        offset = self.ctx.masked.offset
+        if item.flow:
+            return offset(item.line, item.column), offset(item.end_line, item.end_column)
+        start = offset(item.line, 0)
+        if following is not None and following.line > item.line:
+            return start, offset(following.line, 0)
+        return start, offset(next_line, 0) if next_line is not None else len(self.ctx.masked.source)
+
+    def task(self, number: int, node: Node, span: tuple[int, int], seen: dict[str, Node]) -> None:
+        """Reads one task."""
+        path = f"tasks[{number}]"
+        read = read_task(self.ctx, node, path, self.methods, self.marks)
+        name = read.values.get("task_type")
+        static = not self.ctx.masked.spans or not self.ctx.masked.has_action(*span)
+        if not isinstance(name, str):
+            return
+        if not self.dynamic:
+            if "{{" in name or "{%" in name:
+                message = "A task's name cannot be a template; set 'dynamic_template_tasks: true' to make tasks."
+                self.ctx.add(read.nodes["task_type"], f"{path}.task_type", "BAD_TEMPLATE", message)
+            first = seen.setdefault(name, node)
+            if first is not node:
+                self.duplicate(name, path, read.nodes["task_type"], first, node)
+                return
+            if not static and self.dialect == "go" and not self.ctx.masked.errors:
+                self.check_block(span)
+        self.check_method(read, path, node, static)
+        self.tasks.append(read.build(self.ctx, static, self.ctx.place(node.line, node.column)))
+        self.spans.append(span)
+        self.graph.append(read.graph)
+
+    def duplicate(self, name: str, path: str, key: Node, first: Node, node: Node) -> None:
+        """Notes a second task of one name."""
+        place = self.ctx.place(first.line, first.column)
+        hint = (
+            "; set 'dynamic_template_tasks: true' to choose between tasks" if exclusive(self.ctx, first, node) else ""
+        )
+        message = f"The task {name!r} exists already in line {place.line}; give this one another name{hint}."
+        self.ctx.add(key, f"{path}.task_type", "DUPLICATE_TASK", message)
+
+    def check_block(self, span: tuple[int, int]) -> None:
+        """Checks that a task's own lines are a template by themselves, since they are rendered alone."""
+        masked = self.ctx.masked
+        try:
+            parse_go(masked.source[span[0] : span[1]], FUNCTIONS)
+        except TemplateError as error:
+            line, column = position(masked.line_starts, span[0] + (error.pos or 0))
+            message = (
+                f"{error.message} Each task is rendered by itself: keep blocks and variables inside of one task, "
+                "or set 'dynamic_template_tasks: true'."
+            )
+            self.ctx.add_at(line - 1, column - 1, "", error.code, message)
+
+    def check_method(self, read: TaskRead, path: str, node: Node, static: bool) -> None:
+        """Checks what a method needs."""
+        if not static and self.dynamic:
+            return
+        check_method(self.ctx, read, path, node, static)
+
+
+class TaskRead:
+    """A task as it was read.
+
+    Attributes:
+        values: Values of the model's attributes.
+        nodes: Value nodes by field name.
+        graph: Its references to other tasks.
+        method: The effective method.
+        extra: Targets of routes, also those of other arms.
+        is_sure: Whether nothing about the method and the fields is in doubt, so that missing ones can be named.
+    """
+
+    def __init__(self, node: Node, path: str) -> None:
+        self.values: dict[str, object] = {}
+        self.nodes: dict[str, Node] = {}
+        self.graph = GraphTask("", node, path)
+        self.method = "SHELL"
+        self.extra: list[str] = []
+        self.is_sure = True
+
+    def build(self, ctx: Context, static: bool, place: Position) -> TaskDefinition:
+        """Returns the definition."""
+        values = dict(self.values)
+        values["method"] = self.method
+        for name in ("timeout_s", "total_timeout_s"):
+            if values.get(name) == 0.0:
+                del values[name]
+        return TaskDefinition(
+            extra_targets=tuple(dict.fromkeys(self.extra)),
+            open_targets=self.graph.open_targets,
+            is_static=static,
+            position=place,
+            **values,  # type: ignore[arg-type]
+        )
+
+
+def read_task(
+    ctx: Context, node: Node, path: str, methods: Mapping[str, str], marks: dict[str, Position] | None
+) -> TaskRead:
+    """Reads the fields of one task, without checks that need the other tasks."""
+    read = TaskRead(node, path)
+    container = False
+    for name, key, value in entries(ctx, node, path):
+        row = TASK_BY_NAME.get(name)
+        here = join(path, name)
+        if row is None:
+            if not ctx.is_masked(key):
+                message = f"A task has no field {name[:60]!r}.{did_you_mean(name, TASK_BY_NAME)}"
+                ctx.add(key, here, "UNKNOWN_FIELD", message)
+            read.is_sure = False
+            continue
+        again = row.name in read.nodes
+        read.nodes.setdefault(row.name, value)
+        found = READERS[row.kind](ctx, value, here, row)
+        if marks is not None and row.available != NOW and not row.for_containers:
+            marks.setdefault(here, ctx.place(key.line, key.column))
+        if row.name == "method" and found is ABSENT and not is_null(value):
+            read.is_sure = False
+        container = container or (row.for_containers and found is not ABSENT and found is not False)
+        if row.kind in ("target", "routes", "text_list"):
+            _references(ctx, read, row.name, value, here, again, marks)
+        if found is not ABSENT and row.target and (not again or row.target not in read.values):
+            read.values[row.target] = found
+    if "task_type" not in read.nodes or is_null(read.nodes["task_type"]):
+        ctx.add(node, join(path, "task_type"), "MISSING_FIELD", "A task needs a name; add 'task_type: NAME'.")
+    read.graph.name = str(read.values.get("task_type", ""))
+    read.graph.always_run = read.values.get("always_run") is True
+    read.method = _effective_method(read.values.pop("method", None), container, methods)
+    if marks is not None and read.method not in AVAILABLE_METHODS:
+        for name in ("method", "container"):
+            if name in read.nodes:
+                marks[join(path, name)] = ctx.place(read.nodes[name].line, read.nodes[name].column)
+    _keep_first_routes(read)
+    return read
+
+
+def _effective_method(method: object, container: bool, methods: Mapping[str, str]) -> str:
+    if not isinstance(method, str) or "{{" in method or "{%" in method:
+        method = "KUBERNETES" if container else "SHELL"
+    return methods.get(method, method)
+
+
+def _references(
+    ctx: Context,
+    read: TaskRead,
+    name: str,
+    value: Node,
+    path: str,
+    again: bool,
+    marks: dict[str, Position] | None,
+) -> None:
+    """Notes the edges of a route or dependency field, over all arms of templates."""
+    if name == "dependencies":
+        items = value.items if value.kind == "seq" else [value]
+        for i, item in enumerate(items):
+            if item.kind == "scalar" and not is_null(item) and not ctx.is_masked(item):
+                read.graph.dependencies.append(Edge(item.text, item, f"{path}[{i}]" if value.items else path))
+        return
+    if name not in _ROUTES and name != "on_exit_code":
+        return
+    pairs = [(path, value)] if name in _ROUTES else []
+    if value.kind == "map":
+        pairs = [(join(path, ctx.text(key)), item) for key, item in value.entries()]
+    for here, item in pairs:
+        if item.kind != "scalar" or is_null(item):
+            continue
+        if ctx.is_masked(item):
+            read.graph.open_targets = True
+            continue
+        target = item.text.strip()
+        read.graph.routes.append(Edge(target, item, here))
+        read.extra.append(target)
+        if target == "WAIT_FOR_APPROVAL" and marks is not None:
+            marks.setdefault(here, ctx.place(item.line, item.column))
+
+
+def _keep_first_routes(read: TaskRead) -> None:
+    """Leaves in ``extra`` only the targets that the values themselves do not hold, and trims targets."""
+    held: set[str] = set()
+    for attribute in _ROUTES:
+        target = read.values.get(attribute)
+        if isinstance(target, str):
+            read.values[attribute] = target.strip()
+            held.add(target.strip())
+    routes = read.values.get("on_exit_code")
+    if isinstance(routes, dict):
+        read.values["on_exit_code"] = {key: str(target).strip() for key, target in routes.items() if target}
+        held.update(str(target).strip() for target in routes.values())
+    read.extra = [target for target in read.extra if target not in held]
+
+
+def check_method(ctx: Context, read: TaskRead, path: str, node: Node, static: bool) -> None:
+    """Checks that a task has what its method needs."""
+    method, nodes = read.method, read.nodes
+    if not read.is_sure or ("method" in nodes and ctx.is_masked(nodes["method"])):
+        return
+    if method == "PYTHON" and "function" not in nodes:
+        message = "A PYTHON task needs a function; add 'function: package.module:name'."
+        ctx.add(nodes.get("method", node), f"{path}.function", "MISSING_FUNCTION", message)
+    if method != "PYTHON" and "function" in nodes:
+        message = "Only PYTHON tasks call a function; add 'method: PYTHON'."
+        ctx.add(nodes["function"], f"{path}.function", "METHOD_MISMATCH", message)
+    if not static:
+        return
+    if method.startswith("HTTP_") and not (read.values.get("url") or read.values.get("script")):
+        message = f"A {method} task needs an address; add 'url: https://…'."
+        ctx.add(nodes.get("method", node), f"{path}.url", "MISSING_URL", message)
+    if method == "SHELL" and not any(read.values.get(s) for s in ("before_script", "script", "after_script")):
+        message = "A SHELL task needs commands; add 'script:' with at least one line."
+        ctx.add(nodes.get("method", node), f"{path}.script", "MISSING_SCRIPT", message)

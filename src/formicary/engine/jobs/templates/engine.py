@@ -1,0 +1,60 @@
+"""Renders a text in either dialect; the one entrance to templates for the rest of the room."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from random import Random
+
+from formicary.engine.jobs.templates.budget import Budget, Clock, TemplateError
+from formicary.engine.jobs.templates.go_eval import Mark, render_go
+from formicary.engine.jobs.templates.go_functions import FUNCTIONS
+from formicary.engine.jobs.templates.go_parser import parse_go
+from formicary.engine.jobs.templates.lookup import Environment, Lookup
+
+__all__ = ["Lookup", "TemplateError", "has_template", "is_true", "render_text"]
+
+
+def has_template(text: str, dialect: str = "go") -> bool:
+    """Says whether a text holds a template action."""
+    return "{{" in text or (dialect == "jinja" and ("{%" in text or "{#" in text))
+
+
+def is_true(text: str | None) -> bool:
+    """Says whether what ``skip_if`` or ``except`` rendered to counts as true."""
+    return text is not None and "true" in text.lower()
+
+
+def render_text(
+    text: str,
+    variables: Mapping[str, object],
+    dialect: str = "go",
+    *,
+    now: float,
+    rng: Random,
+    lookup: Lookup | None = None,
+    clock: Clock | None = None,
+    marks: list[Mark] | None = None,
+) -> str:
+    """Renders a text.
+
+    Args:
+        text: At most 256 KB.
+        variables: Values by name.
+        dialect: ``go`` or ``jinja``.
+        now: Seconds since the epoch, UTC.
+        rng: Source of randomness.
+        lookup: Port for functions that ask for something outside.
+        clock: Monotonic seconds; with it, rendering ends after 100 ms.
+        marks: Receives where each printed piece comes from (Go dialect only).
+
+    Raises:
+        TemplateError: The template is wrong, or a bound was exceeded.
+    """
+    env = Environment(now, rng, Budget(clock), lookup)
+    if dialect == "jinja":
+        from formicary.engine.jobs.templates.jinja import render_jinja
+
+        return render_jinja(text, variables, env)
+    if "{{" not in text:
+        return text
+    return render_go(parse_go(text, FUNCTIONS), variables, env, marks)
