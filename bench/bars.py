@@ -94,9 +94,10 @@ def _pending(figures: Figures) -> Iterator[Bar]:
     memory = []
     for size in SIZES:
         mode, text = f"pending-{size}", "200 B" if size == 200 else "10 KB"
+        deep = figures.median(OURS, mode, "pending") or 100_000
         fall, start = figures.median(OURS, mode, "fall"), figures.median(OURS, mode, "start_s")
         memory.append(figures.median(OURS, mode, "bytes_per_job"))
-        what = f"1,000 → 100,000 pending, {text} params"
+        what = f"1,000 → {deep:,.0f} pending, {text} params"
         yield _bar("pending", f"{what}: throughput falls by", "≤", 0.2, "20 %", fall)
         yield _bar("pending", f"{what}: queen's bytes per pending job", "≤", 2048, "2 KB", memory[-1])
         yield _bar("pending", f"{what}: start-up seconds after kill -9", "≤", 3.0, "3 s", start)

@@ -26,6 +26,7 @@ class Row:
 
     Args:
         unit: of median, low and high.
+        medians: the median of every figure of the mode.
         last: the last measurement, for everything that does not vary.
     """
 
@@ -36,13 +37,14 @@ class Row:
     low: float
     high: float
     runs: list[float]
+    medians: dict[str, float]
     last: Measurement
 
     def as_json(self) -> dict[str, object]:
         """Return the row as it is printed."""
         shown = {"what": self.mode, "engine": self.engine, "unit": self.unit}
-        spread = {"median": self.median, "min": self.low, "max": self.high, "runs": self.runs}
-        kept = ("jobs", "seconds", "durability", "versions", "form")
+        spread = {"median": self.median, "min": self.low, "max": self.high, "runs": self.runs, "medians": self.medians}
+        kept = ("jobs", "durability", "versions", "form")
         return {**shown, **spread, **{key: self.last[key] for key in kept if key in self.last}}
 
 
@@ -82,4 +84,9 @@ class Figures:
             found = self.values(engine, mode, name)
             if found:
                 spread = (statistics.median(found), min(found), max(found))
-                yield Row(engine, mode, unit, *spread, found, self._measured[engine, mode][-1])
+                last = self._measured[engine, mode][-1]
+                yield Row(engine, mode, unit, *spread, found, self._medians(engine, mode, last), last)
+
+    def _medians(self, engine: str, mode: str, last: Measurement) -> dict[str, float]:
+        numeric = (name for name, value in last.items() if isinstance(value, int | float))
+        return {name: statistics.median(self.values(engine, mode, name)) for name in numeric}

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import psycopg
+
 from bench import stamps
 from bench.peers.runner import FAN_SAMPLES, FAN_WIDTH, IN_FLIGHT, LATENCY_SAMPLES, percentile
 from bench.server import Counters, Server
@@ -88,13 +90,15 @@ class Bench:
     client: Client
     server: Server
 
-    async def submit_bulk(self, ref: DefinitionRef, params: Sequence[dict[str, object]]) -> None:
-        """Submit many jobs, a few calls at a time; returns when all are committed."""
-        calls = iter(range(0, len(params), BULK_CALL))
+    async def submit_bulk(
+        self, ref: DefinitionRef, params: Sequence[dict[str, object]], call_size: int = BULK_CALL
+    ) -> None:
+        """Submit many jobs, ``call_size`` a call and a few calls at a time; returns when all are committed."""
+        calls = iter(range(0, len(params), call_size))
 
         async def caller() -> None:
             for begin in calls:
-                await self.client.submit_many(ref, params[begin : begin + BULK_CALL])
+                await self.client.submit_many(ref, params[begin : begin + call_size])
 
         await asyncio.gather(*(caller() for _ in range(BULK_CALLS_IN_FLIGHT)))
 
@@ -217,14 +221,22 @@ async def measure(bench: Bench, mode: str, jobs: int) -> Figures:
     return await bench.throughput(lambda: in_flight(lambda: bench.run_one(ref), chains), chains, chains * 3)
 
 
-def versions() -> dict[str, str]:
-    """Return the versions that matter for our own rows."""
+def versions(database: str | None) -> dict[str, str]:
+    """Return the versions that matter for our own rows.
+
+    Args:
+        database: PostgreSQL URL, None for SQLite.
+    """
     try:
         own = version("formicary")
     except PackageNotFoundError:
         own = "not installed"
-    names = {"formicary": own, "grpcio": version("grpcio"), "sqlite": sqlite3.sqlite_version}
-    return {**names, "python": platform.python_version()}
+    names = {"formicary": own, "grpcio": version("grpcio"), "python": platform.python_version()}
+    if database is None:
+        return {**names, "sqlite": sqlite3.sqlite_version}
+    with psycopg.connect(database) as connection:
+        server = connection.info.parameter_status("server_version") or "unknown"
+    return {**names, "psycopg": version("psycopg"), "postgresql": server.split()[0]}
 
 
 async def _run(options: argparse.Namespace, server: Server) -> None:
@@ -236,9 +248,10 @@ async def _run(options: argparse.Namespace, server: Server) -> None:
         await asyncio.to_thread(stamps.wait_for, _WARM_UP, _LIMIT_S)
         promise = (_POSTGRES_PROMISE if options.database else _SQLITE_PROMISE) + _BOTH
         name = "formicary+postgresql" if options.database else "formicary+sqlite"
+        engine_versions = versions(options.database)
         for mode in options.modes.split(","):
             figures = await measure(bench, mode, options.jobs)
-            row = {"peer": name, "mode": mode, "form": FORMS[mode], "durability": promise, "versions": versions()}
+            row = {"peer": name, "mode": mode, "form": FORMS[mode], "durability": promise, "versions": engine_versions}
             print(json.dumps({**row, **figures}), flush=True)
 
 

@@ -30,7 +30,8 @@ SHALLOW = 1_000
 DEEP = 100_000
 _SETTLE_S = 1.0
 _LIMIT_S = 120.0
-_TOP_UP_CALL = 250
+#: Jobs per call: 10 KB each stays below the 4 MB that gRPC allows a message by default.
+_CALL = 250
 _TOP_UP_CALLERS = 4
 
 
@@ -42,7 +43,7 @@ def _params(size_bytes: int, count: int) -> list[dict[str, object]]:
 
 async def _submit(bench: Bench, size_bytes: int, count: int) -> None:
     ref = await bench.client.register(noop_yaml())
-    await bench.submit_bulk(ref, _params(size_bytes, count))
+    await bench.submit_bulk(ref, _params(size_bytes, count), _CALL)
 
 
 async def _fill(server: Server, size_bytes: int, deep: int) -> dict[str, float]:
@@ -77,10 +78,10 @@ class _Backlog:
     async def keep(self, client: Client, size_bytes: int) -> None:
         """Submit a call's worth whenever the backlog is below its depth."""
         ref = await client.register(noop_yaml())
-        params = _params(size_bytes, _TOP_UP_CALL)
+        params = _params(size_bytes, _CALL)
         while self.running:
             if self.submitted - stamps.read().count < self.depth:
-                self.submitted += _TOP_UP_CALL
+                self.submitted += _CALL
                 await client.submit_many(ref, params)
             else:
                 await asyncio.sleep(0.002)
