@@ -13,8 +13,9 @@ from hashlib import sha256
 
 import msgspec
 
+from formicary.engine.jobs.availability import availability_violations
 from formicary.engine.jobs.model import JobDefinition, Violation
-from formicary.engine.jobs.parse import availability_violations, parse_source
+from formicary.engine.jobs.parse import parse_source
 from formicary.engine.storage.port import Row, Store
 from formicary.problems import FieldError, Problem, problem
 

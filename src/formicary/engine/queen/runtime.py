@@ -7,6 +7,7 @@ Everything that changes state answers after its commit; everything that is read 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import socket
@@ -34,6 +35,9 @@ from formicary.v1 import jobs_pb2 as jobs
 SWITCH_INTERVAL_S = 0.0005
 """The interpreter's thread switch interval while a queen runs: the journal's thread gives the lock away at each
 statement and must get it back quickly even while the loop is busy."""
+
+GC_THRESHOLD = (50_000, 20, 50)
+"""While a queen runs: ended jobs leave no cycles, so full collections over every live job would be wasted work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,7 @@ class Queen:
         self._specs: dict[tuple[str, int], tuple[bytes, str, str]] = {}
         self._flusher: asyncio.Task[None] | None = None
         self._switch_interval = sys.getswitchinterval()
-        self._completed = 0
-        self._tasks_completed = 0
+        self._gc_threshold = gc.get_threshold()
         self.encode = msgspec.json.Encoder().encode
 
     @property
@@ -94,6 +97,8 @@ class Queen:
         """Takes the colony, recovers it, begins to serve. Raises StoreError."""
         self._switch_interval = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
+        self._gc_threshold = gc.get_threshold()
+        gc.set_threshold(*GC_THRESHOLD)
         await self.pump.start(f"{socket.gethostname()} process {os.getpid()}")
         self._flusher = asyncio.create_task(self._flush_logs())
 
@@ -107,6 +112,7 @@ class Queen:
         await asyncio.to_thread(self.logs.close)
         await asyncio.to_thread(self.store.close)
         sys.setswitchinterval(self._switch_interval)
+        gc.set_threshold(*self._gc_threshold)
 
     def counters(self) -> dict[str, Any]:
         """Figures for health pages and benchmarks."""

@@ -90,6 +90,7 @@ class Core:
         """Ids of jobs whose every change is wanted; kept by the runtime."""
         self.stats = Stats()
         self._hot_bytes = 0
+        self._over: list[Job] = []
         self._wanted: dict[int, CandidateQueue] = {}
 
     def at(self, mono: float, wall: float) -> None:
@@ -390,6 +391,7 @@ class Core:
     def forget(self, job: Job) -> None:
         """An ended job leaves memory."""
         self.jobs.pop(job.id, None)
+        self._over.append(job)
         self.stats.jobs_ended += 1
 
     # --- batches ----------------------------------------------------------------------------------------------------
@@ -410,6 +412,9 @@ class Core:
             batch.touched |= {run.job.id for run in self.dirty_tasks if run.job.id in self.followed}
         self.dirty_jobs = {}
         self.dirty_tasks = {}
+        for job in self._over:
+            job.run = None  # no cycles: ended jobs are freed at once, without the garbage collector
+        self._over = []
         return batch
 
     def committed(self, batch: Batch) -> None:
