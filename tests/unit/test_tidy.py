@@ -293,3 +293,9 @@ def test_generated_code_is_current(tmp_path: Path) -> None:
     }
     stale = [str(name) for name in sorted(fresh.keys() | stored.keys()) if fresh.get(name) != stored.get(name)]
     report([f"src/formicary/v1/{name}: not what proto/ generates: run `make proto`" for name in stale])
+
+
+def test_reference_pages_are_current() -> None:
+    """The generated pages of docs/reference say what the code says; otherwise run `make docs`."""
+    done = subprocess.run([sys.executable, "-m", "docs.generate", "--check"], cwd=ROOT, capture_output=True, text=True)
+    report([line for line in (done.stdout + done.stderr).splitlines() if done.returncode])

@@ -1,0 +1,198 @@
+"""Writes the pages of docs/reference that are made from the code: `python -m docs.generate [--check]`.
+
+Each page is one function from tables of the code to text. `--check` only tells which pages are not current.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import click
+
+from formicary.engine.jobs import lifecycle
+from formicary.engine.jobs.fields import JOB_FIELDS, NOW, TASK_FIELDS, Field
+from formicary.problems.catalogue import CATALOGUE
+
+REFERENCE = Path(__file__).with_name("reference")
+
+KINDS = {
+    "any": "anything",
+    "backoff": "mapping: min, max, factor, jitter",
+    "bool": "true or false",
+    "choice": "one of a few words",
+    "duration": "duration: `90`, `90s`, `1h30m`",
+    "duration_range": "duration, or two: `5s to 14s`",
+    "function": "`package.module:name`",
+    "int": "whole number",
+    "method": "name of a method",
+    "moment": "time, RFC 3339",
+    "name": "name",
+    "object": "mapping",
+    "object_map": "mapping of names to values",
+    "objects": "list of mappings",
+    "parameters": "list of parameters",
+    "routes": "mapping of exit codes and states to tasks and actions",
+    "script": "command or list of commands",
+    "semver": "version",
+    "tags": "list of words",
+    "target": "task or action",
+    "tasks": "list of tasks",
+    "template": "text with template",
+    "text": "text",
+    "text_list": "list of texts",
+    "text_map": "mapping of names to texts",
+    "variables": "mapping or list of variables",
+}
+
+
+def table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A Markdown table."""
+    heads = list(heads)
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    lines += ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _bounds(field: Field) -> str:
+    parts = []
+    if field.choices:
+        parts.append(" or ".join(f"`{choice}`" for choice in field.choices))
+    if field.least is not None:
+        parts.append(f"≥ {field.least:,.10g}")
+    if field.most is not None:
+        parts.append(f"≤ {field.most:,.10g}" + ("" if field.kind in ("int", "number") else " characters"))
+    return ", ".join(parts)
+
+
+def _notes(field: Field) -> str:
+    text = field.doc
+    if field.required:
+        text += " **Required.**"
+    if field.aliases:
+        text += " Also " + ", ".join(f"`{alias}`" for alias in field.aliases) + "."
+    if field.available != NOW:
+        effect = "read and without effect" if field.ignored else "read and checked, refused at submission"
+        text += f" *Comes with {field.available}; until then {effect}.*"
+    return text
+
+
+def _default(field: Field) -> str:
+    if field.default is None:
+        return ""
+    value = str(field.default).lower() if isinstance(field.default, bool) else field.default
+    return f"`{value}`"
+
+
+def _fields(fields: Iterable[Field]) -> str:
+    rows = ((f"`{f.name}`", KINDS.get(f.kind, f.kind), _default(f), _bounds(f), _notes(f)) for f in fields)
+    return table(("field", "type", "default", "bounds", "meaning"), rows)
+
+
+def job_file() -> str:
+    """Every field that a job file may have."""
+    return (
+        "# Fields of a job file\n\n"
+        "A job file is YAML 1.2 (so JSON, too); `---` separates several jobs. `formicary validate FILE` reports every\n"
+        "mistake with line and column.\n\n"
+        f"## The job\n\n{_fields(JOB_FIELDS)}\n\n## A task\n\n{_fields(TASK_FIELDS)}\n"
+    )
+
+
+def _diagram(states: Iterable[str], transitions: lifecycle.Table, ended: frozenset[str]) -> str:
+    lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {lifecycle.PENDING}"]
+    merged: dict[tuple[str, str], list[str]] = {}
+    for (state, event), target in transitions.items():
+        merged.setdefault((state, target), []).append(event)
+    lines += [f"    {state} --> {target}: {', '.join(events)}" for (state, target), events in merged.items()]
+    lines += [f"    {state} --> [*]" for state in states if state in ended]
+    return "\n".join([*lines, "```"])
+
+
+def life_cycles() -> str:
+    """The life cycles as diagrams."""
+    return (
+        "# Life cycles\n\n"
+        "Each is one table in the code; an event that a state does not know is refused and changes nothing.\n"
+        "`lose` is the end of an ant that held the task, `return` a grant given back unstarted.\n\n"
+        f"## Job\n\n{_diagram(lifecycle.JOB_STATES, lifecycle.JOB, lifecycle.JOB_ENDED)}\n\n"
+        f"## Task\n\n{_diagram(lifecycle.TASK_STATES, lifecycle.TASK, lifecycle.TASK_ENDED)}\n"
+    )
+
+
+def problems() -> str:
+    """Every code of a problem document."""
+    rows = (
+        (f"`{row.code}`", row.title, row.status, row.grpc_code, "yes" if row.retryable else "no", row.blame, row.remedy)
+        for row in CATALOGUE.values()
+    )
+    heads = ("code", "title", "HTTP", "gRPC", "try again", "whose", "what to do")
+    return (
+        "# Problem codes\n\n"
+        "Every error is a problem document (RFC 9457) with one of these codes. A code never changes its meaning;\n"
+        "job files may add their own `ERR_*`.\n\n"
+        f"{table(heads, rows)}\n"
+    )
+
+
+def _commands(command: click.Command, path: str) -> Iterable[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        for name in sorted(command.commands):
+            yield from _commands(command.commands[name], f"{path} {name}")
+    else:
+        yield path, command
+
+
+def _options(command: click.Command) -> str:
+    context = click.Context(command)
+    records = [param.get_help_record(context) for param in command.params]
+    rows = [(f"`{record[0]}`", " ".join(record[1].split())) for record in records if record]
+    return table(("option", "meaning"), rows)
+
+
+def command_line() -> str:
+    """Every command with its options."""
+    from formicary.cli.main import cli
+
+    parts = [
+        "# Command line\n\nData goes to standard output, everything else to standard error. `NO_COLOR` is honoured."
+    ]
+    for path, command in _commands(cli, "formicary"):
+        usage = " ".join(piece for piece in command.collect_usage_pieces(click.Context(command)))
+        text = "\n\n".join(piece for piece in (command.help or "").split("\f")[0].strip().split("\n\n"))
+        parts.append(f"## {path}\n\n```console\n$ {path} {usage}\n```\n\n{text}\n\n{_options(command)}")
+    return "\n\n".join(parts) + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "job-file.md": job_file,
+    "life-cycles.md": life_cycles,
+    "problems.md": problems,
+}
+if importlib.util.find_spec("formicary.cli") is not None:
+    PAGES["command-line.md"] = command_line
+
+
+def stale() -> list[str]:
+    """Names of the pages whose text is not what the code gives."""
+    paths = {name: REFERENCE / name for name in PAGES}
+    return [name for name, path in paths.items() if not path.exists() or path.read_text("utf-8") != PAGES[name]()]
+
+
+def main() -> None:
+    """Writes the pages that are not current, or only names them."""
+    names = stale()
+    check = "--check" in sys.argv[1:]
+    for name in names:
+        if not check:
+            REFERENCE.mkdir(exist_ok=True)
+            (REFERENCE / name).write_text(PAGES[name](), "utf-8")
+        print(f"docs/reference/{name}: {'not current: run `make docs`' if check else 'written'}")
+    if check and names:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
