@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.arguments import MISSING, Missing, resolve_arguments
 from formicary.engine.queen.core.records import Job, TaskRun
 
 COMPLETED, FAILED, TIMED_OUT, CANCELLED, LOST = range(1, 6)
@@ -35,10 +37,38 @@ class Outcome:
 def task_variables(run: TaskRun) -> bytes:
     """JSON of everything the attempt sees: job variables < task variables < parameters < outputs of earlier tasks."""
     job = run.job
+    if run.task.arguments is not None:
+        return _encode(resolve_arguments(run.task.arguments, _Lookup(job)))
     if job.definition.simple:
         return job.params or b"{}"
     merged = merged_variables(job, dict(run.task.variables))
     return _encode(merged)
+
+
+class _Lookup:
+    """Answers the references of a task's arguments: parameters of the job and outputs of tasks that completed."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._params: dict[str, Any] | None = None
+
+    def param(self, name: str) -> object:
+        job = self._job
+        if self._params is None:
+            self._params = dict(_decode(job.variables) if job.variables else job.definition.model.variables)
+            if job.params:
+                self._params.update(_decode(job.params))
+        return self._params.get(name, MISSING)
+
+    def outputs(self, task_type: str) -> dict[str, Any] | Missing:
+        job = self._job
+        position = job.definition.model.index.get(task_type)
+        if job.run is None or position is None:
+            return MISSING
+        run = job.run.runs.get(position)
+        if run is None or run.state != life.COMPLETED or run.skipped:
+            return MISSING
+        return job.run.outputs.get(task_type, {})
 
 
 def merged_variables(job: Job, task_variables: dict[str, Any]) -> dict[str, Any]:

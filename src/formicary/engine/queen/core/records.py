@@ -38,7 +38,13 @@ class Definition:
         self.demand = (first or Demand("", frozenset())).gated(self.gate)
         # One static task that sees nothing but the request's parameters: they travel as the bytes they came in.
         task = model.tasks[0]
-        self.simple = self.plan.single and task.is_static and not model.variables and not task.variables
+        self.simple = (
+            self.plan.single
+            and task.is_static
+            and not model.variables
+            and not task.variables
+            and task.arguments is None
+        )
 
 
 def demand_of(task: TaskDefinition) -> Demand:
