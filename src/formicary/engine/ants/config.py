@@ -1,0 +1,131 @@
+"""Configuration of one ant: one frozen value, checked as a whole before anything starts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from formicary.engine.jobs.model import AVAILABLE_METHODS
+from formicary.problems import FieldError, problem
+
+MAX_SLOTS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class AntConfig:
+    """What one ant is and how patient it is. All durations are seconds, all sizes bytes.
+
+    Attributes:
+        ant_id: Name of the ant, unique in the colony; the same after a restart of its process.
+        slots: Tasks that run at the same time, 1 to 1024. Too many share the processors and run into time-outs.
+        tags: What the ant offers; a task with tags runs only where all of them are offered. Lower case.
+        methods: Executors the ant offers.
+        paths: Folders put on the import path of PYTHON tasks, after the job's own folder.
+        max_window: Most granted tasks held at once, running ones included. More hides the queen's commit time behind
+            short tasks; what an ant holds cannot run elsewhere until it gives it back.
+        warm_workers: PYTHON worker processes started at once instead of with the first task; at most ``slots``.
+        default_timeout_s: Time-out of an attempt where neither the queen nor the task names one.
+        lease_margin_s: How long before the queen's lease the ant's own copy of it ends. Too small: a task may run twice
+            at the same time after a partition.
+        announce_after_s: Attempts that run longer are announced as started; shorter ones are not worth a message.
+        give_back_after_s: Tasks queued behind tasks that have run longer than this are given back to the queen.
+        stop_grace_s: How long running tasks may go on after the ant was told to stop.
+        kill_grace_s: From SIGTERM to SIGKILL when a SHELL task is ended.
+        after_script_s: Longest run of ``after_script`` once its task was ended by a time-out or a cancel.
+        flush_s: How long a stopping ant waits for the queen to acknowledge its last results.
+        reconnect_min_s: First wait before connecting again; doubles with each failure.
+        reconnect_max_s: Longest wait before connecting again.
+        welcome_timeout_s: How long the queen may take to answer the hello.
+        exit_when_orphaned: End the process once the lease has ended and no queen answers (for ants under ``up``).
+        orphan_after_s: How long an ant that never met a queen counts as not orphaned.
+        log_head_bytes: First part of an attempt's log, sent as it comes.
+        log_tail_bytes: Last part of an attempt's log, sent at its end when the head was full; what lies between is
+            dropped and counted.
+        max_line_bytes: Longest log line; the rest of a longer one is cut off.
+        max_pending_log_bytes: Log lines waiting for a slow or absent queen; more are dropped and counted.
+        max_outputs_bytes: Outputs of one attempt as JSON; more fail it.
+        max_body_bytes: Body of an HTTP answer; the rest is not read.
+        python: Interpreter of the PYTHON workers.
+    """
+
+    ant_id: str
+    slots: int = field(default_factory=lambda: os.cpu_count() or 1)
+    tags: frozenset[str] = frozenset()
+    methods: frozenset[str] = AVAILABLE_METHODS
+    paths: tuple[str, ...] = ()
+    max_window: int = 256
+    warm_workers: int = 0
+    default_timeout_s: float = 3600.0
+    lease_margin_s: float = 1.0
+    announce_after_s: float = 0.1
+    give_back_after_s: float = 0.05
+    stop_grace_s: float = 30.0
+    kill_grace_s: float = 2.0
+    after_script_s: float = 30.0
+    flush_s: float = 10.0
+    reconnect_min_s: float = 0.05
+    reconnect_max_s: float = 2.0
+    welcome_timeout_s: float = 5.0
+    exit_when_orphaned: bool = False
+    orphan_after_s: float = 10.0
+    log_head_bytes: int = 8 * 1024 * 1024
+    log_tail_bytes: int = 2 * 1024 * 1024
+    max_line_bytes: int = 64 * 1024
+    max_pending_log_bytes: int = 16 * 1024 * 1024
+    max_outputs_bytes: int = 1024 * 1024
+    max_body_bytes: int = 1024 * 1024
+    python: str = field(default_factory=lambda: sys.executable)
+
+    def __post_init__(self) -> None:
+        """Checks every field and their relations.
+
+        Raises:
+            Problem: VALIDATION_FAILED with one error per field that is wrong.
+        """
+        errors = [*self._range_errors(), *self._relation_errors()]
+        if errors:
+            text = "; ".join(f"{error.field} {error.message}" for error in errors)
+            raise problem("VALIDATION_FAILED", f"The ant's configuration is not valid: {text}.", errors=errors)
+
+    def _range_errors(self) -> list[FieldError]:
+        errors: list[FieldError] = []
+        if not self.ant_id or len(self.ant_id) > 200 or any(c.isspace() for c in self.ant_id):
+            errors.append(_error("ant_id", "must have 1 to 200 characters and no blanks"))
+        if not 1 <= self.slots <= MAX_SLOTS:
+            errors.append(_error("slots", f"must lie between 1 and {MAX_SLOTS}"))
+        for name in _POSITIVE:
+            if not getattr(self, name) > 0:
+                errors.append(_error(name, "must be greater than 0"))
+        if any(tag != tag.lower() or not tag for tag in self.tags):
+            errors.append(_error("tags", "must be lower case and not empty"))
+        unknown = sorted(self.methods - AVAILABLE_METHODS)
+        if unknown:
+            errors.append(_error("methods", f"names {', '.join(unknown)}, which this version cannot run"))
+        missing = [path for path in self.paths if not Path(path).is_dir()]
+        if missing:
+            errors.append(_error("paths", f"names {', '.join(missing)}, which is not a folder"))
+        return errors
+
+    def _relation_errors(self) -> list[FieldError]:
+        errors: list[FieldError] = []
+        if self.max_window < self.slots:
+            errors.append(_error("max_window", "must not be smaller than slots"))
+        if not 0 <= self.warm_workers <= self.slots:
+            errors.append(_error("warm_workers", "must lie between 0 and slots"))
+        if self.reconnect_max_s < self.reconnect_min_s:
+            errors.append(_error("reconnect_max_s", "must not be smaller than reconnect_min_s"))
+        return errors
+
+
+_POSITIVE = (
+    "default_timeout_s", "lease_margin_s", "announce_after_s", "give_back_after_s", "stop_grace_s", "kill_grace_s",
+    "after_script_s", "flush_s", "reconnect_min_s", "reconnect_max_s", "welcome_timeout_s", "orphan_after_s",
+    "log_head_bytes", "log_tail_bytes", "max_line_bytes", "max_pending_log_bytes", "max_outputs_bytes",
+    "max_body_bytes",
+)  # fmt: skip
+
+
+def _error(name: str, message: str) -> FieldError:
+    return FieldError(name, "INVALID_VALUE", message)

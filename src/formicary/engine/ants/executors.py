@@ -1,0 +1,38 @@
+"""Which executor runs which method, and what an executor is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from formicary.engine.ants.attempt import Attempt, Result
+from formicary.engine.ants.config import AntConfig
+from formicary.engine.ants.http import HTTP_METHODS, HttpExecutor
+from formicary.engine.ants.shell import ShellExecutor
+from formicary.engine.ants.warden import Warden
+
+PYTHON = "PYTHON"
+"""Runs in the worker processes of the pool, not through an :class:`Executor`."""
+
+
+class Executor(Protocol):
+    """Runs attempts of one or several methods.
+
+    ``run`` is an asyncio task of its own; the foreman bounds how many there are. To be stopped it is cancelled, unless
+    it set ``attempt.ender``. Output goes to
+    ``attempt.feed``. An exception counts as a failure with ERR_START.
+    """
+
+    async def run(self, attempt: Attempt) -> Result:
+        """Runs the attempt to its end."""
+
+    async def close(self) -> None:
+        """Gives everything back; no attempt runs any more."""
+
+
+def executors_of(config: AntConfig, warden: Warden) -> Mapping[str, Executor]:
+    """Makes the executors of the methods that the ant offers, except PYTHON."""
+    http = HttpExecutor(config)
+    every: dict[str, Executor] = dict.fromkeys(HTTP_METHODS, http)
+    every["SHELL"] = ShellExecutor(config, warden)
+    return {method: executor for method, executor in every.items() if method in config.methods}

@@ -1,0 +1,417 @@
+"""The foreman: which granted attempt runs when, and how each of them ends.
+
+Theory of operation. Granted attempts wait in one queue, first in first out. A slot is a PYTHON worker with calls, or
+one running attempt of another method; there are never more than ``slots``. While functions are short, workers hold
+several calls each and the ant asks for more (the *window*), so that the queen's commit time is hidden.
+
+While anything is held, one tick runs: it announces what has been running for a while, ends what is over its time-out,
+takes calls back from behind long ones, and gives what nobody here can start soon back to the queen. Ends come from two
+sides, the executor and a reason to stop; the reason wins, whatever the executor reports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable
+
+import msgspec
+
+from formicary.engine.ants.attempt import Attempt, Outcome, Result, Stop, failure
+from formicary.engine.ants.config import AntConfig
+from formicary.engine.ants.executors import PYTHON, executors_of
+from formicary.engine.ants.outbox import Outbox
+from formicary.engine.ants.output import TaskOutput
+from formicary.engine.ants.pool import PythonPool
+from formicary.engine.ants.warden import Warden
+
+_LOG = logging.getLogger(__name__)
+_RECALL_S = 0.003
+_TICK_S = 0.05
+_SLOW_TICK_S = 0.5
+
+
+class Foreman:
+    """Runs attempts within the slots of one ant.
+
+    Args:
+        config: The ant's configuration.
+        outbox: Takes results, log lines, announcements and what is given back.
+    """
+
+    def __init__(self, config: AntConfig, outbox: Outbox) -> None:
+        self._config = config
+        self._outbox = outbox
+        self._loop = asyncio.get_running_loop()
+        self._warden = Warden()
+        self._executors = executors_of(config, self._warden)
+        self._pool = PythonPool(config, self, self._warden) if PYTHON in config.methods else None
+        self._attempts: dict[int, Attempt] = {}
+        self._queue: deque[Attempt] = deque()
+        self._tasks: dict[Attempt, asyncio.Task[Result]] = {}
+        self._window = config.slots
+        self._is_draining = False
+        self._is_dispatching = False
+        self._ticker: asyncio.TimerHandle | None = None
+        self._idle: list[asyncio.Future[None]] = []
+        if self._pool is not None and config.warm_workers:
+            self._pool.warm(config.warm_workers)
+
+    # what the session asks --------------------------------------------------------------------------------------------
+
+    @property
+    def window(self) -> int:
+        """How many granted attempts the ant is willing to hold."""
+        return self._window
+
+    @property
+    def running(self) -> int:
+        """Slots in use."""
+        return len(self._tasks) + (self._pool.busy if self._pool is not None else 0)
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """Process ids of the PYTHON workers."""
+        return self._pool.pids if self._pool is not None else []
+
+    def held(self) -> list[int]:
+        """Tokens of the attempts that are queued or running."""
+        return list(self._attempts)
+
+    def holds(self, token: int) -> bool:
+        """Says whether a token is queued or running here."""
+        return token in self._attempts
+
+    def accept(self, attempts: Iterable[Attempt]) -> None:
+        """Takes granted attempts; a draining ant gives them back at once."""
+        queue, held = self._queue, self._attempts
+        refused: list[int] = []
+        outlet = self._new_output
+        for attempt in attempts:
+            if self._is_draining:
+                refused.append(attempt.token)
+                continue
+            held[attempt.token] = attempt
+            attempt.outlet = outlet
+            queue.append(attempt)
+        if refused:
+            self._outbox.add_returned(refused)
+        self._dispatch()
+        self._shed()
+        self._tick_soon()
+
+    def cancel(self, tokens: Iterable[int], *, reason: Stop = Stop.CANCELLED) -> None:
+        """Ends attempts; each answers with a result unless the reason is FORGET."""
+        at_once = reason is Stop.FORGET
+        queued = False
+        for token in tokens:
+            attempt = self._attempts.get(token)
+            if attempt is not None and attempt.stop < reason:
+                attempt.stop = reason
+                queued = self._end(attempt, at_once=at_once) or queued
+        if queued:
+            waiting = [attempt for attempt in self._queue if attempt.stop is Stop.NONE]
+            ended = [attempt for attempt in self._queue if attempt.stop is not Stop.NONE]
+            self._queue = deque(waiting)
+            for attempt in ended:
+                self.finished(attempt, Result(outcome=Outcome.CANCELLED))
+        self._tick_soon()
+
+    def forget(self, tokens: Iterable[int]) -> None:
+        """Kills attempts whose lease is lost, at once and without a word."""
+        lost = list(tokens)
+        self.cancel(lost, reason=Stop.FORGET)
+        for token in lost:
+            self._attempts.pop(token, None)
+        self._check_idle()
+
+    def forget_all(self) -> int:
+        """Kills everything; returns how many attempts were held."""
+        tokens = list(self._attempts)
+        if self._pool is not None:
+            self._pool.kill_busy()
+        self.forget(tokens)
+        return len(tokens)
+
+    def announce_again(self) -> None:
+        """Has every running attempt announced again, for a queen that may not have heard."""
+        for attempt in self._attempts.values():
+            attempt.announced = False
+
+    def drain(self) -> None:
+        """Gives back what has not started and takes nothing more."""
+        self._is_draining = True
+        self._give_back(list(self._queue))
+        self._queue.clear()
+        if self._pool is not None:
+            self._pool.recall_all()
+            self._loop.call_later(_RECALL_S, self._collect)
+
+    async def until_idle(self) -> None:
+        """Waits until nothing is held."""
+        while self._attempts:
+            idle = self._loop.create_future()
+            self._idle.append(idle)
+            await idle
+
+    async def close(self) -> None:
+        """Kills what is left and gives everything back."""
+        self._is_draining = True
+        self.forget_all()
+        if self._ticker is not None:
+            self._ticker.cancel()
+            self._ticker = None
+        if self._tasks:
+            await asyncio.wait(list(self._tasks.values()))
+        if self._pool is not None:
+            empty = self._loop.create_future()
+            self._pool.close(lambda: empty.set_result(None))
+            await empty
+        for executor in set(self._executors.values()):
+            await executor.close()
+        self._warden.close()
+
+    # starting ---------------------------------------------------------------------------------------------------------
+
+    def _dispatch_soon(self) -> None:
+        if not self._is_dispatching:
+            self._is_dispatching = True
+            self._loop.call_soon(self._dispatch)
+
+    def _dispatch(self) -> None:
+        self._is_dispatching = False
+        queue, slots, pool = self._queue, self._config.slots, self._pool
+        if not queue:
+            return
+        running = self.running
+        while queue:
+            attempt = queue[0]
+            if attempt.task.method == PYTHON and pool is not None:
+                busy = pool.busy if slots > 1 else running
+                if not pool.give(attempt, may_take_slot=len(self._tasks) + busy < slots):
+                    break
+                if slots == 1:
+                    running = 1
+                queue.popleft()
+            elif len(self._tasks) + (pool.busy if pool is not None else 0) < slots:
+                queue.popleft()
+                self._start(attempt)
+            else:
+                break
+        if pool is not None:
+            pool.flush()
+
+    def _start(self, attempt: Attempt) -> None:
+        executor = self._executors.get(attempt.task.method)
+        attempt.started = time.monotonic()
+        if executor is None:
+            message = (
+                f"This ant does not run {attempt.task.method} tasks; it offers {', '.join(sorted(self._executors))}."
+            )
+            self.finished(attempt, failure("ERR_VALIDATION", message))
+            return
+        task = self._loop.create_task(executor.run(attempt), name=f"attempt {attempt.token}")
+        self._tasks[attempt] = task
+        task.add_done_callback(lambda task: self._task_ended(attempt, task))
+
+    def _new_output(self, attempt: Attempt) -> TaskOutput:
+        config = self._config
+
+        def emit(lines: list[tuple[float, int, str]]) -> None:
+            if attempt.stop is not Stop.FORGET:
+                self._outbox.add_log(attempt, lines)
+
+        return TaskOutput(
+            emit,
+            head_bytes=config.log_head_bytes,
+            tail_bytes=config.log_tail_bytes,
+            max_line_bytes=config.max_line_bytes,
+            max_outputs_bytes=config.max_outputs_bytes,
+        )
+
+    # ending -----------------------------------------------------------------------------------------------------------
+
+    def _end(self, attempt: Attempt, *, at_once: bool) -> bool:
+        """Ends a running attempt; returns True if it is still in the queue."""
+        task = self._tasks.get(attempt)
+        if task is not None:
+            if attempt.ender is not None:
+                attempt.ender(at_once)
+            else:
+                task.cancel()
+            return False
+        if self._pool is not None and self._pool.end(attempt):
+            if self._pool.is_recalling:
+                self._loop.call_later(_RECALL_S, self._collect)
+            return False
+        return True
+
+    def _task_ended(self, attempt: Attempt, task: asyncio.Task[Result]) -> None:
+        del self._tasks[attempt]
+        if task.cancelled():
+            result = Result(outcome=Outcome.CANCELLED)
+        elif (error := task.exception()) is not None:
+            _LOG.error("the executor of %s failed", attempt.task.method, exc_info=error)
+            result = failure("ERR_START", f"The executor of {attempt.task.method} failed: {error!r}.")
+        else:
+            result = task.result()
+        self.finished(attempt, result)
+
+    def finished(self, attempt: Attempt, result: Result) -> None:
+        """Sends the end of an attempt, once, and lets the next one start."""
+        if self._attempts.pop(attempt.token, None) is not None and attempt.stop is not Stop.FORGET:
+            output = attempt.output
+            if output is not None:
+                output.finish()
+                if output.outputs or output.outputs_too_large:
+                    result = self._with_set_outputs(result, output)
+            if attempt.stop is not Stop.NONE:
+                self._apply_stop(attempt, result)
+            if not result.ended_at:
+                result.ended_at = time.time()
+            if not result.started_at:
+                ran = time.monotonic() - attempt.started if attempt.started else 0.0
+                result.started_at = result.ended_at - ran
+            self._outbox.add_result(attempt, result)
+        if self._queue:
+            self._dispatch_soon()
+        self._set_window()
+        self._check_idle()
+
+    def _apply_stop(self, attempt: Attempt, result: Result) -> None:
+        if attempt.stop is Stop.TIMED_OUT:
+            result.outcome = Outcome.TIMED_OUT
+            result.error_code = "ERR_TIMEOUT"
+            result.error_message = f"It did not end within its time-out of {attempt.timeout_s:g} s and was ended."
+        else:
+            result.outcome = Outcome.CANCELLED
+            result.error_code = "ERR_CANCELLED"
+            is_stop = attempt.stop is Stop.ANT_STOPS
+            result.error_message = "The ant was stopped before it ended." if is_stop else "It was cancelled."
+
+    def _with_set_outputs(self, result: Result, output: TaskOutput) -> Result:
+        outputs: dict[str, object] = dict(output.outputs)
+        if result.outputs:
+            outputs.update(msgspec.json.decode(result.outputs))
+        encoded = msgspec.json.encode(outputs)
+        if output.outputs_too_large or len(encoded) > self._config.max_outputs_bytes:
+            if result.outcome != Outcome.COMPLETED:
+                return result
+            limit = self._config.max_outputs_bytes
+            return failure("ERR_RESULT_TOO_LARGE", f"The outputs are larger than {limit:,} bytes.")
+        result.outputs = encoded
+        return result
+
+    def handed_back(self, attempts: list[Attempt]) -> None:
+        """Queues attempts again, first, that a worker could not start."""
+        if self._is_draining:
+            self._give_back(attempts)
+            return
+        self._queue.extendleft(reversed([attempt for attempt in attempts if attempt.token in self._attempts]))
+        self._dispatch_soon()
+
+    def progressed(self, attempt: Attempt, fraction: float, message: str) -> None:
+        """Passes progress on."""
+        if attempt.token in self._attempts:
+            self._outbox.add_progress(attempt.token, fraction, message)
+
+    def _give_back(self, attempts: list[Attempt]) -> None:
+        tokens = [a.token for a in attempts if self._attempts.pop(a.token, None) is not None]
+        if tokens:
+            self._outbox.add_returned(tokens)
+        self._check_idle()
+
+    def _shed(self) -> None:
+        """Gives back what is neither short nor startable: more non-PYTHON attempts than the ant has slots."""
+        if len(self._queue) <= self._config.slots:
+            return
+        others = [attempt for attempt in self._queue if attempt.task.method != PYTHON]
+        surplus = others[self._config.slots :]
+        if surplus:
+            drop = set(surplus)
+            self._queue = deque(attempt for attempt in self._queue if attempt not in drop)
+            self._give_back(surplus)
+
+    def _check_idle(self) -> None:
+        if not self._attempts and self._idle:
+            waiting, self._idle = self._idle, []
+            for idle in waiting:
+                if not idle.done():
+                    idle.set_result(None)
+
+    # the tick ---------------------------------------------------------------------------------------------------------
+
+    def _tick_soon(self) -> None:
+        if not self._attempts:
+            return
+        if self._ticker is not None:
+            if self._ticker.when() - self._loop.time() <= _TICK_S:
+                return
+            self._ticker.cancel()
+        self._ticker = self._loop.call_later(_TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        self._ticker = None
+        if not self._attempts and not self.running:
+            return
+        now = time.monotonic()
+        running = [(attempt, attempt.started) for attempt in self._tasks]
+        if self._pool is not None:
+            running += self._pool.running()
+        next_s = _SLOW_TICK_S if not self._queue else _TICK_S
+        for attempt, started in running:
+            next_s = min(next_s, self._watch(attempt, started, now))
+        self._relieve(running, now)
+        self._set_window()
+        if len(self._attempts) > len(running):
+            next_s = _TICK_S
+        self._ticker = self._loop.call_later(max(next_s, 0.005), self._tick)
+
+    def _watch(self, attempt: Attempt, started: float, now: float) -> float:
+        """Announces or ends one running attempt; returns when to look again."""
+        attempt.started = started
+        ran = now - started
+        left = attempt.timeout_s - ran
+        if left <= 0:
+            if attempt.stop is Stop.NONE:
+                attempt.stop = Stop.TIMED_OUT
+                self._end(attempt, at_once=False)
+            left = _TICK_S
+        elif attempt.stop is not Stop.NONE and attempt not in self._tasks:
+            self._end(attempt, at_once=True)  # a call that was cancelled while it was queued has started after all
+        if attempt.announced:
+            return left
+        if ran < self._config.announce_after_s:
+            return min(left, self._config.announce_after_s - ran)
+        attempt.announced = True
+        if attempt.stop is not Stop.FORGET:
+            self._outbox.add_started(attempt.token, time.time() - ran)
+        return left
+
+    def _relieve(self, running: list[tuple[Attempt, float]], now: float) -> None:
+        after = self._config.give_back_after_s
+        if self._pool is not None and self._pool.relieve(now, after):
+            self._loop.call_later(_RECALL_S, self._collect)
+        long = sum(1 for _, started in running if now - started > after)
+        if self._queue and long >= self._config.slots:
+            waiting = list(self._queue)
+            self._queue.clear()
+            self._give_back(waiting)
+
+    def _collect(self) -> None:
+        if self._pool is not None:
+            self._pool.collect_recalled()
+            if self._pool.is_recalling:
+                self._loop.call_later(_RECALL_S, self._collect)
+
+    def _set_window(self) -> None:
+        slots = self._config.slots
+        window = slots
+        if self._pool is not None and self._pool.depth > 1:
+            long = len(self._tasks) + self._pool.long
+            window = min(max(slots, long + self._pool.depth * (slots - long)), self._config.max_window)
+        if window != self._window:
+            self._window = window
+            self._outbox.set_window(window)

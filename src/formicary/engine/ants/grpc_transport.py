@@ -1,0 +1,110 @@
+"""The connection to a queen in another process: one bidirectional gRPC stream."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import AsyncIterator
+
+import grpc
+import grpc.aio
+
+from formicary.engine.ants.transport import TransportClosedError, TransportFactory
+from formicary.v1.ants_pb2 import AntMessage, QueenMessage
+from formicary.v1.ants_pb2_grpc import AntServiceStub
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    ("grpc.max_send_message_length", 16 * 1024 * 1024),
+    ("grpc.use_local_subchannel_pool", 1),  # each channel connects at once, whatever failed before it
+    ("grpc.enable_http_proxy", 0),
+)
+_HALF_CLOSE_S = 0.5
+
+
+class GrpcTransport:
+    """One stream on a channel of its own. Reads only by ``read()``: gRPC forbids mixing it with iteration."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
+        stub = AntServiceStub(channel)  # type: ignore[no-untyped-call]
+        self._call: grpc.aio.StreamStreamCall[AntMessage, QueenMessage] = stub.Session()
+        self._is_closed = False
+
+    async def send(self, message: AntMessage) -> None:
+        """Writes a message; waits for flow control.
+
+        Raises:
+            TransportClosedError: The stream has ended.
+        """
+        try:
+            await self._call.write(message)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError) as error:
+            raise TransportClosedError(_reason(error)) from error
+
+    async def __aiter__(self) -> AsyncIterator[QueenMessage]:
+        while True:
+            try:
+                message = await self._call.read()
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+                raise TransportClosedError(_reason(error)) from error
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if self._is_closed and task is not None and not task.cancelling():
+                    return  # close() ended the call, nobody cancelled us
+                raise
+            if message is grpc.aio.EOF:
+                return
+            yield message  # type: ignore[misc]  # read() is typed as message or EOF
+
+    async def close(self) -> None:
+        """Lets the queen read what was written, then ends the stream and the channel."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        try:
+            async with asyncio.timeout(_HALF_CLOSE_S):
+                await self._call.done_writing()
+                await self._call.code()
+        except (TimeoutError, grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
+            pass
+        self._call.cancel()
+        await self._channel.close()
+
+
+def grpc_factory(address: str) -> TransportFactory:
+    """Makes the factory of connections to the queen at ``address`` (HOST:PORT), without encryption.
+
+    Raises:
+        ValueError: The address is not HOST:PORT or not loopback; this version has no authentication.
+    """
+    check_address(address)
+
+    async def connect() -> GrpcTransport:
+        return GrpcTransport(grpc.aio.insecure_channel(address, options=_OPTIONS))
+
+    return connect
+
+
+def check_address(address: str) -> None:
+    """Checks the address of a queen.
+
+    Raises:
+        ValueError: It is not HOST:PORT, or not loopback.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"{address!r} is not HOST:PORT.")
+    host = host.strip("[]")
+    try:
+        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        raise ValueError(f"{host} is not a loopback address; without authentication nothing else is allowed.")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{error.code().name}: {error.details() or 'no details'}"
+    return str(error) or type(error).__name__
