@@ -53,7 +53,7 @@ def full(
     context: dict[str, Any] = dict(_decode(variables) if variables else definition.variables)
     context.update(_decode(params) if params else {})
     for run in sorted((run for run in runs.values() if run["outputs"]), key=lambda run: run["ended_order"] or 0):
-        context.update(_outputs(run["outputs"]))
+        context.update(decode_outputs(run["outputs"]))
     document["outputs"] = context
     document["tasks"] = shown
     return document
@@ -63,7 +63,7 @@ def _task(task_type: str, run: Mapping[str, Any] | None, *, over: bool) -> dict[
     if run is None or (run["state"] == life.PENDING and not run["attempts"]):
         run = dict.fromkeys(TASK_COLUMNS)
         run.update(state=life.SKIPPED if over else life.PENDING, attempts=0)
-    document = {
+    document: dict[str, Any] = {
         "task_type": task_type,
         "state": run["state"],
         "exit_code": _exit_code(run),
@@ -71,7 +71,7 @@ def _task(task_type: str, run: Mapping[str, Any] | None, *, over: bool) -> dict[
         "ant": run["ant"].partition("/")[0] if run["ant"] else None,
         "started_at": timestamp(run["started_at"]),
         "ended_at": timestamp(run["ended_at"]),
-        "outputs": _outputs(run["outputs"]),
+        "outputs": decode_outputs(run["outputs"]),
     }
     if run["signal"]:
         document["signal"] = run["signal"]
@@ -90,10 +90,12 @@ def _task(task_type: str, run: Mapping[str, Any] | None, *, over: bool) -> dict[
 def _exit_code(run: Mapping[str, Any]) -> int | None:
     if run["signal"]:
         return 128 + int(run["signal"])
-    return run["exit_code"]
+    code: int | None = run["exit_code"]
+    return code
 
 
-def _outputs(outputs: Any) -> dict[str, Any]:
+def decode_outputs(outputs: Any) -> dict[str, Any]:
+    """A task's outputs as stored; nothing where there are none."""
     try:
         return _decode(outputs) if outputs else {}
     except msgspec.DecodeError:

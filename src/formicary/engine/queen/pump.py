@@ -16,10 +16,11 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 from typing import Protocol, TypeVar
 
 from formicary.engine.queen.core.batch import Batch, JobEnded, Outgoing, RenderRequest
-from formicary.engine.queen.core.config import CoreConfig, Rng
+from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.core import Core
 from formicary.engine.queen.definitions import Definitions
 from formicary.engine.queen.journal import Journal
@@ -48,7 +49,7 @@ class Peer(Protocol):
 class Pump:
     """Core, journal and effects of one colony."""
 
-    def __init__(self, store: Store, logs: LogStore, config: CoreConfig, rng: Rng) -> None:
+    def __init__(self, store: Store, logs: LogStore, config: CoreConfig, rng: Random) -> None:
         self.store = store
         self.logs = logs
         self.config = config

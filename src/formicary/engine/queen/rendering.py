@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from formicary.engine.jobs.rendering import RenderedTask
+from formicary.engine.jobs.model import JobDefinition, Violation
+from formicary.engine.jobs.rendering import RenderedTask, expand_dynamic, render_job_variables, render_task
+from formicary.engine.jobs.templates.engine import TemplateError, is_true, render_text
+from formicary.engine.jobs.variables import defaults, job_builtins, layer, task_builtins
+from formicary.engine.queen.core.batch import RenderRequest
+from formicary.engine.queen.definitions import refused
 
+Clock = Callable[[], float]
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -28,3 +36,76 @@ class Rendered:
 
     task: RenderedTask | None
     problem: str | None
+
+
+def render(request: RenderRequest, clock: Clock) -> Prepared | Rendered:
+    """Renders what is asked for; what goes wrong is the answer's problem, never an exception."""
+    try:
+        return _prepare(request, clock) if request.position is None else _render(request, clock)
+    except TemplateError as error:
+        text = f"the template cannot be rendered: {error}"
+    except Exception as error:  # user text drives this code: whatever it breaks fails this one job, not the queen
+        text = f"rendering failed: {type(error).__name__}: {error}"
+    return Prepared(b"{}", False, text) if request.position is None else Rendered(None, text)
+
+
+def _prepare(request: RenderRequest, clock: Clock) -> Prepared:
+    definition, rng = request.definition, random.Random(request.seed)
+    given = layer(params={**defaults(definition), **_decode(request.params)}, builtins=_builtins(request))
+    variables, violations = render_job_variables(definition, given, now=request.now, rng=rng, clock=clock)
+    if (problem := _first(violations)) is not None:
+        return Prepared(b"{}", False, problem)
+    skip = False
+    if definition.skip_if:
+        seen = layer(job_variables=variables, params=given)
+        text = render_text(definition.skip_if, seen, definition.template, now=request.now, rng=rng, clock=clock)
+        skip = is_true(text)
+    return Prepared(_encode(variables), skip, None)
+
+
+def _render(request: RenderRequest, clock: Clock) -> Rendered:
+    definition, position = request.definition, request.position or 0
+    task = definition.tasks[position]
+    context: dict[str, object] = {}
+    for outputs in request.outputs.values():
+        context.update(outputs)
+    seen = layer(
+        org_configs=dict(request.outputs),  # `.task.name`, under everything that carries the same name
+        job_variables=_decode(request.variables) if request.variables else definition.variables,
+        params={**defaults(definition), **_decode(request.params)},
+        context=context,
+        builtins={**_builtins(request), **task_builtins(task.task_type, request.failures)},
+    )
+    rng = random.Random(request.seed)
+    answer = render_task(definition, task.task_type, seen, now=request.now, rng=rng, clock=clock)
+    problem = _first(answer.violations)
+    return Rendered(None, problem) if problem is not None else Rendered(answer, None)
+
+
+def expand(definition: JobDefinition, params: bytes, now: float, clock: Clock, seed: int) -> str:
+    """The source of a job with `dynamic_template_tasks`, expanded for these parameters. Raises Problem."""
+    seen = {**definition.variables, **defaults(definition), **_decode(params)}
+    parsed = expand_dynamic(definition, seen, now, random.Random(seed), clock=clock)
+    errors = [found for found in parsed.violations if found.is_error]
+    if errors or parsed.definition is None:
+        raise refused(errors, definition.job_type)
+    return parsed.definition.source
+
+
+def _builtins(request: RenderRequest) -> dict[str, object]:
+    return job_builtins(
+        job_id=request.job_id,
+        job_type=request.definition.job_type,
+        now=request.now,
+        started_at=request.started_at,
+        retry=request.retries,
+        organization_id=request.org,
+    )
+
+
+def _first(violations: tuple[Violation, ...]) -> str | None:
+    errors = [found for found in violations if found.is_error]
+    if not errors:
+        return None
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"line {errors[0].line}, column {errors[0].column}: {errors[0].message}{more}"

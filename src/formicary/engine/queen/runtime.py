@@ -179,7 +179,7 @@ class Queen:
             core.resume(job_id)
         except KeyError:
             row = await self._row(job_id, org)
-            raise problem("FAILED_PRECONDITION", f"job {job_id} is {row[5]}: only a paused job can go on") from None
+            raise problem("FAILED_PRECONDITION", f"job {job_id} is {row[5]!s}: only a paused job can go on") from None
         except IllegalTransition as error:
             raise problem("FAILED_PRECONDITION", f"job {job_id}: {error}") from error
         await self.pump.commit()
@@ -287,7 +287,7 @@ class Queen:
         tasks = await self.pump.read(lambda: self.store.tasks(int(row[0] or 0)))
         merged: dict[str, Any] = {}
         for task in sorted((task for task in tasks if task[14]), key=lambda task: int(task[21] or 0)):
-            merged.update(documents._outputs(task[14]))
+            merged.update(documents.decode_outputs(task[14]))
         outputs = self.encode(merged) if merged else b""
         return JobEnded(str(row[1]), str(row[5]), outputs, str(row[18] or ""), str(row[19] or ""))
 

@@ -189,8 +189,8 @@ async def serve(queen: Queen, host: str, port: int) -> GrpcServer:
             ("grpc.so_reuseport", 0),
         ]
     )
-    ants_pb2_grpc.add_AntServiceServicer_to_server(AntServicer(queen), server)
-    jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(queen), server)
+    ants_pb2_grpc.add_AntServiceServicer_to_server(AntServicer(queen), server)  # type: ignore[no-untyped-call]  # generated
+    jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(queen), server)  # type: ignore[no-untyped-call]  # generated
     try:
         bound = server.add_insecure_port(f"{host}:{port}")
     except RuntimeError as error:

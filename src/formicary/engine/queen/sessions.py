@@ -141,8 +141,6 @@ class AntSession:
         while not self._over:
             await self._news.wait()
             self._news.clear()
-            if self._over:
-                return
             while (message := self._next()) is not None:
                 await self._send(message)
 

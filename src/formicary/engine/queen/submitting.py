@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from formicary.engine.jobs.model import JobDefinition
+from formicary.engine.jobs.variables import missing_params, wrong_params
 from formicary.engine.queen import edge
 from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.core.records import Definition
+from formicary.engine.queen.rendering import expand
 from formicary.problems import problem
 from formicary.v1 import jobs_pb2 as jobs
 
@@ -150,26 +154,31 @@ class Submitting:
         self, definition: Definition, items: list[Submission], org: str, watcher: Watcher | None
     ) -> list[str]:
         """`dynamic_template_tasks`: each job's tasks are made from its own parameters, a definition of its own."""
-        from formicary.engine.queen.rendering import expand
-
         ids: list[str] = []
+        row = definition.row
         for item in items:
-            source = await self._queen.pump.read(lambda item=item: expand(definition, item.params, time.time()))  # type: ignore[misc]  # bound now
-            row = definition.row
-            methods = dict(definition.model.methods)
-            own = await self.register(source, methods, str(row[6] or ""), str(row[7] or ""), str(row[1]))
+            source = await self._queen.pump.read(partial(_expand, definition, item.params))
+            own = await self.register(
+                source, dict(definition.model.methods), str(row[6] or ""), str(row[7] or ""), str(row[1])
+            )
             ids += await self._accept(own, [item], org, watcher, resend=False, keyed=bool(item.key))
         return ids
 
 
+def _expand(definition: Definition, params: bytes) -> str:
+    return expand(definition.model, params, time.time(), time.monotonic, random.getrandbits(32))
+
+
 def _check_against(model: JobDefinition, items: Sequence[Submission]) -> None:
     """Required parameters are there. Raises Problem VALIDATION_FAILED naming all that are missing."""
-    if not model.required_params:
+    if not model.required_params and not model.parameters:
         return
-    from formicary.engine.jobs.variables import missing_params
-
     for item in items:
-        missing = missing_params(model, _decode(item.params))
+        params = _decode(item.params)
+        missing = missing_params(model, params)
+        wrong = wrong_params(model, params)
+        if wrong:
+            raise problem("VALIDATION_FAILED", " ".join(wrong))
         if missing:
             names = ", ".join(missing)
             raise problem(

@@ -1,21 +1,8 @@
-"""What the core is told at start, and the two small ports it gets."""
+"""What the core is told at start."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
-
-
-class Rng(Protocol):
-    """The random numbers that jitter needs; a seeded one in the simulator."""
-
-    def random(self) -> float:
-        """A number in [0, 1)."""
-        ...
-
-    def uniform(self, a: float, b: float) -> float:
-        """A number in [a, b]."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

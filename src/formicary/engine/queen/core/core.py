@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import TYPE_CHECKING, cast
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.model import JobDefinition, task_from_json
 from formicary.engine.queen.core.batch import Assignment, Batch, RenderRequest
-from formicary.engine.queen.core.config import CoreConfig, Rng
+from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.leases import Hello, Leases, Welcome
 from formicary.engine.queen.core.outcome import Outcome, task_variables
 from formicary.engine.queen.core.progress import Progress
@@ -64,7 +65,7 @@ class Stats:
 class Core:
     """One colony's jobs, tasks and leases."""
 
-    def __init__(self, config: CoreConfig, epoch: int, rng: Rng, *, counter: int = 0) -> None:
+    def __init__(self, config: CoreConfig, epoch: int, rng: Random, *, counter: int = 0) -> None:
         self.config = config
         self.rng = rng
         self.mono = 0.0
