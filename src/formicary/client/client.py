@@ -1,0 +1,392 @@
+"""The asynchronous client of a queen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+import grpc.aio
+import msgspec
+
+from formicary.client.failures import backoff_s, from_rpc
+from formicary.client.ids import IdMaker
+from formicary.client.session import Call, Session
+from formicary.client.values import DefinitionRef, JobEnd, JobHandle, LogLine, end_of
+from formicary.problems import Problem, problem
+from formicary.v1 import jobs_pb2 as pb
+from formicary.v1 import jobs_pb2_grpc
+
+DEFAULT_ADDRESS = "127.0.0.1:7778"
+MAX_PARAMS_BYTES = 1024 * 1024
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+CHUNKS_IN_FLIGHT = 8
+_CHUNK_BYTES = 1024 * 1024
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_Params = Mapping[str, object]
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+class Client:
+    """Registers definitions, submits jobs, follows them; for one event loop.
+
+    Submissions of the same turn of the loop travel in one message, and the ends of watched jobs are pushed::
+
+        async with Client() as client:
+            ref = await client.register(Path("job.yaml"))
+            handle = await client.submit(ref, {"name": "Ada"}, watch=True)
+            print((await client.wait(handle.id)).outputs)
+
+    Args:
+        address: ``HOST:PORT`` of the queen's gRPC server.
+        timeout_s: How long a call keeps trying while no server answers, in seconds. Every method raises
+            :class:`formicary.problems.Problem` UNAVAILABLE after that.
+    """
+
+    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 30.0) -> None:
+        self.address = address
+        self.timeout_s = timeout_s
+        self._channel: grpc.aio.Channel | None = None
+        self._opened: Session | None = None
+        self._rpc: Any = None
+        self._new_id = IdMaker()
+        self._refs: dict[tuple[str, tuple[tuple[str, str], ...], str], DefinitionRef] = {}
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the stream and the connection; calls in flight fail with CANCELLED."""
+        session, self._opened = self._opened, None
+        if session is not None:
+            await session.close()
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
+
+    # --- submitting -------------------------------------------------------------------------------------------------
+
+    async def register(
+        self,
+        source: str | Path,
+        *,
+        methods: Mapping[str, str] | None = None,
+        path: str | Path = "",
+        filename: str = "",
+    ) -> DefinitionRef:
+        """Stores a definition; the same content is asked for once per client.
+
+        Args:
+            source: The text of one YAML document, or the file that holds it.
+            methods: Methods to replace, like ``{"KUBERNETES": "SHELL"}``.
+            path: Folder for PYTHON modules on ants of the same machine; default the file's folder.
+            filename: Shown in violations; default the file's name.
+
+        Raises:
+            Problem: VALIDATION_FAILED or NOT_AVAILABLE with every violation in ``errors``; UNAVAILABLE.
+        """
+        if isinstance(source, Path):
+            filename = filename or str(source)
+            path = path or source.absolute().parent
+            source = await asyncio.to_thread(_read, source)
+        folder = str(path)
+        key = (source, tuple(sorted((methods or {}).items())), folder)
+        known = self._refs.get(key)
+        if known is not None:
+            return known
+        request = pb.RegisterDefinitionRequest(source=source, methods=methods, path=folder, filename=filename)
+        answer = cast(pb.RegisterDefinitionResponse, await self._call("RegisterDefinition", request))
+        ref = self._refs[key] = DefinitionRef(answer.definition_id, answer.job_type, answer.version)
+        return ref
+
+    async def submit(
+        self,
+        ref: DefinitionRef,
+        params: _Params | None = None,
+        *,
+        idempotency_key: str | None = None,
+        priority: int | None = None,
+        scheduled_at: float | None = None,
+        watch: bool = False,
+    ) -> JobHandle:
+        """Submits one job; returns after its commit.
+
+        Args:
+            ref: The definition.
+            params: Parameters, values of JSON.
+            idempotency_key: The same key for the same request gives the same job, however often it is submitted.
+            priority: 0 to 10, higher first; default the definition's.
+            scheduled_at: Earliest start, seconds since the epoch (UTC); default at once.
+            watch: Have the end pushed; a later :meth:`wait` then costs nothing.
+
+        Raises:
+            Problem: VALIDATION_FAILED, IDEMPOTENCY_KEY_REUSED, PAYLOAD_TOO_LARGE, UNAVAILABLE, …
+        """
+        job = pb.JobSubmission(id=self._new_id(), params=_json(params))
+        if idempotency_key:
+            job.idempotency_key = idempotency_key
+        if priority is not None:
+            job.priority = priority
+        if scheduled_at is not None:
+            job.scheduled_at = scheduled_at
+        return JobHandle(await self._session().submit(ref.id, job, watch=watch))
+
+    async def submit_many(
+        self,
+        ref: DefinitionRef,
+        params: Iterable[_Params | None],
+        *,
+        idempotency_keys: Sequence[str] | None = None,
+        priority: int | None = None,
+        scheduled_at: float | None = None,
+        watch: bool = False,
+        chunk: int = 500,
+    ) -> list[str]:
+        """Submits many jobs of one definition; returns their ids in order after the last commit.
+
+        A chunk is accepted or refused as a whole; chunks before a refused one stay submitted. With keys, the same call
+        may be repeated until it succeeds.
+
+        Args:
+            ref: The definition.
+            params: One per job.
+            idempotency_keys: One per job, or None.
+            priority: As for :meth:`submit`.
+            scheduled_at: As for :meth:`submit`.
+            watch: Have the ends pushed.
+            chunk: Jobs per message, 1 to 1000.
+
+        Raises:
+            Problem: As for :meth:`submit`, of the first chunk that was refused.
+        """
+        session, new_id, ids = self._session(), self._new_id, list[str]()
+        flying: list[asyncio.Future[list[str]]] = []
+        jobs: list[pb.JobSubmission] = []
+        size = 0
+        try:
+            for number, one in enumerate(params):
+                data = _json(one)
+                if len(jobs) >= min(chunk, 1000) or (jobs and size + len(data) > _CHUNK_BYTES):
+                    flying.append(session.submit_all(ref.id, jobs, size, watch=watch))
+                    jobs, size = [], 0
+                    if len(flying) >= CHUNKS_IN_FLIGHT:
+                        ids += await flying.pop(0)
+                job = pb.JobSubmission(id=new_id(), params=data)
+                if idempotency_keys is not None:
+                    job.idempotency_key = idempotency_keys[number]
+                if priority is not None:
+                    job.priority = priority
+                if scheduled_at is not None:
+                    job.scheduled_at = scheduled_at
+                jobs.append(job)
+                size += len(data)
+            if jobs:
+                flying.append(session.submit_all(ref.id, jobs, size, watch=watch))
+            while flying:
+                ids += await flying.pop(0)
+        finally:
+            for future in flying:
+                future.add_done_callback(_seen)
+        return ids
+
+    # --- waiting ----------------------------------------------------------------------------------------------------
+
+    async def wait(self, job_id: str, timeout_s: float | None = None) -> JobEnd:
+        """Waits for a job's end.
+
+        Args:
+            job_id: The job.
+            timeout_s: Longest wait in seconds, None = as long as it takes.
+
+        Raises:
+            Problem: NOT_FOUND, DEADLINE_EXCEEDED, UNAVAILABLE (no server for longer than the client's time-out).
+        """
+        return (await self.wait_all([job_id], timeout_s))[0]
+
+    async def wait_all(self, ids: Sequence[str], timeout_s: float | None = None) -> list[JobEnd]:
+        """Waits for the ends of many jobs; returns them in the order of the ids. Raises as :meth:`wait`."""
+        ends = self._session().ends
+        unknown = ends.unknown(ids)
+        if unknown:
+            for start in range(0, len(unknown), 64):
+                await asyncio.gather(*(self.get(job_id) for job_id in unknown[start : start + 64]))
+            self._session().watch(unknown)
+        gathering = ends.gather(list(ids))
+        try:
+            async with asyncio.timeout(timeout_s):
+                await gathering.done
+        except TimeoutError:
+            raise problem(
+                "DEADLINE_EXCEEDED", f"{gathering.missing} of {len(ids)} jobs have not ended within {timeout_s:g} s."
+            ) from None
+        found = gathering.found
+        return [end_of(found[job_id]) for job_id in ids]
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    async def get(self, job_id: str) -> dict[str, Any]:
+        """The job's document, as `formicary get --output json` prints it. Raises Problem NOT_FOUND."""
+        return _decode((await self._call("GetJob", pb.GetJobRequest(id=job_id))).document)
+
+    async def list(
+        self, *, states: Iterable[str] = (), job_type: str = "", limit: int = 0
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Documents without tasks and outputs, newest first.
+
+        Args:
+            states: Only jobs in one of these states.
+            job_type: Only jobs of this type.
+            limit: At most so many, 0 = all.
+        """
+        request = pb.ListJobsRequest(states=list(states), job_type=job_type, limit=limit)
+        async for job in self._stream("ListJobs", request, resume=False):
+            yield _decode(job.document)
+
+    async def follow(self, job_id: str) -> AsyncIterator[dict[str, Any]]:
+        """The document now and after each change, until the job has ended. Raises Problem NOT_FOUND."""
+        async for job in self._stream("FollowJob", pb.GetJobRequest(id=job_id), resume=True):
+            yield _decode(job.document)
+
+    async def logs(self, job_id: str, *, task_type: str = "", follow: bool = False) -> AsyncIterator[LogLine]:
+        """Log lines in the order they came.
+
+        Args:
+            job_id: The job.
+            task_type: Only this task's lines; empty = of all tasks.
+            follow: Go on until the job has ended.
+        """
+        seen = skip = 0
+        while True:
+            request = pb.ReadLogsRequest(id=job_id, task_type=task_type, follow=follow)
+            try:
+                async for line in self._stream("ReadLogs", request, resume=False):
+                    if skip:
+                        skip -= 1
+                        continue
+                    seen += 1
+                    yield LogLine(line.task_type, line.attempt, line.time, line.stream, line.text)
+                return
+            except Problem as error:
+                if error.code != "UNAVAILABLE" or not follow:
+                    raise
+                await self.get(job_id)  # waits for the server, up to the time-out
+                skip = seen
+
+    # --- changing ---------------------------------------------------------------------------------------------------
+
+    async def cancel(self, job_id: str, reason: str = "") -> dict[str, Any]:
+        """Cancels a job; its `always_run` tasks still run. One that has ended stays as it is. Returns the document."""
+        return _decode((await self._call("CancelJob", pb.CancelJobRequest(id=job_id, reason=reason))).document)
+
+    async def retry(self, job_id: str, *, hard: bool = False) -> dict[str, Any]:
+        """Runs an ended job again: its failed tasks, or every task where `hard`. Returns the document.
+
+        Raises:
+            Problem: FAILED_PRECONDITION where the job has not ended; UNAVAILABLE, where it may have happened.
+        """
+        request = pb.RetryJobRequest(id=job_id, hard=hard)
+        return _decode((await self._call("RetryJob", request, again=False)).document)
+
+    async def resume(self, job_id: str) -> dict[str, Any]:
+        """A paused job goes on now. Returns the document. Raises Problem FAILED_PRECONDITION."""
+        return _decode((await self._call("ResumeJob", pb.ResumeJobRequest(id=job_id), again=False)).document)
+
+    # --- calls ------------------------------------------------------------------------------------------------------
+
+    def _stub(self) -> Any:
+        if self._channel is None:
+            self._channel = grpc.aio.insecure_channel(self.address, options=_OPTIONS)
+            # The generated stub is not typed.
+            self._rpc = cast(Any, jobs_pb2_grpc).JobServiceStub(self._channel)
+        return self._rpc
+
+    def _session(self) -> Session:
+        if self._opened is None:
+            self._opened = Session(lambda: cast(Call, self._stub().Session()), self.address, self.timeout_s)
+        return self._opened
+
+    async def _call(self, method: str, request: object, *, again: bool = True) -> Any:
+        """One unary call, repeated with jitter while no server answers."""
+        loop = asyncio.get_running_loop()
+        deadline, attempt = loop.time() + self.timeout_s, 0
+        rpc = getattr(self._stub(), method)
+        while True:
+            try:
+                return await rpc(request, timeout=max(0.001, deadline - loop.time()))
+            except grpc.aio.AioRpcError as failure:
+                error = from_rpc(failure, self.address)
+                attempt += 1
+                delay = backoff_s(attempt)
+                if error.code != "UNAVAILABLE" or not again or loop.time() + delay > deadline:
+                    raise error from failure
+            await asyncio.sleep(delay)
+
+    async def _stream(self, method: str, request: object, *, resume: bool) -> AsyncIterator[Any]:
+        """A stream of answers. It is opened again while no server answers: until its first message, or always."""
+        loop = asyncio.get_running_loop()
+        deadline, attempt = loop.time() + self.timeout_s, 0
+        while True:
+            begun = False
+            call = getattr(self._stub(), method)(request)
+            try:
+                async for message in call:
+                    begun, attempt = True, 0
+                    yield message
+                return
+            except grpc.aio.AioRpcError as failure:
+                error = from_rpc(failure, self.address)
+                if begun:
+                    deadline = loop.time() + self.timeout_s
+                attempt += 1
+                delay = backoff_s(attempt)
+                lost = error.code == "UNAVAILABLE" and (resume or not begun)
+                if not lost or loop.time() + delay > deadline:
+                    raise error from failure
+            finally:
+                call.cancel()
+            await asyncio.sleep(delay)
+
+
+def _json(params: _Params | None) -> bytes:
+    """Parameters as JSON, empty for none. Raises Problem VALIDATION_FAILED, PAYLOAD_TOO_LARGE."""
+    if not params:
+        return b""
+    try:
+        data = _encode(params)
+    except (TypeError, ValueError, msgspec.EncodeError) as error:
+        raise problem("VALIDATION_FAILED", f"The parameters are not values of JSON: {error}.") from error
+    if len(data) > MAX_PARAMS_BYTES:
+        raise problem(
+            "PAYLOAD_TOO_LARGE", f"The parameters have {len(data)} bytes, at most {MAX_PARAMS_BYTES} are taken."
+        )
+    return data
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise problem("VALIDATION_FAILED", f"{file} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise problem("VALIDATION_FAILED", f"{file} is not a text in UTF-8.") from error
+
+
+def _seen(future: asyncio.Future[list[str]]) -> None:
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,144 @@
+"""The same client for code without an event loop: a loop in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from formicary.client.client import DEFAULT_ADDRESS, Client
+from formicary.client.values import DefinitionRef, JobEnd, JobHandle, LogLine
+
+T = TypeVar("T")
+_END = object()
+
+
+class SyncClient:
+    """Blocking methods of the same names and arguments as :class:`formicary.client.Client`; for any thread.
+
+    Args:
+        address: ``HOST:PORT`` of the queen's gRPC server.
+        timeout_s: As for the asynchronous client.
+    """
+
+    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 30.0) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="formicary-client", daemon=True)
+        self._thread.start()
+        self._client = Client(address, timeout_s=timeout_s)
+
+    def __enter__(self) -> SyncClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connection and the thread; idempotent."""
+        if self._loop.is_closed():
+            return
+        self._run(self._client.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _iterate(self, found: AsyncIterator[T]) -> Iterator[T]:
+        async def following() -> T | object:
+            return await anext(found, _END)
+
+        async def leave() -> None:
+            await found.aclose()  # type: ignore[attr-defined]  # every iterator of the client is a generator
+
+        try:
+            while (item := self._run(following())) is not _END:
+                yield item  # type: ignore[misc]  # the sentinel has been handled
+        finally:
+            self._run(leave())
+
+    def register(
+        self,
+        source: str | Path,
+        *,
+        methods: Mapping[str, str] | None = None,
+        path: str | Path = "",
+        filename: str = "",
+    ) -> DefinitionRef:
+        """Stores a definition."""
+        return self._run(self._client.register(source, methods=methods, path=path, filename=filename))
+
+    def submit(
+        self,
+        ref: DefinitionRef,
+        params: Mapping[str, object] | None = None,
+        *,
+        idempotency_key: str | None = None,
+        priority: int | None = None,
+        scheduled_at: float | None = None,
+        watch: bool = False,
+    ) -> JobHandle:
+        """Submits one job."""
+        return self._run(
+            self._client.submit(
+                ref,
+                params,
+                idempotency_key=idempotency_key,
+                priority=priority,
+                scheduled_at=scheduled_at,
+                watch=watch,
+            )
+        )
+
+    def submit_many(
+        self,
+        ref: DefinitionRef,
+        params: Iterable[Mapping[str, object] | None],
+        *,
+        idempotency_keys: Sequence[str] | None = None,
+        watch: bool = False,
+        chunk: int = 500,
+    ) -> list[str]:
+        """Submits many jobs of one definition."""
+        return self._run(
+            self._client.submit_many(ref, params, idempotency_keys=idempotency_keys, watch=watch, chunk=chunk)
+        )
+
+    def wait(self, job_id: str, timeout_s: float | None = None) -> JobEnd:
+        """Waits for a job's end."""
+        return self._run(self._client.wait(job_id, timeout_s))
+
+    def wait_all(self, ids: Sequence[str], timeout_s: float | None = None) -> list[JobEnd]:
+        """Waits for the ends of many jobs."""
+        return self._run(self._client.wait_all(ids, timeout_s))
+
+    def get(self, job_id: str) -> dict[str, Any]:
+        """The job's document."""
+        return self._run(self._client.get(job_id))
+
+    def list(self, *, states: Iterable[str] = (), job_type: str = "", limit: int = 0) -> Iterator[dict[str, Any]]:
+        """Documents without tasks and outputs, newest first."""
+        return self._iterate(self._client.list(states=states, job_type=job_type, limit=limit))
+
+    def follow(self, job_id: str) -> Iterator[dict[str, Any]]:
+        """The document now and after each change."""
+        return self._iterate(self._client.follow(job_id))
+
+    def logs(self, job_id: str, *, task_type: str = "", follow: bool = False) -> Iterator[LogLine]:
+        """Log lines in the order they came."""
+        return self._iterate(self._client.logs(job_id, task_type=task_type, follow=follow))
+
+    def cancel(self, job_id: str, reason: str = "") -> dict[str, Any]:
+        """Cancels a job."""
+        return self._run(self._client.cancel(job_id, reason))
+
+    def retry(self, job_id: str, *, hard: bool = False) -> dict[str, Any]:
+        """Runs an ended job again."""
+        return self._run(self._client.retry(job_id, hard=hard))
+
+    def resume(self, job_id: str) -> dict[str, Any]:
+        """A paused job goes on now."""
+        return self._run(self._client.resume(job_id))
