@@ -115,7 +115,7 @@ class FileLogs(BufferedLogs):
         current, previous = _tail_paths(path, key)
         try:
             for piece in _pieces(lines, self._half // 4):
-                size = sum(map(len, piece))
+                size, count = sum(map(len, piece)), len(piece)
                 if tail.current_bytes and tail.current_bytes + size > self._half // 2:
                     os.replace(current, previous)
                     tail.dropped_bytes += tail.previous_bytes
@@ -127,7 +127,7 @@ class FileLogs(BufferedLogs):
                     piece = [_encode((_decode(piece[0])[0], *key, 0.0, 0, text)) + b"\n", *piece]
                 _append(current, b"".join(piece))
                 tail.current_bytes += size
-                tail.current_lines += len(piece)
+                tail.current_lines += count
         except OSError:
             tail.dropped_lines += len(lines)
             tail.dropped_bytes += sum(map(len, lines))
