@@ -26,7 +26,7 @@ import psycopg
 
 from bench import stamps
 from bench.peers.runner import FAN_SAMPLES, FAN_WIDTH, IN_FLIGHT, LATENCY_SAMPLES, percentile
-from bench.server import Counters, Server
+from bench.server import REPO, Counters, Server
 from formicary.client import Client, DefinitionRef
 
 Figures = dict[str, float]
@@ -208,7 +208,7 @@ async def measure(bench: Bench, mode: str, jobs: int) -> Figures:
         jobs: number of tasks to spend on a throughput mode.
     """
     sources = {"shell": shell_yaml, "chain": chain_yaml, "fan": fan_yaml}
-    ref = await bench.client.register(sources.get(mode, noop_yaml)())
+    ref = await bench.client.register(sources.get(mode, noop_yaml)(), path=REPO)
     if mode in ("latency", "shell"):
         return await latency(bench, ref)
     if mode == "fan":
@@ -242,7 +242,7 @@ def versions(database: str | None) -> dict[str, str]:
 async def _run(options: argparse.Namespace, server: Server) -> None:
     async with Client(server.address) as client:
         bench = Bench(client, server)
-        ref = await client.register(noop_yaml())
+        ref = await client.register(noop_yaml(), path=REPO)
         stamps.reset()
         await bench.submit_bulk(ref, [{}] * _WARM_UP)
         await asyncio.to_thread(stamps.wait_for, _WARM_UP, _LIMIT_S)

@@ -15,8 +15,8 @@ from pathlib import Path
 from bench.figures import Measurement
 from bench.peers import environments
 from bench.peers.services import Services, rabbitmq_url
+from bench.server import REPO
 
-REPO = Path(__file__).resolve().parents[1]
 _LIMIT_S = 300.0
 _STOP_LIMIT_S = 15.0
 

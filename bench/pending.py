@@ -23,7 +23,7 @@ from pathlib import Path
 
 from bench import stamps
 from bench.ours import Bench, noop_yaml
-from bench.server import Server
+from bench.server import REPO, Server
 from formicary.client import Client
 
 SHALLOW = 1_000
@@ -42,7 +42,7 @@ def _params(size_bytes: int, count: int) -> list[dict[str, object]]:
 
 
 async def _submit(bench: Bench, size_bytes: int, count: int) -> None:
-    ref = await bench.client.register(noop_yaml())
+    ref = await bench.client.register(noop_yaml(), path=REPO)
     await bench.submit_bulk(ref, _params(size_bytes, count), _CALL)
 
 
@@ -77,7 +77,7 @@ class _Backlog:
 
     async def keep(self, client: Client, size_bytes: int) -> None:
         """Submit a call's worth whenever the backlog is below its depth."""
-        ref = await client.register(noop_yaml())
+        ref = await client.register(noop_yaml(), path=REPO)
         params = _params(size_bytes, _CALL)
         while self.running:
             if self.submitted - stamps.read().count < self.depth:

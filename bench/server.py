@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.peers.services import free_port
 
-_REPO = Path(__file__).resolve().parents[1]
+REPO = Path(__file__).resolve().parents[1]
 _READY_LIMIT_S = 60.0
 _STOP_LIMIT_S = 20.0
 
@@ -51,7 +51,7 @@ class Server:
         self.http, self.grpc = free_port(), free_port()
         self._log = log
         command = [sys.executable, "-m", "formicary", "up", "--data", str(data), "--http-port", str(self.http)]
-        command += ["--grpc-port", str(self.grpc), "--ants", str(ants), "--slots", str(slots), "--path", str(_REPO)]
+        command += ["--grpc-port", str(self.grpc), "--ants", str(ants), "--slots", str(slots), "--path", str(REPO)]
         if database:
             command += ["--database", database]
         self._command = command
@@ -68,11 +68,11 @@ class Server:
         Raises:
             RuntimeError: it ended or said nothing in time; the end of its log is in the message.
         """
-        environment = dict(os.environ, PYTHONPATH=os.pathsep.join((str(_REPO / "src"), str(_REPO))))
+        environment = dict(os.environ, PYTHONPATH=os.pathsep.join((str(REPO / "src"), str(REPO))))
         with open(self._log, "ab") as log:
             begin = time.monotonic()
             self._process = subprocess.Popen(
-                self._command, stdout=subprocess.PIPE, stderr=log, env=environment, start_new_session=True, cwd=_REPO
+                self._command, stdout=subprocess.PIPE, stderr=log, env=environment, start_new_session=True, cwd=REPO
             )
         ready = threading.Event()
         threading.Thread(target=self._read_output, args=(self._process, ready), daemon=True).start()
