@@ -60,13 +60,13 @@ def changes(*rows: Row, counter: int = 0, definitions: Sequence[Row] = (), value
     batch = Changes(counter=counter)
     for each in rows:
         if len(each) == len(JOB_COLUMNS):
-            batch.jobs[each[0]] = each  # type: ignore[index]
+            batch.jobs[each[0]] = each  # type: ignore[index]  # a key column is never null
         elif len(each) == len(TASK_COLUMNS):
-            batch.tasks[each[0], each[1]] = each  # type: ignore[index]
+            batch.tasks[each[0], each[1]] = each  # type: ignore[index]  # a key column is never null
         else:
-            batch.keys[each[0], each[1]] = each  # type: ignore[index]
+            batch.keys[each[0], each[1]] = each  # type: ignore[index]  # a key column is never null
     batch.definitions = {str(each[0]): each for each in definitions}
-    batch.params = {each[0]: each for each in values}  # type: ignore[misc]
+    batch.params = {each[0]: each for each in values}  # type: ignore[misc]  # a key column is never null
     return batch
 
 

@@ -32,7 +32,7 @@ class LogPlace:
             return self.opened[0]
         logs: BufferedLogs
         if not limit:
-            logs = open_logs(self.target)  # type: ignore[assignment]
+            logs = open_logs(self.target)  # type: ignore[assignment]  # all of them are
         elif self.kind == "memory":
             logs = MemoryLogs(limit)
         elif self.kind == "files":

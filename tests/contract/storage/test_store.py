@@ -310,10 +310,10 @@ def test_what_goes_in_comes_out(place: Place, data: st.DataObject) -> None:
             getattr(expected, name).update(getattr(batch, name))
     for reader in (store, place.kept if place.kind == "memory" else place.open()):
         snapshot = reader.load()
-        new = {row[0]: row for row in snapshot.jobs if row[0] > last_number}  # type: ignore[operator]
+        new = {row[0]: row for row in snapshot.jobs if row[0] > last_number}  # type: ignore[operator]  # a number
         assert new == expected.jobs
         assert {(row[0], row[1]): row for row in snapshot.tasks if row[0] in new} == expected.tasks
-        assert {number: (number, *snapshot.params[number]) for number in new} == expected.params  # type: ignore[index]
+        assert {number: (number, *snapshot.params[number]) for number in new} == expected.params  # type: ignore[index]  # a number
         assert {row[0]: row for row in snapshot.definitions if row[0] in expected.definitions} == expected.definitions
         types = [type(value) for row in snapshot.tasks for value in row]
         assert set(types) <= {int, float, str, bytes, type(None)}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from formicary.engine.storage.port import LogStore, Store, StoreUnavailable
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 DATABASE_FILE: Final = "formicary.db"
 """Name of the SQLite file in a data directory."""
@@ -34,7 +33,10 @@ def open_store(target: str | os.PathLike[str]) -> Store:
 
         store = MemoryStore()
     elif kind == "postgresql":
-        store = _postgres("postgres").PostgresStore(place)
+        with _driver():
+            from formicary.engine.storage.postgres import PostgresStore
+
+        store = PostgresStore(place)
     else:
         from formicary.engine.storage.sqlite import SqliteStore
 
@@ -51,8 +53,10 @@ def open_logs(target: str | os.PathLike[str]) -> LogStore:
 
         return MemoryLogs()
     if kind == "postgresql":
-        logs: LogStore = _postgres("logs_postgres").PostgresLogs(place)
-        return logs
+        with _driver():
+            from formicary.engine.storage.logs_postgres import PostgresLogs
+
+        return PostgresLogs(place)
     from formicary.engine.storage.logs_files import FileLogs
 
     return FileLogs(Path(place).parent / "logs")
@@ -78,14 +82,13 @@ def _split(target: str | os.PathLike[str]) -> tuple[str, str]:
     return "sqlite", str(Path(text) / DATABASE_FILE)
 
 
-def _postgres(module: str) -> ModuleType:
-    """A module that needs psycopg."""
-    from importlib import import_module
-
+@contextmanager
+def _driver() -> Iterator[None]:
+    """Says how to install psycopg where it is missing."""
     try:
-        return import_module(f"formicary.engine.storage.{module}")
+        yield
     except ImportError as error:
-        if (error.name or "").partition(".")[0] == "psycopg" or "psycopg" in str(error):
+        if "psycopg" in f"{error.name} {error}":
             raise StoreUnavailable(
                 "PostgreSQL needs a driver that is not installed: pip install 'formicary[postgres]'."
             ) from error

@@ -107,9 +107,7 @@ class MemoryStore:
                 self._index()
                 for number, row in changes.jobs.items():
                     if self._numbers.get(str(row[_ID]), number) != number:
-                        raise RowRefused(
-                            f"Two jobs with the id {row[_ID]}: {self._numbers[str(row[_ID])]} and {number}"
-                        )
+                        raise RowRefused(f"Job {number} has the id {row[_ID]!r} of another one")
             tables = self._tables
             tables.definitions.update(changes.definitions)
             tables.jobs.update(changes.jobs)
