@@ -44,7 +44,7 @@ KINDS = {
     "text": "text",
     "text_list": "list of texts",
     "text_map": "mapping of names to texts",
-    "variables": "mapping or list of variables",
+    "variables": "mapping of names to values",
 }
 
 
@@ -171,7 +171,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "life-cycles.md": life_cycles,
     "problems.md": problems,
 }
-if importlib.util.find_spec("formicary.cli") is not None:
+if importlib.util.find_spec("formicary.cli") and importlib.util.find_spec("formicary.cli.main"):
     PAGES["command-line.md"] = command_line
 
 
