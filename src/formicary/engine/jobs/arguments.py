@@ -1,15 +1,14 @@
 """Arguments of PYTHON tasks: what each parameter of the function gets, exactly, whatever other names are about.
 
 A task without ``arguments`` gets every variable of its function's parameters by name, with the precedence of all
-variables. With ``arguments`` it gets these and nothing else::
+variables. With ``arguments`` it gets these and nothing else, in the job file for example::
 
-    arguments:
-      year: 1962                        # a constant; a list is read element by element
-      first: {param: first}             # a parameter of the job, or a variable of the job
-      table: {task: extract}            # what an earlier task returned
-      path: {task: extract, output: path}   # one of its outputs
-      limits: {value: {low: 1}}         # a constant that is itself a mapping
-      years: {map: {"1962": {task: a}}} # a mapping of arguments
+    year: 1962                            # a constant; a list is read element by element
+    first: {param: first}                 # a parameter of the job, or a variable of the job
+    table: {task: extract}                # what an earlier task returned
+    path: {task: extract, output: path}   # one of its outputs
+    limits: {value: {low: 1}}             # a constant that is itself a mapping
+    years: {map: {"1962": {task: a}}}     # a mapping of arguments
 
 What an earlier task returned is its outputs, or the value of ``result`` where that is the only one. A task that did not
 complete gives nothing: the argument is left out (the function's own default holds), in a list or a mapping it is null.
