@@ -39,7 +39,7 @@ from formicary.engine.storage.schema import Table
 from formicary.engine.storage.sqlite_errors import needs_new_connection, translate
 
 MINIMUM_VERSION: Final = (3, 32, 0)
-"""Upsert (3.24) and 32,766 parameters per statement (3.32)."""
+"""Upsert (3.24) and 32,766 parameters per statement (3.32); JSON functions are asked for when a file is opened."""
 
 CHUNK_ROWS: Final = 256
 """Most rows of one statement: beyond it nothing is gained and the prepared statement only grows."""
@@ -119,6 +119,7 @@ class SqliteStore:
                     f"The directory {self.path.parent} cannot be made: {error.strerror}. Name another one."
                 ) from error
             with self._answering(writer):
+                _require_json(writer)
                 self._migrate(writer)
             self._writer = writer
             self._opened = True
@@ -410,6 +411,17 @@ class SqliteStore:
         with self._reading() as reader:
             row: Row | None = reader.execute(text, values).fetchone()
         return row
+
+
+def _require_json(connection: sqlite3.Connection) -> None:
+    """SQLite has its JSON functions always since 3.38, and in nearly every build before."""
+    try:
+        connection.execute("SELECT json_group_array(value) FROM json_each('[1]')").fetchone()
+    except sqlite3.OperationalError as error:
+        raise StoreUnavailable(
+            f"Python's SQLite {sqlite3.sqlite_version} was built without JSON functions. Use a Python with SQLite 3.38 "
+            "or newer, or a PostgreSQL database."
+        ) from error
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
