@@ -228,8 +228,8 @@ class Session:
         if assignment.spec:
             task, spec = self._specs.get(assignment.spec, (None, _NO_SPEC))
             job_type, path = spec.job_type, spec.path
-        else:
-            task = _parse(assignment.task)
+        if assignment.task or not assignment.spec:
+            task = _parse(assignment.task)  # as rendered for this attempt
         attempt = Attempt(
             assignment.token,
             task or _UNREADABLE,

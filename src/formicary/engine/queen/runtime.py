@@ -12,7 +12,7 @@ import os
 import random
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -27,9 +27,11 @@ from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.core.leases import Hello, Welcome
 from formicary.engine.queen.pump import Peer, Pump
+from formicary.engine.queen.sessions import AntSession, ClientSession
 from formicary.engine.queen.submitting import Submitting
 from formicary.engine.storage.port import LogRecord, LogStore, Row, Store
 from formicary.problems import problem
+from formicary.v1 import ants_pb2 as ants
 from formicary.v1 import jobs_pb2 as jobs
 
 SWITCH_INTERVAL_S = 0.0005
@@ -315,6 +317,18 @@ class Queen:
                 changed.set()
 
     # --- ants -------------------------------------------------------------------------------------------------------
+
+    async def serve_ant(
+        self, messages: AsyncIterator[ants.AntMessage], send: Callable[[ants.QueenMessage], Awaitable[None]]
+    ) -> None:
+        """Serves one stream of an ant to its end, whatever carries it. Raises Problem."""
+        await AntSession(self, send).run(messages)
+
+    async def serve_client(
+        self, messages: AsyncIterator[jobs.ClientMessage], send: Callable[[jobs.ServerMessage], Awaitable[None]]
+    ) -> None:
+        """Serves one stream of a client to its end."""
+        await ClientSession(self, self.config.org, send).run(messages)
 
     def ant_joined(self, session: int, peer: Peer, hello: Hello) -> Welcome:
         """A stream of an ant has begun."""

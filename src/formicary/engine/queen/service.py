@@ -13,7 +13,6 @@ import msgspec
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.queen.runtime import Queen
-from formicary.engine.queen.sessions import AntSession, ClientSession
 from formicary.problems import Problem, problem
 from formicary.v1 import ants_pb2 as ants
 from formicary.v1 import ants_pb2_grpc, jobs_pb2_grpc
@@ -56,8 +55,7 @@ class AntServicer(ants_pb2_grpc.AntServiceServicer):
 
     async def Session(self, request_iterator: AsyncIterator[ants.AntMessage], context: Context) -> None:
         """One ant's stream."""
-        session = AntSession(self._queen, context.write)
-        await _answer(context, session.run(request_iterator))
+        await _answer(context, self._queen.serve_ant(request_iterator, context.write))
 
 
 class JobServicer(jobs_pb2_grpc.JobServiceServicer):
@@ -91,8 +89,7 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
 
     async def Session(self, request_iterator: AsyncIterator[jobs.ClientMessage], context: Context) -> None:
         """The client library's stream."""
-        session = ClientSession(self._queen, "", context.write)
-        await _answer(context, session.run(request_iterator))
+        await _answer(context, self._queen.serve_client(request_iterator, context.write))
 
     async def GetJob(self, request: jobs.GetJobRequest, context: Context) -> Any:
         """One job's document."""

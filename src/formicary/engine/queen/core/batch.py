@@ -23,13 +23,23 @@ class Assignment:
     timeout_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The answer to a hello: which of the attempts it lists the ant may go on with, and which it has to forget."""
+
+    epoch: int
+    keep: tuple[int, ...]
+    kill: tuple[int, ...]
+
+
 @dataclass(slots=True)
 class Outgoing:
-    """What one session is told after the commit."""
+    """What one session is told after the commit, the welcome first."""
 
     assignments: list[Assignment] = field(default_factory=list)
     acknowledged: list[int] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
+    welcome: Welcome | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, cast
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.model import JobDefinition, task_from_json
-from formicary.engine.queen.core.batch import Assignment, Batch, RenderRequest
+from formicary.engine.queen.core.batch import Assignment, Batch, RenderRequest, Welcome
 from formicary.engine.queen.core.config import CoreConfig
-from formicary.engine.queen.core.leases import Hello, Leases, Welcome
+from formicary.engine.queen.core.leases import Hello, Leases
 from formicary.engine.queen.core.outcome import Outcome, task_variables
-from formicary.engine.queen.core.progress import Progress
+from formicary.engine.queen.core.progress import KILLING, Progress
 from formicary.engine.queen.core.records import Ant, Definition, Job, TaskRun, demand_of
 from formicary.engine.queen.core.timers import TimerWheel
 from formicary.engine.scheduling.candidates import CandidateQueue
@@ -84,7 +84,7 @@ class Core:
         self.dirty_jobs: dict[Job, None] = {}
         self.dirty_tasks: dict[TaskRun, None] = {}
         self.running: dict[Gate, int] = {}
-        self._limits: dict[Gate, int] = {}
+        self._limits: dict[Gate, tuple[int, int]] = {}
         self.keys: dict[tuple[str, str], tuple[str, str]] = {}
         """Idempotency keys of batches that are not committed yet: (fingerprint, job id)."""
         self.followed: set[str] = set()
@@ -112,12 +112,20 @@ class Core:
     def _admit(self, row: Row, model: JobDefinition) -> Definition:
         definition = self.definitions[str(row[0])] = Definition(row, model)
         if definition.gate is not None:
-            self._limits[definition.gate] = model.max_concurrency or 1
+            version = int(row[3] or 0)
+            if version >= self._limits.get(definition.gate, (0, 0))[0]:
+                self._limits[definition.gate] = (version, model.max_concurrency or 1)
         return definition
+
+    def _own(self, definition: Definition) -> Definition:
+        """The definition as this core knows it; one from before a reload is taken in again, its row with it."""
+        found = self.definitions.get(definition.id)
+        return found if found is not None else self.define(definition.row, definition.model)
 
     def submit(self, definition: Definition, org: str, submissions: Iterable[Submission]) -> None:
         """Accepts jobs. Ids and keys were checked by the caller against the store, and by `known` against memory."""
         changes = self.batch.changes
+        definition = self._own(definition)
         default = definition.model.priority
         for submission in submissions:
             self.number += 1
@@ -153,14 +161,14 @@ class Core:
 
     def retry(self, definition: Definition, row: Row, tasks: Sequence[Row], *, hard: bool) -> None:
         """Another execution of an ended job, as read from the store; keeps completed tasks unless `hard`."""
-        job = Job.from_row(row, definition)
+        job = Job.from_row(row, self._own(definition))
         job.state = life.job_state(job.state, "retry")
         job.ended_at = job.error_code = job.error_message = None
         job.dead_letter = 0
         job.retries += 1
         runs = [TaskRun.from_row(task, job) for task in tasks]
         for run in runs:
-            if hard or run.state != life.COMPLETED or run.task.always_run:
+            if hard or not run.kept():
                 run.reset()
                 self.dirty_tasks[run] = None
         self.progress.rebuild(job, runs)
@@ -242,13 +250,11 @@ class Core:
         """Parameters that were asked for in `Batch.load`."""
         for number, (found, variables) in params.items():
             queue = self._wanted.pop(number, None)
-            entry = queue.loading.get(number) if queue is not None else None
-            if queue is None or entry is None:
-                continue
-            job = cast(Job, entry[4])
-            job.params, job.variables = found, variables
-            self._hot_bytes += len(found)
-            queue.loaded(number)
+            candidate = queue.loaded(number) if queue is not None else None
+            if candidate is not None:
+                job = cast(Job, candidate)
+                job.params, job.variables = found, variables
+                self._hot_bytes += len(found)
 
     def rendered(self, request: RenderRequest, answer: RenderedTask | None, problem: str | None) -> None:
         """A task's text was rendered and parsed, or could not be."""
@@ -306,8 +312,8 @@ class Core:
         return self.running.get(gate, 0)
 
     def limit_of(self, gate: Gate) -> int:
-        """View: the newest limit of the job type."""
-        return self._limits.get(gate, 1)
+        """View: the limit of the job type's newest version."""
+        return self._limits.get(gate, (0, 1))[1]
 
     def schedule(self) -> bool:
         """One slice of decisions; True where there may be more to decide at once."""
@@ -359,6 +365,7 @@ class Core:
         run.attempts += 1
         run.cancelling = False
         run.error_message = run.traceback = run.error_code = None
+        run.ended_at = run.exit_code = run.signal = run.outputs = None
         token = self.leases.grant(run, ant)
         self.dirty_tasks[run] = None
         self.stats.granted += 1
@@ -464,8 +471,7 @@ class Core:
     def _recover_run(self, run: TaskRun) -> None:
         if run.state in (life.DISPATCHED, life.EXECUTING):
             self.leases.adopt(run, self.mono)
-            if run.job.verdict is not None and not run.task.always_run and run.job.verdict != life.FAILED:
-                run.cancelling = True
+            run.cancelling = run.job.verdict in KILLING and not run.task.always_run
         elif run.state == life.READY:
             demand = run.job.definition.demands[run.position] or demand_of(run.task)
             self.queue_task(run, demand)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from formicary.engine.queen.core.batch import Batch
+from formicary.engine.queen.core.batch import Batch, Welcome
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.records import EPOCH_SHIFT, Ant, TaskRun
 from formicary.engine.queen.core.timers import TimerWheel
@@ -37,15 +37,6 @@ class Hello:
         return f"{self.ant_id}/{self.incarnation}"
 
 
-@dataclass(frozen=True, slots=True)
-class Welcome:
-    """The answer to a hello."""
-
-    epoch: int
-    keep: tuple[int, ...]
-    kill: tuple[int, ...]
-
-
 class Leases:
     """Ants and the attempts they hold."""
 
@@ -64,7 +55,11 @@ class Leases:
         self._matching: dict[Demand, list[Ant]] = {}
 
     def connect(self, session: int, hello: Hello, mono: float, batch: Batch) -> Welcome:
-        """Takes a new stream; an earlier one of the same process is closed."""
+        """Takes a new stream; an earlier one of the same process is closed.
+
+        The welcome is in the batch too, and goes out from there: what it takes away from the ant may rest on a result
+        whose commit is still open, and the ant forgets that result when it is told so.
+        """
         ant = self.ants.get(hello.key)
         if ant is None:
             ant = self.ants[hello.key] = Ant(hello.key, hello.ant_id)
@@ -82,7 +77,11 @@ class Leases:
             if token not in claimed:
                 self.undelivered(run)
         keep = tuple(token for token in hello.held if token in ant.held)
-        return Welcome(self.epoch, keep, tuple(token for token in hello.held if token not in ant.held))
+        welcome = Welcome(self.epoch, keep, tuple(token for token in hello.held if token not in ant.held))
+        out = batch.to(session)
+        out.welcome = welcome
+        out.cancelled += [token for token in keep if ant.held[token].cancelling]
+        return welcome
 
     def disconnect(self, session: int, mono: float) -> None:
         """The stream has ended; the process may come back within the grace."""

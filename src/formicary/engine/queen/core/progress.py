@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 FATAL = "FATAL"
 """Verdict of a job that failed for good: no retry at job level."""
+TIMED_OUT = "TIMED_OUT"
+"""Verdict of a job whose whole time is over: no retry at job level."""
+KILLING = frozenset({life.CANCELLED, TIMED_OUT})
+"""Verdicts that end what runs; the others let running siblings finish."""
 
 
 class Progress:
@@ -94,6 +98,7 @@ class Progress:
             ready = list(run.flow.begin())
         for position in ready:
             self.activate(job, position, ant)
+            ant = None  # it had room for one; the others take their turn
         if not run.active:
             self.check_end(job)
 
@@ -167,7 +172,7 @@ class Progress:
         error = None
         if state == life.FAILED:
             error = result.error_code or ("ERR_TIMEOUT" if kind == ends.TIMED_OUT else "ERR_EXIT_CODE")
-        if self.stopping(job):
+        if self.stopping(run):
             self._end(run, state, error)
             return
         action = self.routes(run).action(run.exit_code, error)
@@ -198,10 +203,13 @@ class Progress:
             self._end(run, life.COMPLETED, None)
         elif action in ("EXECUTING", "RESTART_TASK"):
             self._poll(run)
-        elif action == "RESTART_JOB":
-            self._restart_by_task(run)
-        elif action == "PAUSE_JOB":
-            self.pause(run)
+        elif action in ("RESTART_JOB", "PAUSE_JOB"):
+            if run.job.verdict is not None:  # too late: the job's end is decided
+                return False
+            if action == "PAUSE_JOB":
+                self.pause(run)
+            else:
+                self._restart_by_task(run)
         elif action == FATAL:
             self._end(run, life.FAILED, error or "ERR_EXIT_CODE", fatal=True)
         elif action == life.FAILED:
@@ -263,7 +271,7 @@ class Progress:
         """The attempt's ant is gone: again at once, a bounded number of times."""
         run.lost += 1
         self.core.dirty_tasks[run] = None
-        if run.cancelling or self.stopping(run.job):
+        if run.cancelling or self.stopping(run):
             self._end(run, life.CANCELLED, "ERR_CANCELLED")
         elif run.lost >= run.task.max_lost_attempts:
             run.job.dead_letter = 1
@@ -277,9 +285,10 @@ class Progress:
         """The attempt never began: it costs nothing."""
         run.attempts -= 1
         self.core.dirty_tasks[run] = None
-        if run.cancelling or self.stopping(run.job):
+        if run.cancelling or self.stopping(run):
             run.state = life.task_state(run.state, "return")
             self._withdraw(run)
+            self._look_for_final(run.job)
             self.check_end(run.job)
             return
         run.state = life.task_state(run.state, "return")
@@ -320,6 +329,7 @@ class Progress:
         core.dirty_tasks[run] = None
         core.stats.tasks_ended += 1
         execution.active -= 1
+        self._look_for_final(job)
         self._remember_outputs(execution, run)
         failed = run.failed_hard()
         target = None if fatal else self._target(run, state, error)
@@ -362,9 +372,15 @@ class Progress:
 
     # --- a job ends -------------------------------------------------------------------------------------------------
 
-    def stopping(self, job: Job) -> bool:
-        """The job's end is decided and its main phase is being wound up."""
-        return job.verdict is not None and not self._run(job).final
+    def stopping(self, run: TaskRun) -> bool:
+        """The job's end is decided and this task's attempt is its last; `always_run` tasks keep their retries."""
+        return run.job.verdict is not None and not run.task.always_run
+
+    def _look_for_final(self, job: Job) -> None:
+        """The end is decided and only `always_run` tasks are active any more: that is the final phase."""
+        execution = self._run(job)
+        if job.verdict is not None and not execution.final and execution.active:
+            execution.final = all(run.task.always_run for run in execution.runs.values() if run.is_active())
 
     def _decide(
         self, job: Job, verdict: str, code: str | None, message: str | None, run: TaskRun | None = None
@@ -383,7 +399,11 @@ class Progress:
                     self._withdraw(run)
             elif kill and run.state in (life.DISPATCHED, life.EXECUTING) and not run.task.always_run:
                 self.core.cancel_attempt(run)
+        for position in execution.parked:
+            if position not in execution.runs:
+                execution.flow.status[position] = 0
         execution.parked.clear()
+        self._look_for_final(job)
 
     def _withdraw(self, run: TaskRun) -> None:
         """A task that waits or is queued will not run."""
@@ -450,10 +470,11 @@ class Progress:
         every = job.definition.model.hard_reset_after_retries + 1
         hard = hard or (job.retries > 0 and job.retries % every == 0)
         for run in execution.runs.values():
-            if hard or run.state != life.COMPLETED or run.task.always_run:
+            if hard or not run.kept():
                 run.reset()
                 core.dirty_tasks[run] = None
         job.state = life.job_state(job.state, "restart")
+        job.params = None  # as for every pending job: asked for again shortly before its turn
         job.verdict = job.error_code = job.error_message = None
         core.count_running(job, -1)
         core.dirty_jobs[job] = None
@@ -469,22 +490,29 @@ class Progress:
             run.error_message = f"asked to restart the job more than {limit} times (retry)"
             self._end(run, life.FAILED, "ERR_EXIT_CODE", fatal=True)
             return
-        for other in list(self._run(job).runs.values()):
-            if other is not run and other.state in (life.DISPATCHED, life.EXECUTING):
+        delay_s = retry_delay(job.definition.model, job.retries + 1, self.core.rng)
+        if job.deadline_at is not None and self.core.wall + delay_s >= job.deadline_at:
+            self._end(run, life.FAILED, "ERR_TIMEOUT", fatal=True)
+            return
+        if job.state == life.PAUSED:
+            self._unpause(job, "wind_up")
+        for other in self._run(job).runs.values():
+            if other.holder is not None:
                 self.core.cancel_attempt(other)
                 self.core.leases.release(other)
             if other.timer is not None:
                 other.timer.cancel()
         job.retries += 1
-        if not self.restart(job, retry_delay(job.definition.model, job.retries, self.core.rng)):
-            job.retries -= 1
-            self._end(run, life.FAILED, "ERR_TIMEOUT", fatal=True)
+        self.restart(job, delay_s)
 
     # --- pause ------------------------------------------------------------------------------------------------------
 
     def pause(self, run: TaskRun) -> None:
         """PAUSE_JOB: the job's clock stops; it goes on after `pause_time` or by `resume`."""
         core, job = self.core, run.job
+        if job.state == life.PAUSED:  # a sibling was first
+            self._park(run)
+            return
         job.state = life.job_state(job.state, "pause")
         self._park(run)
         for other in self._run(job).runs.values():
@@ -546,7 +574,7 @@ class Progress:
         """The job's whole time is over."""
         if self._run(job).final:
             return
-        self._decide(job, FATAL, "ERR_TIMEOUT", f"the job's time-out of {job.definition.model.timeout_s:g} s is over")
+        self._decide(job, TIMED_OUT, "ERR_TIMEOUT", f"the job's time-out of {job.definition.model.timeout_s:g} s is over")
         self._stop_now(job)
 
     def _stop_now(self, job: Job) -> None:
@@ -596,9 +624,8 @@ class Progress:
             [(run.position, run.failed_hard(), run.routed_to) for run in done], [run.position for run in begun]
         )
         execution.active = sum(run.state not in life.TASK_ENDED for run in begun)
-        execution.final = any(
-            run.task.always_run and not flow.routed[run.position] and run.state != life.PENDING for run in begun
-        )
+        execution.final = any(run.task.always_run and not flow.routed[run.position] for run in begun)
+        self._look_for_final(job)
         if job.definition.needs_preparation and job.variables is None and job.verdict is None:
             execution.preparing = True
             self._ask_preparation(job)

@@ -251,6 +251,14 @@ class TaskRun:
         (run.skipped, run.routed_to, run.ended_order) = values[19:22]
         return run
 
+    def is_active(self) -> bool:
+        """It has begun and not ended."""
+        return self.state != life.PENDING and self.state not in life.TASK_ENDED
+
+    def kept(self) -> bool:
+        """It COMPLETED and does not run again when its job is restarted softly."""
+        return self.state == life.COMPLETED and not self.task.always_run and not self.task.allow_start_if_completed
+
     def failed_hard(self) -> bool:
         """It FAILED (or was cancelled) and that is not allowed."""
         return (self.state == life.FAILED and not self.task.allow_failure) or self.state == life.CANCELLED

@@ -8,6 +8,7 @@ column of the row it belongs to; the wheel is rebuilt from rows.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 from typing import Any
 
 NEAR_S = 2.0
@@ -59,17 +60,15 @@ class TimerWheel:
         timer.bucket = bucket
         return timer
 
-    def due(self, now: float) -> list[Any]:
-        """What is due by `now`, in order; each is returned once."""
+    def due(self, now: float) -> Iterator[Any]:
+        """What is due by `now`, in order, each once; a timer that is cancelled before its turn does not fire."""
         self._advance(now)
-        fired = []
         near = self._near
         while near and near[0][0] <= now:
             timer = heapq.heappop(near)[2]
-            if timer.what is not None:
-                fired.append(timer.what)
-                timer.what = None
-        return fired
+            what, timer.what = timer.what, None
+            if what is not None:
+                yield what
 
     def next_due(self) -> float | None:
         """When to look again: the next timer's due time or the beginning of the next far bucket; None = never."""
