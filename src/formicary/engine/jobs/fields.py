@@ -97,7 +97,13 @@ JOB_FIELDS: tuple[Field, ...] = (
     Field("resources", "object", "Licences, locks and quotas to take.", available="virtual resources", ignored=True),
     Field("public_plugin", "bool", "Other tenants may use the job.", default=False),
     Field("labels", "text_map", "Free labels."),
-    Field("template", "choice", "Template language of this file.", default="go", choices=("go", "jinja")),
+    Field(
+        "template",
+        "choice",
+        "Template language of this file; none leaves braces as they are.",
+        default="go",
+        choices=("go", "jinja", "none"),
+    ),
     Field(
         "dynamic_template_tasks", "bool", "The template makes the tasks; it is expanded at submission.", default=False
     ),

@@ -32,8 +32,10 @@ class GraphTask:
         path: Like ``tasks[2]``.
         routes: Where it may lead.
         dependencies: What it waits for.
+        arguments: Tasks whose outputs its arguments name.
         always_run: Whether it belongs to the final phase.
         open_targets: Whether a route's target is only known after rendering.
+        names_dependencies: Whether it has the field ``dependencies``, be it empty.
     """
 
     name: str
@@ -41,8 +43,10 @@ class GraphTask:
     path: str
     routes: list[Edge] = field(default_factory=list)
     dependencies: list[Edge] = field(default_factory=list)
+    arguments: list[Edge] = field(default_factory=list)
     always_run: bool = False
     open_targets: bool = False
+    names_dependencies: bool = False
 
 
 def check_graph(tasks: Sequence[GraphTask], report: Report) -> None:
@@ -66,7 +70,7 @@ def _check_targets(tasks: Sequence[GraphTask], index: dict[str, int], report: Re
             if edge.target not in index and not is_action(edge.target):
                 hint = did_you_mean(edge.target, names) or " Add it or name another one."
                 report(edge.node, edge.path, "UNKNOWN_TARGET", f"There is no task or action {edge.target!r}.{hint}")
-        for edge in task.dependencies:
+        for edge in (*task.dependencies, *task.arguments):
             if edge.target not in index:
                 hint = did_you_mean(edge.target, list(index)[:1000]) or " Add it or name another one."
                 report(edge.node, edge.path, "UNKNOWN_DEPENDENCY", f"There is no task {edge.target!r}.{hint}")
@@ -119,8 +123,8 @@ def _report_cycle(tasks: Sequence[GraphTask], cycle: list[int], edge: Edge, depe
 def _check_starts(tasks: Sequence[GraphTask], index: dict[str, int], cyclic: set[int], report: Report) -> None:
     routed = {index[e.target] for t in tasks for e in t.routes if e.target in index and not is_action(e.target)}
     free = [i for i, t in enumerate(tasks) if i not in routed and not t.always_run]
-    starts = [i for i in free if not tasks[i].dependencies]
-    uses_dependencies = any(task.dependencies for task in tasks)
+    starts = [i for i in free if not any(edge.target in index for edge in tasks[i].dependencies)]
+    uses_dependencies = any(task.names_dependencies for task in tasks)
     if not starts and not cyclic:
         report(tasks[0].node, tasks[0].path, "NO_START_TASK", "No task starts; one must not be always_run.")
     if not uses_dependencies:

@@ -184,7 +184,7 @@ class TaskDefinition:
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     function: str | None = None
-    arguments: Mapping[str, Json] = field(default_factory=dict)
+    arguments: Mapping[str, Json] | None = None
     variables: Mapping[str, Json] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     helper_environment: Mapping[str, str] = field(default_factory=dict)

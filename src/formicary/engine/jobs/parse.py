@@ -23,7 +23,7 @@ from formicary.engine.jobs.yaml_nodes import Node, YamlError, compose
 
 _SEPARATOR = re.compile(r"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _ONLY_COMMENTS = re.compile(r"(?:[ \t]*(?:#[^\n]*)?(?:\r?\n|\Z)|%[^\n]*(?:\n|\Z))*\Z")
-_DIALECT = re.compile(r"""^template:[ \t]*["']?jinja2?["']?[ \t]*(?:#.*)?\r?$""", re.MULTILINE)
+_DIALECT = re.compile(r"""^(?:\{\s*)?["']?template["']?:[ \t]*["']?(jinja|none)["']?(?=[\s,}#]|\Z)""", re.MULTILINE)
 _NO_METHODS: Mapping[str, str] = {}
 
 
@@ -88,7 +88,7 @@ def parse_document(
         methods: Methods to replace.
         to_line: Maps line and column (from 0) of a rendered text to those of its template.
     """
-    dialect = "jinja" if _DIALECT.search(source) else "go"
+    dialect = _dialect(source)
     ctx = Context(mask(source, dialect), first_line, to_line=to_line)
     if dialect == "jinja":
         _check_jinja(ctx)
@@ -110,6 +110,12 @@ def parse_document(
         ctx.add(root, "", "NOT_A_MAPPING", "A job file is a mapping that starts with 'job_type: …'.")
         return _parsed(None, ctx)
     return _parsed(_JobParser(ctx, root, methods, dialect).parse(), ctx)
+
+
+def _dialect(source: str) -> str:
+    """Returns the template language, which has to be known before YAML can be read."""
+    match = _DIALECT.search(source)
+    return match.group(1) if match is not None else "go"
 
 
 def _parsed(definition: JobDefinition | None, ctx: Context) -> Parsed:
@@ -237,6 +243,13 @@ class _JobParser:
                 line, column = position(self.ctx.masked.line_starts, pos)
                 self.marks["{{" + name + "}}"] = self.ctx.place(line - 1, column - 1)
 
+    def check_dialect(self) -> None:
+        """The language was looked up before YAML was read; the field must say the same."""
+        found = self.values.setdefault("template", self.dialect)
+        if found != self.dialect:
+            message = f"Write 'template: {found}' on a line of its own at the top of the file."
+            self.ctx.add(self.root, "template", "BAD_VALUE", message)
+
     def finish(self) -> JobDefinition | None:
         dynamic = self.values.get("dynamic_template_tasks") is True
         tasks = TaskParser(self.ctx, self.methods, self.marks, dynamic, self.dialect)
@@ -245,9 +258,9 @@ class _JobParser:
             tasks.read(self.tasks_node, min(later) if later and not self.root.flow else None)
             if not dynamic and tasks.graph:
                 check_graph(tasks.graph, self.ctx.add)
+        self.check_dialect()
         if any(v.is_error for v in self.ctx.violations):
             return None
-        self.values["template"] = self.dialect
         for name, nothing in (("max_concurrency", 0), ("timeout_s", 0.0)):
             if self.values.get(name) == nothing:
                 del self.values[name]

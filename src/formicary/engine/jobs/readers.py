@@ -12,7 +12,7 @@ from formicary.engine.jobs.fields import Field
 from formicary.engine.jobs.model import METHODS, Backoff, Parameter, Position, Violation
 from formicary.engine.jobs.templates.go_time import parse_moment
 from formicary.engine.jobs.templates.masking import Masked
-from formicary.engine.jobs.yaml_nodes import Node, scalar_value, to_json
+from formicary.engine.jobs.yaml_nodes import Node, plain_value, scalar_value, to_json
 
 MAX_VIOLATIONS = 200
 """So many are listed; the rest would only hide the first."""
@@ -191,6 +191,14 @@ def _read_duration(ctx: Context, node: Node, path: str, row: Field) -> object:
 
 
 def _read_duration_range(ctx: Context, node: Node, path: str, row: Field) -> object:
+    least, to, most = node.text.partition(" to ")
+    if node.kind == "scalar" and to and not ctx.is_masked(node):
+        try:
+            limits = parse_duration(plain_value(least.strip())), parse_duration(plain_value(most.strip()))
+        except ValueError as error:
+            ctx.add(node, path, "BAD_DURATION", f"{_short(node.text)!r} is no range of durations: {error}.")
+            return ABSENT
+        return (min(limits), max(limits))
     value = _read_duration(ctx, node, path, row)
     return (value, value) if isinstance(value, float) else ABSENT
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from formicary.engine.jobs.arguments import referenced_tasks, wrong_arguments
 from formicary.engine.jobs.fields import NOW, TASK_BY_NAME
 from formicary.engine.jobs.graph_check import Edge, GraphTask
 from formicary.engine.jobs.model import AVAILABLE_METHODS, MAX_TASKS, Position, TaskDefinition
@@ -85,7 +86,7 @@ class TaskParser:
         if not isinstance(name, str):
             return
         if not self.dynamic:
-            if "{{" in name or "{%" in name:
+            if self.ctx.is_masked(read.nodes["task_type"]):
                 message = "A task's name cannot be a template; set 'dynamic_template_tasks: true' to make tasks."
                 self.ctx.add(read.nodes["task_type"], f"{path}.task_type", "BAD_TEMPLATE", message)
             first = seen.setdefault(name, node)
@@ -189,6 +190,8 @@ def read_task(
         container = container or (row.for_containers and found is not ABSENT and found is not False)
         if row.kind in ("target", "routes", "text_list"):
             _references(ctx, read, row.name, value, here, again, marks)
+        if row.name == "arguments" and isinstance(found, dict):
+            _arguments(ctx, read, found, value, here)
         if found is not ABSENT and row.target and (not again or row.target not in read.values):
             read.values[row.target] = found
     if "task_type" not in read.nodes or is_null(read.nodes["task_type"]):
@@ -202,6 +205,17 @@ def read_task(
                 marks[join(path, name)] = ctx.place(read.nodes[name].line, read.nodes[name].column)
     _keep_first_routes(read)
     return read
+
+
+def _arguments(ctx: Context, read: TaskRead, arguments: dict[str, object], node: Node, path: str) -> None:
+    """Checks the form of a function's arguments and notes the tasks they name."""
+    wrong = dict(wrong_arguments(arguments))
+    for name, key, value in entries(ctx, node, path):
+        here = join(path, name)
+        if name in wrong:
+            ctx.add(key, here, "BAD_ARGUMENT", f"The argument {name} {wrong[name]}.")
+        elif not any(ctx.is_masked(part) for part in value.walk() if part.kind == "scalar"):
+            read.graph.arguments += [Edge(task, value, here) for task in referenced_tasks({name: arguments[name]})]
 
 
 def _effective_method(method: object, container: bool, methods: Mapping[str, str]) -> str:
@@ -221,6 +235,7 @@ def _references(
 ) -> None:
     """Notes the edges of a route or dependency field, over all arms of templates."""
     if name == "dependencies":
+        read.graph.names_dependencies = True
         items = value.items if value.kind == "seq" else [value]
         for i, item in enumerate(items):
             if item.kind == "scalar" and not is_null(item) and not ctx.is_masked(item):
@@ -275,6 +290,7 @@ def check_method(ctx: Context, read: TaskRead, path: str, node: Node, static: bo
     if method.startswith("HTTP_") and not (read.values.get("url") or read.values.get("script")):
         message = f"A {method} task needs an address; add 'url: https://…'."
         ctx.add(nodes.get("method", node), f"{path}.url", "MISSING_URL", message)
-    if method == "SHELL" and not any(read.values.get(s) for s in ("before_script", "script", "after_script")):
+    scripts = [nodes[s] for s in ("before_script", "script", "after_script") if s in nodes]
+    if method == "SHELL" and not any(script.items or script.pairs or script.text for script in scripts):
         message = "A SHELL task needs commands; add 'script:' with at least one line."
         ctx.add(nodes.get("method", node), f"{path}.script", "MISSING_SCRIPT", message)

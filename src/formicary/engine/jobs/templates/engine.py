@@ -16,7 +16,7 @@ __all__ = ["Lookup", "TemplateError", "has_template", "is_true", "render_text"]
 
 def has_template(text: str, dialect: str = "go") -> bool:
     """Says whether a text holds a template action."""
-    return "{{" in text or (dialect == "jinja" and ("{%" in text or "{#" in text))
+    return (dialect != "none" and "{{" in text) or (dialect == "jinja" and ("{%" in text or "{#" in text))
 
 
 def is_true(text: str | None) -> bool:
@@ -40,7 +40,7 @@ def render_text(
     Args:
         text: At most 256 KB.
         variables: Values by name.
-        dialect: ``go`` or ``jinja``.
+        dialect: ``go``, ``jinja`` or ``none``.
         now: Seconds since the epoch, UTC.
         rng: Source of randomness.
         lookup: Port for functions that ask for something outside.
@@ -55,6 +55,6 @@ def render_text(
         from formicary.engine.jobs.templates.jinja import render_jinja
 
         return render_jinja(text, variables, env)
-    if "{{" not in text:
+    if dialect == "none" or "{{" not in text:
         return text
     return render_go(parse_go(text, FUNCTIONS), variables, env, marks)

@@ -167,9 +167,7 @@ def _verb(match: re.Match[str], take: Callable[[], tuple[bool, object]]) -> str:
 def _size(text: str | None, take: Callable[[], tuple[bool, object]]) -> int | None:
     if text is None:
         return None
-    value: object = int(text) if text != "*" and len(text) < 9 else None
-    if text == "*":
-        value = take()[1]
+    value: object = take()[1] if text == "*" else int(text or "0") if len(text) < 9 else 10**9
     if not isinstance(value, int) or isinstance(value, bool):
         return None
     if abs(value) > _MAX_WIDTH:

@@ -95,15 +95,24 @@ def _kind(value: object) -> str:
     raise FunctionError(f"a {type_name(value)} cannot be compared")
 
 
+def _comparable(first: object, second: object) -> tuple[object, object]:
+    """Returns two values as they compare; a text that holds a number compares with numbers (outputs are text)."""
+    kinds = {_kind(first), _kind(second)}
+    if kinds == {"string", "number"}:
+        try:
+            return _number(first), _number(second)
+        except FunctionError:
+            pass
+    if len(kinds) == 2 and "nothing" not in kinds:
+        raise FunctionError(f"cannot compare {type_name(first)} with {type_name(second)}")
+    return first, second
+
+
 def _eq(env: Environment, first: object, *others: object) -> bool:
-    kind = _kind(first)
     for other in others:
-        other_kind = _kind(other)
-        if kind == other_kind:
-            if first == other:
-                return True
-        elif "nothing" not in (kind, other_kind):
-            raise FunctionError(f"cannot compare {type_name(first)} with {type_name(other)}")
+        left, right = _comparable(first, other)
+        if _kind(left) == _kind(right) and left == right:
+            return True
     return False
 
 
@@ -112,9 +121,7 @@ def _ne(env: Environment, first: object, second: object) -> bool:
 
 
 def _less(first: object, second: object) -> bool:
-    kind, other = _kind(first), _kind(second)
-    if kind != other:
-        raise FunctionError(f"cannot compare {type_name(first)} with {type_name(second)}")
+    first, second = _comparable(first, second)
     if isinstance(first, bool) or isinstance(second, bool):
         raise FunctionError("a bool has no order")
     if isinstance(first, str) and isinstance(second, str):
@@ -255,9 +262,14 @@ def _markdown_link(env: Environment, text: object, url: object) -> str:
     return f"[{to_text(text)}]({to_text(url)})"
 
 
-def _format_time(env: Environment, moment: object = None, layout: object = RFC3339) -> str:
-    if isinstance(moment, str) and layout == RFC3339 and not moment[:4].isdigit():
-        moment, layout = None, moment
+def _format_time(env: Environment, moment: object = None, layout: object = None) -> str:
+    """A text alone is a time if it is one, else the layout for now."""
+    if layout is None and isinstance(moment, str):
+        try:
+            moment = parse_moment(moment)
+        except ValueError:
+            moment, layout = None, moment
+    layout = RFC3339 if layout is None else layout
     try:
         return format_time(env.now if moment is None else parse_moment(moment), _text(layout))
     except ValueError as error:

@@ -175,7 +175,8 @@ class _Parser:
     def _name(self, tokens: _Tokens, word: str) -> str:
         token = tokens.next()
         if token is None or token.kind not in ("string", "raw"):
-            raise TemplateError(f'{word} needs a quoted name, like {{{{{word} "part"}}}}.', tokens.pos)
+            pos = token.pos if token is not None else tokens.pos
+            raise TemplateError(f'{word} needs a quoted name, like {{{{{word} "part"}}}}.', pos)
         return unquote(token)
 
     def _need_end(self, closer: Segment | None, opener: Segment) -> Segment:
@@ -205,6 +206,7 @@ class _Parser:
     # ---------------------------------------------------------------------------------------------------- pipelines
     def _pipe(self, tokens: _Tokens, *, declares: int = 0, in_range: bool = False, closer: str = "") -> ast.Pipe:
         pos = tokens.pos
+        opened = tokens.tokens[tokens.at - 1].pos if tokens.at else pos
         variables, assigns = self._declaration(tokens, declares, in_range)
         commands = [self._command(tokens, closer)]
         while (token := tokens.peek()) is not None and token.kind == "pipe":
@@ -216,7 +218,7 @@ class _Parser:
         token = tokens.next()
         if closer:
             if token is None or token.kind != closer:
-                raise TemplateError("This '(' is not closed.", pos)
+                raise TemplateError("This '(' is not closed.", opened)
         elif token is not None:
             raise TemplateError(f"Unexpected {token.text!r} here.", token.pos)
         for name in variables:

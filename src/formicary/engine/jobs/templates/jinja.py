@@ -124,6 +124,10 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             return False
         return super().is_safe_attribute(obj, attr, value)
 
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        """Returns None, so that ``format`` is refused like every method that can pad without bound."""
+        return None
+
     def _check_growth(self, operator: str, left: Any, right: Any) -> None:
         if operator == "*":
             if isinstance(left, int) and isinstance(right, int):

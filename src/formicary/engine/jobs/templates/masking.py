@@ -104,7 +104,7 @@ def position(starts: list[int], offset: int) -> tuple[int, int]:
 def mask(source: str, dialect: str) -> Masked:
     """Hides the actions of a source; never raises, errors are listed in the result."""
     masked = Masked(source, source, line_starts=line_starts(source))
-    if "{{" not in source and (dialect == "go" or not _JINJA_OPEN.search(source)):
+    if dialect == "none" or ("{{" not in source and (dialect == "go" or not _JINJA_OPEN.search(source))):
         return masked
     if dialect == "go":
         _scan_go(masked)

@@ -1,0 +1,120 @@
+"""The JSON Schema of job files, for editors; generated from the field table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from formicary.engine.jobs.fields import JOB_FIELDS, NOW, TASK_FIELDS, Field
+from formicary.engine.jobs.model import MAX_TASKS, METHODS
+
+_TEMPLATE = {"type": "string", "pattern": r"\{\{|\{%"}
+_SCALAR = {"type": ["string", "number", "boolean", "null"]}
+_DURATION = {
+    "anyOf": [
+        {"type": "number", "minimum": 0},
+        {"type": "string", "pattern": r"^([0-9]*\.?[0-9]+(ns|us|µs|ms|s|m|h|d))+$|^[0-9.]+$|\{\{|\{%"},
+    ]
+}
+_TEXT_LIST = {"anyOf": [_SCALAR, {"type": "array", "items": _SCALAR}]}
+_TEXT_MAP = {"type": ["object", "null"], "additionalProperties": _SCALAR}
+_OBJECT = {"type": ["object", "null"]}
+
+_KINDS: Mapping[str, Mapping[str, object]] = {
+    "text": _SCALAR,
+    "template": _SCALAR,
+    "target": _SCALAR,
+    "name": {"type": ["string", "number"]},
+    "int": {"anyOf": [{"type": "integer"}, _TEMPLATE]},
+    "number": {"anyOf": [{"type": "number"}, _TEMPLATE]},
+    "bool": {"anyOf": [{"type": "boolean"}, {"type": "string", "enum": ["true", "false"]}, _TEMPLATE]},
+    "duration": _DURATION,
+    "duration_range": _DURATION,
+    "moment": {"type": ["string", "number"]},
+    "semver": _SCALAR,
+    "choice": {"type": "string"},
+    "method": {"anyOf": [{"enum": sorted(METHODS)}, _TEMPLATE]},
+    "function": {"type": "string"},
+    "text_list": _TEXT_LIST,
+    "script": _TEXT_LIST,
+    "tags": _TEXT_LIST,
+    "text_map": _TEXT_MAP,
+    "routes": _TEXT_MAP,
+    "object": _OBJECT,
+    "object_map": _OBJECT,
+    "variables": _OBJECT,
+    "objects": {"type": ["array", "null"], "items": {"type": "object"}},
+    "any": {},
+    "backoff": {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "min": _DURATION,
+            "max": _DURATION,
+            "factor": {"type": "number", "minimum": 1},
+            "jitter": {"type": "boolean"},
+        },
+    },
+    "parameters": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "required": ["name"],
+            "properties": {
+                "name": {"type": "string"},
+                "type": {"enum": ["str", "int", "float", "bool", "list", "dict", "any"]},
+                "required": {"type": "boolean"},
+                "default": {},
+            },
+        },
+    },
+    "tasks": {"type": "array", "minItems": 1, "maxItems": MAX_TASKS, "items": {"$ref": "#/$defs/task"}},
+}
+
+
+def job_schema() -> dict[str, object]:
+    """Returns the JSON Schema (draft 2020-12) of one job."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Formicary job",
+        **_object(JOB_FIELDS),
+        "$defs": {"task": _object(TASK_FIELDS)},
+    }
+
+
+def _object(table: tuple[Field, ...]) -> dict[str, object]:
+    properties: dict[str, object] = {}
+    for row in table:
+        for name in (row.name, *row.aliases):
+            properties[name] = _property(row)
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": [row.name for row in table if row.required],
+        "properties": properties,
+    }
+
+
+def _property(row: Field) -> dict[str, object]:
+    found = dict(_KINDS[row.kind])
+    doc = row.doc
+    if row.available != NOW:
+        doc += " No effect in this version." if row.ignored else " Not available in this version."
+    found["description"] = doc
+    if row.default is not None:
+        found["default"] = row.default
+    if row.choices:
+        found["enum"] = list(row.choices)
+    if row.kind in ("text", "name", "template", "target", "function", "semver") and row.most is not None:
+        found["maxLength"] = int(row.most)
+    if row.kind in ("int", "number"):
+        found["anyOf"] = [{"type": "integer" if row.kind == "int" else "number", **_limits(row)}, _TEMPLATE]
+    return found
+
+
+def _limits(row: Field) -> dict[str, object]:
+    limits: dict[str, object] = {}
+    if row.least is not None:
+        limits["minimum"] = row.least
+    if row.most is not None:
+        limits["maximum"] = row.most
+    return limits
