@@ -6,26 +6,46 @@ to nothing and pulls in neither gRPC nor a database driver::
     from formicary import job, task
 
     @task
-    def greet(name: str) -> dict[str, str]:
-        return {"greeting": f"Hello, {name}"}
+    def greet(name: str) -> str:
+        return f"Hello, {name}!"
+
+    @job
+    def greeting(name: str = "world") -> str:
+        return greet(name)
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from formicary.client import Client
-    from formicary.dsl import job, task
+    from formicary.client import Client, SyncClient
+    from formicary.dsl import after, job, on_completed, on_exit_code, on_failed, task
     from formicary.problems import Problem
 
 __version__ = "0.1.0"
 
-__all__ = ["Client", "Problem", "__version__", "job", "task"]
+__all__ = [
+    "Client",
+    "Problem",
+    "SyncClient",
+    "__version__",
+    "after",
+    "job",
+    "on_completed",
+    "on_exit_code",
+    "on_failed",
+    "task",
+]
 
 _EXPORTS = {
     "Client": "formicary.client",
+    "SyncClient": "formicary.client",
     "Problem": "formicary.problems",
+    "after": "formicary.dsl",
     "job": "formicary.dsl",
+    "on_completed": "formicary.dsl",
+    "on_exit_code": "formicary.dsl",
+    "on_failed": "formicary.dsl",
     "task": "formicary.dsl",
 }
 

@@ -25,7 +25,7 @@ UNTOLD = ("utils", "util", "helpers", "helper", "common", "base", "misc")
 
 # What must not stand in any Python file of ours -> what to write instead.
 BANNED_CODE = {
-    r"\bNotImplementedError\b": "write it, or leave it out; a Protocol's method has the body `...`",
+    r"\braise NotImplementedError\b": "write it, or leave it out; a Protocol's method has the body `...`",
     r"\b(TODO|FIXME|XXX)\b": "do it now or file it",
     r"\bdatetime\.utcnow\b|\butcfromtimestamp\b": "datetime.now(UTC): the naive form lies about its zone",
     r"\basyncio\.get_event_loop\(": "asyncio.get_running_loop()",
