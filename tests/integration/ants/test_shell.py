@@ -129,7 +129,9 @@ async def test_long_lines_and_long_logs_are_bounded_and_set_outputs_are_not() ->
 @in_loop
 async def test_outputs_that_are_too_large_fail_the_task_clearly() -> None:
     async with colony() as (queen, _):
-        result = await queen.run(shell("printf '::set-output name=BIG::'; head -c 1100000 /dev/zero | tr '\\0' y; echo"))
+        result = await queen.run(
+            shell("printf '::set-output name=BIG::'; head -c 1100000 /dev/zero | tr '\\0' y; echo")
+        )
         assert (result.outcome, result.error_code) == (TaskResult.FAILED, "ERR_RESULT_TOO_LARGE")
 
 
@@ -167,7 +169,9 @@ async def test_what_ignores_sigterm_is_killed_after_the_grace(tmp_path: Path) ->
     pids = tmp_path / "pids"
     config = AntConfig("a", slots=1, kill_grace_s=0.2)
     async with colony(config=config) as (queen, _):
-        script = f"trap '' TERM; echo $$ > {pids}; (trap '' TERM; while :; do sleep 1; done) & echo $! >> {pids}; wait; wait"
+        script = (
+            f"trap '' TERM; echo $$ > {pids}; (trap '' TERM; while :; do sleep 1; done) & echo $! >> {pids}; wait; wait"
+        )
         result = await queen.run(shell(script), timeout_s=0.3)
         assert (result.outcome, result.signal) == (TaskResult.TIMED_OUT, 9)
         assert [pid for pid in pids_in(pids) if is_alive(pid)] == []

@@ -55,6 +55,7 @@ class Foreman:
         self._is_draining = False
         self._is_dispatching = False
         self._ticker: asyncio.TimerHandle | None = None
+        self._collector: asyncio.TimerHandle | None = None
         self._idle: list[asyncio.Future[None]] = []
         if self._pool is not None and config.warm_workers:
             self._pool.warm(config.warm_workers)
@@ -147,7 +148,6 @@ class Foreman:
         self._queue.clear()
         if self._pool is not None:
             self._pool.recall_all()
-            self._loop.call_later(_RECALL_S, self._collect)
 
     async def until_idle(self) -> None:
         """Waits until nothing is held."""
@@ -160,9 +160,10 @@ class Foreman:
         """Kills what is left and gives everything back."""
         self._is_draining = True
         self.forget_all()
-        if self._ticker is not None:
-            self._ticker.cancel()
-            self._ticker = None
+        for timer in (self._ticker, self._collector):
+            if timer is not None:
+                timer.cancel()
+        self._ticker = self._collector = None
         if self._tasks:
             await asyncio.wait(list(self._tasks.values()))
         if self._pool is not None:
@@ -242,11 +243,7 @@ class Foreman:
             else:
                 task.cancel()
             return False
-        if self._pool is not None and self._pool.end(attempt):
-            if self._pool.is_recalling:
-                self._loop.call_later(_RECALL_S, self._collect)
-            return False
-        return True
+        return self._pool is None or not self._pool.end(attempt)
 
     def _task_ended(self, attempt: Attempt, task: asyncio.Task[Result]) -> None:
         del self._tasks[attempt]
@@ -364,6 +361,7 @@ class Foreman:
         for attempt, started in running:
             next_s = min(next_s, self._watch(attempt, started, now))
         self._relieve(running, now)
+        self._dispatch()
         self._set_window()
         if len(self._attempts) > len(running):
             next_s = _TICK_S
@@ -392,19 +390,25 @@ class Foreman:
 
     def _relieve(self, running: list[tuple[Attempt, float]], now: float) -> None:
         after = self._config.give_back_after_s
-        if self._pool is not None and self._pool.relieve(now, after):
-            self._loop.call_later(_RECALL_S, self._collect)
+        if self._pool is not None:
+            self._pool.relieve(now, after)
         long = sum(1 for _, started in running if now - started > after)
         if self._queue and long >= self._config.slots:
             waiting = list(self._queue)
             self._queue.clear()
             self._give_back(waiting)
 
+    def recalling(self) -> None:
+        """Collects what the pool recalled, once it is sure that it cannot start."""
+        if self._collector is None:
+            self._collector = self._loop.call_later(_RECALL_S, self._collect)
+
     def _collect(self) -> None:
+        self._collector = None
         if self._pool is not None:
             self._pool.collect_recalled()
             if self._pool.is_recalling:
-                self._loop.call_later(_RECALL_S, self._collect)
+                self.recalling()
 
     def _set_window(self) -> None:
         slots = self._config.slots

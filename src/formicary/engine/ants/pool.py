@@ -23,6 +23,7 @@ _LOG = logging.getLogger(__name__)
 _MAX_START_FAILURES = 3
 _MAX_DEPTH = 64
 _SHORT_S = 0.002
+_OUTLIER_S = 0.01
 
 
 class PoolEvents(Protocol):
@@ -36,6 +37,9 @@ class PoolEvents(Protocol):
 
     def progressed(self, attempt: Attempt, fraction: float, message: str) -> None:
         """A running function says how far it is."""
+
+    def recalling(self) -> None:
+        """Calls were recalled: :meth:`PythonPool.collect_recalled` is to be called some 3 ms later."""
 
 
 class PythonPool:
@@ -163,13 +167,8 @@ class PythonPool:
         """Returns the attempts that run now, each with its monotonic start."""
         return [running for worker in self._workers if (running := worker.running()) is not None]
 
-    def relieve(self, now: float, after_s: float) -> bool:
-        """Takes calls back from behind those that have run longer than ``after_s``.
-
-        Returns:
-            Whether calls were recalled; :meth:`collect_recalled` brings them back a few milliseconds later.
-        """
-        recalled = False
+    def relieve(self, now: float, after_s: float) -> None:
+        """Takes calls back from behind those that have run longer than ``after_s``."""
         for worker in self._workers:
             running = worker.running()
             if running is None or now - running[1] <= after_s:
@@ -181,18 +180,19 @@ class PythonPool:
             if len(worker.in_flight) > 1 and worker not in self._recalling:
                 self._recalling.add(worker)
                 worker.recall()
-                recalled = True
-        return recalled
+                self._events.recalling()
 
     def recall_all(self) -> None:
         """Recalls every call that has not started."""
         for worker in self._workers:
-            if worker.in_flight:
+            if len(worker.in_flight) > 1:
                 self._recalling.add(worker)
                 worker.recall()
+        if self._recalling:
+            self._events.recalling()
 
     def collect_recalled(self) -> None:
-        """Hands back what :meth:`relieve` or :meth:`end` recalled and cannot start any more."""
+        """Hands back what was recalled and cannot start any more; to be called 3 ms after ``recalling``."""
         for worker in list(self._recalling):
             self._hand_back(worker.recalled())
             if len(worker.in_flight) <= 1:
@@ -224,6 +224,7 @@ class PythonPool:
             else:
                 self._recalling.add(worker)
                 worker.recall()
+                self._events.recalling()
             return True
         return False
 
@@ -244,7 +245,8 @@ class PythonPool:
         self._long.discard(worker)
         if len(worker.in_flight) <= 1:
             self._recalling.discard(worker)
-        self._learn(answer.ended - answer.started)
+        if worker.answers > 1:  # the first call pays for the imports
+            self._learn(answer.ended - answer.started)
         self._events.finished(attempt, result_of(answer))
 
     def skipped(self, worker: PythonWorker, attempt: Attempt) -> None:
@@ -297,8 +299,10 @@ class PythonPool:
             self._events.handed_back(waiting)
 
     def _learn(self, duration_s: float) -> None:
-        self._average_s += 0.1 * (duration_s - self._average_s)
+        self._average_s += 0.1 * (min(duration_s, _OUTLIER_S) - self._average_s)
         if self._average_s >= _SHORT_S:
+            if self.depth > 1:
+                self.recall_all()  # the others may have idle workers by now
             self.depth = 1
             self._since_growth = 0
         elif self.depth < self._max_depth:

@@ -251,7 +251,7 @@ class Child:
         self._ring[at + 4 : at + size] = record
         self._written = self._cells[WRITTEN] = start + size
         if not self._unrung:
-            self._unrung_since = self._now
+            self._unrung_since = answer.started
         self._unrung += 1
 
     def _ring_bell(self) -> None:
