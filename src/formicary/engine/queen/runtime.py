@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import random
 import socket
@@ -22,18 +23,19 @@ from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.lifecycle import IllegalTransition
 from formicary.engine.jobs.model import task_to_json
 from formicary.engine.queen import documents
-from formicary.engine.queen.core.batch import JobEnded
+from formicary.engine.queen.core.batch import JobEnded, Welcome
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.core import Submission
-from formicary.engine.queen.core.leases import Hello, Welcome
+from formicary.engine.queen.core.leases import Hello
 from formicary.engine.queen.pump import Peer, Pump
 from formicary.engine.queen.sessions import AntSession, ClientSession
 from formicary.engine.queen.submitting import Submitting
-from formicary.engine.storage.port import LogRecord, LogStore, Row, Store
+from formicary.engine.storage.port import LogRecord, LogStore, Row, Store, StoreError
 from formicary.problems import problem
 from formicary.v1 import ants_pb2 as ants
 from formicary.v1 import jobs_pb2 as jobs
 
+log = logging.getLogger("formicary.queen")
 SWITCH_INTERVAL_S = 0.0005
 """The interpreter's thread switch interval while a queen runs: the journal's thread gives the lock away at each
 statement and must get it back quickly even while the loop is busy."""
@@ -377,7 +379,10 @@ class Queen:
         while True:
             await asyncio.sleep(self.config.log_flush_s)
             if self.logs.pending():
-                await asyncio.to_thread(self.logs.flush)
+                try:
+                    await asyncio.to_thread(self.logs.flush)
+                except StoreError as error:
+                    log.warning("log lines are kept in memory for now: %s", error)
 
 
 class _Waiter:

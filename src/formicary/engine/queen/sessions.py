@@ -12,7 +12,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from formicary.engine.queen.core.batch import Assignment, JobEnded, Outgoing
+from formicary.engine.queen.core.batch import Assignment, JobEnded, Outgoing, Welcome
 from formicary.engine.queen.core.leases import Hello
 from formicary.engine.queen.core.outcome import Outcome
 from formicary.engine.storage.port import LogRecord
@@ -61,6 +61,8 @@ class AntSession:
     def deliver(self, outgoing: Outgoing) -> None:
         """Takes what a commit has let out."""
         out = self._out
+        if outgoing.welcome is not None:
+            self._welcome = self._welcome_message(outgoing.welcome)
         out.assignments += outgoing.assignments
         out.acknowledged += outgoing.acknowledged
         out.cancelled += outgoing.cancelled
@@ -85,7 +87,7 @@ class AntSession:
         if not message.HasField("hello"):
             raise problem("VALIDATION_FAILED", "the first message of an ant's session has to be its hello")
         hello = message.hello
-        welcome = self._queen.ant_joined(
+        self._queen.ant_joined(
             self._number,
             self,
             Hello(
@@ -98,8 +100,10 @@ class AntSession:
                 tuple(hello.held),
             ),
         )
+
+    def _welcome_message(self, welcome: Welcome) -> ants.Welcome:
         config = self._queen.config.core
-        self._welcome = ants.Welcome(
+        return ants.Welcome(
             epoch=welcome.epoch,
             lease_s=config.lease_s,
             reconnect_grace_s=config.reconnect_grace_s,
@@ -107,7 +111,6 @@ class AntSession:
             keep=welcome.keep,
             kill=welcome.kill,
         )
-        self._news.set()
 
     def _take(self, message: ants.AntMessage) -> None:
         """One message of the ant becomes events of the core."""

@@ -1,4 +1,4 @@
-"""Candidates of one demand in order: tasks that are ready, and pending jobs whose parameters are at hand or still stored.
+"""Candidates of one demand in order: ready tasks, and pending jobs whose parameters are at hand or still stored.
 
 `ready` holds what can be placed at once; `cold` holds pending jobs whose parameters lie in the store. A cold job is
 asked for shortly before its turn, so that memory per pending job stays small; until it has come, nothing behind it in
@@ -62,19 +62,24 @@ class CandidateQueue:
         return heapq.heappop(self.ready)
 
     def fetch(self, limit: int) -> list[int]:
-        """Numbers of the next cold jobs to ask for; nothing while earlier ones are on their way."""
-        if self.loading or not _live(self.cold) or len(self.ready) >= limit:
+        """Numbers of the next cold jobs to ask for; nothing while earlier ones are on their way, or enough is ready."""
+        if self.loading or not _live(self.cold):
+            return []
+        ready = _live(self.ready)
+        if len(ready) >= limit and ready[0][:3] < self.cold[0][:3]:
             return []
         while len(self.loading) < limit and _live(self.cold):
             entry = heapq.heappop(self.cold)
             self.loading[entry[1]] = entry
         return list(self.loading)
 
-    def loaded(self, number: int) -> None:
-        """The job's parameters are here: it can be placed."""
+    def loaded(self, number: int) -> Candidate | None:
+        """The job's parameters are here: it can be placed. Returns it, or None where it no longer waits."""
         entry = self.loading.pop(number, None)
-        if entry is not None:
-            heapq.heappush(self.ready, entry)
+        if entry is None or entry[4].state != entry[5]:
+            return None
+        heapq.heappush(self.ready, entry)
+        return entry[4]
 
     def __bool__(self) -> bool:
         """True where anything waits (void entries included until they come up)."""

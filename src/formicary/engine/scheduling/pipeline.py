@@ -75,7 +75,7 @@ class Decision:
 
 
 def decide(view: View[AntView], policy: Policy) -> Iterator[Decision]:
-    """Yields decisions until nothing more can be placed. Source: FCFS within priority with a bounded view per demand."""
+    """Yields decisions until nothing more can be placed. Source: one sorted queue per demand, merged by their heads."""
     closed: set[Demand] = set()
     while True:
         first, queue, demand = None, None, None

@@ -161,7 +161,7 @@ class Progress:
     def result(self, run: TaskRun, result: Outcome) -> None:
         """An attempt has ended; its token is already taken out."""
         self._note(run, result)
-        job, kind = run.job, result.outcome
+        kind = result.outcome
         if kind == ends.LOST or (kind == ends.CANCELLED and not run.cancelling):
             self.lost(run)
             return
@@ -574,7 +574,8 @@ class Progress:
         """The job's whole time is over."""
         if self._run(job).final:
             return
-        self._decide(job, TIMED_OUT, "ERR_TIMEOUT", f"the job's time-out of {job.definition.model.timeout_s:g} s is over")
+        limit_s = job.definition.model.timeout_s
+        self._decide(job, TIMED_OUT, "ERR_TIMEOUT", f"the job's time-out of {limit_s:g} s is over")
         self._stop_now(job)
 
     def _stop_now(self, job: Job) -> None:
