@@ -71,7 +71,7 @@ def test_a_wrong_template_says_in_which_line(template: str, line: int) -> None:
         "{{ '%1000000000d' % 3 }}",
         "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
         "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
-        "{% set ns = namespace(x='ab') %}{% for i in range(9) %}{% set ns.x = ns.x | replace('a', ns.x) %}{% endfor %}",
+        "{% set ns = namespace(x='bb') %}{% for i in range(30) %}{% set ns.x = ns.x|replace('b', ns.x) %}{% endfor %}",
         "{% set x %}aaaaaaaa{% endset %}" + "{% set x %}{{ x }}{{ x }}{% endset %}" * 40,
         "{% set x = [1, 2] %}" + "{% set x = [x, x] %}" * 40 + "{{ x }}",
         "{% set x = [1, 2] %}" + "{% set x = [x, x] %}" * 40 + "{{ x | tojson }}",

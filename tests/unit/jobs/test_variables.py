@@ -1,4 +1,4 @@
-"""Precedence, built-ins, parameters, outputs, backoff and durations."""
+"""Precedence, built-ins, parameters, backoff and durations."""
 
 import random
 
@@ -7,7 +7,6 @@ import pytest
 from formicary.engine.jobs.backoff import backoff_delay, retry_delay
 from formicary.engine.jobs.durations import parse_duration
 from formicary.engine.jobs.model import Backoff, JobDefinition, Parameter, TaskDefinition
-from formicary.engine.jobs.set_output import MAX_VALUE_CHARS, OutputCollector, parse_set_output
 from formicary.engine.jobs.variables import (
     defaults,
     job_builtins,
@@ -88,33 +87,6 @@ def test_a_parameter_that_is_text_stays_text() -> None:
 def test_a_wrong_parameter_is_refused(pair: str) -> None:
     with pytest.raises(ValueError, match="NAME=VALUE"):
         parse_params([pair])
-
-
-@pytest.mark.parametrize(
-    ("line", "found"),
-    [
-        ("::set-output name=K::V\n", ("K", "V")),
-        ("  ::set-output name=my.key::a::b \r\n", ("my.key", "a::b ")),
-        ("::set-output name=K::", ("K", "")),
-        ("::set-output  name= K ::V", None),
-        ("echo ::set-output name=K::V", None),
-        ("::set-output K::V", None),
-        ("::set-output name=::V", None),
-    ],
-)
-def test_a_line_sets_an_output(line: str, found: object) -> None:
-    assert parse_set_output(line) == found
-
-
-def test_the_last_output_of_a_name_counts_and_all_are_bounded() -> None:
-    outputs = OutputCollector()
-    for line in ("::set-output name=a::1", "noise", "::set-output name=a::2"):
-        outputs.feed(line)
-    assert outputs.outputs == {"a": "2"}
-    assert outputs.feed("::set-output name=b::" + "x" * MAX_VALUE_CHARS) is None
-    assert outputs.refused == {"b"} and outputs.outputs == {"a": "2"}
-    outputs.feed("::set-output name=b::ok")
-    assert outputs.outputs["b"] == "ok" and not outputs.refused
 
 
 def test_waits_before_retries() -> None:

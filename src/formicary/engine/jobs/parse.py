@@ -272,5 +272,5 @@ class _JobParser:
             task_spans=() if dynamic else tuple(tasks.spans),
             variables_span=self.variables_span,
             marks=self.marks,
-            **self.values,  # type: ignore[arg-type]
+            **self.values,  # type: ignore[arg-type]  # the field table says the types
         )

@@ -390,7 +390,7 @@ def _read_backoff(ctx: Context, node: Node, path: str, row: Field) -> object:
         found = reader(ctx, value, join(path, name), kind)
         if found is not ABSENT:
             values.setdefault(attribute, found)
-    policy = Backoff(**values)  # type: ignore[arg-type]
+    policy = Backoff(**values)  # type: ignore[arg-type]  # the readers above say the types
     if policy.max_s < policy.min_s and "max_s" in values:
         ctx.add(node, path, "OUT_OF_RANGE", f"Write a max that is not below min for {path}.")
         return ABSENT

@@ -161,7 +161,7 @@ class TaskRead:
             open_targets=self.graph.open_targets,
             is_static=static,
             position=place,
-            **values,  # type: ignore[arg-type]
+            **values,  # type: ignore[arg-type]  # the field table says the types
         )
 
 

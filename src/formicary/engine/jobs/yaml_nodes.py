@@ -8,7 +8,8 @@ Scalars are typed by the core schema: ``on`` and ``yes`` are text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import yaml
 from yaml.events import (
@@ -249,9 +250,9 @@ class _Composer:
         self.documents = 0
 
     def run(self) -> Node | None:
-        get: object = self.loader.get_event
+        get: Callable[[], Any] = self.loader.get_event  # the kind of an event is looked at below
         while self.loader.check_event():
-            event = get()  # type: ignore[operator]
+            event = get()
             kind = type(event)
             if kind is ScalarEvent:
                 self.scalar(event)
