@@ -7,6 +7,7 @@ at once and a busy one commits what has gathered during the commit before.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -14,6 +15,7 @@ from queue import SimpleQueue
 from formicary.engine.queen.core.batch import Batch
 from formicary.engine.storage.port import LogStore, Store, StoreError, StoreUnavailable
 
+log = logging.getLogger("formicary.queen")
 Done = Callable[[Batch, StoreError | None], None]
 
 
@@ -52,8 +54,7 @@ class Journal:
             epoch, batch = item
             error: StoreError | None = None
             try:
-                if self._logs.pending():
-                    self._logs.flush()
+                self._flush_logs()
                 self._store.commit(epoch, batch.changes)
                 self.commits += 1
                 self.rows += batch.changes.rows()
@@ -63,6 +64,14 @@ class Journal:
                 error = StoreUnavailable(f"the commit failed: {type(problem).__name__}: {problem}")
                 error.__cause__ = problem
             self._loop.call_soon_threadsafe(self._finished, batch, error)
+
+    def _flush_logs(self) -> None:
+        """Lines are on their way to the disk before their task's end is acknowledged; a full disk stops no commit."""
+        if self._logs.pending():
+            try:
+                self._logs.flush()
+            except StoreError as error:
+                log.warning("log lines are kept in memory for now: %s", error)
 
     def _finished(self, batch: Batch, error: StoreError | None) -> None:
         self.busy = False

@@ -62,6 +62,7 @@ class Pump:
         self.peers: dict[int, Peer] = {}
         self.on_ended: Callable[[list[JobEnded]], None] = lambda _ended: None
         self.on_touched: Callable[[set[str]], None] = lambda _ids: None
+        self.on_settled: Callable[[dict[tuple[str, str], tuple[str, str]]], None] = lambda _keys: None
         self.recoveries = 0
         self._readers = ThreadPoolExecutor(2, "formicary-reader")
         self._waiting: list[asyncio.Future[None]] = []
@@ -190,6 +191,8 @@ class Pump:
         if error is not None:
             self._failed(error, waiting)
             return
+        if batch.keys:
+            self.on_settled({pair: self.core.keys[pair] for pair in batch.keys if pair in self.core.keys})
         self.core.committed(batch)
         for session, outgoing in batch.outgoing.items():
             peer = self.peers.get(session)

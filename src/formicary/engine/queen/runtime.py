@@ -78,6 +78,7 @@ class Queen:
         self.pump.on_ended = self._tell_ended
         self.pump.on_touched = self._tell_touched
         self.submitting = Submitting(self)
+        self.pump.on_settled = self.submitting.keys.settle
         self._watchers: dict[str, list[Watcher]] = {}
         self._followers: dict[str, list[asyncio.Event]] = {}
         self._progress: dict[str, dict[int, tuple[float, str]]] = {}

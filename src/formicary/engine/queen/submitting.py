@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,9 @@ from formicary.engine.jobs.variables import missing_params, wrong_params
 from formicary.engine.queen import edge
 from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.core.records import Definition
+from formicary.engine.queen.key_book import KeyBook
 from formicary.engine.queen.rendering import expand
+from formicary.engine.storage.port import Row
 from formicary.problems import problem
 from formicary.v1 import jobs_pb2 as jobs
 
@@ -30,6 +33,16 @@ class Submitting:
 
     def __init__(self, queen: Queen) -> None:
         self._queen = queen
+        self._registering = asyncio.Lock()
+        self.keys = KeyBook()
+
+    def _versioned(self, row: Row) -> Row:
+        """The row with a version above those of its type that are not in the store yet."""
+        core = self._queen.pump.core
+        if str(row[0]) in core.definitions:
+            return row
+        versions = [int(d.row[3] or 0) for d in core.definitions.values() if d.row[1:3] == row[1:3]]
+        return (*row[:3], max([int(row[3] or 0), *(version + 1 for version in versions)]), *row[4:])
 
     async def register(self, source: str, methods: Mapping[str, str], path: str, filename: str, org: str) -> Definition:
         """Parses, checks and stores a definition; after its commit. Raises Problem with every violation."""
@@ -40,8 +53,9 @@ class Submitting:
         found = pump.core.definitions.get(key)
         if found is not None:
             return found
-        row = await pump.read(lambda: parser.row(key, model, methods, path, filename, org))
-        definition = pump.now().define(row, model)
+        async with self._registering:  # versions are given one at a time
+            row = await pump.read(lambda: parser.row(key, model, methods, path, filename, org))
+            definition = pump.now().define(self._versioned(row), model)
         await pump.commit()
         return definition
 
@@ -106,12 +120,14 @@ class Submitting:
             return await self._accept_expanded(definition, items, org, watcher)
         pump = self._queen.pump
         ids = [item.id for item in items]
+        fresh = items
         if keyed or resend:
-            items, ids = await self._without_repeats(items, org, resend=resend)
-        core = pump.now()
-        repeated = [item for item in items if item.id in core.jobs] if resend or keyed else []
-        fresh = [item for item in items if item.id not in core.jobs] if repeated else items
-        core.submit(definition, org, fresh)
+            with self.keys.lookup():
+                fresh, ids = await self._without_repeats(items, org, resend=resend)
+                pump.now().submit(definition, org, fresh)
+        else:
+            _refuse_live(pump.now().jobs, fresh)
+            pump.now().submit(definition, org, fresh)
         if watcher is not None:
             self._queen.watch_new([item.id for item in fresh], watcher)
         await pump.commit()
@@ -134,7 +150,8 @@ class Submitting:
         for item in items:
             earlier = None
             if item.key:
-                earlier = mine.get(item.key) or pump.core.keys.get((org, item.key)) or stored.get(item.key)
+                pair = (org, item.key)
+                earlier = mine.get(item.key) or pump.core.keys.get(pair) or self.keys.find(pair) or stored.get(item.key)
             if earlier is not None:
                 if earlier[0] != item.fingerprint:
                     raise problem(
@@ -146,7 +163,7 @@ class Submitting:
             if item.key:
                 mine[item.key] = (item.fingerprint, item.id)
             ids.append(item.id)
-            if item.id not in known:
+            if item.id not in known and item.id not in pump.core.jobs:
                 fresh.append(item)
         return fresh, ids
 
@@ -163,6 +180,13 @@ class Submitting:
             )
             ids += await self._accept(own, [item], org, watcher, resend=False, keyed=bool(item.key))
         return ids
+
+
+def _refuse_live(live: Mapping[str, object], items: Sequence[Submission]) -> None:
+    """Ids are made by clients: one that is taken would spoil the commit of everybody else's jobs."""
+    for item in items:
+        if item.id in live:
+            raise problem("CONFLICT", f"job {item.id} exists already: make a new id, or resend with `resend`")
 
 
 def _expand(definition: Definition, params: bytes) -> str:
