@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc
 import grpc.aio
@@ -205,7 +205,7 @@ class _Servicer(AntServiceServicer):
     def __init__(self, queen: FakeQueen) -> None:
         self._queen = queen
 
-    async def Session(self, request_iterator, context):  # type: ignore[no-untyped-def] # noqa: N802 (the contract's name)
+    async def Session(self, request_iterator, context):  # type: ignore[no-untyped-def]
         transport = _ServerTransport(request_iterator)
         serving = asyncio.create_task(self._queen.serve(transport))
         try:
@@ -279,10 +279,12 @@ async def colony(
             yield queen, ant
         await queen.close()
         return
-    async with grpc_server(queen) as port:
-        async with running_ant(queen, config, factory=grpc_factory(f"127.0.0.1:{port}")) as (ant, _, _):
-            await queen.until(lambda: ant.is_connected)
-            yield queen, ant
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(grpc_server(queen))
+        factory = grpc_factory(f"127.0.0.1:{port}")
+        ant, _, _ = await stack.enter_async_context(running_ant(queen, config, factory=factory))
+        await queen.until(lambda: ant.is_connected)
+        yield queen, ant
 
 
 def shell(*lines: str, **fields: object) -> TaskDefinition:

@@ -142,7 +142,8 @@ def overlaps(folder: str) -> None:
     mark = Path(folder, f"{os.getpid()}-{time.monotonic_ns()}")
     mark.touch()
     time.sleep(0.02)
-    Path(folder, "most").open("a").write(f"{len(list(Path(folder).glob('*-*')))}\n")
+    with Path(folder, "most").open("a") as most:
+        most.write(f"{len(list(Path(folder).glob('*-*')))}\n")
     mark.unlink()
 
 
