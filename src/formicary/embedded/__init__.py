@@ -1,5 +1,7 @@
-"""Queen and ant in one process, composed: what `formicary run` and tests use."""
+"""Queen and ant in one process: what `formicary run`, tests and `job.run()` use."""
 
-from formicary.embedded.colony import Colony, local_colony
+from formicary.embedded.colony import Colony, ColonyConfig
+from formicary.embedded.opening import as_problems, default_data_dir, open_data
+from formicary.embedded.running import run_job, run_job_async
 
-__all__ = ["Colony", "local_colony"]
+__all__ = ["Colony", "ColonyConfig", "as_problems", "default_data_dir", "open_data", "run_job", "run_job_async"]

@@ -1,103 +1,188 @@
-"""A whole colony in one process: a queen, one ant over an in-process connection, a store.
-
-The messages are the same as between processes; only the network is missing. User functions still run in worker
-processes of their own, so a function that crashes takes its worker with it and not the colony.
-"""
+"""A queen and one ant in this process, with the methods of the client."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import msgspec
+
+from formicary.client.ids import IdMaker
+from formicary.embedded.opening import OnlyTheseJobs, as_problems, open_data
 from formicary.engine.ants.ant import Ant
 from formicary.engine.ants.config import AntConfig
-from formicary.engine.ants.transport import AntTransport, TransportClosedError, local_pair
-from formicary.engine.queen.runtime import Queen, QueenConfig
-from formicary.engine.storage.backends import open_logs, open_store
-from formicary.problems import Problem
+from formicary.engine.ants.executors import Executor
+from formicary.engine.ants.transport import AntTransport, local_pair
+from formicary.engine.queen.core.batch import JobEnded
+from formicary.engine.queen.core.core import Submission
+from formicary.engine.queen.runtime import Queen
+from formicary.engine.queen.sessions import AntSession
+from formicary.engine.storage.data_lock import DataLock
+from formicary.engine.storage.port import LogRecord
+from formicary.problems import Problem, problem
+
+ANT_ID = "embedded"
+STOP_LIMIT_S = 5.0
+"""How long closing waits for an ant that has been told to kill what runs."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class ColonyConfig:
+    """What an embedded colony is told.
+
+    Attributes:
+        data: Data directory; None keeps everything in memory.
+        slots: Tasks that run at the same time; 0 = the number of processors, at least 4.
+        paths: Folders on the import path of PYTHON tasks.
+        tags: What the ant offers.
+        recover: Ids of jobs of the data directory to go on with; no other job of it is touched.
+        executors: Executors by method that are used instead of the built-in ones.
+    """
+
+    data: Path | None = None
+    slots: int = 0
+    paths: tuple[str, ...] = ()
+    tags: frozenset[str] = frozenset()
+    recover: frozenset[str] = frozenset()
+    executors: Mapping[str, Executor] = field(default_factory=dict)
 
 
 class Colony:
-    """A running queen with one ant beside it.
-
-    Attributes:
-        queen: The queen; everything that a client can do is one of its methods.
-        ant: The ant.
-    """
-
-    def __init__(self, queen: Queen, ant: Ant) -> None:
-        self.queen = queen
-        self.ant = ant
-        self._stop = asyncio.Event()
-        self._kill = asyncio.Event()
-        self._ant_task: asyncio.Task[object] | None = None
-        self._sessions: set[asyncio.Task[None]] = set()
-
-    async def start(self) -> None:
-        """Starts the queen, then the ant. Raises StoreError."""
-        await self.queen.start()
-        self._ant_task = asyncio.create_task(self.ant.run(self._connect, self._stop, self._kill))
-
-    async def stop(self, *, kill: bool = False) -> None:
-        """Ends the ant (what runs finishes first, unless `kill`), then the queen."""
-        self._stop.set()
-        if kill:
-            self._kill.set()
-        if self._ant_task is not None:
-            with suppress(asyncio.CancelledError):
-                await self._ant_task
-        for session in list(self._sessions):
-            session.cancel()
-        await asyncio.gather(*self._sessions, return_exceptions=True)
-        await self.queen.stop()
-
-    async def _connect(self) -> AntTransport:
-        if not self.queen.ready:
-            raise TransportClosedError("the queen is not ready")
-        ours, theirs = local_pair()
-
-        async def serve() -> None:
-            with suppress(Problem, TransportClosedError):
-                await self.queen.serve_ant(aiter(theirs), theirs.send)
-            await theirs.close()
-
-        task = asyncio.create_task(serve())
-        self._sessions.add(task)
-        task.add_done_callback(self._sessions.discard)
-        return ours
-
-
-@asynccontextmanager
-async def local_colony(
-    target: str | os.PathLike[str] = "memory:",
-    *,
-    slots: int | None = None,
-    tags: frozenset[str] = frozenset(),
-    paths: tuple[str | Path, ...] = (),
-    config: QueenConfig | None = None,
-) -> AsyncIterator[Colony]:
-    """A colony for the time of a block.
-
-    Args:
-        target: Data directory, database URL or `memory:`.
-        slots: Tasks at the same time; None = number of processors.
-        tags: What the ant offers.
-        paths: Folders of PYTHON modules.
-        config: The queen's configuration.
+    """Queen and ant of one process, for one event loop; use it as an asynchronous context manager.
 
     Raises:
-        StoreError: The store cannot be opened.
+        Problem: On entering: DATA_IN_USE (the text names the holder), UNSUPPORTED_DATA_VERSION, UNAVAILABLE.
     """
-    store = await asyncio.to_thread(open_store, target)
-    queen = Queen(store, open_logs(target), config)
-    count = slots or os.cpu_count() or 1
-    ant = Ant(AntConfig(ant_id="local", slots=count, tags=tags, paths=tuple(str(path) for path in paths)))
-    colony = Colony(queen, ant)
-    await colony.start()
-    try:
-        yield colony
-    finally:
-        await colony.stop(kill=True)
+
+    def __init__(self, config: ColonyConfig | None = None) -> None:
+        self.config = config or ColonyConfig()
+        self._own = set(self.config.recover)
+        self._lock: DataLock | None = None
+        self._stop = asyncio.Event()
+        self._kill = asyncio.Event()
+        self._streams: set[asyncio.Task[None]] = set()
+        self._working: asyncio.Task[Any] | None = None
+        self._new_id = IdMaker()
+        self._queen: Queen | None = None
+
+    @property
+    def queen(self) -> Queen:
+        """The queen; only between entering and leaving."""
+        if self._queen is None:
+            raise problem("FAILED_PRECONDITION", "The colony is not open: use it as `async with Colony(…)`.")
+        return self._queen
+
+    async def __aenter__(self) -> Colony:
+        data = self.config.data
+        if data is not None:
+            self._lock = DataLock(data)
+            with as_problems():
+                self._lock.acquire()
+        try:
+            store, logs = await asyncio.to_thread(open_data, data if data is not None else "memory:")
+            self._queen = Queen(OnlyTheseJobs(store, self._own).as_store(), logs)
+            with as_problems():
+                await self._queen.start()
+        except BaseException:
+            if self._lock is not None:
+                self._lock.release()
+            raise
+        self._queen.bury_ant(ANT_ID)  # the process that held the directory before is dead, or it would be locked
+        self._working = asyncio.create_task(Ant(self._ant_config()).run(self._connect, self._stop, self._kill))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop.set()
+        self._kill.set()
+        try:
+            if self._working is not None:
+                with suppress(TimeoutError, asyncio.CancelledError):
+                    await asyncio.wait_for(self._working, STOP_LIMIT_S)
+            for stream in list(self._streams):
+                stream.cancel()
+            await asyncio.gather(*self._streams, return_exceptions=True)
+            await self.queen.stop()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+
+    def kill(self) -> None:
+        """Ends what runs at once; the jobs stay as they are and can be resumed."""
+        self._kill.set()
+
+    def _ant_config(self) -> AntConfig:
+        slots = self.config.slots or max(4, os.cpu_count() or 1)
+        return AntConfig(ANT_ID, slots=slots, tags=self.config.tags, paths=self.config.paths, executors=self.config.executors)
+
+    async def _connect(self) -> AntTransport:
+        """One stream between the ant and the queen."""
+        ant_side, queen_side = local_pair()
+
+        async def serve() -> None:
+            try:
+                await AntSession(self.queen, queen_side.send).run(aiter(queen_side))
+            except Problem:
+                pass  # the ant opens another stream
+            finally:
+                await queen_side.close()
+
+        stream = asyncio.create_task(serve())
+        self._streams.add(stream)
+        stream.add_done_callback(self._streams.discard)
+        return ant_side
+
+    # --- the client's methods ---------------------------------------------------------------------------------------
+
+    async def register(
+        self, source: str, *, methods: Mapping[str, str] | None = None, path: str = "", filename: str = ""
+    ) -> str:
+        """Stores a definition and returns its id. Raises Problem with every violation."""
+        return await self.queen.register(source, methods=methods, path=path, filename=filename)
+
+    async def submit(
+        self, definition_id: str, params: Mapping[str, object] | None = None, *, idempotency_key: str = ""
+    ) -> str:
+        """Submits one job and returns its id after the commit. Raises Problem."""
+        job_id = self._new_id()
+        self._own.add(job_id)
+        submission = Submission(job_id, _encode(params or {}), key=idempotency_key)
+        return (await self.queen.submit(definition_id, [submission]))[0]
+
+    async def get(self, job_id: str) -> dict[str, Any]:
+        """The job's document. Raises Problem NOT_FOUND."""
+        return await self.queen.document(job_id)
+
+    def follow(self, job_id: str) -> AsyncIterator[dict[str, Any]]:
+        """The document now and after each change, until the job has ended. Raises Problem NOT_FOUND."""
+        return self.queen.follow(job_id)
+
+    async def logs(self, job_id: str, *, task_type: str = "", follow: bool = False) -> AsyncIterator[LogRecord]:
+        """Log lines; those of a running job as they come where `follow`."""
+        offset = 0
+        if follow:
+            async for _ in self.queen.follow(job_id):
+                records, offset = await self._read_logs(job_id, task_type, offset)
+                for record in records:
+                    yield record
+        records, offset = await self._read_logs(job_id, task_type, offset)
+        for record in records:
+            yield record
+
+    async def _read_logs(self, job_id: str, task_type: str, offset: int) -> tuple[list[LogRecord], int]:
+        return await asyncio.to_thread(self.queen.log_lines, job_id, task_type=task_type, offset=offset)
+
+    async def cancel(self, job_id: str, reason: str = "") -> dict[str, Any]:
+        """Cancels a job; its `always_run` tasks still run. Returns the document."""
+        await self.queen.cancel(job_id, reason)
+        return await self.get(job_id)
+
+    async def ended(self, ids: Sequence[str]) -> dict[str, JobEnded]:
+        """Waits until these jobs have ended."""
+        return await self.queen.ended(ids)

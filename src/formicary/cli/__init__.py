@@ -1,0 +1,1 @@
+"""The command `formicary`: one module per group of subcommands, each loaded when it is called."""

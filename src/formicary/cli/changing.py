@@ -1,0 +1,82 @@
+"""`formicary cancel`, `retry` and `resume`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from formicary.cli import exits, options
+from formicary.cli.output import emit, write
+
+if TYPE_CHECKING:
+    from formicary.client import Client
+
+Command = Callable[["Client", str], Awaitable[dict[str, Any]]]
+
+
+def _change(ids: tuple[str, ...], server: str, timeout_s: float, output: str, command: Command) -> None:
+    """Does it to each job in turn and shows what it is now."""
+    address = options.read_address(server, "--server")
+
+    async def work() -> list[dict[str, Any]]:
+        from formicary.client import Client
+
+        async with Client(address, timeout_s=timeout_s) as client:
+            return [await command(client, options.read_id(job_id)) for job_id in ids]
+
+    documents = asyncio.run(work())
+    if output == "table":
+        write("".join(f"{document['id']} {document['state']}\n" for document in documents))
+    else:
+        emit(documents[0] if len(documents) == 1 else documents, output)
+
+
+@click.command(short_help="Cancel a job; its always_run tasks still run.", epilog=exits.EXIT_HELP)
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.option("--reason", default="", help="Shown with the job.")
+@options.server
+@options.timeout
+@options.output
+def cancel(ids: tuple[str, ...], reason: str, server: str, timeout_s: float, output: str) -> None:
+    """Cancels jobs. Running tasks are ended, `always_run` tasks still run; a job that has ended stays as it is.
+
+    \b
+    Example:
+      formicary cancel ID --reason "wrong input"
+    """
+    _change(ids, server, timeout_s, output, lambda client, job_id: client.cancel(job_id, reason))
+
+
+@click.command(short_help="Run an ended job again.", epilog=exits.EXIT_HELP)
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.option("--hard", is_flag=True, help="Run every task again instead of keeping the completed ones.")
+@options.server
+@options.timeout
+@options.output
+def retry(ids: tuple[str, ...], hard: bool, server: str, timeout_s: float, output: str) -> None:
+    """Runs ended jobs again, from the tasks that did not complete.
+
+    \b
+    Examples:
+      formicary retry ID
+      formicary retry ID --hard
+    """
+    _change(ids, server, timeout_s, output, lambda client, job_id: client.retry(job_id, hard=hard))
+
+
+@click.command(short_help="Let a paused job go on now.", epilog=exits.EXIT_HELP)
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@options.server
+@options.timeout
+@options.output
+def resume(ids: tuple[str, ...], server: str, timeout_s: float, output: str) -> None:
+    """Lets paused jobs go on now instead of at the end of their pause.
+
+    \b
+    Example:
+      formicary resume ID
+    """
+    _change(ids, server, timeout_s, output, lambda client, job_id: client.resume(job_id))

@@ -1,0 +1,165 @@
+"""Job files and `module:job` as the commands take them: read, checked, one definition chosen."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from formicary.cli.options import read_params
+from formicary.engine.jobs.availability import availability_violations
+from formicary.engine.jobs.model import MAX_SOURCE_BYTES, JobDefinition, Violation
+from formicary.engine.jobs.parse import parse_source
+from formicary.problems import FieldError, Problem, problem
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A file and everything that is wrong with it.
+
+    Attributes:
+        file: As it was named.
+        definitions: Its jobs; empty where a violation is an error.
+        violations: In the order of the file.
+    """
+
+    file: str
+    definitions: tuple[JobDefinition, ...]
+    violations: tuple[Violation, ...]
+
+    @property
+    def valid(self) -> bool:
+        """Whether every job of the file can run."""
+        return not any(violation.is_error for violation in self.violations)
+
+    def lines(self, *, warnings: bool = False) -> list[str]:
+        """``file:line:column: sentence`` for each violation."""
+        return [f"{self.file}:{v.line}:{v.column}: {v.message}" for v in self.violations if v.is_error or warnings]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A job that is ready to be registered and submitted.
+
+    Attributes:
+        source: The text of its document.
+        others: Texts of the other jobs of the file; they are registered too.
+        params: What to submit.
+        filename: For messages.
+        path: Folder of PYTHON modules and relative working directories.
+    """
+
+    job_type: str
+    source: str
+    others: tuple[str, ...]
+    params: dict[str, object]
+    filename: str
+    path: str
+
+
+def check_file(file: str, methods: Mapping[str, str]) -> Checked:
+    """Reads a file (``-`` = standard input) and finds everything that is wrong with it; never raises."""
+    content = _content(file)
+    if isinstance(content, Violation):
+        return Checked(file, (), (content,))
+    violations: list[Violation] = []
+    definitions: list[JobDefinition] = []
+    seen: dict[str, int] = {}
+    for parsed in parse_source(content, filename=file, methods=methods):
+        violations += parsed.violations
+        definition = parsed.definition
+        if definition is None:
+            continue
+        violations += availability_violations(definition, methods)
+        definitions.append(definition)
+        first = seen.setdefault(definition.job_type, definition.source_line)
+        if first != definition.source_line:
+            text = f"The job {definition.job_type} is in this file already, on line {first}; give it another job_type."
+            violations.append(Violation(definition.source_line, 1, "job_type", "DUPLICATE_JOB", text))
+    valid = not any(violation.is_error for violation in violations)
+    return Checked(file, tuple(definitions) if valid else (), tuple(violations))
+
+
+def load(
+    target: str, params: Iterable[str], methods: Mapping[str, str], *, job_type: str = "", path: Path | None = None
+) -> Loaded:
+    """Reads FILE or ``module:job`` and chooses the job.
+
+    Raises:
+        Problem: VALIDATION_FAILED with every violation; NOT_AVAILABLE.
+    """
+    if _names_python(target):
+        return _load_python(target, params, path)
+    checked = check_file(target, methods)
+    if not checked.valid:
+        raise refusal([checked])
+    for line in checked.lines(warnings=True):
+        print(f"warning: {line}", file=sys.stderr)
+    chosen = _choose(checked, job_type)
+    types = {parameter.name: parameter.type for parameter in chosen.parameters}
+    folder = path or (Path.cwd() if target == "-" else Path(target).absolute().parent)
+    others = tuple(definition.source for definition in checked.definitions if definition is not chosen)
+    return Loaded(chosen.job_type, chosen.source, others, read_params(params, types), target, str(folder.absolute()))
+
+
+def refusal(files: Iterable[Checked]) -> Problem:
+    """The problem that lists every violation of the files."""
+    lines = [line for file in files for line in file.lines()]
+    errors = [
+        FieldError(v.path, v.code, v.message, v.line, v.column) for file in files for v in file.violations if v.is_error
+    ]
+    return problem("VALIDATION_FAILED", "; ".join(lines), errors=errors, lines=lines)
+
+
+def _choose(checked: Checked, job_type: str) -> JobDefinition:
+    jobs = checked.definitions
+    if not job_type:
+        if len(jobs) == 1:
+            return jobs[0]
+        names = ", ".join(job.job_type for job in jobs)
+        raise problem(
+            "VALIDATION_FAILED", f"{checked.file} holds {len(jobs)} jobs: choose one with --job TYPE ({names})."
+        )
+    for job in jobs:
+        if job.job_type == job_type:
+            return job
+    names = ", ".join(job.job_type for job in jobs)
+    raise problem("VALIDATION_FAILED", f"{checked.file} holds no job {job_type!r}; it holds {names}.")
+
+
+def _names_python(target: str) -> bool:
+    return ":" in target and not Path(target).exists()
+
+
+def _load_python(target: str, params: Iterable[str], path: Path | None) -> Loaded:
+    from formicary.dsl.loading import find_job, load_built
+
+    if path is not None and str(path.absolute()) not in sys.path:
+        sys.path.insert(0, str(path.absolute()))
+    declared = {name: parameter.type for name, parameter in find_job(target).parameters.items()}
+    built = load_built(target, read_params(params, declared))
+    place = target.rpartition(":")[0]
+    folder = path or (Path(place).absolute().parent if place.endswith(".py") else Path.cwd())
+    definition = built.definition
+    return Loaded(definition.job_type, definition.source, (), dict(built.params), target, str(folder.absolute()))
+
+
+def _content(file: str) -> bytes | Violation:
+    """The bytes of a file, at most one more than a job file may have."""
+    try:
+        if file == "-":
+            return sys.stdin.buffer.read(MAX_SOURCE_BYTES + 1)
+        with open(file, "rb") as stream:
+            return stream.read(MAX_SOURCE_BYTES + 1)
+    except FileNotFoundError:
+        return _unreadable(f"There is no file {file}; check the name, or name a job in Python as module:job.")
+    except IsADirectoryError:
+        return _unreadable(f"{file} is a folder; name the job file in it.")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        return _unreadable(f"{file} cannot be read: {reason}; check its permissions.")
+
+
+def _unreadable(message: str) -> Violation:
+    return Violation(1, 1, "", "UNREADABLE_FILE", message)

@@ -1,0 +1,118 @@
+"""The command group: subcommands are imported when they are called, so that `--help` and completion stay quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from formicary import __version__
+from formicary.cli import exits
+from formicary.problems import Problem
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("formicary.cli.run:run", "Run a job here and show it; the exit status is the job's."),
+    "validate": ("formicary.cli.validate:validate", "Show every mistake in job files, with line and column."),
+    "up": ("formicary.cli.up:up", "Start a queen with local ants; runs until SIGTERM."),
+    "ant": ("formicary.cli.ant:ant", "Start one more ant for a queen."),
+    "submit": ("formicary.cli.submit:submit", "Submit a job to the server."),
+    "list": ("formicary.cli.reading:list_jobs", "List jobs, newest first."),
+    "get": ("formicary.cli.reading:get", "Show one job with its tasks and outputs."),
+    "logs": ("formicary.cli.reading:logs", "Show the log lines of a job."),
+    "cancel": ("formicary.cli.changing:cancel", "Cancel a job; its always_run tasks still run."),
+    "retry": ("formicary.cli.changing:retry", "Run an ended job again."),
+    "resume": ("formicary.cli.changing:resume", "Let a paused job go on now."),
+    "schema": ("formicary.cli.about:schema", "Print the JSON Schema of job files, for editors."),
+    "completion": ("formicary.cli.about:completion", "Print what a shell needs to complete commands."),
+    "version": ("formicary.cli.about:version", "Print the version."),
+}
+"""Name of a subcommand -> where it is, and its line in the overview."""
+
+
+class LazyGroup(click.Group):
+    """A group that knows its subcommands by name and imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names in the order of the overview."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports a subcommand."""
+        found = COMMANDS.get(cmd_name)
+        if found is None:
+            return None
+        module, _, attribute = found[0].partition(":")
+        command = getattr(import_module(module), attribute)
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The overview, without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the subcommand, and suggests one where there is none of that name."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, COMMANDS, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else " `formicary --help` lists the commands."
+            raise click.UsageError(f"There is no command {name!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+HELP = f"""Formicary runs jobs that are never lost, whose results count exactly once, in the right order.
+
+A job file (YAML) or a function of yours says which tasks a job has; a queen decides what runs next, ants run it.
+
+\b
+Run a job here, nothing else needed:
+  formicary run job.yaml -p year=2020
+  formicary run package.module:job --output json
+\b
+Keep a server running and work with it:
+  formicary up &
+  formicary submit job.yaml
+  formicary list
+  formicary logs ID -f
+
+{exits.EXIT_HELP}"""
+
+
+@click.group(
+    cls=LazyGroup, help=HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="formicary", message="%(prog)s %(version)s")
+def cli() -> None:
+    """The command group itself does nothing."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command and ends the process with its status."""
+    sys.exit(status_of(arguments))
+
+
+def status_of(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status; errors have been told."""
+    try:
+        result = cli.main(arguments, prog_name="formicary", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else exits.OK
+    except Problem as error:
+        return exits.tell(error)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        exits.say("interrupted")
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has gone, like `head`: nothing is wrong, and nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.OK

@@ -1,0 +1,110 @@
+"""Data on standard output: JSON, YAML, or tables that are plain lines when nobody looks at them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_COLOURS = {
+    "COMPLETED": "green",
+    "FAILED": "red",
+    "CANCELLED": "yellow",
+    "EXECUTING": "cyan",
+    "DISPATCHED": "cyan",
+    "READY": "blue",
+    "WAITING": "magenta",
+    "PAUSED": "magenta",
+    "MANUAL_APPROVAL_REQUIRED": "magenta",
+}
+
+
+def state_style(state: str) -> str:
+    """The colour of a state; empty for none."""
+    return _COLOURS.get(state, "dim")
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A Rich console; it honours NO_COLOR and is plain when piped."""
+    from rich.console import Console
+
+    return Console(
+        stderr=stderr, highlight=False, soft_wrap=True, no_color=True if os.environ.get("NO_COLOR") else None
+    )
+
+
+def write(text: str) -> None:
+    """Writes to standard output at once."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def to_json(value: object) -> str:
+    """JSON, indented for people."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+
+
+def to_yaml(value: object) -> str:
+    """YAML in the order of the value's keys."""
+    import yaml
+
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+
+
+def emit(value: object, form: str) -> None:
+    """Writes one value as JSON or YAML."""
+    write(to_yaml(value) if form == "yaml" else to_json(value) + "\n")
+
+
+def emit_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Writes a table: Rich on a terminal, else lines with a header and two blanks between the columns."""
+    found = [["-" if cell is None else str(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+        for row in found:
+            table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
+        console().print(table)
+        return
+    widths = [max(len(line[i]) for line in (list(columns), *found)) for i in range(len(columns))]
+    for line in (list(columns), *found):
+        write("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n")
+
+
+def emit_job(document: Mapping[str, Any]) -> None:
+    """Writes a job for people: what it is, its tasks, its outputs."""
+    for name in ("id", "job_type", "state", "submitted_at", "scheduled_at", "started_at", "ended_at"):
+        if document.get(name) is not None:
+            write(f"{name:<13} {document[name]}\n")
+    if document.get("error"):
+        write(f"{'error':<13} {document['error']['detail']}\n")
+    write("\n")
+    emit_table(
+        ("TASK", "STATE", "EXIT", "ATTEMPTS", "ANT", "STARTED", "ENDED"),
+        [
+            [
+                task.get(name)
+                for name in ("task_type", "state", "exit_code", "attempts", "ant", "started_at", "ended_at")
+            ]
+            for task in document.get("tasks", ())
+        ],
+    )
+    emit_outputs(document)
+
+
+def emit_outputs(document: Mapping[str, Any]) -> None:
+    """Writes the outputs of a job for people."""
+    outputs = document.get("outputs")
+    if outputs:
+        write("\noutputs:\n")
+        for name, value in outputs.items():
+            text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+            write(f"  {name}: {text}\n")
