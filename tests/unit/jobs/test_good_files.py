@@ -347,6 +347,9 @@ def test_a_bom_does_no_harm() -> None:
     assert parse_source("\ufeffjob_type: j\ntasks: [{task_type: a, script: x}]\n".encode())[0].is_valid
 
 
+HEAD_OF_MANY = "job_type: j\ntasks:\n"
+
+
 def test_hostile_text_does_not_take_long() -> None:
     started = time.perf_counter()
     for text in (
@@ -359,4 +362,6 @@ def test_hostile_text_does_not_take_long() -> None:
         "'" * 250_000,
     ):
         parse_source(text)
+    for field in ("retyr: 1", "on_completed: tx", "dependencies: [tx]", "method: SHEL", "on_failed: t0"):
+        parse_source(HEAD_OF_MANY + "".join(f"- {{task_type: t{i}, script: x, {field}}}\n" for i in range(4000)))
     assert time.perf_counter() - started < 20

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from formicary.engine.jobs.model import ACTIONS, is_action
-from formicary.engine.jobs.readers import did_you_mean
+from formicary.engine.jobs.readers import Context
 from formicary.engine.jobs.yaml_nodes import Node
-
-Report = Callable[[Node, str, str, str], None]
-"""Takes (node, path, code, message)."""
 
 
 @dataclass(slots=True)
@@ -49,34 +46,35 @@ class GraphTask:
     names_dependencies: bool = False
 
 
-def check_graph(tasks: Sequence[GraphTask], report: Report) -> None:
-    """Reports everything that is wrong with the graph.
+def check_graph(tasks: Sequence[GraphTask], ctx: Context) -> None:
+    """Notes everything that is wrong with the graph.
 
     Args:
         tasks: All tasks, names unique.
-        report: Is called once per violation.
+        ctx: Receives the violations.
     """
     index = {task.name: i for i, task in enumerate(tasks)}
-    _check_targets(tasks, index, report)
-    cyclic = _check_cycles(tasks, index, report)
+    _check_targets(tasks, index, ctx)
+    cyclic = _check_cycles(tasks, index, ctx)
     if not any(task.open_targets for task in tasks):
-        _check_starts(tasks, index, cyclic, report)
+        _check_starts(tasks, index, cyclic, ctx)
 
 
-def _check_targets(tasks: Sequence[GraphTask], index: dict[str, int], report: Report) -> None:
+def _check_targets(tasks: Sequence[GraphTask], index: dict[str, int], ctx: Context) -> None:
     names = [*index, *sorted(ACTIONS)] if len(index) < 1000 else sorted(ACTIONS)
+    few = list(index)[:1000]
     for task in tasks:
         for edge in task.routes:
             if edge.target not in index and not is_action(edge.target):
-                hint = did_you_mean(edge.target, names) or " Add it or name another one."
-                report(edge.node, edge.path, "UNKNOWN_TARGET", f"There is no task or action {edge.target!r}.{hint}")
+                hint = ctx.hint(edge.target, names) or " Add it or name another one."
+                ctx.add(edge.node, edge.path, "UNKNOWN_TARGET", f"There is no task or action {edge.target!r}.{hint}")
         for edge in (*task.dependencies, *task.arguments):
             if edge.target not in index:
-                hint = did_you_mean(edge.target, list(index)[:1000]) or " Add it or name another one."
-                report(edge.node, edge.path, "UNKNOWN_DEPENDENCY", f"There is no task {edge.target!r}.{hint}")
+                hint = ctx.hint(edge.target, few) or " Add it or name another one."
+                ctx.add(edge.node, edge.path, "UNKNOWN_DEPENDENCY", f"There is no task {edge.target!r}.{hint}")
 
 
-def _check_cycles(tasks: Sequence[GraphTask], index: dict[str, int], report: Report) -> set[int]:
+def _check_cycles(tasks: Sequence[GraphTask], index: dict[str, int], ctx: Context) -> set[int]:
     """Reports each cycle once, at the edge that closes it; returns the tasks that lie on one."""
     following: list[list[tuple[int, Edge, bool]]] = [[] for _ in tasks]
     for i, task in enumerate(tasks):
@@ -99,7 +97,7 @@ def _check_cycles(tasks: Sequence[GraphTask], index: dict[str, int], report: Rep
                 if state[target] == 1:
                     cycle = path[path.index(target) :]
                     cyclic.update(cycle)
-                    _report_cycle(tasks, cycle, edge, depends, report)
+                    _report_cycle(tasks, cycle, edge, depends, ctx)
                 elif not state[target]:
                     state[target] = 1
                     path.append(target)
@@ -111,29 +109,29 @@ def _check_cycles(tasks: Sequence[GraphTask], index: dict[str, int], report: Rep
     return cyclic
 
 
-def _report_cycle(tasks: Sequence[GraphTask], cycle: list[int], edge: Edge, depends: bool, report: Report) -> None:
+def _report_cycle(tasks: Sequence[GraphTask], cycle: list[int], edge: Edge, depends: bool, ctx: Context) -> None:
     names = [tasks[i].name for i in cycle]
     shown = " -> ".join([*(names if len(names) <= 8 else [*names[:7], "..."]), names[0]])
     remedy = (
         "remove one of the dependencies" if depends else "use RESTART_TASK or RESTART_JOB to repeat, EXECUTING to poll"
     )
-    report(edge.node, edge.path, "CYCLE", f"These tasks wait for each other: {shown}; {remedy}.")
+    ctx.add(edge.node, edge.path, "CYCLE", f"These tasks wait for each other: {shown}; {remedy}.")
 
 
-def _check_starts(tasks: Sequence[GraphTask], index: dict[str, int], cyclic: set[int], report: Report) -> None:
+def _check_starts(tasks: Sequence[GraphTask], index: dict[str, int], cyclic: set[int], ctx: Context) -> None:
     routed = {index[e.target] for t in tasks for e in t.routes if e.target in index and not is_action(e.target)}
     free = [i for i, t in enumerate(tasks) if i not in routed and not t.always_run]
     starts = [i for i in free if not any(edge.target in index for edge in tasks[i].dependencies)]
     uses_dependencies = any(task.names_dependencies for task in tasks)
     if not starts and not cyclic:
-        report(tasks[0].node, tasks[0].path, "NO_START_TASK", "No task starts; one must not be always_run.")
+        ctx.add(tasks[0].node, tasks[0].path, "NO_START_TASK", "No task starts; one must not be always_run.")
     if not uses_dependencies:
         for i in starts[1:]:
-            _report_second_start(tasks, starts[0], i, report)
+            _report_second_start(tasks, starts[0], i, ctx)
     reached = _reach([*free, *(i for i, t in enumerate(tasks) if t.always_run)], tasks, index)
     for i, task in enumerate(tasks):
         if i not in reached and i not in cyclic:
-            report(
+            ctx.add(
                 task.node,
                 task.path,
                 "UNREACHABLE_TASK",
@@ -141,15 +139,15 @@ def _check_starts(tasks: Sequence[GraphTask], index: dict[str, int], cyclic: set
             )
 
 
-def _report_second_start(tasks: Sequence[GraphTask], first: int, second: int, report: Report) -> None:
+def _report_second_start(tasks: Sequence[GraphTask], first: int, second: int, ctx: Context) -> None:
     task = tasks[second]
     how = "route to it with on_completed or on_exit_code, or use dependencies to run tasks in parallel"
     if any(not is_action(edge.target) for edge in task.routes):
         message = f"The task {task.name!r} would start the job, as {tasks[first].name!r} does; {how}."
-        report(task.node, task.path, "MULTIPLE_START_TASKS", message)
+        ctx.add(task.node, task.path, "MULTIPLE_START_TASKS", message)
     else:
         message = f"The task {task.name!r} is never reached; {how}."
-        report(task.node, task.path, "UNREACHABLE_TASK", message)
+        ctx.add(task.node, task.path, "UNREACHABLE_TASK", message)
 
 
 def _reach(roots: Iterable[int], tasks: Sequence[GraphTask], index: dict[str, int]) -> set[int]:

@@ -14,7 +14,7 @@ from itertools import pairwise
 from formicary.engine.jobs.fields import JOB_BY_NAME, NOW
 from formicary.engine.jobs.graph_check import check_graph
 from formicary.engine.jobs.model import MAX_SOURCE_BYTES, JobDefinition, Position, Violation
-from formicary.engine.jobs.readers import ABSENT, READERS, Context, did_you_mean, entries, join
+from formicary.engine.jobs.readers import ABSENT, READERS, Context, entries, join
 from formicary.engine.jobs.task_parser import TaskParser
 from formicary.engine.jobs.templates.budget import TemplateError
 from formicary.engine.jobs.templates.lookup import LOOKUP_FUNCTIONS
@@ -192,7 +192,7 @@ class _JobParser:
             row = JOB_BY_NAME.get(name)
             if row is None:
                 if not ctx.is_masked(key):
-                    message = f"A job has no field {name[:60]!r}.{did_you_mean(name, JOB_BY_NAME)}"
+                    message = f"A job has no field {name[:60]!r}.{ctx.hint(name, JOB_BY_NAME)}"
                     ctx.add(key, join("", name), "UNKNOWN_FIELD", message)
             elif row.kind == "tasks":
                 has_tasks, self.tasks_node = True, self.tasks_node or value
@@ -257,7 +257,7 @@ class _JobParser:
             later = [k.line for k, _ in self.root.pairs if k.line > self.tasks_node.line]
             tasks.read(self.tasks_node, min(later) if later and not self.root.flow else None)
             if not dynamic and tasks.graph:
-                check_graph(tasks.graph, self.ctx.add)
+                check_graph(tasks.graph, self.ctx)
         self.check_dialect()
         if any(v.is_error for v in self.ctx.violations):
             return None

@@ -17,6 +17,9 @@ from formicary.engine.jobs.yaml_nodes import Node, plain_value, scalar_value, to
 MAX_VIOLATIONS = 200
 """So many are listed; the rest would only hide the first."""
 
+MAX_HINTS = 20
+"""So many violations come with a look for near names."""
+
 _SEMVER = re.compile(
     r"v?(0|[1-9]\d*)(\.(0|[1-9]\d*)){0,2}(-[0-9A-Za-z][0-9A-Za-z.-]*)?(\+[0-9A-Za-z][0-9A-Za-z.-]*)?\Z"
 )
@@ -63,6 +66,10 @@ class Context:
         if len(self.violations) < MAX_VIOLATIONS:
             place = self.place(line, column)
             self.violations.append(Violation(place.line, place.column, path, code, message, severity))
+
+    def hint(self, name: str, known: Collection[str]) -> str:
+        """Returns what :func:`did_you_mean` says, for the first violations only: looking for near names takes time."""
+        return did_you_mean(name, known) if len(self.violations) < MAX_HINTS else ""
 
     def is_masked(self, node: Node) -> bool:
         """Says whether a scalar holds a template."""
@@ -239,7 +246,7 @@ def _read_method(ctx: Context, node: Node, path: str, row: Field) -> object:
         return text
     method = text.strip().upper()
     if method not in METHODS:
-        hint = did_you_mean(method, METHODS) or f" Known are {', '.join(sorted(METHODS))}."
+        hint = ctx.hint(method, METHODS) or f" Known are {', '.join(sorted(METHODS))}."
         ctx.add(node, path, "UNKNOWN_METHOD", f"There is no method {_short(text)}.{hint}")
         return ABSENT
     return method
@@ -383,7 +390,7 @@ def _read_backoff(ctx: Context, node: Node, path: str, row: Field) -> object:
     for name, key, value in entries(ctx, node, path):
         if name not in kinds:
             if not ctx.is_masked(key):
-                message = f"There is no field {_short(name)} here.{did_you_mean(name, kinds)}"
+                message = f"There is no field {_short(name)} here.{ctx.hint(name, kinds)}"
                 ctx.add(key, join(path, name), "UNKNOWN_FIELD", message)
             continue
         attribute, reader, kind = kinds[name]

@@ -13,7 +13,7 @@ from random import Random
 
 from formicary.engine.jobs.model import JobDefinition, TaskDefinition, Violation, is_action
 from formicary.engine.jobs.parse import Parsed, parse_document, parse_source
-from formicary.engine.jobs.readers import Context, did_you_mean, join
+from formicary.engine.jobs.readers import Context, join
 from formicary.engine.jobs.task_parser import TaskRead, check_method, read_task
 from formicary.engine.jobs.templates.budget import Clock
 from formicary.engine.jobs.templates.engine import Lookup, TemplateError, has_template, is_true, render_text
@@ -196,7 +196,7 @@ def _find_task(node: Node, task_type: str) -> Node | None:
 def _check_targets(ctx: Context, read: TaskRead, definition: JobDefinition) -> None:
     for edge in read.graph.routes:
         if edge.target not in definition.index and not is_action(edge.target):
-            hint = did_you_mean(edge.target, list(definition.index)[:1000])
+            hint = ctx.hint(edge.target, list(definition.index)[:1000])
             ctx.add(edge.node, edge.path, "UNKNOWN_TARGET", f"There is no task or action {edge.target!r}.{hint}")
 
 

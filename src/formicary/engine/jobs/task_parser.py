@@ -8,7 +8,7 @@ from formicary.engine.jobs.arguments import referenced_tasks, wrong_arguments
 from formicary.engine.jobs.fields import NOW, TASK_BY_NAME
 from formicary.engine.jobs.graph_check import Edge, GraphTask
 from formicary.engine.jobs.model import AVAILABLE_METHODS, MAX_TASKS, Position, TaskDefinition
-from formicary.engine.jobs.readers import ABSENT, READERS, Context, did_you_mean, entries, exclusive, is_null, join
+from formicary.engine.jobs.readers import ABSENT, READERS, Context, entries, exclusive, is_null, join
 from formicary.engine.jobs.templates.budget import TemplateError
 from formicary.engine.jobs.templates.go_functions import FUNCTIONS
 from formicary.engine.jobs.templates.go_parser import parse_go
@@ -176,7 +176,7 @@ def read_task(
         here = join(path, name)
         if row is None:
             if not ctx.is_masked(key):
-                message = f"A task has no field {name[:60]!r}.{did_you_mean(name, TASK_BY_NAME)}"
+                message = f"A task has no field {name[:60]!r}.{ctx.hint(name, TASK_BY_NAME)}"
                 ctx.add(key, here, "UNKNOWN_FIELD", message)
             read.is_sure = False
             continue
