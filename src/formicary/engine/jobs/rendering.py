@@ -15,7 +15,7 @@ from formicary.engine.jobs.model import JobDefinition, TaskDefinition, Violation
 from formicary.engine.jobs.parse import Parsed, parse_document, parse_source
 from formicary.engine.jobs.readers import Context, join
 from formicary.engine.jobs.task_parser import TaskRead, check_method, read_task
-from formicary.engine.jobs.templates.budget import Clock
+from formicary.engine.jobs.templates.budget import DEADLINE_S, EXPANSION_DEADLINE_S, Clock
 from formicary.engine.jobs.templates.engine import Lookup, TemplateError, has_template, is_true, render_text
 from formicary.engine.jobs.templates.go_eval import Mark
 from formicary.engine.jobs.templates.masking import Masked, line_starts, position
@@ -152,34 +152,27 @@ def expand_dynamic(
     if not definition.dynamic_template_tasks:
         return Parsed(definition, ())
     part = _Part(definition, (0, len(definition.source)))
-    ctx, text, to_line = part.text({**definition.variables, **variables}, now, rng, lookup, clock)
+    values = {**definition.variables, **variables}
+    ctx, text, to_line = part.text(values, now, rng, lookup, clock, EXPANSION_DEADLINE_S)
     if text is None:
         return Parsed(None, tuple(ctx.violations))
     parsed = parse_document(
-        text,
+        _without_flag(text),
         first_line=definition.source_line,
         methods=definition.methods if methods is None else methods,
         to_line=to_line,
     )
-    if parsed.definition is None:
-        return parsed
-    if not parsed.definition.dynamic_template_tasks:
-        return parsed
-    # the expanded text still carries the flag: what it says has been done
-    again = _without_flag(text)
-    return parse_document(
-        again,
-        first_line=definition.source_line,
-        methods=definition.methods if methods is None else methods,
-        to_line=to_line,
-    )
+    if parsed.definition is not None and parsed.definition.dynamic_template_tasks:
+        message = "Write 'dynamic_template_tasks: true' on a line of its own, not indented."
+        return Parsed(None, (Violation(definition.source_line, 1, "dynamic_template_tasks", "BAD_VALUE", message),))
+    return parsed
 
 
 def _without_flag(text: str) -> str:
     """Switches ``dynamic_template_tasks`` off in an expanded text, keeping lines and columns."""
     lines = text.split("\n")
     for i, line in enumerate(lines):
-        if line.startswith("dynamic_template_tasks:"):
+        if line.startswith(("dynamic_template_tasks:", '"dynamic_template_tasks":')):
             lines[i] = "#" + line[1:]
     return "\n".join(lines)
 
@@ -239,6 +232,7 @@ class _Part:
         rng: Random,
         lookup: Lookup | None,
         clock: Clock | None,
+        deadline_s: float = DEADLINE_S,
     ) -> tuple[Context, str | None, Callable[[int, int], tuple[int, int]] | None]:
         """Renders the stretch and returns the context to read it in, the text, and the map back to the source."""
         marks: list[Mark] = []
@@ -246,7 +240,15 @@ class _Part:
         ctx = Context(Masked("", ""), self.definition.source_line)
         try:
             text = render_text(
-                self.source, variables, dialect, now=now, rng=rng, lookup=lookup, clock=clock, marks=marks
+                self.source,
+                variables,
+                dialect,
+                now=now,
+                rng=rng,
+                lookup=lookup,
+                clock=clock,
+                deadline_s=deadline_s,
+                marks=marks,
             )
         except TemplateError as error:
             line, column = self.first + error.line - 1, 0

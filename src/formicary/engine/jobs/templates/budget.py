@@ -22,6 +22,9 @@ MAX_DEPTH = 100
 DEADLINE_S = 0.1
 """Time of one rendering in seconds, measured only when a clock is given."""
 
+EXPANSION_DEADLINE_S = 1.0
+"""The same for a template that makes the tasks of a job, up to 10,000 of them."""
+
 _CHECK_EVERY = 512
 
 Clock = Callable[[], float]

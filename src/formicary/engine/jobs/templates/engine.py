@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from random import Random
 
-from formicary.engine.jobs.templates.budget import Budget, Clock, TemplateError
+from formicary.engine.jobs.templates.budget import DEADLINE_S, Budget, Clock, TemplateError
 from formicary.engine.jobs.templates.go_eval import Mark, render_go
 from formicary.engine.jobs.templates.go_functions import FUNCTIONS
 from formicary.engine.jobs.templates.go_parser import parse_go
@@ -33,6 +33,7 @@ def render_text(
     rng: Random,
     lookup: Lookup | None = None,
     clock: Clock | None = None,
+    deadline_s: float = DEADLINE_S,
     marks: list[Mark] | None = None,
 ) -> str:
     """Renders a text.
@@ -44,13 +45,14 @@ def render_text(
         now: Seconds since the epoch, UTC.
         rng: Source of randomness.
         lookup: Port for functions that ask for something outside.
-        clock: Monotonic seconds; with it, rendering ends after 100 ms.
+        clock: Monotonic seconds; with it, rendering ends in time.
+        deadline_s: Time of the rendering in seconds.
         marks: Receives where each printed piece comes from (Go dialect only).
 
     Raises:
         TemplateError: The template is wrong, or a bound was exceeded.
     """
-    env = Environment(now, rng, Budget(clock), lookup)
+    env = Environment(now, rng, Budget(clock, deadline_s), lookup)
     if dialect == "jinja":
         from formicary.engine.jobs.templates.jinja import render_jinja
 
