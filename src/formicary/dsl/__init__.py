@@ -21,13 +21,14 @@ from formicary.dsl.builder import DefinitionError, after, on_completed, on_exit_
 from formicary.dsl.handles import Handle
 from formicary.dsl.jobs import Job, job
 from formicary.dsl.loading import load
-from formicary.dsl.results import JobResult, TaskResult
+from formicary.dsl.results import JobFailedError, JobResult, TaskResult
 from formicary.dsl.tasks import Task, task
 
 __all__ = [
     "DefinitionError",
     "Handle",
     "Job",
+    "JobFailedError",
     "JobResult",
     "Task",
     "TaskResult",

@@ -83,5 +83,5 @@ def test_what_is_wrong_is_one_sentence(folder: Path, spec: str, part: str) -> No
 
 def test_an_unknown_parameter_is_refused(folder: Path) -> None:
     """A name that the job does not have is told with those it has."""
-    with pytest.raises(Problem, match="has no parameter lable. Did you mean label"):
+    with pytest.raises(Problem, match=r"has no parameter lable\. Did you mean label"):
         load("counting_jobs:counting", {"lable": 1})

@@ -10,9 +10,10 @@ from formicary.engine.jobs.model import Json
 from formicary.engine.jobs.parse import parse_source
 from formicary.engine.jobs.yaml_nodes import compose, to_json
 
+ODD_TEXTS = ["{{.x}}", "{% if %}", "on", "null", "1e3", "0x1f", "- a", "a: b", "#", "''", "\\", '"', "<<", "=", "~"]
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
-    ["{{.x}}", "{% if %}", "on", "null", "1e3", "0x1f", "- a", "a: b", "#", "''", "\\", '"', "\u2028\x85\ufeff", "<<", "=", "~"]
-)  # fmt: skip
+    [*ODD_TEXTS, "\u2028\x85\ufeff"]
+)
 VALUES: st.SearchStrategy[Json] = st.recursive(
     st.none()
     | st.booleans()

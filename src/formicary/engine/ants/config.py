@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from formicary.engine.jobs.model import AVAILABLE_METHODS
 from formicary.problems import FieldError, problem
+
+if TYPE_CHECKING:
+    from formicary.engine.ants.executors import Executor
 
 MAX_SLOTS = 1024
 
@@ -48,6 +53,7 @@ class AntConfig:
         max_outputs_bytes: Outputs of one attempt as JSON; more fail it.
         max_body_bytes: Body of an HTTP answer; the rest is not read.
         python: Interpreter of the PYTHON workers.
+        executors: Executors by method that are used instead of the built-in ones.
     """
 
     ant_id: str
@@ -77,6 +83,7 @@ class AntConfig:
     max_outputs_bytes: int = 1024 * 1024
     max_body_bytes: int = 1024 * 1024
     python: str = field(default_factory=lambda: sys.executable)
+    executors: Mapping[str, Executor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Checks every field and their relations.

@@ -35,4 +35,5 @@ def executors_of(config: AntConfig, warden: Warden) -> Mapping[str, Executor]:
     http = HttpExecutor(config)
     every: dict[str, Executor] = dict.fromkeys(HTTP_METHODS, http)
     every["SHELL"] = ShellExecutor(config, warden)
+    every.update(config.executors)
     return {method: executor for method, executor in every.items() if method in config.methods}

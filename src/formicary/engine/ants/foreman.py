@@ -47,7 +47,8 @@ class Foreman:
         self._loop = asyncio.get_running_loop()
         self._warden = Warden()
         self._executors = executors_of(config, self._warden)
-        self._pool = PythonPool(config, self, self._warden) if PYTHON in config.methods else None
+        pooled = PYTHON in config.methods and PYTHON not in self._executors
+        self._pool = PythonPool(config, self, self._warden) if pooled else None
         self._attempts: dict[int, Attempt] = {}
         self._queue: deque[Attempt] = deque()
         self._tasks: dict[Attempt, asyncio.Task[Result]] = {}
