@@ -14,10 +14,9 @@ import fcntl
 import os
 import shlex
 import signal
-import subprocess
 import termios
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -30,6 +29,9 @@ from formicary.engine.ants.warden import MARK, Warden
 _READ_BYTES = 32768
 _NOTHING = b"\0\0\0\0"
 _GROUP_POLL_S = 0.02
+_ENTER = 'cd -- "$0" && exec "$@"'
+_DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
+"""Python ignores these; its children shall not."""
 
 
 class ShellExecutor:
@@ -43,6 +45,7 @@ class ShellExecutor:
     def __init__(self, config: AntConfig, warden: Warden) -> None:
         self._config = config
         self._warden = warden
+        self._environment = dict(os.environb)
 
     async def run(self, attempt: Attempt) -> Result:
         """Runs the script of one attempt.
@@ -52,11 +55,11 @@ class ShellExecutor:
             where nothing could be run.
         """
         try:
-            environment = environment_of(attempt)
+            environment = environment_of(attempt, self._environment)
         except msgspec.DecodeError as error:
             return failure("ERR_VALIDATION", f"The variables are not a JSON object: {error}.")
         mark = f"{attempt.token}.{os.getpid()}"
-        environment[MARK] = mark
+        environment[MARK.encode()] = mark.encode()
         run = _Run(attempt, environment, self._config, self._warden)
         self._warden.attempt_started(mark)
         attempt.ender = run.stop
@@ -71,7 +74,7 @@ class ShellExecutor:
         """Holds nothing."""
 
 
-def environment_of(attempt: Attempt) -> dict[str, str]:
+def environment_of(attempt: Attempt, own: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
     """Makes the environment: the ant's own, the variables, the task's ``environment``, FORMICARY_*.
 
     Scalars are exported as text (``true``, ``5``, empty for null), lists and maps as JSON. Names that an environment
@@ -80,36 +83,39 @@ def environment_of(attempt: Attempt) -> dict[str, str]:
     Raises:
         msgspec.DecodeError: The variables are not a JSON object.
     """
-    environment = dict(os.environ)
+    environment = dict(own)
     for name, value in attempt.variables_map().items():
         if name and "=" not in name and "\0" not in name:
-            environment[name] = _text(value)
+            environment[_encode(name)] = _text(value)
     for name, text in attempt.task.environment.items():
-        environment[name] = _text(text)
-    environment.update(attempt.identity())
+        environment[_encode(name)] = _text(text)
+    for name, text in attempt.identity().items():
+        environment[name.encode()] = _text(text)
     return environment
 
 
-def _text(value: object) -> str:
+def _text(value: object) -> bytes:
     if isinstance(value, str):
-        return value.replace("\0", "")
+        return _encode(value.replace("\0", ""))
     if value is None:
-        return ""
-    return msgspec.json.encode(value).decode()
+        return b""
+    return msgspec.json.encode(value)
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 class _Run:
     """One attempt while it runs."""
 
-    def __init__(self, attempt: Attempt, environment: dict[str, str], config: AntConfig, warden: Warden) -> None:
+    def __init__(self, attempt: Attempt, environment: dict[bytes, bytes], config: AntConfig, warden: Warden) -> None:
         self._attempt = attempt
         self._environment = environment
         self._config = config
         self._warden = warden
         self._loop = asyncio.get_running_loop()
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self._ended: asyncio.Future[int] | None = None
-        self._current: subprocess.Popen[bytes] | None = None
+        self._processes: list[int] = []
         self._is_stopped = False
         self._is_killed = False
         self._killer: asyncio.TimerHandle | None = None
@@ -157,29 +163,34 @@ class _Run:
         except (OSError, ValueError) as error:
             return self._not_started(line, error)
         self._processes.append(process)
-        self._current = process
-        self._warden.group_started(process.pid)
-        try:
-            status = await self._end_of(process)
-            self._drain()
-            if self._is_stopped and not self._is_killed:
-                await self._rest_of_group(process)
-        finally:
-            self._current = None
+        self._warden.group_started(process)
+        status = await self._end_of(process)
+        self._drain()
+        if self._is_stopped and not self._is_killed:
+            await self._rest_of_group(process)
         return _result(line, status)
 
-    def _spawn(self, line: str) -> subprocess.Popen[bytes]:
+    def _spawn(self, line: str) -> int:
+        """Starts a line; returns its process id, which is that of its group."""
         arguments = ["/bin/sh", "-c", line]
         if self._attempt.task.execute_command_without_shell:
             arguments = shlex.split(line) or ["true"]
-        return subprocess.Popen(
+        if self._folder is not None:
+            if not os.access(self._folder, os.X_OK) or not Path(self._folder).is_dir():
+                raise NotADirectoryError(f"working_dir {self._folder} is not a folder that this ant can use")
+            arguments = ["/bin/sh", "-c", _ENTER, self._folder, *arguments]
+        return os.posix_spawnp(
+            arguments[0],
             arguments,
-            stdin=subprocess.DEVNULL,
-            stdout=self._writes[0],
-            stderr=self._writes[1],
-            env=self._environment,
-            cwd=self._folder,
-            start_new_session=True,
+            self._environment,
+            file_actions=(
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, self._writes[0], 1),
+                (os.POSIX_SPAWN_DUP2, self._writes[1], 2),
+            ),
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_DEFAULT_SIGNALS,
         )
 
     def _not_started(self, line: str, error: OSError | ValueError) -> Result:
@@ -189,15 +200,13 @@ class _Run:
             return failure(
                 "ERR_START",
                 f"The variables are too large for the environment of a process ({total:,} bytes in all; the largest is"
-                f" {name} with {len(value):,}). Pass large values in a file.",
+                f" {os.fsdecode(name)} with {len(value):,}). Pass large values in a file.",
             )
-        if self._folder is not None and not Path(self._folder).is_dir():
-            return failure("ERR_START", f"working_dir {self._folder} is not a folder on this ant.")
         return failure("ERR_START", f"The line {_short(line)} cannot be started: {error}.")
 
-    async def _end_of(self, process: subprocess.Popen[bytes]) -> int:
+    async def _end_of(self, process: int) -> int:
         """Waits for a process without reaping it; returns its exit code, or minus the signal."""
-        pidfd = os.pidfd_open(process.pid)
+        pidfd = os.pidfd_open(process)
         ended: asyncio.Future[int] = self._loop.create_future()
         self._loop.add_reader(pidfd, _set, ended)
         try:
@@ -205,13 +214,13 @@ class _Run:
         finally:
             self._loop.remove_reader(pidfd)
             os.close(pidfd)
-        info = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        info = os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
         assert info is not None, "the pidfd said that it ended"
         return info.si_status if info.si_code == os.CLD_EXITED else -info.si_status
 
-    async def _rest_of_group(self, process: subprocess.Popen[bytes]) -> None:
+    async def _rest_of_group(self, process: int) -> None:
         """Leaves processes of a stopped line the rest of the grace to end by themselves."""
-        while self._killer is not None and _others_in_group(process.pid):
+        while self._killer is not None and _others_in_group(process):
             await asyncio.sleep(_GROUP_POLL_S)
         self._drain()
 
@@ -259,7 +268,7 @@ class _Run:
     def _signal(self, number: signal.Signals) -> None:
         for process in self._processes:
             try:
-                os.killpg(process.pid, number)
+                os.killpg(process, number)
             except (ProcessLookupError, PermissionError):
                 pass
 
@@ -270,9 +279,9 @@ class _Run:
             self._killer = None
         self._signal(signal.SIGKILL)
         for process in self._processes:
-            if process.poll() is None:  # killed, but the kernel takes its time
-                threading.Thread(target=process.wait, daemon=True).start()
-            self._warden.group_ended(process.pid)
+            if os.waitpid(process, os.WNOHANG)[0] == 0:  # killed, but the kernel takes its time
+                threading.Thread(target=os.waitpid, args=(process, 0), daemon=True).start()
+            self._warden.group_ended(process)
         for pipe in self._reads.values():
             self._loop.remove_reader(pipe)
             os.close(pipe)
