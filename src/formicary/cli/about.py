@@ -25,7 +25,7 @@ def version(output: str) -> None:
 
 @click.command(short_help="Print the JSON Schema of job files, for editors.")
 def schema() -> None:
-    """Prints the JSON Schema of job files; editors check and complete with it.
+    r"""Prints the JSON Schema of job files; editors check and complete with it.
 
     \b
     Example:
@@ -39,7 +39,7 @@ def schema() -> None:
 @click.command(short_help="Print what a shell needs to complete commands.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Prints what a shell needs to complete commands and options.
+    r"""Prints what a shell needs to complete commands and options.
 
     \b
     Examples:

@@ -41,7 +41,7 @@ def _change(ids: tuple[str, ...], server: str, timeout_s: float, output: str, co
 @options.timeout
 @options.output
 def cancel(ids: tuple[str, ...], reason: str, server: str, timeout_s: float, output: str) -> None:
-    """Cancels jobs. Running tasks are ended, `always_run` tasks still run; a job that has ended stays as it is.
+    r"""Cancels jobs. Running tasks are ended, `always_run` tasks still run; a job that has ended stays as it is.
 
     \b
     Example:
@@ -57,7 +57,7 @@ def cancel(ids: tuple[str, ...], reason: str, server: str, timeout_s: float, out
 @options.timeout
 @options.output
 def retry(ids: tuple[str, ...], hard: bool, server: str, timeout_s: float, output: str) -> None:
-    """Runs ended jobs again, from the tasks that did not complete.
+    r"""Runs ended jobs again, from the tasks that did not complete.
 
     \b
     Examples:
@@ -73,7 +73,7 @@ def retry(ids: tuple[str, ...], hard: bool, server: str, timeout_s: float, outpu
 @options.timeout
 @options.output
 def resume(ids: tuple[str, ...], server: str, timeout_s: float, output: str) -> None:
-    """Lets paused jobs go on now instead of at the end of their pause.
+    r"""Lets paused jobs go on now instead of at the end of their pause.
 
     \b
     Example:

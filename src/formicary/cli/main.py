@@ -46,7 +46,11 @@ class LazyGroup(click.Group):
             return None
         module, _, attribute = found[0].partition(":")
         command = getattr(import_module(module), attribute)
-        return command if isinstance(command, click.Command) else None
+        if not isinstance(command, click.Command):
+            return None
+        # Docstrings are raw texts; click wants the character itself before a paragraph that is not to be wrapped.
+        command.help = (command.help or "").replace("\\b\n", "\b\n")
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The overview, without importing anything."""

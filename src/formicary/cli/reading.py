@@ -28,7 +28,7 @@ _FIELDS = ("id", "state", "job_type", "submitted_at", "ended_at")
 @options.timeout
 @options.output
 def list_jobs(states: tuple[str, ...], job_type: str, limit: int, server: str, timeout_s: float, output: str) -> None:
-    """Lists jobs, newest first.
+    r"""Lists jobs, newest first.
 
     \b
     Examples:
@@ -65,7 +65,7 @@ def list_jobs(states: tuple[str, ...], job_type: str, limit: int, server: str, t
 @options.timeout
 @options.output
 def get(job_id: str, server: str, timeout_s: float, output: str) -> None:
-    """Shows one job with its tasks and outputs.
+    r"""Shows one job with its tasks and outputs.
 
     \b
     Example:
@@ -94,7 +94,7 @@ def get(job_id: str, server: str, timeout_s: float, output: str) -> None:
 @options.timeout
 @options.output
 def logs(job_id: str, follow: bool, task_type: str, server: str, timeout_s: float, output: str) -> None:
-    """Shows what the tasks of a job wrote. With --output json every line is one JSON document.
+    r"""Shows what the tasks of a job wrote. With --output json every line is one JSON document.
 
     \b
     Examples:

@@ -38,7 +38,7 @@ def submit(
     timeout_s: float,
     output: str,
 ) -> None:
-    """Submits a job and prints its id once it is stored: from then on it is not lost.
+    r"""Submits a job and prints its id once it is stored: from then on it is not lost.
 
     \b
     Examples:

@@ -15,7 +15,7 @@ from formicary.cli.output import emit, write
 @options.method
 @options.output
 def validate(files: tuple[str, ...], methods: tuple[str, ...], output: str) -> int:
-    """Checks job files and shows every mistake at once; stores nothing. `-` reads standard input.
+    r"""Checks job files and shows every mistake at once; stores nothing. `-` reads standard input.
 
     \b
     Examples:

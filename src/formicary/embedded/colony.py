@@ -119,7 +119,9 @@ class Colony:
 
     def _ant_config(self) -> AntConfig:
         slots = self.config.slots or max(4, os.cpu_count() or 1)
-        return AntConfig(ANT_ID, slots=slots, tags=self.config.tags, paths=self.config.paths, executors=self.config.executors)
+        return AntConfig(
+            ANT_ID, slots=slots, tags=self.config.tags, paths=self.config.paths, executors=self.config.executors
+        )
 
     async def _connect(self) -> AntTransport:
         """One stream between the ant and the queen."""

@@ -1,0 +1,189 @@
+"""How `formicary run` shows a job: a live tree for people, one line per change when piped."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import IO, Any, Protocol
+
+from formicary.cli.output import console, state_style
+
+_MARKS = {
+    "COMPLETED": "✓",
+    "FAILED": "✗",
+    "CANCELLED": "✗",
+    "SKIPPED": "·",
+    "PENDING": "·",
+    "EXECUTING": "▶",
+    "DISPATCHED": "▶",
+}
+_LOG_STYLES = {2: "yellow", 3: "dim"}
+_SPARE_LINES = 6
+_ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED", "SKIPPED"})
+
+
+class Display(Protocol):
+    """What shows a job."""
+
+    def job(self, document: Mapping[str, Any]) -> None:
+        """The job as it is now."""
+        ...
+
+    def log(self, task_type: str, stream: int, text: str) -> None:
+        """A log line of a task."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        ...
+
+
+def seconds_between(start: str | None, end: str | None) -> float | None:
+    """Seconds from one time of a document to another one (None = now); None where it has not started."""
+    if not start:
+        return None
+    begun = datetime.fromisoformat(start).timestamp()
+    return max(0.0, (datetime.fromisoformat(end).timestamp() if end else time.time()) - begun)
+
+
+def describe(task: Mapping[str, Any]) -> str:
+    """What is worth saying about a task beside its state."""
+    words: list[str] = []
+    if task["state"] in ("FAILED", "CANCELLED") and task.get("error"):
+        words.append(str(task["error"]["message"] or task["error"]["code"]).strip().partition("\n")[0])
+    elif task.get("exit_code"):
+        words.append(f"exit code {task['exit_code']}")
+    if task.get("skipped"):
+        words.append("left out by `except`")
+    if task["attempts"] > 1:
+        words.append(f"attempt {task['attempts']}")
+    if task.get("progress"):
+        progress = task["progress"]
+        words.append(f"{progress['fraction']:.0%} {progress['message']}".strip())
+    took = seconds_between(task["started_at"], task["ended_at"]) if task["state"] in _ENDED else None
+    if took is not None:
+        words.append(f"{took:.2f} s")
+    return ", ".join(words)
+
+
+class Lines:
+    """One line per change of state, and the log lines between them.
+
+    Args:
+        stream: Where to.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._seen: dict[str, tuple[str, int]] = {}
+        self._state = ""
+
+    def job(self, document: Mapping[str, Any]) -> None:
+        """Prints what has changed since the last document."""
+        opened = not self._state
+        if opened:
+            self._print(f"job {document['id']} {document['job_type']}")
+        for task in document.get("tasks", ()):
+            name, now = task["task_type"], (task["state"], task["attempts"])
+            if self._seen.get(name, ("PENDING", 0)) != now:
+                self._seen[name] = now
+                if task["state"] != "PENDING":
+                    about = describe(task)
+                    self._print(f"{name} {task['state']}{f' ({about})' if about else ''}")
+        state = document["state"]
+        if state != self._state and (not opened or state != "PENDING"):
+            took = seconds_between(document["started_at"], document["ended_at"]) if document["ended_at"] else None
+            self._print(f"job {document['id']} {state}{f' ({took:.2f} s)' if took is not None else ''}")
+        self._state = state
+
+    def log(self, task_type: str, stream: int, text: str) -> None:
+        """Prints a log line."""
+        self._print(f"{task_type} | {text}")
+
+    def close(self) -> None:
+        """Nothing to do: every line is out."""
+
+    def _print(self, text: str) -> None:
+        try:
+            print(text, file=self._stream, flush=True)
+        except UnicodeEncodeError:
+            print(text.encode("ascii", "backslashreplace").decode(), file=self._stream, flush=True)
+
+
+class LiveTree:
+    """A tree of the tasks that changes in place; log lines run above it.
+
+    Args:
+        stderr: Whether to draw on standard error.
+    """
+
+    def __init__(self, *, stderr: bool) -> None:
+        from rich.live import Live
+
+        self._console = console(stderr=stderr)
+        self._document: Mapping[str, Any] | None = None
+        self._live = Live(console=self._console, get_renderable=self._draw, refresh_per_second=8, redirect_stdout=False)
+        self._live.start()
+
+    def job(self, document: Mapping[str, Any]) -> None:
+        """Takes the job as it is now; it is drawn with the next refresh."""
+        self._document = document
+
+    def log(self, task_type: str, stream: int, text: str) -> None:
+        """Prints a log line above the tree."""
+        from rich.text import Text
+
+        line = Text(f"{task_type} ", style="cyan")
+        line.append(text, style=_LOG_STYLES.get(stream, "default"))
+        self._live.console.print(line)
+
+    def close(self) -> None:
+        """Draws the last state and leaves it there."""
+        self._live.stop()
+
+    def _draw(self) -> Any:
+        from rich.text import Text
+        from rich.tree import Tree
+
+        document = self._document
+        if document is None:
+            return Text("starting …", style="dim")
+        state = document["state"]
+        label = Text(f"{document['job_type']} ", style="bold")
+        label.append(state, style=state_style(state))
+        took = seconds_between(document["started_at"], document["ended_at"])
+        label.append(f"  {took:.1f} s" if took is not None else "", style="dim")
+        label.append(f"  {document['id']}", style="dim")
+        tree = Tree(label, guide_style="dim")
+        tasks = document.get("tasks", ())
+        shown = self._selected(tasks)
+        for task in shown:
+            line = Text(f"{_MARKS.get(task['state'], '…')} ", style=state_style(task["state"]))
+            line.append(task["task_type"])
+            line.append(f"  {task['state']}", style=state_style(task["state"]))
+            about = describe(task)
+            if about:
+                line.append(f"  {about}", style="dim")
+            tree.add(line)
+        if len(shown) < len(tasks):
+            done = sum(task["state"] in _ENDED for task in tasks)
+            tree.add(Text(f"{len(tasks)} tasks, {done} have ended", style="dim"))
+        return tree
+
+    def _selected(self, tasks: Any) -> list[Any]:
+        """The tasks that fit on the screen: what runs or failed first, in file order."""
+        room = max(5, self._console.height - _SPARE_LINES)
+        if len(tasks) <= room:
+            return list(tasks)
+        order = {"FAILED": 0, "EXECUTING": 1, "DISPATCHED": 1, "WAITING": 2, "READY": 3, "PENDING": 4}
+        ranked = sorted(range(len(tasks)), key=lambda i: (order.get(tasks[i]["state"], 5), i))
+        return [tasks[i] for i in sorted(ranked[:room])]
+
+
+def make_display(output: str) -> Display:
+    """The display for this terminal: beside data (JSON, YAML) it goes to standard error."""
+    aside = output != "table"
+    stream = sys.stderr if aside else sys.stdout
+    return LiveTree(stderr=aside) if stream.isatty() else Lines(stream)
