@@ -14,11 +14,13 @@ from hashlib import sha256
 import msgspec
 
 from formicary.engine.jobs.availability import availability_violations
-from formicary.engine.jobs.model import JobDefinition, Violation
+from formicary.engine.jobs.model import MAX_SOURCE_BYTES, JobDefinition, Violation
 from formicary.engine.jobs.parse import parse_source
 from formicary.engine.storage.port import Row, Store
 from formicary.problems import FieldError, Problem, problem
 
+MAX_EXPANDED_BYTES = 1024 * 1024
+"""Size of a source that `dynamic_template_tasks` has made."""
 CACHED = 1000
 """Parsed definitions kept in memory beside those that live jobs use."""
 
@@ -38,19 +40,26 @@ class Definitions:
         key = str(row[0])
         found = self._models.get(key)
         if found is None:
-            found = _parse(str(row[4]), _methods(_text(row[5])), str(row[7]))
+            found = _parse(str(row[4]), _methods(_text(row[5])), str(row[7]), MAX_EXPANDED_BYTES)
             self._keep(key, found)
         return found
 
     def build(
-        self, source: str, methods: Mapping[str, str], path: str, filename: str, org: str
+        self,
+        source: str,
+        methods: Mapping[str, str],
+        path: str,
+        filename: str,
+        org: str,
+        *,
+        expanded: bool = False,
     ) -> tuple[str, JobDefinition]:
         """Parses and checks a source for submission; blocking. Raises Problem with every violation."""
         key = sha256(b"\0".join(part.encode() for part in (org, source, path, repr(sorted(methods.items())))))
         definition_id = key.hexdigest()[:32]
         found = self._models.get(definition_id)
         if found is None:
-            found = _parse(source, methods, filename)
+            found = _parse(source, methods, filename, MAX_EXPANDED_BYTES if expanded else MAX_SOURCE_BYTES)
             self._keep(definition_id, found)
         return definition_id, found
 
@@ -76,8 +85,8 @@ def _text(value: object) -> bytes | str:
     return value if isinstance(value, (bytes, str)) and value else "{}"
 
 
-def _parse(source: str, methods: Mapping[str, str], filename: str) -> JobDefinition:
-    parsed = parse_source(source, filename=filename or "<job>", methods=methods)
+def _parse(source: str, methods: Mapping[str, str], filename: str, max_bytes: int) -> JobDefinition:
+    parsed = parse_source(source, filename=filename or "<job>", methods=methods, max_bytes=max_bytes)
     if len(parsed) != 1:
         raise problem(
             "VALIDATION_FAILED", f"{filename or 'the source'} holds {len(parsed)} jobs: register one at a time"

@@ -44,12 +44,21 @@ class Submitting:
         versions = [int(d.row[3] or 0) for d in core.definitions.values() if d.row[1:3] == row[1:3]]
         return (*row[:3], max([int(row[3] or 0), *(version + 1 for version in versions)]), *row[4:])
 
-    async def register(self, source: str, methods: Mapping[str, str], path: str, filename: str, org: str) -> Definition:
+    async def register(
+        self,
+        source: str,
+        methods: Mapping[str, str],
+        path: str,
+        filename: str,
+        org: str,
+        *,
+        expanded: bool = False,
+    ) -> Definition:
         """Parses, checks and stores a definition; after its commit. Raises Problem with every violation."""
         pump = self._queen.pump
         pump.now()
         parser = pump.definitions
-        key, model = await pump.read(lambda: parser.build(source, methods, path, filename, org))
+        key, model = await pump.read(lambda: parser.build(source, methods, path, filename, org, expanded=expanded))
         found = pump.core.definitions.get(key)
         if found is not None:
             return found
@@ -176,7 +185,7 @@ class Submitting:
         for item in items:
             source = await self._queen.pump.read(partial(_expand, definition, item.params))
             own = await self.register(
-                source, dict(definition.model.methods), str(row[6] or ""), str(row[7] or ""), str(row[1])
+                source, dict(definition.model.methods), str(row[6] or ""), str(row[7] or ""), str(row[1]), expanded=True
             )
             ids += await self._accept(own, [item], org, watcher, resend=False, keyed=bool(item.key))
         return ids

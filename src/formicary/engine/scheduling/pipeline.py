@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+import msgspec
+
 from formicary.engine.scheduling.candidates import Candidate, CandidateQueue, OrderKey
 from formicary.engine.scheduling.demand import Demand
 
@@ -66,8 +68,7 @@ class Policy:
     """The ant to use, or None where all are full."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """Start this candidate on this ant."""
 
     candidate: Candidate

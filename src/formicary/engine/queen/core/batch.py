@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from formicary.engine.jobs.model import JobDefinition
 from formicary.engine.storage.port import Changes
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(msgspec.Struct, frozen=True, gc=False):
     """A granted attempt on its way to an ant."""
 
     token: int
@@ -42,8 +43,7 @@ class Outgoing:
     welcome: Welcome | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class JobEnded:
+class JobEnded(msgspec.Struct, frozen=True, gc=False):
     """A job that reached its end in this batch."""
 
     id: str

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, cast
 
+import msgspec
+
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.model import JobDefinition, task_from_json
 from formicary.engine.queen.core.batch import Assignment, Batch, RenderRequest, Welcome
@@ -38,8 +40,7 @@ if TYPE_CHECKING:
 POLICY = Policy(gates=(below_limit,), order=fcfs_within_priority, place=least_loaded)
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(msgspec.Struct, frozen=True, gc=False):
     """One job to accept. `params` is a JSON object; `scheduled_at` seconds since the epoch, None = at once."""
 
     id: str
