@@ -44,6 +44,10 @@ MINIMUM_VERSION: Final = (3, 32, 0)
 CHUNK_ROWS: Final = 256
 """Most rows of one statement: beyond it nothing is gained and the prepared statement only grows."""
 
+LONG_PARAMS: Final = 2048
+LONG_CHUNK_ROWS: Final = 16
+"""Rows of one statement when parameters are long: a prepared statement keeps copies of what was bound last."""
+
 _SIZES: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, CHUNK_ROWS)
 _APPLICATION_ID: Final = 0x464F524D
 _FENCE: Final = (
@@ -175,7 +179,7 @@ class SqliteStore:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {self._checkpoint_pages}")
             connection.execute(f"PRAGMA journal_size_limit = {4 * 4096 * self._checkpoint_pages}")
-            connection.execute("PRAGMA cache_size = -65536")
+            connection.execute("PRAGMA cache_size = -16384")
             if self._max_pages:
                 connection.execute(f"PRAGMA max_page_count = {self._max_pages}")
             status = os.stat(self.path)
@@ -254,8 +258,10 @@ class SqliteStore:
         last row, which costs a few microseconds; another statement would cost a turn at the GIL.
         """
         start, count = 0, len(rows)
+        first = rows[0][1] if rows and table.name == "params" else b""
+        most = LONG_CHUNK_ROWS if isinstance(first, bytes) and len(first) > LONG_PARAMS else CHUNK_ROWS
         while start < count:
-            left = count - start
+            left = min(count - start, most)
             below = bisect_right(_SIZES, left) - 1
             size = _SIZES[below]
             if size < left < CHUNK_ROWS and start > 0:
