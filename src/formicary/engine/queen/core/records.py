@@ -37,14 +37,8 @@ class Definition:
         first = self.demands[starts[0]] if starts and not self.needs_preparation else None
         self.demand = (first or Demand("", frozenset())).gated(self.gate)
         # One static task that sees nothing but the request's parameters: they travel as the bytes they came in.
-        task = model.tasks[0]
-        self.simple = (
-            self.plan.single
-            and task.is_static
-            and not model.variables
-            and not task.variables
-            and task.arguments is None
-        )
+        task = model.tasks[0] if self.plan.single else None  # none at all before its template has made them
+        self.simple = task is not None and task.is_static and not (model.variables or task.variables or task.arguments)
 
 
 def demand_of(task: TaskDefinition) -> Demand:
