@@ -1,11 +1,11 @@
 """The running graph of one execution: which tasks may start, which can no longer be reached.
 
-Theory of operation. A :class:`Plan` is compiled once per definition: who may route to whom (`on_*` edges), who depends on
-whom, what runs only in the final phase. A :class:`Flow` is one execution's state over that plan. ``begin`` names the
+Theory of operation. A :class:`Plan` is compiled once per definition: who may route to whom (`on_*` edges), who depends
+on whom, what runs only in the final phase. A :class:`Flow` is one execution's state over that plan. ``begin`` names the
 first tasks, ``ended`` takes one task's end with the target it was routed to and names the tasks that may start now.
 
-Rules (the job sheet, "Activation"): a task starts once per execution, when it has no incoming route or one routed to it,
-and every dependency has ended. A task that nothing can route to any more is SKIPPED, which counts as ended for its
+Rules (the job sheet, "Activation"): a task starts once per execution, when it has no incoming route or one routed to
+it, and every dependency has ended. A task that nothing can route to any more is SKIPPED, which counts as ended for its
 dependents. A task that FAILED without `allow_failure` skips its dependents, and theirs. `always_run` tasks are never
 skipped: those that were not reached run in the final phase, in file order.
 """
