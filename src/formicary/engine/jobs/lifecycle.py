@@ -1,8 +1,8 @@
 """Life cycles of a job request and of a task execution, each as one table ``(state, event) -> state``.
 
 An illegal pair raises :class:`IllegalTransition` and changes nothing. The diagrams in the docs, the ``CHECK``
-constraints of the schema and the action list of the specification are asserted equal to these tables by tests. A job execution has
-no states of its own: it uses the request's.
+constraints of the schema and the action list of the specification are asserted equal to these tables by tests. A job
+execution has no states of its own: it uses the request's.
 """
 
 from __future__ import annotations
