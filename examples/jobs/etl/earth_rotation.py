@@ -207,7 +207,7 @@ def report(summary: Summary, data: Extract, chart: str, out: str) -> dict[str, s
 
 ![Excess length of day by year]({os.path.relpath(chart, out)})
 
-On average a day lasted {86_400 + summary["mean_ms"] / 1000:,.6f} seconds. The days were longest in
+On average a day lasted {86_400 + summary["mean_ms"] / 1000:,.6f} seconds. By the mean of the year, days were longest in
 {summary["longest_year"]} and shortest in {summary["shortest_year"]}. Over all these years the excess adds up to
 {summary["gained_s"]:.1f} seconds: about that many leap seconds a clock needs to keep step with the Sun.
 

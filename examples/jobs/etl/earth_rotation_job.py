@@ -1,7 +1,7 @@
 """The job of ``earth_rotation.yaml`` in Python: the same tasks, the same result.
 
-    formicary run examples/jobs/etl/earth_rotation_job.py:earth_rotation -p first=1990
-    python examples/jobs/etl/earth_rotation_job.py     # without anything stored, in this process
+formicary run examples/jobs/etl/earth_rotation_job.py:earth_rotation -p first=1990
+python examples/jobs/etl/earth_rotation_job.py     # without anything stored, in this process
 """
 
 import earth_rotation as steps

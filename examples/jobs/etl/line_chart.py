@@ -53,7 +53,7 @@ def draw(points: Sequence[Point], *, title: str, subtitle: str, unit: str, sourc
     return "\n".join(parts) + "\n"
 
 
-def nice_ticks(least: float, most: float, wanted: int = 6) -> list[float]:
+def nice_ticks(least: float, most: float, wanted: int = 8) -> list[float]:
     """Returns round values that enclose a range, steps of 1, 2 or 5 times a power of ten."""
     span = (most - least) or abs(most) or 1.0
     raw = span / wanted
@@ -80,7 +80,8 @@ def _axes(points: Sequence[Point], ticks: Sequence[float], scale: _Scale, unit: 
         y = scale.y(tick)
         colour, width = (ZERO, 1.4) if tick == 0 else (GRID, 1)
         parts.append(
-            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{colour}" stroke-width="{width}"/>'
+            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{colour}"'
+            f' stroke-width="{width}"/>'
         )
         parts.append(_text(LEFT - 10, y + 4, f"{tick:g}", size=12, fill=MUTED, anchor="end"))
     parts.append(_text(LEFT - 40, TOP - 12, unit, size=12, fill=MUTED))

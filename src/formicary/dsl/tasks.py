@@ -168,7 +168,7 @@ def function_name(function: Callable[..., object]) -> str:
 
 def duration_text(value: object) -> Json:
     """Returns a duration as a job file holds it."""
-    return f"{value.total_seconds():g}s" if isinstance(value, timedelta) else cast("Json", value)
+    return f"{value.total_seconds():g}s" if isinstance(value, timedelta) else value
 
 
 def _fields(options: TaskOptions, function: Callable[..., object]) -> dict[str, Json]:
