@@ -127,7 +127,8 @@ class Flow:
             target: the position its routes lead to, or None.
         """
         self.status[position] = ENDED
-        plan, ready = self.plan, []
+        plan = self.plan
+        ready: list[int] = []
         ends: list[tuple[int, bool, int | None]] = [(position, failed, target)]
         while ends:
             ended, blocks, leads_to = ends.pop()
