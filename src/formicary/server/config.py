@@ -1,38 +1,81 @@
-"""What a server is told: one frozen value, checked as a whole before anything starts."""
+"""Configuration of `formicary up`: one frozen value, checked as a whole before anything starts."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from formicary.engine.queen.core.config import CoreConfig
+from formicary.problems import problem
+from formicary.server.loopback import check_loopback
+
+LEASE_VARIABLE = "FORMICARY_LEASE_S"
+MIN_LEASE_S = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class UpConfig:
-    """Configuration of ``formicary up``. All durations are seconds.
+    """What a server is told. All durations are seconds.
 
     Attributes:
-        data: Data directory: lock, SQLite file, logs, the list of running ants.
-        host: Address that both ports listen on; loopback only.
+        data: Data directory: the lock, the list of ants and, without `database`, the SQLite file and the logs.
+        database: ``postgresql://…`` instead of the SQLite file; empty = SQLite.
+        host: Loopback address to listen on.
         http_port: Port of health pages; 0 = any free one.
-        grpc_port: Port of clients and ants; 0 = any free one. Ants of a killed server are adopted only where it stays.
-        ants: Local ants to keep running; 0 = none, they are started elsewhere.
-        slots: Tasks that run at the same time per ant; 0 = one per processor.
-        database: ``postgresql://…`` instead of the SQLite file in ``data``.
-        paths: Folders put on the import path of PYTHON tasks.
+        grpc_port: Port of the API; 0 = any free one. Ants of a killed server are adopted only where it stays the same.
+        ants: Local ants as child processes; 0 = none.
+        slots: Tasks that one ant runs at the same time; 0 = the number of processors.
         tags: What the local ants offer.
-        methods: Executor used instead of another one, like ``{"KUBERNETES": "SHELL"}``.
-        grace_s: How long running tasks may go on after SIGTERM.
+        paths: Folders on the import path of PYTHON tasks.
+        methods: Method replacements for every definition that is registered here.
+        grace_s: How long running tasks may go on after the first signal.
+        lease_s: How long a silent ant keeps its tasks; the default is FORMICARY_LEASE_S, else 10. A shorter one runs
+            the tasks of a lost ant again sooner and takes them away from one that was merely slow.
+
+    Raises:
+        Problem: VALIDATION_FAILED; the text says which value and what to do.
     """
 
     data: Path
+    database: str = ""
     host: str = "127.0.0.1"
     http_port: int = 7777
     grpc_port: int = 7778
     ants: int = 1
-    slots: int = 0
-    database: str | None = None
-    paths: tuple[str, ...] = ()
+    slots: int = 4
     tags: frozenset[str] = frozenset()
+    paths: tuple[Path, ...] = ()
     methods: Mapping[str, str] = field(default_factory=dict)
     grace_s: float = 30.0
+    lease_s: float = field(default_factory=lambda: _lease_from_environment())
+
+    def __post_init__(self) -> None:
+        check_loopback(self.host)
+        if not self.lease_s >= MIN_LEASE_S:
+            raise problem("VALIDATION_FAILED", f"{LEASE_VARIABLE}: the lease has to be {MIN_LEASE_S:g} s at least.")
+
+    @property
+    def target(self) -> str:
+        """What the store is opened with."""
+        return self.database or str(self.data)
+
+    @property
+    def core(self) -> CoreConfig:
+        """Lease, reconnect grace and beats in proportion."""
+        usual = CoreConfig()
+        share = min(1.0, self.lease_s / usual.lease_s)
+        return CoreConfig(
+            lease_s=self.lease_s,
+            reconnect_grace_s=usual.reconnect_grace_s * share,
+            beat_interval_s=usual.beat_interval_s * share,
+        )
+
+
+def _lease_from_environment() -> float:
+    text = os.environ.get(LEASE_VARIABLE, "")
+    try:
+        return float(text) if text else CoreConfig().lease_s
+    except ValueError:
+        raise problem("VALIDATION_FAILED", f"{LEASE_VARIABLE} is {text[:40]!r}: give a number of seconds.") from None

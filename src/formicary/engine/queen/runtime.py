@@ -52,11 +52,13 @@ class QueenConfig:
         core: Leases and memory.
         org: Organisation of requests that name none.
         log_flush_s: Seconds between flushes of log lines; a crash may lose that much of them.
+        methods: Method replacements for every definition that is registered; those of a request come first.
     """
 
     core: CoreConfig = field(default_factory=CoreConfig)
     org: str = "local"
     log_flush_s: float = 1.0
+    methods: Mapping[str, str] = field(default_factory=dict)
 
 
 class Watcher(Protocol):

@@ -58,6 +58,8 @@ class Submitting:
         pump = self._queen.pump
         pump.now()
         parser = pump.definitions
+        if self._queen.config.methods:
+            methods = {**self._queen.config.methods, **methods}
         key, model = await pump.read(lambda: parser.build(source, methods, path, filename, org, expanded=expanded))
         found = pump.core.definitions.get(key)
         if found is not None:

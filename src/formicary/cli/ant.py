@@ -1,0 +1,67 @@
+"""`formicary ant`."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import click
+
+from formicary.cli import exits, options
+
+
+@click.command(short_help="Start one more ant for a queen.", epilog=exits.EXIT_HELP)
+@click.option(
+    "--queen",
+    envvar="FORMICARY_SERVER",
+    default=options.DEFAULT_SERVER,
+    show_default=True,
+    metavar="HOST:PORT",
+    help="The queen's gRPC address; loopback only.",
+)
+@click.option("--id", "ant_id", default="", metavar="NAME", help="Name of the ant; default host name and process id.")
+@click.option("--tags", default="", metavar="A,B", help="What it offers; a task with tags runs where all are offered.")
+@click.option("--slots", type=click.IntRange(1, 1024), default=4, show_default=True, help="Tasks at the same time.")
+@click.option("--grace", type=click.FloatRange(0.1), default=30.0, show_default=True, help="Seconds to drain.")
+@click.option(
+    "--path",
+    "paths",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of PYTHON modules; repeatable.",
+)
+@click.option("--exit-when-orphaned", is_flag=True, help="End when the lease has ended and no queen answers.")
+def ant(
+    queen: str,
+    ant_id: str,
+    tags: str,
+    slots: int,
+    grace: float,
+    paths: tuple[Path, ...],
+    exit_when_orphaned: bool,
+) -> int:
+    r"""Starts an ant that runs tasks for a queen until SIGTERM; running tasks then finish within --grace.
+
+    \b
+    Examples:
+      formicary ant
+      formicary ant --queen 127.0.0.1:7778 --tags gpu,linux --slots 8
+
+    Prints one line `ready ant …` when the queen has welcomed it. It reconnects by itself.
+    """
+    from formicary.engine.ants.config import AntConfig
+    from formicary.engine.ants.process import run_ant
+    from formicary.server.loopback import check_loopback
+
+    options.read_address(queen, "--queen")
+    check_loopback(queen.rpartition(":")[0])
+    config = AntConfig(
+        ant_id or f"{socket.gethostname()}-{os.getpid()}",
+        slots=slots,
+        tags=frozenset(tag.strip().lower() for tag in tags.split(",") if tag.strip()),
+        paths=tuple(str(path.absolute()) for path in paths),
+        stop_grace_s=grace,
+        exit_when_orphaned=exit_when_orphaned,
+    )
+    return run_ant(config, queen)

@@ -1,0 +1,88 @@
+"""`formicary up`."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import click
+
+from formicary.cli import exits, options
+from formicary.problems import Problem
+
+_PORT = click.IntRange(0, 65535)
+
+
+@click.command(short_help="Start a queen with local ants; runs until SIGTERM.", epilog=exits.EXIT_HELP)
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Data directory; default the user's state directory (FORMICARY_DATA).",
+)
+@click.option("--database", default="", metavar="URL", help="postgresql://… instead of the SQLite file.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; loopback only.")
+@click.option("--http-port", type=_PORT, default=7777, show_default=True, help="Health pages; 0 = any free port.")
+@click.option("--grpc-port", type=_PORT, default=7778, show_default=True, help="The API; 0 = any free port.")
+@click.option("--ants", type=click.IntRange(0, 256), default=1, show_default=True, help="Local ants.")
+@click.option("--slots", type=click.IntRange(1, 1024), default=4, show_default=True, help="Tasks at a time per ant.")
+@click.option("--tags", default="", metavar="A,B", help="What the local ants offer.")
+@click.option("--grace", type=click.FloatRange(0.1), default=30.0, show_default=True, help="Seconds to drain.")
+@options.method
+@click.option(
+    "--path",
+    "paths",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of PYTHON modules; repeatable.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Say more on standard error.")
+def up(
+    data: Path | None,
+    database: str,
+    host: str,
+    http_port: int,
+    grpc_port: int,
+    ants: int,
+    slots: int,
+    tags: str,
+    grace: float,
+    methods: tuple[str, ...],
+    paths: tuple[Path, ...],
+    verbose: bool,
+) -> int:
+    r"""Starts a queen with local ants and serves until SIGTERM or Ctrl-C.
+
+    \b
+    Examples:
+      formicary up
+      formicary up --data /var/lib/formicary --ants 2 --slots 8
+      formicary up --database postgresql://me@db/formicary
+
+    Prints one line `ready http=… grpc=… data=…` when it serves. A dead ant is started again at once. SIGTERM drains:
+    /readyz says no, running tasks finish within --grace; a second signal ends them. After a crash, start it again on
+    the same data: nothing that was accepted is lost, and ants that still run go on.
+    """
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    from formicary.embedded.opening import default_data_dir
+    from formicary.server.config import UpConfig
+    from formicary.server.serving import run_server
+
+    config = UpConfig(
+        data=(data or default_data_dir()).absolute(),
+        database=database,
+        host=host,
+        http_port=http_port,
+        grpc_port=grpc_port,
+        ants=ants,
+        slots=slots,
+        tags=frozenset(tag.strip().lower() for tag in tags.split(",") if tag.strip()),
+        paths=tuple(path.absolute() for path in paths),
+        methods=options.read_methods(methods),
+        grace_s=grace,
+    )
+    try:
+        return run_server(config)
+    except Problem as error:
+        exits.tell(error)
+        return exits.CANNOT_START
