@@ -87,6 +87,16 @@ async def test_the_same_grant_twice_runs_once(tmp_path: Path) -> None:
 
 
 @in_loop
+async def test_a_task_rendered_for_the_attempt_wins_over_its_spec(tmp_path: Path) -> None:
+    async with colony() as (queen, _):
+        spec = await queen.grant(shell("echo spec"), path=str(tmp_path))
+        task = task_to_json(shell("pwd", working_dir="."))
+        await queen.assign(Assignment(token=77, spec=spec, task=task, job_id="j", attempt=1))
+        await queen.result(77)
+        assert queen.text(77) == [str(tmp_path)]
+
+
+@in_loop
 async def test_what_the_welcome_takes_away_is_killed_without_a_word(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     async with colony() as (queen, ant):
