@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -259,6 +260,28 @@ async def test_a_crash_charges_only_the_call_that_ran_and_repeats_none(tmp_path:
         lost = [token for token, result in queen.results.items() if result.outcome == TaskResult.LOST]
         assert lost == [crash]
         assert sorted(map(int, marks.read_text().split())) == list(range(first + 400, first + 500))
+
+
+@in_loop
+async def test_workers_killed_at_random_lose_only_what_ran_and_repeat_nothing(tmp_path: Path) -> None:
+    """Workers are killed every few milliseconds: each call has one result, and at most one start."""
+    marks = tmp_path / "marks"
+    async with colony(config=config(slots=2)) as (queen, ant):
+        first = await queen.grant(python("functions:noop"), count=1000)
+        await queen.until(lambda: len(queen.results) == 1000)
+        first = await queen.grant(python("functions:counts"), count=2000, variables={"file": str(marks)})
+        for number in range(20):
+            before = len(queen.results)
+            await queen.until(lambda: len(queen.results) > before or len(queen.results) == 3000)  # noqa: B023 (awaited)
+            if pids := ant.worker_pids:
+                os.kill(pids[number % len(pids)], signal.SIGKILL)
+        await queen.until(lambda: len(queen.results) == 3000)
+        starts = Counter(map(int, marks.read_text().split()))
+        for token in range(first, first + 2000):
+            outcome = queen.results[token].outcome
+            assert outcome in (TaskResult.COMPLETED, TaskResult.LOST)
+            assert starts[token] == 1 if outcome == TaskResult.COMPLETED else starts[token] <= 1
+        assert len(queen.deliveries) == 3000
 
 
 @in_loop

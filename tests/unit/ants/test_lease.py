@@ -55,4 +55,4 @@ def test_it_always_ends_before_the_queens(beats: list[tuple[float, float, bool]]
         if is_answered:
             lease.acknowledged(beat)
         assert lease.end is not None
-        assert lease.end <= queens_end - 1.0
+        assert lease.end <= queens_end - 1.0 + 1e-9
