@@ -30,7 +30,7 @@ class AntMessage(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., beat: _Optional[int] = ..., results: _Optional[_Iterable[_Union[TaskResult, _Mapping]]] = ..., started: _Optional[_Iterable[_Union[TaskStarted, _Mapping]]] = ..., logs: _Optional[_Iterable[_Union[LogChunk, _Mapping]]] = ..., progress: _Optional[_Iterable[_Union[TaskProgress, _Mapping]]] = ..., returned: _Optional[_Iterable[int]] = ..., window: _Optional[int] = ..., draining: _Optional[bool] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("ant_id", "incarnation", "methods", "tags", "slots", "window", "held", "version", "pid")
+    __slots__ = ("ant_id", "incarnation", "methods", "tags", "slots", "window", "held", "version", "pid", "stream")
     ANT_ID_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     METHODS_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +40,7 @@ class Hello(_message.Message):
     HELD_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
+    STREAM_FIELD_NUMBER: _ClassVar[int]
     ant_id: str
     incarnation: str
     methods: _containers.RepeatedScalarFieldContainer[str]
@@ -49,7 +50,8 @@ class Hello(_message.Message):
     held: _containers.RepeatedScalarFieldContainer[int]
     version: str
     pid: int
-    def __init__(self, ant_id: _Optional[str] = ..., incarnation: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., tags: _Optional[_Iterable[str]] = ..., slots: _Optional[int] = ..., window: _Optional[int] = ..., held: _Optional[_Iterable[int]] = ..., version: _Optional[str] = ..., pid: _Optional[int] = ...) -> None: ...
+    stream: int
+    def __init__(self, ant_id: _Optional[str] = ..., incarnation: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., tags: _Optional[_Iterable[str]] = ..., slots: _Optional[int] = ..., window: _Optional[int] = ..., held: _Optional[_Iterable[int]] = ..., version: _Optional[str] = ..., pid: _Optional[int] = ..., stream: _Optional[int] = ...) -> None: ...
 
 class TaskStarted(_message.Message):
     __slots__ = ("token", "started_at")

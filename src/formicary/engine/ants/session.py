@@ -74,6 +74,7 @@ class Session:
         self._transport: AntTransport | None = None
         self._is_welcomed = False
         self._hello_at = 0.0
+        self._streams = 0
         self._beat_interval_s = 1.0
         self._beater: asyncio.TimerHandle | None = None
         self._fence: asyncio.TimerHandle | None = None
@@ -115,6 +116,7 @@ class Session:
             incoming = aiter(transport)
             async with asyncio.timeout(self._config.welcome_timeout_s):
                 self._hello_at = time.monotonic()
+                self._streams += 1
                 await transport.send(AntMessage(hello=self._hello()))
                 first = await anext(incoming)
             if not first.HasField("welcome"):
@@ -168,6 +170,7 @@ class Session:
             held=list(held),
             version=formicary.__version__,
             pid=os.getpid(),
+            stream=self._streams,
         )
 
     # what the queen says ----------------------------------------------------------------------------------------------

@@ -98,6 +98,7 @@ class AntSession:
                 hello.slots,
                 hello.window,
                 tuple(hello.held),
+                hello.stream,
             ),
         )
 

@@ -40,7 +40,7 @@ JOB_COLUMNS = (
     "timer_at",  # when a waiting job goes on by itself (retry delay, end of a pause)
     "deadline_at",  # when the job's time-out strikes; null while it is not running
     "clock_left_s",  # what is left of the time-out of a paused job
-    "verdict",  # FAILED or CANCELLED once decided, while siblings and the final phase still run
+    "verdict",  # how it will end (or RESTART), once decided, while siblings and the final phase still run
     "error_code",
     "error_message",
     "dead_letter",  # 1 = in the dead-letter queue

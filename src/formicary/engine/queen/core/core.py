@@ -211,9 +211,12 @@ class Core:
     def result(self, session: int, outcome: Outcome) -> None:
         """An attempt has ended. A stale token changes nothing and is acknowledged, so that the ant forgets it."""
         run = self.leases.held_by(session, outcome.token)
-        self.batch.to(session).acknowledged.append(outcome.token)
         if run is None:
             self.stats.stale += 1
+            if outcome.token in self.leases.tokens:
+                return  # of a stream that was replaced: the ant sends it again on the new one
+        self.batch.to(session).acknowledged.append(outcome.token)
+        if run is None:
             return
         self.leases.release(run)
         self.progress.result(run, outcome)

@@ -30,6 +30,8 @@ class Hello:
     slots: int
     window: int
     held: tuple[int, ...] = ()
+    stream: int = 0
+    """Number of the stream among those of the process; what a later one has said holds."""
 
     @property
     def key(self) -> str:
@@ -63,6 +65,10 @@ class Leases:
         ant = self.ants.get(hello.key)
         if ant is None:
             ant = self.ants[hello.key] = Ant(hello.key, hello.ant_id)
+        if hello.stream < ant.stream:  # overtaken by the hello of a later stream
+            batch.closing.append(session)
+            return Welcome(self.epoch, (), ())
+        ant.stream = hello.stream
         if ant.session:
             self.sessions.pop(ant.session, None)
             batch.closing.append(ant.session)

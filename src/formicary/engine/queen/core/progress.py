@@ -26,7 +26,9 @@ FATAL = "FATAL"
 """Verdict of a job that failed for good: no retry at job level."""
 TIMED_OUT = "TIMED_OUT"
 """Verdict of a job whose whole time is over: no retry at job level."""
-KILLING = frozenset({life.CANCELLED, TIMED_OUT})
+RESTART = "RESTART"
+"""Verdict of an execution, not of the job: a task has asked for a new one; it begins when the siblings have ended."""
+KILLING = frozenset({life.CANCELLED, TIMED_OUT, RESTART})
 """Verdicts that end what runs; the others let running siblings finish."""
 
 
@@ -379,7 +381,7 @@ class Progress:
     def _look_for_final(self, job: Job) -> None:
         """The end is decided and only `always_run` tasks are active any more: that is the final phase."""
         execution = self._run(job)
-        if job.verdict is not None and not execution.final and execution.active:
+        if job.verdict not in (None, RESTART) and not execution.final and execution.active:
             execution.final = all(run.task.always_run for run in execution.runs.values() if run.is_active())
 
     def _decide(
@@ -424,6 +426,9 @@ class Progress:
         """When nothing is active: the final phase's next task, or the job's end."""
         execution = job.run
         if execution is None or execution.active or execution.preparing or job.state != life.EXECUTING:
+            return
+        if job.verdict == RESTART:
+            self._restart_asked(job)
             return
         execution.final = True
         position = execution.flow.next_final()
@@ -490,20 +495,20 @@ class Progress:
             run.error_message = f"asked to restart the job more than {limit} times (retry)"
             self._end(run, life.FAILED, "ERR_EXIT_CODE", fatal=True)
             return
-        delay_s = retry_delay(job.definition.model, job.retries + 1, self.core.rng)
-        if job.deadline_at is not None and self.core.wall + delay_s >= job.deadline_at:
-            self._end(run, life.FAILED, "ERR_TIMEOUT", fatal=True)
-            return
         if job.state == life.PAUSED:
             self._unpause(job, "wind_up")
-        for other in self._run(job).runs.values():
-            if other.holder is not None:
-                self.core.cancel_attempt(other)
-                self.core.leases.release(other)
-            if other.timer is not None:
-                other.timer.cancel()
+        job.verdict = RESTART
+        self.core.dirty_jobs[job] = None
+        self.wind_up(job, kill=True)
+        self._end(run, life.CANCELLED, None)
+
+    def _restart_asked(self, job: Job) -> None:
+        """The siblings of the task that asked for RESTART_JOB have ended."""
         job.retries += 1
-        self.restart(job, delay_s)
+        if not self.restart(job, retry_delay(job.definition.model, job.retries, self.core.rng)):
+            job.retries -= 1
+            self._decide(job, FATAL, "ERR_TIMEOUT", "the job's time-out leaves no room for the restart asked for")
+            self.check_end(job)
 
     # --- pause ------------------------------------------------------------------------------------------------------
 

@@ -293,6 +293,7 @@ class Ant:
         "methods",
         "session",
         "slots",
+        "stream",
         "tags",
         "timer",
         "window",
@@ -307,6 +308,8 @@ class Ant:
         self.window = 0
         self.session = 0
         """Number of the present stream, 0 = none."""
+        self.stream = 0
+        """The process's own count of its streams, as its last hello said."""
         self.connected = False
         self.draining = False
         self.held: dict[int, TaskRun] = {}

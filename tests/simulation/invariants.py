@@ -1,0 +1,361 @@
+"""What must hold: cheap questions at every step that matters, a full scan now and then, everything at the end.
+
+The monitor keeps its own copy of what is committed and of what really ran on the ants; it trusts neither the core nor
+the ants' own books.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from formicary.engine.jobs import lifecycle as life
+from formicary.engine.queen.core.batch import Batch, Welcome
+from formicary.engine.queen.core.core import Core
+from formicary.engine.queen.core.records import EPOCH_SHIFT, Job, TaskRun
+from formicary.engine.storage.port import JOB_COLUMNS, TASK_COLUMNS, Changes, Row
+from tests.simulation.jobs import KINDS
+from tests.simulation.loop import Violation
+
+if TYPE_CHECKING:
+    from tests.simulation.ant import Attempt, SimulatedAnt
+    from tests.simulation.client import Order
+    from tests.simulation.network import Stream
+    from tests.simulation.world import World
+
+_NUMBER, _ID, _TYPE, _STATE, _EXECUTION, _VERDICT = (
+    JOB_COLUMNS.index(name) for name in ("number", "id", "job_type", "state", "execution", "verdict")
+)
+_TASK_STATE, _ATTEMPTS, _TOKEN, _ENDED_AT, _SKIPPED = (
+    TASK_COLUMNS.index(name) for name in ("state", "attempts", "token", "ended_at", "skipped")
+)
+_RUNNING = frozenset({life.EXECUTING, life.PAUSED})
+_LEASED = frozenset({life.DISPATCHED, life.EXECUTING})
+
+
+def _closure(table: life.Table) -> frozenset[tuple[str, str]]:
+    """Pairs (from, to) that one commit may show: any number of steps of the table, none included."""
+    steps = {(before, after) for (before, _), after in table.items()}
+    pairs = steps | {(state, state) for pair in steps for state in pair}
+    while more := {(a, d) for a, b in pairs for c, d in steps if b == c} - pairs:
+        pairs |= more
+    return frozenset(pairs)
+
+
+JOB_PAIRS = _closure({key: state for key, state in life.JOB.items() if key[1] != "retry"})
+TASK_PAIRS = _closure(life.TASK)
+
+
+class Monitor:
+    """Watches one world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.jobs: dict[int, Row] = {}
+        self.tasks: dict[tuple[int, int], Row] = {}
+        self.numbers: dict[str, int] = {}
+        self.effects: dict[tuple[int, int], int] = {}
+        """How often a task's process really began, by (job number, position)."""
+        self.completions: dict[tuple[int, int, int], int] = {}
+        """Completions by (job number, execution, position)."""
+        self.evidence: dict[int, float] = {}
+        """When the attempt with this token ended, as its ant has told: no two alike."""
+        self.accepted_ids: dict[str, None] = {}
+        self._granted: dict[int, tuple[int, int]] = {}
+        self._highest: dict[tuple[int, int], int] = {}
+        self._released = 0
+        self._running: dict[str, int] = {}
+        self._processes: dict[tuple[str, int, int], dict[Attempt, SimulatedAnt]] = {}
+
+    def fail(self, *words: object) -> None:
+        """Ends the run."""
+        sentence = " ".join(str(word) for word in words)
+        self.world.loop.note("VIOLATION:", sentence)
+        raise Violation(sentence)
+
+    # --- commits ----------------------------------------------------------------------------------------------------
+
+    def committed(self, changes: Changes) -> None:
+        """Row by row: legal steps only, tokens that grow, one completion per execution, limits kept."""
+        old_jobs = {number: self.jobs.get(number) for number in changes.jobs}
+        for number, row in changes.jobs.items():
+            self._job(number, old_jobs[number], row)
+        for key, row in changes.tasks.items():
+            self._task(key, row, old_jobs.get(key[0]))
+        for _, row in changes.definitions.items():
+            if str(row[0]) not in KINDS:
+                self.fail("a definition that nobody made:", row[0])
+
+    def _job(self, number: int, old: Row | None, row: Row) -> None:
+        before, after = str(old[_STATE]) if old else life.PENDING, str(row[_STATE])
+        if (before, after) not in JOB_PAIRS:
+            self.fail("job", number, "went from", before, "to", after)
+        if old is None:
+            self.numbers[str(row[_ID])] = number
+        elif before in life.JOB_ENDED and old != row:
+            self.fail("job", number, "had ended and changed:", old, row)
+        elif old[_ID] != row[_ID]:
+            self.fail("job number", number, "was used twice")
+        self.jobs[number] = row
+        kind = KINDS[str(row[_TYPE])]
+        limit = kind.definition.max_concurrency
+        if limit is not None:
+            change = (after in _RUNNING) - (before in _RUNNING)
+            running = self._running[kind.definition.job_type] = self._running.get(kind.definition.job_type, 0) + change
+            if change > 0 and running > limit + self._ending(kind.definition.job_type):
+                self.fail(running, "jobs of type", kind.definition.job_type, "run at once, at most", limit)
+
+    def _ending(self, job_type: str) -> int:
+        """Jobs of the type that end in the very batch that is being looked at; order within a batch means nothing."""
+        batch = self.world.queen_batch
+        return sum(
+            1
+            for number, row in batch.items()
+            if row[_TYPE] == job_type
+            and row[_STATE] not in _RUNNING
+            and str(self.jobs.get(number, row)[_STATE]) in _RUNNING
+        )
+
+    def _task(self, key: tuple[int, int], row: Row, old_job: Row | None) -> None:
+        old = self.tasks.get(key)
+        job = self.jobs[key[0]]
+        self.tasks[key] = row
+        before, after = str(old[_TASK_STATE]) if old else life.PENDING, str(row[_TASK_STATE])
+        execution = _int(job[_EXECUTION])
+        is_new_execution = old_job is not None and (
+            job[_STATE] == life.PENDING or _int(old_job[_EXECUTION]) != execution
+        )
+        if (before, after) not in TASK_PAIRS and not is_new_execution:
+            again = KINDS[str(job[_TYPE])].definition.tasks[key[1]].always_run and job[_VERDICT] is not None
+            if not again or before == life.COMPLETED:
+                self.fail("task", key, "went from", before, "to", after)
+        token, highest = _int(row[_TOKEN]), self._highest.get(key, 0)
+        if token:
+            if token < highest:
+                self.fail("task", key, "has token", token, "after", highest)
+            self._highest[key] = token
+            self._granted[token] = key
+        if self.effects.get(key, 0) > _int(row[_ATTEMPTS]):
+            self.fail("task", key, "began", self.effects[key], "times and counts", row[_ATTEMPTS], "attempts")
+        if after == life.COMPLETED and (before != after or is_new_execution) and not row[_SKIPPED]:
+            self._completed(key, row, execution, is_kept=before == after and old == row)
+
+    def _completed(self, key: tuple[int, int], row: Row, execution: int, *, is_kept: bool) -> None:
+        if is_kept:
+            return
+        if self.evidence.get(_int(row[_TOKEN])) != row[_ENDED_AT]:
+            self.fail("task", key, "completed by a result that is not of its token", row[_TOKEN])
+        where = (key[0], execution, key[1])
+        self.completions[where] = self.completions.get(where, 0) + 1
+        if self.completions[where] > 1:
+            self.fail("task", key, "completed twice in execution", execution)
+
+    # --- effects ----------------------------------------------------------------------------------------------------
+
+    def released(self, batch: Batch) -> None:
+        """What the queen lets out rests on what is committed; tokens only grow."""
+        highest = self._released
+        for outgoing in batch.outgoing.values():
+            for assignment in outgoing.assignments:
+                token = assignment.token
+                if token <= self._released:
+                    self.fail("token", token, "was let out after", self._released)
+                highest = max(highest, token)
+                key = (self.numbers.get(assignment.job_id, 0), assignment.position)
+                if self._highest.get(key, 0) < token:
+                    self.fail("assignment", token, "of", key, "is not committed")
+            for token in outgoing.acknowledged:
+                self._check_gone(token, "acknowledged")
+        self._released = highest
+        for end in batch.ended:
+            if self.jobs[self.numbers[end.id]][_STATE] != end.state:
+                self.fail("job", end.id, "is said to be", end.state, "and is not committed so")
+
+    def _check_gone(self, token: int, how: str) -> None:
+        key = self._granted.get(token)
+        row = self.tasks[key] if key is not None else None
+        if row is not None and row[_TOKEN] == token and row[_TASK_STATE] in _LEASED:
+            self.fail("token", token, "of task", key, "is", how, "and by what is committed it still runs")
+
+    def forgotten(self, ant: SimulatedAnt, token: int, how: str) -> None:
+        """An ant throws a result away: nobody may want it any more."""
+        self._check_gone(token, how)
+
+    def welcomed_early(self, stream: Stream, welcome: Welcome) -> None:
+        """The queen has worked out a welcome; it goes out with the batch, so there is nothing to check yet."""
+
+    def acknowledged(self, orders: Iterable[Order]) -> None:
+        """A client is told that its jobs are stored."""
+        for order in orders:
+            if order.key:
+                stored = self.world.store.inner.find_keys("org", [order.key]).get(order.key)
+                if stored is None:
+                    self.fail("the key", order.key, "is acknowledged and not stored")
+                    return
+                order.id = stored[1]
+            if order.id not in self.numbers:
+                self.fail("job", order.id, "is acknowledged and not stored")
+            self.accepted_ids[order.id] = None
+
+    # --- ants -------------------------------------------------------------------------------------------------------
+
+    def accepted(self, ant: SimulatedAnt) -> None:
+        """An ant has taken an assignment."""
+        if ant.held > ant.window:
+            self.fail(ant.name, "holds", ant.held, "tasks, its window is", ant.window)
+
+    def began(self, ant: SimulatedAnt, attempt: Attempt) -> None:
+        """A task's process begins: the side effect of this attempt happens now."""
+        assignment = attempt.assignment
+        number = self.numbers.get(assignment.job_id)
+        if number is None:
+            self.fail(ant.name, "runs a task of job", assignment.job_id, "which is not committed")
+            return
+        key = (number, assignment.position)
+        self.effects[key] = self.effects.get(key, 0) + 1
+        if len(ant.running) > ant.slots:
+            self.fail(ant.name, "runs", len(ant.running), "tasks on", ant.slots, "slots")
+        job, row = self.jobs[number], self.tasks[key]
+        if row[_TASK_STATE] == life.COMPLETED and job[_EXECUTION] == assignment.execution:
+            self.fail("task", key, "has completed and runs again in the same execution on", ant.name)
+        where = (assignment.job_id, assignment.execution, assignment.position)
+        processes = self._processes.get(where)
+        if processes is None:
+            self._processes[where] = {attempt: ant}
+            return
+        for other, on in list(processes.items()):
+            if other.is_over:
+                del processes[other]
+            elif on.believes() and ant.believes():
+                self.fail("task", key, "runs on", on.name, "and on", ant.name, "and both believe in their lease")
+        processes[attempt] = ant
+
+    # --- full scans -------------------------------------------------------------------------------------------------
+
+    def scan(self) -> None:
+        """Everything, now: the core's books against each other, accepted jobs against the store, ants' limits."""
+        for job_id in self.accepted_ids:
+            if job_id not in self.numbers:
+                self.fail("the accepted job", job_id, "is lost")
+        for ant in self.world.ants:
+            if len(ant.running) > ant.slots or ant.held > ant.window:
+                self.fail(ant.name, "holds more than it may:", len(ant.running), ant.held)
+        if self.world.queen.is_ready:
+            check_books(self.world.queen.core, self.fail)
+
+    def recovered(self, core: Core) -> None:
+        """A core was built from the store: its images are the store's, but for what falls due at once."""
+        check_books(core, self.fail)
+        for job in core.jobs.values():
+            if job not in core.dirty_jobs and self.jobs[job.number] != job.row():
+                self.fail("job", job.id, "was recovered as", job.row(), "and is stored as", self.jobs[job.number])
+            for run in job.run.runs.values() if job.run is not None else ():
+                if run not in core.dirty_tasks and self.tasks[job.number, run.position] != run.row():
+                    self.fail("task", run.position, "of", job.id, "was not recovered as stored")
+
+    def final(self, orders: Mapping[str, Order]) -> None:
+        """After the faults: every accepted job has ended as its definition says, and nothing is left over."""
+        self.scan()
+        wanted = {order.id: order for order in orders.values()}
+        for order in wanted.values():
+            if order.id not in self.numbers:
+                self.fail("job", order.id, "is lost")
+        for number, row in self.jobs.items():
+            order = wanted.get(str(row[_ID]))
+            if order is None:
+                self.fail("job", row[_ID], "was made and nobody asked for it (or asked with the same key)")
+                return
+            self._check_end(number, row, order)
+        for ant in self.world.ants:
+            if ant.outbox or ant.held:
+                self.fail(ant.name, "still keeps", list(ant.outbox), "and holds", ant.held)
+        for key, count in self.effects.items():
+            if count > _int(self.tasks[key][_ATTEMPTS]):
+                self.fail("task", key, "began", count, "times, attempts are", self.tasks[key][_ATTEMPTS])
+
+    def _check_end(self, number: int, row: Row, order: Order) -> None:
+        kind = KINDS[order.kind]
+        if row[_STATE] == life.CANCELLED and order.is_cancelled:
+            return
+        if row[_STATE] != kind.state:
+            self.fail("job", row[_ID], f"({order.kind})", "ended", row[_STATE:], "expected", kind.state)
+        for position, state in enumerate(kind.tasks):
+            task = self.tasks.get((number, position))
+            found = task[_TASK_STATE] if task is not None else None
+            if (found if found not in (life.SKIPPED, life.PENDING) else None) != state:
+                self.fail("job", row[_ID], f"({order.kind})", "task", position, "is", found, "expected", state)
+        if row[_EXECUTION] != kind.executions or row[JOB_COLUMNS.index("dead_letter")] != kind.dead_letter:
+            self.fail("job", row[_ID], f"({order.kind})", "ended as", row)
+
+
+def check_books(core: Core, fail: object) -> None:
+    """The core's records agree with each other: leases, queues, timers, counts. `fail` is called with what is wrong."""
+    assert callable(fail)
+    leases = core.leases
+    held = 0
+    for ant in leases.ants.values():
+        held += len(ant.held)
+        if ant.timer is None or ant.timer.what is not ant:
+            fail("the lease of", ant.key, "has no timer")
+        for token, run in ant.held.items():
+            if run.token != token or run.holder is not ant or leases.tokens.get(token) is not run:
+                fail("the books about token", token, "disagree")
+    if held != len(leases.tokens):
+        fail(held, "tokens are held,", len(leases.tokens), "are known")
+    queued = {id(entry[4]) for queue in core.queues.values() for entry in (*queue.ready, *queue.cold)}
+    queued.update(id(entry[4]) for queue in core.queues.values() for entry in queue.loading.values())
+    running: dict[tuple[str, str], int] = {}
+    hot_bytes = 0
+    for job in core.jobs.values():
+        if job.state == life.PENDING:
+            hot_bytes += len(job.params or b"")
+            if id(job) not in queued and (job.timer is None or job.timer.what is not job):
+                fail("job", job.id, "is pending and nothing will start it")
+            continue
+        if job.definition.gate is not None:
+            running[job.definition.gate] = running.get(job.definition.gate, 0) + 1
+        _check_running(job, queued, fail)
+    if any(running.get(gate, 0) != count for gate, count in core.running.items()):
+        fail("running executions are", running, "and counted as", core.running)
+    if hot_bytes != core._hot_bytes:
+        fail("parameters in memory are", hot_bytes, "bytes and counted as", core._hot_bytes)
+    for counter in (leases.counter >> EPOCH_SHIFT,):
+        if counter:
+            fail("the token counter runs into the epoch")
+
+
+def _check_running(job: Job, queued: set[int], fail: object) -> None:
+    assert callable(fail)
+    execution = job.run
+    if execution is None:
+        fail("job", job.id, "runs without an execution")
+        return
+    active = 0
+    for run in execution.runs.values():
+        if not run.is_active():
+            if run.holder is not None:
+                fail("task", run.position, "of", job.id, "is", run.state, "and held by an ant")
+            continue
+        active += 1
+        if not _goes_on(job, run, queued):
+            fail("task", run.position, "of", job.id, "is", run.state, "and nothing will move it")
+    if active != execution.active:
+        fail("job", job.id, "has", active, "active tasks and counts", execution.active)
+    if not active and not execution.preparing and job.state == life.EXECUTING:
+        fail("job", job.id, "runs and none of its tasks does")
+
+
+def _goes_on(job: Job, run: TaskRun, queued: set[int]) -> bool:
+    """Something will happen to an active task: a result, a decision, a timer, an answer."""
+    if run.state in _LEASED:
+        return run.holder is not None
+    if run.state == life.READY:
+        return id(run) in queued
+    if run.timer is not None and run.timer.what is run:
+        return True
+    assert job.run is not None
+    return run.rendering or (job.state == life.PAUSED and run.position in job.run.parked)
+
+
+def _int(value: object) -> int:
+    return value if isinstance(value, int) else 0

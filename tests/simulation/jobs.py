@@ -1,0 +1,150 @@
+"""The jobs of the simulation: definitions, what each attempt does, and how each job has to end.
+
+What an attempt does depends only on its number and that of its execution, so that lost attempts and crashes may come in
+between and the end is the same all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from formicary.engine.jobs.model import JobDefinition, TaskDefinition
+from formicary.engine.queen.core.outcome import COMPLETED, FAILED, TIMED_OUT
+from formicary.engine.storage.port import Row
+
+Deed = tuple[int, int | None]
+"""Outcome and exit code of an attempt."""
+Does = Callable[[int, int], Deed]
+"""(attempt, execution) -> deed."""
+
+OK: Deed = (COMPLETED, 0)
+BAD: Deed = (FAILED, 1)
+
+
+def good(_attempt: int, _execution: int) -> Deed:
+    """Completes."""
+    return OK
+
+
+def bad(_attempt: int, _execution: int) -> Deed:
+    """Fails each time."""
+    return BAD
+
+
+def until(attempts: int, deed: Deed = BAD) -> Does:
+    """Completes from this attempt on."""
+    return lambda attempt, _execution: OK if attempt >= attempts else deed
+
+
+def second(deed: Deed = BAD) -> Does:
+    """Completes from the second execution on."""
+    return lambda _attempt, execution: OK if execution >= 2 else deed
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A job type and what must become of its jobs.
+
+    Attributes:
+        tasks: state of each task at the end, None = it never began.
+        kills: Positions of tasks that kill their ant each time.
+    """
+
+    definition: JobDefinition
+    does: tuple[Does, ...]
+    state: str
+    tasks: tuple[str | None, ...]
+    weight: float = 1.0
+    kills: frozenset[int] = frozenset()
+    dead_letter: int = 0
+    executions: int = 1
+    delay_s: float = 0.0
+    row: Row = field(init=False)
+
+    def __post_init__(self) -> None:
+        name = self.definition.job_type
+        object.__setattr__(self, "row", (name, "org", name, 1, "", b"{}", "", "", 0.0))
+
+
+def _task(name: str, **fields: object) -> TaskDefinition:
+    known: dict[str, object] = {
+        "max_lost_attempts": 1000,
+        "delay_between_retries_s": (0.1, 0.4),
+        "tags": frozenset(),
+    }
+    return TaskDefinition(task_type=name, **{**known, **fields})  # type: ignore[arg-type]  # fields by name
+
+
+def _job(name: str, *tasks: TaskDefinition, **fields: object) -> JobDefinition:
+    known: dict[str, object] = {"delay_between_retries_s": (0.1, 0.5), "pause_time_s": (0.3, 1.0)}
+    return JobDefinition(job_type=name, tasks=tasks, **{**known, **fields})  # type: ignore[arg-type]  # fields by name
+
+
+C, F, X = "COMPLETED", "FAILED", "CANCELLED"
+
+
+def _plain() -> list[Kind]:
+    chain = (_task("a", on_completed="b"), _task("b", on_completed="c"), _task("c"))
+    fan = (_task("a"), _task("b", dependencies=("a",)), _task("c", dependencies=("a",)))
+    high = _job("high", _task("a", tags=frozenset({"big"})), priority=9)
+    return [
+        Kind(_job("one", _task("a")), (good,), C, (C,), weight=4.0),
+        Kind(_job("two", _task("a", on_completed="b"), _task("b")), (good, good), C, (C, C), weight=2.0),
+        Kind(_job("three", *chain), (good, good, good), C, (C, C, C), weight=2.0),
+        Kind(_job("fan", *fan), (good, good, good), C, (C, C, C), weight=2.0),
+        Kind(high, (good,), C, (C,)),
+        Kind(_job("limited", _task("a", on_completed="b"), _task("b"), max_concurrency=2), (good, good), C, (C, C)),
+        Kind(_job("later", _task("a")), (good,), C, (C,), delay_s=4.0),
+        Kind(_job("delayed", _task("a", delay_s=0.5)), (good,), C, (C,)),
+        Kind(_job("templated", _task("a", is_static=False, on_completed="b"), _task("b")), (good, good), C, (C, C)),
+        Kind(_job("left_out", _task("a", except_="true", on_completed="b"), _task("b")), (good, good), C, (C, C)),
+        Kind(_job("prepared", _task("a"), variables_templated=True), (good,), C, (C,)),
+        Kind(_job("filtered", _task("a"), skip_if="true"), (good,), F, (None,)),
+    ]
+
+
+def _failing() -> list[Kind]:
+    branch = (_task("a", on_completed="b", on_failed="c"), _task("b"), _task("c"))
+    final = (_task("a", on_completed="b"), _task("b"), _task("c", always_run=True))
+    blocked = (_task("a"), _task("b", dependencies=("a",)), _task("c", on_completed="a"))
+    allowed = (_task("a", allow_failure=True, on_completed="b"), _task("b"))
+    return [
+        Kind(_job("retried", _task("a", retry=2)), (until(3),), C, (C,)),
+        Kind(_job("timed_out", _task("a", retry=1)), (until(2, (TIMED_OUT, None)),), C, (C,)),
+        Kind(_job("failed", _task("a", retry=1, on_completed="b"), _task("b")), (bad, good), F, (F, None)),
+        Kind(_job("branch", *branch), (bad, good, good), F, (F, None, C)),
+        Kind(_job("allowed", *allowed), (bad, good), C, (F, C)),
+        Kind(_job("final", *final), (good, bad, good), F, (C, F, C)),
+        Kind(_job("blocked", *blocked), (bad, good, good), F, (F, None, C)),
+        Kind(_job("mapped", _task("a", on_exit_code={"3": "COMPLETED"})), (until(999, (FAILED, 3)),), C, (C,)),
+        Kind(_job("fatal", _task("a", on_exit_code={"4": "FATAL"}), retry=3), (until(999, (FAILED, 4)),), F, (F,)),
+    ]
+
+
+def _returning() -> list[Kind]:
+    again = (_task("a", on_completed="b"), _task("b"), _task("c", always_run=True))
+    restart = (_task("a", on_completed="b"), _task("b", on_exit_code={"9": "RESTART_JOB"}))
+    siblings = (_task("a", on_exit_code={"9": "RESTART_JOB"}), _task("b", dependencies=("c",)), _task("c"))
+    pause = (_task("a", on_exit_code={"8": "PAUSE_JOB"}), _task("b", dependencies=("a",)))
+    return [
+        Kind(_job("polled", _task("a", on_exit_code={"7": "EXECUTING"})), (until(4, (FAILED, 7)),), C, (C,)),
+        Kind(_job("again", *again, retry=2), (good, second(), good), C, (C, C, C), executions=2),
+        Kind(_job("restarted", *restart), (good, second((FAILED, 9))), C, (C, C), executions=2),
+        Kind(_job("siblings", *siblings), (second((FAILED, 9)), good, good), C, (C, C, C), executions=2),
+        Kind(_job("paused", *pause), (until(2, (FAILED, 8)), good), C, (C, C)),
+        Kind(
+            _job("poison", _task("a", max_lost_attempts=2)),
+            (good,),
+            F,
+            (F,),
+            weight=0.1,
+            kills=frozenset({0}),
+            dead_letter=1,
+        ),
+    ]
+
+
+KINDS: Mapping[str, Kind] = {kind.definition.job_type: kind for kind in (*_plain(), *_failing(), *_returning())}
+MODELS: Mapping[str, JobDefinition] = {name: kind.definition for name, kind in KINDS.items()}
+ROWS: Mapping[str, Row] = {name: kind.row for name, kind in KINDS.items()}

@@ -1,0 +1,187 @@
+"""One simulated world: a queen's host, a store, ants, clients and a network, all driven by one seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from formicary.engine.queen.core.batch import Assignment
+from formicary.engine.queen.core.config import CoreConfig
+from formicary.engine.queen.core.outcome import COMPLETED, LOST, Outcome
+from formicary.engine.storage.port import Changes, Row
+from tests.simulation.ant import SimulatedAnt
+from tests.simulation.client import Client, Order
+from tests.simulation.faults import Faults, Plan
+from tests.simulation.invariants import Monitor
+from tests.simulation.jobs import KINDS, MODELS, ROWS
+from tests.simulation.loop import Loop
+from tests.simulation.network import Stream, Weather
+from tests.simulation.queen import WALL_AT_START, QueenHost
+from tests.simulation.store import SimulatedStore
+
+SCAN_EVERY = 50
+_EVIDENCE = 1_000_000_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Size of one world."""
+
+    ants: int = 3
+    slots: int = 4
+    window: int = 4
+    jobs: int = 50
+    spread_s: float = 20.0
+    plan: Plan = field(default_factory=Plan)
+    config: CoreConfig = field(default_factory=CoreConfig)
+    strict_store: bool = False
+
+
+class World:
+    """Everything of one run."""
+
+    def __init__(self, seed: int, setting: Setting, *, trace: bool = False) -> None:
+        self.setting = setting
+        self.config = setting.config
+        self.loop = Loop(seed, trace=trace)
+        self.models, self.rows = MODELS, ROWS
+        self.weather = Weather()
+        self.queen_batch: dict[int, Row] = {}
+        self.monitor = Monitor(self)
+        self.store = SimulatedStore(self.loop, self._committed, strict=setting.strict_store)
+        self.faults = Faults(self, setting.plan)
+        self.queen = QueenHost(self)
+        self._sessions = 0
+        self._ids = 0
+        self._ends = 0
+        rng = self.loop.random
+        self.ants = [
+            SimulatedAnt(
+                self,
+                f"ant{i}",
+                setting.slots,
+                setting.window,
+                frozenset({"big"}) if i == 0 or rng.random() < 0.3 else frozenset(),
+            )
+            for i in range(setting.ants)
+        ]
+        kinds, weights = list(KINDS), [kind.weight for kind in KINDS.values()]
+        self.orders = {
+            str(i): Order(self.new_id(), kind, f"key{i}" if rng.random() < 0.2 else "")
+            for i, kind in enumerate(rng.choices(kinds, weights, k=setting.jobs))
+        }
+        self.client = Client(self, list(self.orders.values()))
+
+    def run(self) -> None:
+        """The whole story: faults for a while, then peace until everything has ended. Raises Violation."""
+        loop, plan = self.loop, self.setting.plan
+        self.queen.start()
+        for ant in self.ants:
+            ant.start()
+        self.client.start(self.setting.spread_s)
+        self.faults.start()
+        scan = self.monitor.scan
+        loop.run(plan.horizon_s, scan, lambda: False, SCAN_EVERY)
+        if not loop.run(plan.horizon_s + 900.0, scan, self._is_over, SCAN_EVERY):
+            self.monitor.fail("after", f"{loop.now:.0f} s", "not everything has ended:", self._rest())
+        self.monitor.final(self.orders)
+
+    def _is_over(self) -> bool:
+        queen = self.queen
+        if not queen.is_idle or self.client.open or queen.core.jobs:
+            return False
+        return not any(ant.held or ant.outbox or not ant.is_welcomed for ant in self.ants)
+
+    def _rest(self) -> list[object]:
+        jobs = [(job.id, job.definition.job_type, job.state) for job in self.queen.core.jobs.values()]
+        ants = [(ant.name, ant.held, list(ant.outbox)) for ant in self.ants]
+        return [f"{self.client.open} not accepted", *jobs, *ants]
+
+    def _committed(self, changes: Changes) -> None:
+        self.queen_batch = changes.jobs
+        self.monitor.committed(changes)
+
+    # --- small services ---------------------------------------------------------------------------------------------
+
+    def new_id(self) -> str:
+        """An id that nobody has."""
+        self._ids += 1
+        return f"job{self._ids}"
+
+    def open_stream(self, ant: SimulatedAnt) -> Stream:
+        """A new connection of an ant."""
+        self._sessions += 1
+        return Stream(self.loop, self.weather, ant, self.queen, self._sessions)
+
+    def delay_s(self) -> float:
+        """How long a call of a client takes to arrive."""
+        draw = self.loop.random.random()
+        return 0.002 + (draw if draw > 1.0 - self.weather.slow else 0.0)
+
+    def duration_s(self, _assignment: Assignment) -> float:
+        """How long an attempt runs; most are short, some outlive a lease."""
+        draw = self.loop.random.random()
+        return 0.05 + draw if draw < 0.9 else 20.0 * (draw - 0.9) * 10.0 * self.loop.random.random()
+
+    def kills_its_ant(self, assignment: Assignment) -> bool:
+        """The attempt takes its ant's process with it."""
+        return assignment.position in KINDS[assignment.definition_id].kills
+
+    def outcome(self, assignment: Assignment, began_at: float | None, kind: int | None) -> Outcome:
+        """How an attempt ends: as its job says, or as `kind` says."""
+        exit_code: int | None = None
+        if kind is None:
+            does = KINDS[assignment.definition_id].does[assignment.position]
+            kind, exit_code = does(assignment.attempt, assignment.execution)
+            if not self.faults.is_over and self.loop.chance(0.01):
+                kind, exit_code = LOST, None
+        self._ends += 1
+        ended_at = self.monitor.evidence[assignment.token] = _EVIDENCE + self._ends
+        started_at = None if began_at is None else WALL_AT_START + began_at
+        error = "" if kind == COMPLETED or exit_code is not None else "ERR_TEST" if kind == LOST else ""
+        return Outcome(assignment.token, kind, exit_code, None, b"", error, "", "", started_at, ended_at)
+
+
+def run_seed(seed: int, setting: Setting, *, trace: bool = False) -> World:
+    """Runs one world to its end and returns it. Raises Violation, with the seed and the last events in its notes."""
+    world = World(seed, setting, trace=trace)
+    try:
+        world.run()
+    except Exception as error:
+        error.add_note(f"seed {seed}, after {world.loop.events} events; the last of them:")
+        for line in world.loop.story(60):
+            error.add_note(line)
+        raise
+    return world
+
+
+def any_setting(seed: int) -> Setting:
+    """A setting drawn from the seed itself: sizes and faults differ from run to run."""
+    rng = Loop(seed ^ 0x5EED).random
+    slots = rng.choice((1, 2, 4))
+    plan = Plan(
+        horizon_s=rng.choice((12.0, 25.0)),
+        queen_crashes=rng.choice((0, 1, 2, 3)),
+        ant_kills=rng.choice((0, 1, 3)),
+        pauses=rng.choice((0, 1, 2)),
+        queen_pauses=rng.choice((0, 0, 1)),
+        partitions=rng.choice((0, 1, 3)),
+        drains=rng.choice((0, 1)),
+        outages=rng.choice((0, 0, 1)),
+        clock_jumps=rng.choice((0, 1)),
+        loss=rng.choice((0.0, 0.01, 0.05)),
+        duplicate=0.05,
+        slow=rng.choice((0.0, 0.05)),
+        bad_commits=rng.choice((0.0, 0.01, 0.05)),
+    )
+    config = CoreConfig(hot_params_bytes=rng.choice((8, 4096)), prefetch=rng.choice((2, 256)), slice_decisions=8)
+    return Setting(rng.choice((1, 2, 3)), slots, slots * rng.choice((1, 1, 3)), rng.randint(4, 24), 8.0, plan, config)
+
+
+BAR = Setting(plan=Plan(queen_crashes=3, ant_kills=4))
+"""The workload of the speed bar: 3 ants with 4 slots, 50 jobs, 7 crashes, 5 % loss, duplicates and reordering."""
+
+
+def figures(world: World) -> dict[str, Any]:
+    """What a run did, in numbers."""
+    return {"events": world.loop.events, "commits": world.store.inner.commits, "crashes": world.faults.crashes}
