@@ -5,7 +5,6 @@ Each page is one function from tables of the code to text. `--check` only tells 
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -170,9 +169,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "job-file.md": job_file,
     "life-cycles.md": life_cycles,
     "problems.md": problems,
+    "command-line.md": command_line,
 }
-if importlib.util.find_spec("formicary.cli") and importlib.util.find_spec("formicary.cli.main"):
-    PAGES["command-line.md"] = command_line
 
 
 def stale() -> list[str]:
