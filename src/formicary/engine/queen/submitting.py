@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from formicary.engine.jobs.model import JobDefinition
-from formicary.engine.jobs.variables import missing_params, wrong_params
+from formicary.engine.jobs.model from formicary.engine.jobs.variables import missing_params, wrong_params
 from formicary.engine.queen import edge
 from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.core.records import Definition
@@ -126,7 +125,7 @@ class Submitting:
         keyed: bool,
     ) -> list[str]:
         """Finds repeated ids and keys, submits the rest, answers after the commit."""
-        _check_against(definition.model, items)
+        _check_against(definition, items)
         if definition.model.dynamic_template_tasks:
             return await self._accept_expanded(definition, items, org, watcher)
         pump = self._queen.pump
@@ -204,18 +203,18 @@ def _expand(definition: Definition, params: bytes) -> str:
     return expand(definition.model, params, time.time(), time.monotonic, random.getrandbits(32))
 
 
-def _check_against(model: JobDefinition, items: Sequence[Submission]) -> None:
-    """Required parameters are there. Raises Problem VALIDATION_FAILED naming all that are missing."""
+def _check_against(definition: Definition, items: Sequence[Submission]) -> None:
+    """Required parameters are there and typed ones of their type. Raises Problem VALIDATION_FAILED naming them all."""
+    model = definition.model
     if not model.required_params and not model.parameters:
         return
     for item in items:
         params = _decode(item.params)
-        missing = missing_params(model, params)
-        wrong = wrong_params(model, params)
-        if wrong:
-            raise problem("VALIDATION_FAILED", " ".join(wrong))
-        if missing:
+        found = list(wrong_params(model, params))
+        if missing := missing_params(model, params):
             names = ", ".join(missing)
-            raise problem(
-                "VALIDATION_FAILED", f"job {model.job_type} needs the parameters {names}: give each with -p NAME=VALUE"
-            )
+            found.append(f"Job {model.job_type} needs the parameters {names}: give each with -p NAME=VALUE.")
+        if found:
+            place = model.marks.get("required_params")
+            where = f"{definition.row[7] or model.job_type}:{place.line}:{place.column}: " if place else ""
+            raise problem("VALIDATION_FAILED", where + " ".join(found))
