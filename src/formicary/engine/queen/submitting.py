@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from formicary.engine.jobs.model from formicary.engine.jobs.variables import missing_params, wrong_params
+from formicary.engine.jobs.variables import missing_params, wrong_params
 from formicary.engine.queen import edge
 from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.core.records import Definition
