@@ -215,6 +215,6 @@ def _check_against(definition: Definition, items: Sequence[Submission]) -> None:
             names = ", ".join(missing)
             found.append(f"Job {model.job_type} needs the parameters {names}: give each with -p NAME=VALUE.")
         if found:
-            place = model.marks.get("required_params")
-            where = f"{definition.row[7] or model.job_type}:{place.line}:{place.column}: " if place else ""
-            raise problem("VALIDATION_FAILED", where + " ".join(found))
+            lines = model.source.splitlines()
+            line = next((n for n, text in enumerate(lines, model.source_line) if text.startswith("required_params")), 1)
+            raise problem("VALIDATION_FAILED", f"{definition.row[7]!s}:{line}:1: " + " ".join(found))
