@@ -148,6 +148,12 @@ class SimulatedAnt:
             since = self.stream.ant_hears_at
         return since is None or now < since + self.world.config.reconnect_grace_s - MARGIN_S
 
+    @property
+    def overruns(self) -> bool:
+        """Its lease has ended, nothing keeps it from acting, and what it runs still runs."""
+        now = self.loop.now
+        return self.lease_end is not None and now > max(self.lease_end, self.paused_until) + 1e-6
+
     # --- the session ------------------------------------------------------------------------------------------------
 
     def _connect(self, incarnation: int) -> None:

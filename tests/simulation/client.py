@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from formicary.engine.queen.core.core import Submission
-from tests.simulation.jobs import KINDS
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -60,7 +59,7 @@ class Client:
 
     def _arrive(self, kind: str, orders: list[Order]) -> None:
         queen, wall = self.world.queen, self.world.queen.wall
-        delay_s = KINDS[kind].delay_s
+        delay_s = self.world.kinds[kind].delay_s
         start = wall + delay_s if delay_s else None
         items = [
             Submission(self.world.new_id() if order.key else order.id, b"{}", None, start, order.key, "same")

@@ -98,7 +98,7 @@ class Faults:
     def _partition(self) -> None:
         rng = self.loop.random
         ant = rng.choice(self.world.ants)
-        ant.partitioned_until = self.loop.now + rng.choice((1.0, 4.0, 13.0)) * rng.random()
+        ant.partitioned_until = self.loop.now + rng.choice((1.0, 4.0, 15.0)) * (0.3 + 0.7 * rng.random())
         self.loop.note("network: partition of", ant.name, "until", f"{ant.partitioned_until:.1f}")
 
     def _drain(self) -> None:

@@ -10,17 +10,15 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from formicary.engine.jobs import lifecycle as life
-from formicary.engine.queen.core.batch import Batch, Welcome
+from formicary.engine.queen.core.batch import Batch
 from formicary.engine.queen.core.core import Core
 from formicary.engine.queen.core.records import EPOCH_SHIFT, Job, TaskRun
 from formicary.engine.storage.port import JOB_COLUMNS, TASK_COLUMNS, Changes, Row
-from tests.simulation.jobs import KINDS
 from tests.simulation.loop import Violation
 
 if TYPE_CHECKING:
     from tests.simulation.ant import Attempt, SimulatedAnt
     from tests.simulation.client import Order
-    from tests.simulation.network import Stream
     from tests.simulation.world import World
 
 _NUMBER, _ID, _TYPE, _STATE, _EXECUTION, _VERDICT = (
@@ -83,7 +81,7 @@ class Monitor:
         for key, row in changes.tasks.items():
             self._task(key, row, old_jobs.get(key[0]))
         for _, row in changes.definitions.items():
-            if str(row[0]) not in KINDS:
+            if str(row[0]) not in self.world.kinds:
                 self.fail("a definition that nobody made:", row[0])
 
     def _job(self, number: int, old: Row | None, row: Row) -> None:
@@ -97,7 +95,7 @@ class Monitor:
         elif old[_ID] != row[_ID]:
             self.fail("job number", number, "was used twice")
         self.jobs[number] = row
-        kind = KINDS[str(row[_TYPE])]
+        kind = self.world.kinds[str(row[_TYPE])]
         limit = kind.definition.max_concurrency
         if limit is not None:
             change = (after in _RUNNING) - (before in _RUNNING)
@@ -126,7 +124,7 @@ class Monitor:
             job[_STATE] == life.PENDING or _int(old_job[_EXECUTION]) != execution
         )
         if (before, after) not in TASK_PAIRS and not is_new_execution:
-            again = KINDS[str(job[_TYPE])].definition.tasks[key[1]].always_run and job[_VERDICT] is not None
+            again = self.world.kinds[str(job[_TYPE])].definition.tasks[key[1]].always_run and job[_VERDICT] is not None
             if not again or before == life.COMPLETED:
                 self.fail("task", key, "went from", before, "to", after)
         token, highest = _int(row[_TOKEN]), self._highest.get(key, 0)
@@ -181,9 +179,6 @@ class Monitor:
         """An ant throws a result away: nobody may want it any more."""
         self._check_gone(token, how)
 
-    def welcomed_early(self, stream: Stream, welcome: Welcome) -> None:
-        """The queen has worked out a welcome; it goes out with the batch, so there is nothing to check yet."""
-
     def acknowledged(self, orders: Iterable[Order]) -> None:
         """A client is told that its jobs are stored."""
         for order in orders:
@@ -226,7 +221,7 @@ class Monitor:
         for other, on in list(processes.items()):
             if other.is_over:
                 del processes[other]
-            elif on.believes() and ant.believes():
+            elif (on.believes() and ant.believes()) or on.overruns:
                 self.fail("task", key, "runs on", on.name, "and on", ant.name, "and both believe in their lease")
         processes[attempt] = ant
 
@@ -240,6 +235,8 @@ class Monitor:
         for ant in self.world.ants:
             if len(ant.running) > ant.slots or ant.held > ant.window:
                 self.fail(ant.name, "holds more than it may:", len(ant.running), ant.held)
+            if ant.running and ant.overruns:
+                self.fail(ant.name, "runs", len(ant.running), "tasks after the end of its lease")
         if self.world.queen.is_ready:
             check_books(self.world.queen.core, self.fail)
 
@@ -274,8 +271,12 @@ class Monitor:
                 self.fail("task", key, "began", count, "times, attempts are", self.tasks[key][_ATTEMPTS])
 
     def _check_end(self, number: int, row: Row, order: Order) -> None:
-        kind = KINDS[order.kind]
+        kind = self.world.kinds[order.kind]
         if row[_STATE] == life.CANCELLED and order.is_cancelled:
+            return
+        if not kind.state:
+            if row[_STATE] not in life.JOB_ENDED:
+                self.fail("job", row[_ID], f"({order.kind})", "has not ended:", row)
             return
         if row[_STATE] != kind.state:
             self.fail("job", row[_ID], f"({order.kind})", "ended", row[_STATE:], "expected", kind.state)

@@ -47,7 +47,8 @@ class Kind:
     """A job type and what must become of its jobs.
 
     Attributes:
-        tasks: state of each task at the end, None = it never began.
+        state: How its jobs end; empty = any end will do.
+        tasks: State of each task at the end, None = it never began.
         kills: Positions of tasks that kill their ant each time.
     """
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from formicary.engine.jobs.rendering import RenderedTask
-from formicary.engine.queen.core.batch import Batch, RenderRequest
+from formicary.engine.queen.core.batch import Batch, Outgoing, RenderRequest
 from formicary.engine.queen.core.core import Core, Submission
 from formicary.engine.storage.port import StoreError
 from tests.simulation.network import Stream
@@ -139,7 +139,7 @@ class QueenHost:
             core.drain(session)
         elif kind == "hello":
             self._streams[session] = stream
-            self.world.monitor.welcomed_early(stream, core.connect(session, content))
+            core.connect(session, content)
         self._wake()
 
     def stream_ended(self, stream: Stream) -> None:
@@ -147,6 +147,12 @@ class QueenHost:
         if self._streams.pop(stream.session, None) is not None and self.is_ready:
             self._now().disconnect(stream.session)
             self._wake()
+
+    def say_at_once(self, session: int, outgoing: Outgoing) -> None:
+        """Lets an effect out before its commit: only a deliberately broken queen does that."""
+        stream = self._streams.get(session)
+        if stream is not None:
+            stream.down(outgoing)
 
     def submit(self, definition_id: str, items: list[Submission], answer: Answer) -> None:
         """A client's call: ids and keys that are known already count as accepted with what they made before."""

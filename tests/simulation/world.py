@@ -13,13 +13,18 @@ from tests.simulation.ant import SimulatedAnt
 from tests.simulation.client import Client, Order
 from tests.simulation.faults import Faults, Plan
 from tests.simulation.invariants import Monitor
-from tests.simulation.jobs import KINDS, MODELS, ROWS
+from tests.simulation.jobs import KINDS, Kind
 from tests.simulation.loop import Loop
 from tests.simulation.network import Stream, Weather
 from tests.simulation.queen import WALL_AT_START, QueenHost
 from tests.simulation.store import SimulatedStore
+from tests.simulation.wild import wild_kinds
 
 SCAN_EVERY = 50
+WILD: dict[str, Kind] = {kind.definition.job_type: kind for kind in wild_kinds(300)}
+ALL_KINDS = {**KINDS, **WILD}
+MODELS = {name: kind.definition for name, kind in ALL_KINDS.items()}
+ROWS = {name: kind.row for name, kind in ALL_KINDS.items()}
 _EVIDENCE = 1_000_000_000.0
 
 
@@ -35,6 +40,8 @@ class Setting:
     plan: Plan = field(default_factory=Plan)
     config: CoreConfig = field(default_factory=CoreConfig)
     strict_store: bool = False
+    wild: float = 0.0
+    """Share of jobs with random graphs."""
 
 
 class World:
@@ -44,7 +51,7 @@ class World:
         self.setting = setting
         self.config = setting.config
         self.loop = Loop(seed, trace=trace)
-        self.models, self.rows = MODELS, ROWS
+        self.kinds, self.models, self.rows = ALL_KINDS, MODELS, ROWS
         self.weather = Weather()
         self.queen_batch: dict[int, Row] = {}
         self.monitor = Monitor(self)
@@ -66,9 +73,12 @@ class World:
             for i in range(setting.ants)
         ]
         kinds, weights = list(KINDS), [kind.weight for kind in KINDS.values()]
+        chosen = rng.choices(kinds, weights, k=setting.jobs)
+        if setting.wild:
+            wild = list(WILD)
+            chosen = [rng.choice(wild) if rng.random() < setting.wild else kind for kind in chosen]
         self.orders = {
-            str(i): Order(self.new_id(), kind, f"key{i}" if rng.random() < 0.2 else "")
-            for i, kind in enumerate(rng.choices(kinds, weights, k=setting.jobs))
+            str(i): Order(self.new_id(), kind, f"key{i}" if rng.random() < 0.2 else "") for i, kind in enumerate(chosen)
         }
         self.client = Client(self, list(self.orders.values()))
 
@@ -121,17 +131,17 @@ class World:
     def duration_s(self, _assignment: Assignment) -> float:
         """How long an attempt runs; most are short, some outlive a lease."""
         draw = self.loop.random.random()
-        return 0.05 + draw if draw < 0.9 else 20.0 * (draw - 0.9) * 10.0 * self.loop.random.random()
+        return 0.05 + draw if draw < 0.85 else 1.0 + 20.0 * self.loop.random.random()
 
     def kills_its_ant(self, assignment: Assignment) -> bool:
         """The attempt takes its ant's process with it."""
-        return assignment.position in KINDS[assignment.definition_id].kills
+        return assignment.position in ALL_KINDS[assignment.definition_id].kills
 
     def outcome(self, assignment: Assignment, began_at: float | None, kind: int | None) -> Outcome:
         """How an attempt ends: as its job says, or as `kind` says."""
         exit_code: int | None = None
         if kind is None:
-            does = KINDS[assignment.definition_id].does[assignment.position]
+            does = ALL_KINDS[assignment.definition_id].does[assignment.position]
             kind, exit_code = does(assignment.attempt, assignment.execution)
             if not self.faults.is_over and self.loop.chance(0.01):
                 kind, exit_code = LOST, None
@@ -175,7 +185,17 @@ def any_setting(seed: int) -> Setting:
         bad_commits=rng.choice((0.0, 0.01, 0.05)),
     )
     config = CoreConfig(hot_params_bytes=rng.choice((8, 4096)), prefetch=rng.choice((2, 256)), slice_decisions=8)
-    return Setting(rng.choice((1, 2, 3)), slots, slots * rng.choice((1, 1, 3)), rng.randint(4, 24), 8.0, plan, config)
+    return Setting(
+        ants=rng.choice((1, 2, 3)),
+        slots=slots,
+        window=slots * rng.choice((1, 1, 3)),
+        jobs=rng.randint(4, 24),
+        spread_s=8.0,
+        plan=plan,
+        config=config,
+        strict_store=seed % 7 == 0,
+        wild=rng.choice((0.0, 0.3, 1.0)),
+    )
 
 
 BAR = Setting(plan=Plan(queen_crashes=3, ant_kills=4))

@@ -1,0 +1,155 @@
+"""Deliberate one-line breaks. Each must be caught: that is the proof that the simulation can fail.
+
+`python -m tests.simulation.run --mutant NAME` runs with one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from formicary.engine.queen.core.batch import Batch, Outgoing, Welcome
+from formicary.engine.queen.core.core import Core
+from formicary.engine.queen.core.leases import Hello, Leases
+from formicary.engine.queen.core.outcome import Outcome
+from formicary.engine.queen.core.records import Ant, TaskRun
+from tests.simulation.ant import SimulatedAnt
+from tests.simulation.queen import QueenHost
+
+Swap = tuple[type, str, Callable[..., Any]]
+
+
+def broken_fence() -> list[Swap]:
+    """A token that was valid once stays valid: the result of a lost attempt counts for the task it was granted for."""
+    grant = Leases.grant
+    once: dict[int, TaskRun] = {}
+
+    def remember(self: Leases, run: TaskRun, ant: Ant) -> int:
+        token = grant(self, run, ant)
+        once[token] = run
+        return token
+
+    def held_by(self: Leases, _session: int, token: int) -> TaskRun | None:
+        run = self.tokens.get(token) or once.get(token)
+        return run if run is not None and run.holder is not None else None
+
+    return [(Leases, "grant", remember), (Leases, "held_by", held_by)]
+
+
+def lost_ack() -> list[Swap]:
+    """The queen acknowledges a result when it comes, not when it is committed: a crash in between loses it."""
+    result = Core.result
+
+    def too_soon(self: Core, session: int, outcome: Outcome) -> None:
+        result(self, session, outcome)
+        out = self.batch.to(session)
+        if out.acknowledged:
+            acknowledged, out.acknowledged = out.acknowledged, []
+            HOSTS[-1].say_at_once(session, Outgoing(acknowledged=acknowledged))
+
+    return [(Core, "result", too_soon), (QueenHost, "__init__", _with_host(QueenHost.__init__))]
+
+
+def never_acknowledged() -> list[Swap]:
+    """The queen forgets to acknowledge."""
+    result = Core.result
+
+    def silent(self: Core, session: int, outcome: Outcome) -> None:
+        result(self, session, outcome)
+        self.batch.to(session).acknowledged.clear()
+
+    return [(Core, "result", silent)]
+
+
+def no_self_fence() -> list[Swap]:
+    """The ant lets its tasks run on when its lease has ended."""
+    return [(SimulatedAnt, "fence", lambda self: None)]
+
+
+def silent_fence() -> list[Swap]:
+    """An ant whose lease has ended forgets its attempts without a word, as if they had never begun."""
+    fence = SimulatedAnt.fence
+
+    def forget(self: SimulatedAnt) -> None:
+        kept = dict(self.outbox)
+        fence(self)
+        self.outbox = kept
+
+    return [(SimulatedAnt, "fence", forget)]
+
+
+def early_welcome() -> list[Swap]:
+    """The welcome goes out before the commits that it rests on."""
+    connect = Leases.connect
+
+    def at_once(self: Leases, session: int, hello: Hello, mono: float, batch: Batch) -> Welcome:
+        welcome = connect(self, session, hello, mono, batch)
+        out = batch.to(session)
+        if out.welcome is not None:
+            out.welcome = None
+            HOSTS[-1].say_at_once(session, Outgoing(welcome=welcome))
+        return welcome
+
+    return [(Leases, "connect", at_once), (QueenHost, "__init__", _with_host(QueenHost.__init__))]
+
+
+def overtaken_hello() -> list[Swap]:
+    """Streams have no number: a hello that was overtaken takes the session over."""
+    connect = Leases.connect
+
+    def unnumbered(self: Leases, session: int, hello: Hello, mono: float, batch: Batch) -> Welcome:
+        for ant in self.ants.values():
+            ant.stream = 0
+        return connect(self, session, hello, mono, batch)
+
+    return [(Leases, "connect", unnumbered)]
+
+
+def reused_tokens() -> list[Swap]:
+    """After a failed commit the counter of tokens begins again."""
+    load = QueenHost._load
+
+    def from_zero(self: QueenHost, _counter: int) -> None:
+        load(self, 0)
+
+    return [(QueenHost, "_load", from_zero)]
+
+
+HOSTS: list[QueenHost] = []
+MUTANTS: dict[str, Callable[[], list[Swap]]] = {
+    mutant.__name__: mutant
+    for mutant in (
+        broken_fence,
+        lost_ack,
+        no_self_fence,
+        never_acknowledged,
+        silent_fence,
+        early_welcome,
+        overtaken_hello,
+        reused_tokens,
+    )
+}
+
+
+def _with_host(init: Callable[..., None]) -> Callable[..., None]:
+    def remember(self: QueenHost, *arguments: Any) -> None:
+        init(self, *arguments)
+        HOSTS[:] = [self]
+
+    return remember
+
+
+@contextmanager
+def applied(name: str) -> Iterator[None]:
+    """The break is in force inside; an empty name breaks nothing."""
+    swaps = MUTANTS[name]() if name else []
+    kept = [(owner, attribute, owner.__dict__[attribute]) for owner, attribute, _ in swaps]
+    for owner, attribute, replacement in swaps:
+        setattr(owner, attribute, replacement)
+    try:
+        yield
+    finally:
+        for owner, attribute, original in kept:
+            setattr(owner, attribute, original)
+        HOSTS.clear()
