@@ -52,7 +52,6 @@ class SimulatedAnt:
         self.partitioned_until = 0.0
         self.paused_until = 0.0
         self.lease_end: float | None = None
-        self.closed_at: float | None = None
         self.stream: Stream | None = None
         self._reset()
 
@@ -64,7 +63,7 @@ class SimulatedAnt:
         self.outbox: dict[int, Outcome] = {}
         self.stream = None
         self.lease_end = None
-        self.closed_at = None
+        self._returned: list[int] = []
         self._hello_at = 0.0
         self._beat = 0
         self._streams = 0
@@ -118,7 +117,7 @@ class SimulatedAnt:
         self.queue.clear()
         self._say("draining", None)
         for token in tokens:
-            self._say("returned", token)
+            self._give_back(token)
         self._end_if_drained(self.incarnation)
 
     def _end_if_drained(self, incarnation: int) -> None:
@@ -135,18 +134,21 @@ class SimulatedAnt:
         return len(self.queue) + len(self.running)
 
     def believes(self) -> bool:
-        """Its lease holds as far as it can know: the copy has not ended, and no closed stream has been left alone.
+        """Its lease holds as far as it can know (or could, if it were not paused).
 
-        After a closed stream the queen may give the tasks away at the end of the grace; the ant may run on in the hope
-        that the queen is only restarting, but it knows that it may be alone with that.
+        Of a closed stream the queen waits out the grace only. The ant may run on in the hope that the queen is just
+        restarting, but it knows that from then on it may not be alone with that.
         """
         now = self.loop.now
         if self.lease_end is None or now >= self.lease_end:
             return False
-        since = self.closed_at
-        if since is None and self.stream is not None:
-            since = self.stream.ant_hears_at
-        return since is None or now < since + self.world.config.reconnect_grace_s - MARGIN_S
+        is_open = self.stream is not None and self.is_welcomed and now < self.stream.ant_hears_at
+        return is_open or self._is_fresh()
+
+    def _is_fresh(self) -> bool:
+        """The queen has answered a beat that is not older than the grace, less the margin: new work may begin."""
+        config = self.world.config
+        return self.lease_end is not None and self.loop.now < self.lease_end - config.lease_s + config.reconnect_grace_s
 
     @property
     def overruns(self) -> bool:
@@ -208,8 +210,6 @@ class SimulatedAnt:
             return
         self.stream = None
         self.is_welcomed = False
-        if self.closed_at is None:
-            self.closed_at = self.loop.now
         self._retry()
 
     def _say(self, kind: str, content: Any) -> None:
@@ -222,6 +222,7 @@ class SimulatedAnt:
             return
         if isinstance(message, int):
             self._renew(message)
+            self._dispatch()
             return
         if message.welcome is not None:
             self._welcomed(message.welcome.keep, message.welcome.kill)
@@ -236,7 +237,6 @@ class SimulatedAnt:
 
     def _welcomed(self, keep: tuple[int, ...], kill: tuple[int, ...]) -> None:
         self.is_welcomed = True
-        self.closed_at = None
         self._pause_s = RECONNECT_S[0]
         self._sent.clear()
         had_lease = self.lease_end is not None
@@ -250,11 +250,14 @@ class SimulatedAnt:
                 self.world.monitor.forgotten(self, token, "taken away")
         for outcome in self.outbox.values():
             self._say("result", outcome)
+        returned, self._returned = self._returned, []
+        for token in returned:
+            self._say("returned", token)
         if self.is_draining:
             self._say("draining", None)
         for attempt in self.running.values():
             if attempt.began_at is not None and self.loop.now - attempt.began_at > ANNOUNCE_AFTER_S:
-                self._say("started", (attempt.token, attempt.began_at))
+                self._announce_now(attempt)
         if not had_lease:
             self.loop.at(self.lease_end, self._check_lease, self.incarnation)
         assert self.stream is not None
@@ -312,18 +315,25 @@ class SimulatedAnt:
             self._say("result", self.outbox[token])
             return
         if self.is_draining:
-            self._say("returned", token)
+            self._give_back(token)
             return
         self.queue.append(Attempt(assignment))
         self.world.monitor.accepted(self)
 
+    def _give_back(self, token: int) -> None:
+        """What never began; said later if the hello that still claims it is not answered yet."""
+        if self.is_welcomed:
+            self._say("returned", token)
+        else:
+            self._returned.append(token)
+
     def _dispatch(self) -> None:
         while self.queue and len(self.running) < self.slots:
-            if not self.believes():
+            if not self._is_fresh():
                 return  # nothing begins on a lease that may be over
             attempt = self.queue.popleft()
             if len(self.running) and self.window > self.slots and self.loop.chance(0.1):
-                self._say("returned", attempt.token)
+                self._give_back(attempt.token)
                 continue
             self._begin(attempt)
 
@@ -340,7 +350,11 @@ class SimulatedAnt:
 
     def _announce(self, attempt: Attempt) -> None:
         if attempt.token in self.running and not attempt.is_over and self.paused_until <= self.loop.now:
-            self._say("started", (attempt.token, attempt.began_at))
+            self._announce_now(attempt)
+
+    def _announce_now(self, attempt: Attempt) -> None:
+        assert attempt.began_at is not None
+        self._say("started", (attempt.token, self.world.wall_of(attempt.began_at)))
 
     def _ran(self, attempt: Attempt) -> None:
         """The task's process has ended, or would have if it had not been paused with the ant."""

@@ -123,6 +123,10 @@ class World:
         self._sessions += 1
         return Stream(self.loop, self.weather, ant, self.queen, self._sessions)
 
+    def wall_of(self, when: float) -> float:
+        """The wall clock of an ant, which does not jump."""
+        return WALL_AT_START + when
+
     def delay_s(self) -> float:
         """How long a call of a client takes to arrive."""
         draw = self.loop.random.random()
@@ -147,7 +151,7 @@ class World:
                 kind, exit_code = LOST, None
         self._ends += 1
         ended_at = self.monitor.evidence[assignment.token] = _EVIDENCE + self._ends
-        started_at = None if began_at is None else WALL_AT_START + began_at
+        started_at = None if began_at is None else self.wall_of(began_at)
         error = "" if kind == COMPLETED or exit_code is not None else "ERR_TEST" if kind == LOST else ""
         return Outcome(assignment.token, kind, exit_code, None, b"", error, "", "", started_at, ended_at)
 

@@ -26,12 +26,12 @@ class Pages:
     """The application.
 
     Args:
-        unready: Why the server takes no work, empty while it does.
+        checks: What readiness depends on; each is ``ok`` or a sentence that says why not.
         counters: Figures of the queen.
     """
 
-    def __init__(self, unready: Callable[[], str], counters: Callable[[], Mapping[str, Any]]) -> None:
-        self._unready = unready
+    def __init__(self, checks: Callable[[], Mapping[str, str]], counters: Callable[[], Mapping[str, Any]]) -> None:
+        self._checks = checks
         self._counters = counters
         self._pages: dict[str, Callable[[], Answer]] = {
             "/livez": self._live,
@@ -65,6 +65,7 @@ class Pages:
         if method not in _METHODS:
             return 405, {
                 "type": "about:blank",
+                "code": "METHOD_NOT_ALLOWED",
                 "title": "Method Not Allowed",
                 "status": 405,
                 "detail": f"{path} answers GET and HEAD, not {method[:20]}.",
@@ -75,10 +76,11 @@ class Pages:
         return 200, {"status": "alive"}
 
     def _ready(self) -> Answer:
-        why = self._unready()
-        if why:
-            return 503, problem("UNAVAILABLE", why).to_document()
-        return 200, {"status": "ready"}
+        checks = self._checks()
+        wrong = [text for text in checks.values() if text != "ok"]
+        if wrong:
+            return 503, problem("UNAVAILABLE", " ".join(wrong), status="not ready", checks=checks).to_document()
+        return 200, {"status": "ready", "checks": checks}
 
 
 class _Server(uvicorn.Server):
@@ -101,7 +103,13 @@ class HttpServer:
     def __init__(self, pages: Pages, listener: socket.socket) -> None:
         self._listener = listener
         config = uvicorn.Config(
-            pages, lifespan="off", log_level="warning", access_log=False, log_config=None, timeout_graceful_shutdown=1
+            pages,
+            lifespan="off",
+            log_level="warning",
+            access_log=False,
+            log_config=None,
+            timeout_graceful_shutdown=1,
+            ws="none",
         )
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None
@@ -126,6 +134,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host.strip("[]"), port))
+        listener.listen(128)  # from now on nobody is refused; the first answers wait for the loop
     except OSError as error:
         listener.close()
         raise problem(

@@ -1,4 +1,4 @@
-"""`formicary up` from start to end: lock, ports, store, queen, ants; drained by a signal, stopped in reverse."""
+"""`formicary up` from start to end: lock, ports, store, queen, ants; a signal drains it, in the other order."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ from formicary.server.supervisor import Supervisor
 log = logging.getLogger("formicary.server")
 EXIT_OK = 0
 EXIT_FORCED = 1
-EXIT_CANNOT_START = 3
+EXIT_FENCED = 1
 CLOSE_STREAMS_S = 0.5
+CONNECT_WAIT_S = 2.0
+"""How long the line ``ready …`` waits for the local ants."""
+BURY_AGAIN_S = 0.05
 
 
 def run_server(config: UpConfig) -> int:
     """Serves until SIGTERM or SIGINT; prints one line ``ready …`` on standard output when it serves.
 
     Returns:
-        0 drained, 1 forced by a second signal, 3 another queen has taken over the database.
+        0 drained, 1 forced by a second signal, or another queen has taken over the database.
 
     Raises:
         Problem: It cannot start: DATA_IN_USE, UNSUPPORTED_DATA_VERSION, UNAVAILABLE, FAILED_PRECONDITION (a port).
@@ -45,7 +48,7 @@ class _Server:
         self._config = config
         self._queen: Queen | None = None
         self._supervisor: Supervisor | None = None
-        self._starting = True
+        self._unburied: list[str] = []
         self._draining = False
         self._signals = 0
         self._stop = asyncio.Event()
@@ -56,8 +59,8 @@ class _Server:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
+        config = self._config
         async with AsyncExitStack() as stack:
-            config = self._config
             lock = DataLock(config.data)
             with as_problems():
                 lock.acquire(http_port=config.http_port, grpc_port=config.grpc_port)
@@ -66,18 +69,21 @@ class _Server:
             queen = await self._open_queen(stack)
             grpc = await self._open_grpc(queen, stack)
             lock.update(http_port=http_port, grpc_port=grpc.port)
-            self._supervisor = Supervisor(config, f"{config.host}:{grpc.port}", queen.bury_ant)
-            self._supervisor.start()
-            self._starting = False
+            supervisor = Supervisor(config, f"{config.host}:{grpc.port}", self._bury)
+            supervisor.start()
+            self._supervisor = supervisor
+            await self._ants_connected(queen, supervisor)
             self._print_ready(http_port, grpc.port)
-            status = await self._serve(queen)
+            status = await self._serve(queen, supervisor)
             await http.stop()
             return status
+
+    # --- starting ---------------------------------------------------------------------------------------------------
 
     async def _open_http(self, stack: AsyncExitStack) -> tuple[HttpServer, int]:
         listener = listen(self._config.host, self._config.http_port)
         port = int(listener.getsockname()[1])
-        http = HttpServer(Pages(self._unready, self._counters), listener)
+        http = HttpServer(Pages(self._checks, self._counters), listener)
         await http.start()
         stack.push_async_callback(http.stop)
         return http, port
@@ -85,7 +91,7 @@ class _Server:
     async def _open_queen(self, stack: AsyncExitStack) -> Queen:
         config = self._config
         store, logs = await asyncio.to_thread(open_data, config.target)
-        queen = Queen(store, logs, QueenConfig(methods=dict(config.methods)))
+        queen = Queen(store, logs, QueenConfig(core=config.core, methods=dict(config.methods)))
         try:
             with as_problems():
                 await queen.start()
@@ -109,29 +115,50 @@ class _Server:
         stack.push_async_callback(grpc.stop, CLOSE_STREAMS_S)
         return grpc
 
-    async def _serve(self, queen: Queen) -> int:
-        """Waits for a signal (or the loss of the colony) and drains."""
+    async def _ants_connected(self, queen: Queen, supervisor: Supervisor) -> None:
+        """Waits until every local ant has met the queen, but not long: jobs can be submitted without them."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + CONNECT_WAIT_S
+        while loop.time() < end and not self._stop.is_set():
+            connected = {ant["id"] for ant in queen.counters()["ants"] if ant["connected"]}
+            if connected.issuperset(supervisor.ids):
+                return
+            await asyncio.sleep(0.01)
+        log.warning("not every local ant has connected yet; their output is in %s", self._config.data / "ant-*.log")
+
+    def _print_ready(self, http_port: int, grpc_port: int) -> None:
+        config = self._config
+        ports = f"http={config.host}:{http_port} grpc={config.host}:{grpc_port}"
+        try:
+            print(f"ready {ports} data={config.data} ants={config.ants}", flush=True)
+        except OSError:
+            pass  # nobody reads; the server is there all the same
+
+    # --- serving ----------------------------------------------------------------------------------------------------
+
+    async def _serve(self, queen: Queen, supervisor: Supervisor) -> int:
+        """Waits for a signal (or the loss of the colony) and ends the ants."""
         fenced = asyncio.create_task(queen.pump.fenced.wait())
         stopped = asyncio.create_task(self._stop.wait())
         forced = asyncio.create_task(self._force.wait())
-        await asyncio.wait({fenced, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        self._draining = True
-        supervisor = self._supervisor
-        if supervisor is None:
-            return EXIT_OK
-        if fenced.done():
-            print("error: another queen has taken over this database; this one stops.", file=sys.stderr)
-            await supervisor.kill()
-            return EXIT_CANNOT_START
-        draining = asyncio.create_task(supervisor.drain(self._config.grace_s))
-        await asyncio.wait({draining, forced}, return_when=asyncio.FIRST_COMPLETED)
-        if not draining.done():
+        try:
+            await asyncio.wait({fenced, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            self._draining = True
+            if fenced.done():
+                print("error: another queen has taken over this database; this one stops.", file=sys.stderr)
+                await supervisor.kill()
+                return EXIT_FENCED
+            draining = asyncio.create_task(supervisor.drain(self._config.grace_s))
+            await asyncio.wait({draining, forced}, return_when=asyncio.FIRST_COMPLETED)
+            if draining.done():
+                draining.result()
+                return EXIT_OK
             draining.cancel()
             await supervisor.kill()
             return EXIT_FORCED
-        for task in (fenced, stopped, forced):
-            task.cancel()
-        return EXIT_OK
+        finally:
+            for task in (fenced, stopped, forced):
+                task.cancel()
 
     def _signalled(self) -> None:
         self._signals += 1
@@ -141,23 +168,34 @@ class _Server:
         else:
             self._force.set()
 
-    def _unready(self) -> str:
-        """Why no work is taken, empty while it is."""
-        if self._draining:
-            return "The server is draining."
-        if self._starting or self._queen is None:
-            return "The server is starting."
-        return "" if self._queen.ready else "The store cannot be written at the moment."
+    def _bury(self, ant_id: str) -> None:
+        """A local ant is dead: the queen is told as soon as it listens, which it does not while its store is away."""
+        self._unburied.append(ant_id)
+        if len(self._unburied) == 1:
+            self._bury_all()
+
+    def _bury_all(self) -> None:
+        queen = self._queen
+        if queen is not None and queen.ready:
+            for ant_id in self._unburied:
+                queen.bury_ant(ant_id)
+            self._unburied.clear()
+        elif not self._draining:
+            asyncio.get_running_loop().call_later(BURY_AGAIN_S, self._bury_all)
+
+    # --- what the HTTP port shows -----------------------------------------------------------------------------------
+
+    def _checks(self) -> Mapping[str, str]:
+        """What readiness depends on, each ``ok`` or a sentence that says why not."""
+        queen = self._queen
+        store = "The queen is starting." if queen is None else "The store cannot be written at the moment."
+        return {
+            "queen": "ok" if queen is not None and queen.ready else store,
+            "draining": "The server is draining." if self._draining else "ok",
+        }
 
     def _counters(self) -> Mapping[str, Any]:
         queen, supervisor = self._queen, self._supervisor
         found: dict[str, Any] = dict(queen.counters()) if queen is not None else {}
         found["ant_restarts"] = supervisor.restarts if supervisor is not None else 0
         return found
-
-    def _print_ready(self, http_port: int, grpc_port: int) -> None:
-        host = self._config.host
-        try:
-            print(f"ready http={host}:{http_port} grpc={host}:{grpc_port} data={self._config.data}", flush=True)
-        except OSError:
-            pass  # nobody reads; the server is there all the same

@@ -2,7 +2,7 @@
 
 Theory of operation. There are as many places as `--ants`; each place has one ant id (``ant-1``, ``ant-2``, …) and at
 most one process. The end of a process is noticed through its pidfd; the queen is told at once, so that nobody waits for
-a lease, and the place gets a new process: at once where the last one lived for a while, else after a pause that doubles.
+a lease, and the place gets a new process: at once where the last one lived for a while, else after a growing pause.
 """
 
 from __future__ import annotations

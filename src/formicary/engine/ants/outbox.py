@@ -132,7 +132,6 @@ class Outbox:
         """Sends every unacknowledged result again; called on each new stream."""
         self._results = dict(self._unacknowledged)
         self._started.clear()
-        self._returned.clear()
         self._beat = 0
         if self._results or self._is_draining:
             self._wake()

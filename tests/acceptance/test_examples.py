@@ -1,0 +1,217 @@
+"""Every example runs with `formicary run` as its header says, and each of its tasks ends as it teaches."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import components
+
+ROOT = Path(__file__).resolve().parents[2]
+JOBS = ROOT / "examples" / "jobs"
+DONE, FAILED, SKIPPED = "COMPLETED", "FAILED", "SKIPPED"
+
+# file -> parameters, state of the job, (state, attempts) of each task in file order
+EXPECTED: list[tuple[str, dict[str, str], str, dict[str, tuple[str, int]]]] = [
+    ("hello.yaml", {}, DONE, {"greet": (DONE, 1)}),
+    ("hello.yaml", {"name": "Ada"}, DONE, {"greet": (DONE, 1)}),
+    ("parallel.yaml", {}, DONE, {"begin": (DONE, 1), "left": (DONE, 1), "right": (DONE, 1), "end": (DONE, 1)}),
+    ("retry.yaml", {}, DONE, {"shaky": (DONE, 3)}),
+    (
+        "branch.yaml",
+        {},
+        DONE,
+        {"look": (FAILED, 1), "fine": (SKIPPED, 0), "too-small": (SKIPPED, 0), "repair": (DONE, 1)},
+    ),
+    (
+        "branch.yaml",
+        {"code": "3"},
+        DONE,
+        {"look": (FAILED, 1), "fine": (SKIPPED, 0), "too-small": (DONE, 1), "repair": (SKIPPED, 0)},
+    ),
+    (
+        "branch.yaml",
+        {"code": "0"},
+        DONE,
+        {"look": (DONE, 1), "fine": (DONE, 1), "too-small": (SKIPPED, 0), "repair": (SKIPPED, 0)},
+    ),
+    (
+        "branch.yaml",
+        {"code": "5"},
+        DONE,
+        {"look": (DONE, 1), "fine": (DONE, 1), "too-small": (SKIPPED, 0), "repair": (SKIPPED, 0)},
+    ),
+    ("poll.yaml", {}, DONE, {"wait-for-file": (DONE, 4), "use-it": (DONE, 1)}),
+    (
+        "cleanup.yaml",
+        {},
+        FAILED,
+        {
+            "prepare": (DONE, 1),
+            "work": (FAILED, 1),
+            "after-work": (SKIPPED, 0),
+            "remove": (DONE, 1),
+            "tell": (DONE, 1),
+        },
+    ),
+    ("outputs.yaml", {}, DONE, {"first": (DONE, 1), "second": (DONE, 1), "third": (DONE, 1)}),
+    ("params.yaml", {"city": "Tartu"}, DONE, {"forecast": (DONE, 1), "publish": (DONE, 1)}),
+    ("pause.yaml", {}, DONE, {"ask-for-quota": (DONE, 2), "go-on": (DONE, 1)}),
+    ("python.yaml", {}, DONE, {"count": (DONE, 1), "most": (DONE, 1), "say": (DONE, 1)}),
+    (
+        "word_count_job.py:words",
+        {"text": "b a b"},
+        DONE,
+        {"say_goodbye": (DONE, 1), "count": (DONE, 1), "most_common": (DONE, 1)},
+    ),
+    (
+        "ci/ci.yaml",
+        {"python": sys.executable},
+        DONE,
+        {
+            "check-out": (DONE, 1),
+            "lint": (DONE, 1),
+            "test": (DONE, 1),
+            "spelling": (FAILED, 1),
+            "build": (DONE, 1),
+            "try-it": (DONE, 1),
+            "changes": (FAILED, 1),
+            "release": (DONE, 1),
+            "nothing-new": (SKIPPED, 0),
+            "tidy-up": (DONE, 1),
+        },
+    ),
+]
+
+
+def run_command(*arguments: str, data: Path, params: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs `formicary run … --output json`."""
+    given = [word for name, value in (params or {}).items() for word in ("-p", f"{name}={value}")]
+    command = [sys.executable, "-m", "formicary", "run", *arguments, *given, "--data", str(data), "--output", "json"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def run_example(file: str, data: Path, params: dict[str, str]) -> dict[str, Any]:
+    """Runs an example and returns its document; the exit status is the job's."""
+    ended = run_command(f"examples/jobs/{file}", data=data, params=params)
+    assert ended.returncode in (0, 1), ended.stderr
+    document: dict[str, Any] = json.loads(ended.stdout)
+    assert ended.returncode == (0 if document["state"] == DONE else 1)
+    return document
+
+
+@pytest.mark.parametrize(("file", "params", "state", "tasks"), EXPECTED)
+def test_a_small_example_ends_as_it_teaches(
+    file: str, params: dict[str, str], state: str, tasks: dict[str, tuple[str, int]], data_dir: Path
+) -> None:
+    """State of the job, and state and attempts of every task."""
+    document = run_example(file, data_dir, params)
+    found = {task["task_type"]: (task["state"], task["attempts"]) for task in document["tasks"]}
+    assert (document["state"], found) == (state, tasks)
+
+
+def test_params_are_checked_before_anything_is_stored(data_dir: Path) -> None:
+    """Without its required parameter the job is refused with exit status 2; `except` completes a task unrun."""
+    refused = run_command("examples/jobs/params.yaml", data=data_dir)
+    assert refused.returncode == 2 and "city" in refused.stderr
+    document = run_example("params.yaml", data_dir, {"city": "Tartu", "days": "5", "dry_run": "true"})
+    publish = document["tasks"][1]
+    assert (publish["state"], publish["attempts"], publish["skipped"]) == (DONE, 0, True)
+
+
+def test_outputs_of_the_examples(data_dir: Path) -> None:
+    """Values flow through tasks: words are counted the same in both front ends."""
+    assert run_example("python.yaml", data_dir, {"text": "b a b c"})["outputs"]["result"] == ["b", "a"]
+    assert run_example("word_count_job.py:words", data_dir, {"text": "b a b c"})["outputs"]["result"] == ["b", "a"]
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[str]:
+    """The server of the HTTP example on a free port."""
+    command = [sys.executable, "-m", "examples.jobs.http.server", "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield server.stdout.readline().removeprefix("ready ").strip()
+        finally:
+            server.kill()
+
+
+def test_the_http_example(shop: str, data_dir: Path) -> None:
+    """Each verb, a poll that ends, and a 404 that is what the job wants; the exit code is the status."""
+    document = run_example("http/http.yaml", data_dir, {"base": shop})
+    assert document["state"] == DONE
+    assert {task["task_type"]: (task["exit_code"], task["attempts"]) for task in document["tasks"]} == {
+        "create": (201, 1),
+        "read": (200, 1),
+        "replace": (200, 1),
+        "change": (200, 1),
+        "wait-until-ready": (200, 3),
+        "remove": (204, 1),
+        "read-again": (404, 1),
+        "done": (0, 1),
+    }
+    assert document["tasks"][3]["outputs"]["body"] == {"name": "lamp", "price": 19, "colour": "green", "number": 1}
+
+
+@pytest.mark.parametrize("job", ["earth_rotation.yaml", "earth_rotation_job.py:earth_rotation"])
+def test_the_etl_example(job: str, data_dir: Path, tmp_path: Path) -> None:
+    """Both front ends draw the same chart from the same rows, one task per year."""
+    components.require("iers-data")
+    out = tmp_path / "out"
+    document = run_example(f"etl/{job}", data_dir, {"out": str(out), "first": "1970", "last": "1979"})
+    assert document["state"] == DONE
+    years = [task["task_type"] for task in document["tasks"] if task["task_type"].startswith("year-")]
+    assert years == [f"year-{year}" for year in range(1970, 1980)]
+    assert all(task["state"] == DONE and task["attempts"] == 1 for task in document["tasks"])
+    assert document["outputs"]["chart"] == str(out / "length_of_day.svg")
+    assert "<polyline" in (out / "length_of_day.svg").read_text()
+    assert "3,652 days from 1970-01-01 to 1979-12-31" in (out / "report.md").read_text()
+    assert len((out / "attempts.log").read_text().splitlines()) == 10
+
+
+def test_bad_data_fails_the_etl_example(data_dir: Path, tmp_path: Path) -> None:
+    """Years that the series does not have fail the first task with its own words, and nothing else runs."""
+    components.require("iers-data")
+    out = str(tmp_path / "out")
+    document = run_example("etl/earth_rotation.yaml", data_dir, {"out": out, "first": "1900", "last": "1902"})
+    assert document["state"] == FAILED
+    assert "holds nothing from 1900 to 1902" in document["error"]["detail"]
+    assert [task["state"] for task in document["tasks"][1:]] == [SKIPPED] * (len(document["tasks"]) - 1)
+
+
+def test_every_example_is_listed_here() -> None:
+    """A job file under examples/jobs without an expectation above is forgotten."""
+    listed = {file.partition(":")[0] for file, *_ in EXPECTED}
+    listed |= {"http/http.yaml", "etl/earth_rotation.yaml"}
+    there = {path.relative_to(JOBS).as_posix() for path in JOBS.rglob("*.yaml")}
+    assert there <= listed
+
+
+def test_every_example_is_valid() -> None:
+    """`formicary validate` finds nothing in any of them."""
+    files = sorted(str(path.relative_to(ROOT)) for path in JOBS.rglob("*.yaml"))
+    ended = subprocess.run(
+        [sys.executable, "-m", "formicary", "validate", *files], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_the_packaged_example_passes_its_own_tests(tmp_path: Path) -> None:
+    """The package that the build pipeline works on is sound by itself."""
+    shutil.copytree(JOBS / "ci" / "package", tmp_path / "package")
+    ended = subprocess.run(
+        [sys.executable, "-m", "unittest", "discover", "-s", "tests"],
+        cwd=tmp_path / "package",
+        env={**os.environ, "PYTHONPATH": "src"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 0, ended.stderr
