@@ -28,8 +28,8 @@ _UNARY, _STREAM = "/bench.Floor/Unary", "/bench.Floor/Stream"
 _PAYLOAD = b"x" * 100
 
 
-def _median_ms(act: Callable[[], object], samples: int) -> float:
-    """Return the median time of ``act`` in milliseconds after a tenth of the samples as warm-up."""
+def _sample_ms(act: Callable[[], object], samples: int) -> list[float]:
+    """Return the times of ``act`` in milliseconds, sorted, after a tenth of the samples as warm-up."""
     for _ in range(samples // 10):
         act()
     taken = []
@@ -37,11 +37,11 @@ def _median_ms(act: Callable[[], object], samples: int) -> float:
         begin = time.perf_counter()
         act()
         taken.append((time.perf_counter() - begin) * 1e3)
-    return statistics.median(taken)
+    return sorted(taken)
 
 
-def fdatasync_ms(folder: Path, samples: int = 200) -> float:
-    """Return the median time to append 4 KiB to a file and flush it to the disk."""
+def fdatasync_ms(folder: Path, samples: int = 300) -> list[float]:
+    """Return the times to append 4 KiB to a file and flush it to the disk."""
     descriptor = os.open(folder / "sync", os.O_WRONLY | os.O_CREAT, 0o600)
     try:
 
@@ -49,13 +49,13 @@ def fdatasync_ms(folder: Path, samples: int = 200) -> float:
             os.write(descriptor, b"x" * 4096)
             os.fdatasync(descriptor)
 
-        return _median_ms(act, samples)
+        return _sample_ms(act, samples)
     finally:
         os.close(descriptor)
 
 
-def sqlite_commit_ms(folder: Path, samples: int = 200) -> float:
-    """Return the median time of one transaction that inserts one row, WAL and ``synchronous=FULL``."""
+def sqlite_commit_ms(folder: Path, samples: int = 300) -> list[float]:
+    """Return the times of one transaction that inserts one row, WAL and ``synchronous=FULL``."""
     connection = sqlite3.connect(folder / "floor.db", isolation_level=None)
     try:
         connection.execute("pragma journal_mode = wal")
@@ -67,22 +67,22 @@ def sqlite_commit_ms(folder: Path, samples: int = 200) -> float:
             connection.execute("insert into floor (payload) values ('{}')")
             connection.execute("commit")
 
-        return _median_ms(act, samples)
+        return _sample_ms(act, samples)
     finally:
         connection.close()
 
 
-def process_start_ms(samples: int = 200) -> float:
-    """Return the median time to start ``true`` and wait for its end."""
+def process_start_ms(samples: int = 200) -> list[float]:
+    """Return the times to start ``true`` and wait for its end."""
 
     def act() -> None:
         os.waitpid(os.posix_spawn("/bin/true", ["true"], os.environ), 0)
 
-    return _median_ms(act, samples)
+    return _sample_ms(act, samples)
 
 
-def pipe_round_trip_ms(samples: int = 500) -> float:
-    """Return the median time of one line to a warm Python child and back."""
+def pipe_round_trip_ms(samples: int = 500) -> list[float]:
+    """Return the times of one line to a warm Python child and back."""
     child = subprocess.Popen([sys.executable, "-c", _ECHO], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdin is not None
     assert child.stdout is not None
@@ -94,7 +94,7 @@ def pipe_round_trip_ms(samples: int = 500) -> float:
         receiver.readline()
 
     try:
-        return _median_ms(act, samples)
+        return _sample_ms(act, samples)
     finally:
         child.stdin.close()
         child.wait()
@@ -165,18 +165,21 @@ async def _grpc_ms(samples: int = 300) -> tuple[float, float]:
 
 
 def measure() -> dict[str, float]:
-    """Return all floors by name, medians in milliseconds. Takes about 2 s."""
+    """Return all floors by name in milliseconds: medians, and the 99th percentile where the disk decides it."""
     with tempfile.TemporaryDirectory(prefix="formicary-bench-floor-") as name:
         folder = Path(name)
         unary, streamed = asyncio.run(_grpc_ms())
-        return {
-            "fdatasync_ms": fdatasync_ms(folder),
-            "sqlite_commit_ms": sqlite_commit_ms(folder),
-            "process_start_ms": process_start_ms(),
-            "grpc_unary_ms": unary,
-            "grpc_stream_ms": streamed,
-            "pipe_round_trip_ms": pipe_round_trip_ms(),
-        }
+        flushes, commits = fdatasync_ms(folder), sqlite_commit_ms(folder)
+    return {
+        "fdatasync_ms": statistics.median(flushes),
+        "fdatasync_p99_ms": flushes[int(len(flushes) * 0.99)],
+        "sqlite_commit_ms": statistics.median(commits),
+        "sqlite_commit_p99_ms": commits[int(len(commits) * 0.99)],
+        "process_start_ms": statistics.median(process_start_ms()),
+        "grpc_unary_ms": unary,
+        "grpc_stream_ms": streamed,
+        "pipe_round_trip_ms": statistics.median(pipe_round_trip_ms()),
+    }
 
 
 if __name__ == "__main__":
