@@ -191,7 +191,7 @@ class FakeQueen:
         return self.results[token]
 
     async def run(self, task: TaskDefinition, **options: object) -> TaskResult:
-        return await self.result(await self.grant(task, **options))  # type: ignore[arg-type]
+        return await self.result(await self.grant(task, **options))  # type: ignore[arg-type]  # the test passes what fits
 
     def outputs(self, token: int) -> object:
         data = self.results[token].outputs
@@ -205,7 +205,7 @@ class _Servicer(AntServiceServicer):
     def __init__(self, queen: FakeQueen) -> None:
         self._queen = queen
 
-    async def Session(self, request_iterator, context):  # type: ignore[no-untyped-def]
+    async def Session(self, request_iterator, context):  # type: ignore[no-untyped-def]  # the shape is gRPC's
         transport = _ServerTransport(request_iterator)
         serving = asyncio.create_task(self._queen.serve(transport))
         try:
@@ -240,7 +240,7 @@ class _ServerTransport:
 async def grpc_server(queen: FakeQueen, port: int = 0) -> AsyncIterator[int]:
     """Serves a fake queen over gRPC; gives the port."""
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", 64 * 1024 * 1024), ("grpc.so_reuseport", 0)])
-    add_AntServiceServicer_to_server(_Servicer(queen), server)  # type: ignore[no-untyped-call]
+    add_AntServiceServicer_to_server(_Servicer(queen), server)  # type: ignore[no-untyped-call]  # generated code is untyped
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     try:
@@ -288,8 +288,8 @@ async def colony(
 
 
 def shell(*lines: str, **fields: object) -> TaskDefinition:
-    return TaskDefinition(task_type="t", method="SHELL", script=lines, **fields)  # type: ignore[arg-type]
+    return TaskDefinition(task_type="t", method="SHELL", script=lines, **fields)  # type: ignore[arg-type]  # the test passes what fits
 
 
 def python(function: str, **fields: object) -> TaskDefinition:
-    return TaskDefinition(task_type="t", method="PYTHON", function=function, **fields)  # type: ignore[arg-type]
+    return TaskDefinition(task_type="t", method="PYTHON", function=function, **fields)  # type: ignore[arg-type]  # the test passes what fits

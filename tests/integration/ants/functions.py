@@ -48,7 +48,7 @@ def extras(a: int, **rest: object) -> dict[str, object]:
     return {"a": a, "rest": rest}
 
 
-def untyped(value, other=3):  # type: ignore[no-untyped-def]
+def untyped(value, other=3):  # type: ignore[no-untyped-def]  # untyped on purpose
     return [value, other]
 
 

@@ -34,7 +34,7 @@ class Handler(BaseHTTPRequestHandler):
         elif url.path == "/text":
             self.reply(200, "text/plain", "grüße".encode())
         elif url.path == "/hang":
-            self.server.gate.wait(20)  # type: ignore[attr-defined]
+            self.server.gate.wait(20)  # type: ignore[attr-defined]  # an attribute of this test's own
             self.close_connection = True
         else:
             seen = {
@@ -67,20 +67,20 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def server() -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        running.gate = threading.Event()  # type: ignore[attr-defined]
+        running.gate = threading.Event()  # type: ignore[attr-defined]  # an attribute of this test's own
         running.daemon_threads = True
         thread = threading.Thread(target=running.serve_forever, args=(0.01,))
         thread.start()
         try:
             yield f"http://127.0.0.1:{running.server_address[1]}"
         finally:
-            running.gate.set()  # type: ignore[attr-defined]
+            running.gate.set()  # type: ignore[attr-defined]  # an attribute of this test's own
             running.shutdown()
             thread.join()
 
 
 def http(method: str, url: str | None = None, **fields: object) -> TaskDefinition:
-    return TaskDefinition(task_type="h", method=method, url=url, **fields)  # type: ignore[arg-type]
+    return TaskDefinition(task_type="h", method=method, url=url, **fields)  # type: ignore[arg-type]  # the test passes what fits
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ HERE = str(Path(__file__).parent)
 
 
 def config(slots: int = 1, **options: object) -> AntConfig:
-    return AntConfig("a", slots=slots, paths=(HERE,), **options)  # type: ignore[arg-type]
+    return AntConfig("a", slots=slots, paths=(HERE,), **options)  # type: ignore[arg-type]  # the test passes what fits
 
 
 async def call(queen: FakeQueen, name: str, /, **variables: object) -> TaskResult:
@@ -272,7 +272,7 @@ async def test_workers_killed_at_random_lose_only_what_ran_and_repeat_nothing(tm
         first = await queen.grant(python("functions:counts"), count=2000, variables={"file": str(marks)})
         for number in range(20):
             before = len(queen.results)
-            await queen.until(lambda: len(queen.results) > before or len(queen.results) == 3000)  # noqa: B023 (awaited)
+            await queen.until(lambda: len(queen.results) > before or len(queen.results) == 3000)  # noqa: B023 (awaited here)
             if pids := ant.worker_pids:
                 os.kill(pids[number % len(pids)], signal.SIGKILL)
         await queen.until(lambda: len(queen.results) == 3000)

@@ -174,7 +174,7 @@ async def test_an_ant_that_is_no_orphan_waits_for_the_queen_for_ever() -> None:
             raise TransportClosedError("nobody there")
         return await queen.connect()
 
-    async with running_ant(queen, config, factory=connect) as (ant, _, _):  # type: ignore[arg-type]
+    async with running_ant(queen, config, factory=connect) as (ant, _, _):  # type: ignore[arg-type]  # the test passes what fits
         await queen.until(lambda: ant.is_connected)
         assert tries == 15
     await queen.close()

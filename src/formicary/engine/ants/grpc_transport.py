@@ -27,7 +27,7 @@ class GrpcTransport:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel
-        stub = AntServiceStub(channel)  # type: ignore[no-untyped-call]
+        stub = AntServiceStub(channel)  # type: ignore[no-untyped-call]  # generated code is untyped
         self._call: grpc.aio.StreamStreamCall[AntMessage, QueenMessage] = stub.Session()
         self._is_closed = False
 

@@ -38,6 +38,7 @@ def run_ant(config: AntConfig, queen_address: str) -> int:
         0 stopped, 3 the address is not allowed, 4 the lease ended and no queen answers (only with
         ``exit_when_orphaned``), 130 killed by a second signal.
     """
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # a queen that goes away is our news, not gRPC's
     from formicary.engine.ants.grpc_transport import check_address
 
     try:

@@ -325,7 +325,7 @@ def main(arguments: list[str]) -> None:
         os.set_inheritable(descriptor, False)
     sys.path[:0] = arguments[5:]
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]  # they are text files here
     connection = socket.socket(fileno=descriptors[0])
     memory = mmap.mmap(descriptors[1], MEMORY_BYTES)
     child = Child(connection, memory, (descriptors[2], descriptors[3]), int(arguments[4]))
