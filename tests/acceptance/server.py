@@ -1,0 +1,144 @@
+"""A real `formicary up` for tests: started, killed, restarted, never left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FORMICARY = (sys.executable, "-m", "formicary")
+
+
+def free_port() -> int:
+    """A port that nobody listens on at the moment."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def until(condition: Callable[[], bool], limit_s: float, what: str) -> None:
+    """Waits for a condition; fails after the limit."""
+    end = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {limit_s:g} s: {what}")
+        time.sleep(0.01)
+
+
+def kill_process(pid: int, number: int = signal.SIGKILL) -> None:
+    """Sends a signal to a process that may have gone already."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+class Up:
+    """One server on one data directory and fixed ports, over any number of lives.
+
+    Args:
+        data: Data directory.
+        options: More options of `formicary up`.
+    """
+
+    def __init__(self, data: Path, *options: str) -> None:
+        self.data = data
+        self.http, self.grpc = free_port(), free_port()
+        self.address = f"127.0.0.1:{self.grpc}"
+        self.log = data.parent / f"{data.name}-up.log"
+        ports = ("--http-port", str(self.http), "--grpc-port", str(self.grpc))
+        self._command = (*FORMICARY, "up", "--data", str(data), *ports, *options)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *, wait: bool = True) -> None:
+        """Starts it; waits until it is ready."""
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=log, cwd=REPOSITORY)
+        if wait:
+            self.until_ready()
+
+    def until_ready(self, limit_s: float = 30.0) -> None:
+        """Waits until /readyz says yes. Fails where the process has ended."""
+
+        def ready() -> bool:
+            if self.process is not None and self.process.poll() is not None:
+                raise AssertionError(f"up ended with {self.process.returncode}: {self.log.read_text()[-2000:]}")
+            return self.page("/readyz")[0] == 200
+
+        until(ready, limit_s, f"ready; its log: {self.log.read_text()[-2000:]}")
+
+    def page(self, path: str) -> tuple[int, dict[str, Any]]:
+        """Status and JSON of a page; status 0 where nobody answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=5) as answer:
+                return int(answer.status), json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return 0, {}
+
+    def ants(self) -> list[int]:
+        """Process ids of the ants that work for this server, adopted or not."""
+        found = []
+        for name in os.listdir("/proc"):
+            if not name.isdigit():
+                continue
+            try:
+                command = Path(f"/proc/{name}/cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"ant" in command and self.address.encode() in command:
+                found.append(int(name))
+        return sorted(found)
+
+    def kill(self) -> None:
+        """Ends the server process with SIGKILL; its ants live on."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def stop(self) -> int:
+        """Drains it; everything of it is gone afterwards. Returns the exit status."""
+        status = 0
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                status = self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                status = self.process.wait()
+            self.process = None
+        self.clear()
+        return status
+
+    def clear(self) -> None:
+        """Kills what is left."""
+        self.kill()
+        for pid in self.ants():
+            kill_process(pid)
+
+    def cli(self, *arguments: str, status: int | None = 0) -> str:
+        """Runs a client command against this server and returns its standard output."""
+        environment = {**os.environ, "FORMICARY_SERVER": self.address}
+        done = subprocess.run(
+            (*FORMICARY, *arguments), capture_output=True, text=True, env=environment, cwd=REPOSITORY, timeout=60
+        )
+        if status is not None and done.returncode != status:
+            raise AssertionError(f"{arguments}: exit {done.returncode}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """The job's document."""
+        found: dict[str, Any] = json.loads(self.cli("get", job_id, "--output", "json"))
+        return found
