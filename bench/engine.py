@@ -85,6 +85,7 @@ class Session:
     figures: Figures = field(default_factory=Figures)
     problems: list[str] = field(default_factory=list)
     spins: list[float] = field(default_factory=list)
+    floors: list[dict[str, float]] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic)
     _jobs: dict[tuple[str, str], int] = field(default_factory=dict)
     _runs: int = 0
@@ -165,7 +166,7 @@ class Session:
     def rounds(self, participants: Sequence[Participant]) -> None:
         """Run all rounds."""
         for number in range(self.scale.rounds):
-            self.spins.append(machine.spin_ms())
+            self._look_at_machine()
             for participant in participants:
                 if not participant.is_peer or self.scale.has_peers(number):
                     self.run_participant(participant, number)
@@ -208,14 +209,19 @@ class Session:
             ready = [one for one in everyone if not any(line.startswith(f"{one.engine}: ") for line in missing)]
             self._began = time.monotonic()
             self.plan(ready)
-            self.figures.floor = floor.measure()
             if ready:
                 self.rounds(ready)
         if "pending" in self.sections:
             self.pending()
         if "simulation" in self.sections:
             self.simulation()
+        self._look_at_machine()
+        self.figures.floor = {name: statistics.median(one[name] for one in self.floors) for name in self.floors[0]}
+
+    def _look_at_machine(self) -> None:
+        """Measure the floor and the noise; done in every round, so that they belong to the same minutes."""
         self.spins.append(machine.spin_ms())
+        self.floors.append(floor.measure())
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -243,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     scale = QUICK if options.quick else FULL if options.full else DEFAULT
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    facts = machine.facts()
+    facts, load_before = machine.facts(), os.getloadavg()[0]
     folder = Path(tempfile.mkdtemp(prefix="formicary-bench-engine-"))
     stamps = Path(tempfile.mkdtemp(prefix="formicary-bench-", dir=_stamps_parent()))
     session = Session(scale, options.sections, not options.no_peers, folder, stamps)
@@ -254,6 +260,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         shutil.rmtree(stamps, ignore_errors=True)
     facts |= {"load_1m_after": os.getloadavg()[0], "spin_ms": round(statistics.median(session.spins), 1)}
     facts |= {"spin_ms_min": round(min(session.spins), 1), "spin_ms_max": round(max(session.spins), 1)}
+    commits = [one["sqlite_commit_ms"] for one in session.floors]
+    disturbed = machine.disturbances(load_before, session.spins, commits)
+    facts["disturbed"] = disturbed
     judged = bars.bars(session.figures, session.sections)
     if options.output == "json":
         report.print_json(report.document(facts, session.figures, judged, session.problems, _OURS))

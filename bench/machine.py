@@ -7,7 +7,12 @@ import platform
 import sqlite3
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+
+_BUSY_LOAD = 1.0
+_SPIN_SPREAD = 1.5
+_COMMIT_SPREAD = 3.0
 
 
 def spin_ms() -> float:
@@ -41,6 +46,24 @@ def _filesystem(path: Path) -> str:
     except OSError:
         pass
     return kind
+
+
+def disturbances(load_before: float, spins_ms: Sequence[float], commits_ms: Sequence[float]) -> list[str]:
+    """Return why the figures of this run should not be trusted, a sentence each; empty for a quiet run.
+
+    Args:
+        load_before: load average of one minute before anything was started.
+        spins_ms: the fixed loop, once a round.
+        commits_ms: the median commit, once a round.
+    """
+    found = []
+    if load_before > _BUSY_LOAD:
+        found.append(f"other programs were running at the start: load {load_before:.1f}")
+    if max(spins_ms) > _SPIN_SPREAD * min(spins_ms):
+        found.append(f"the processor was shared: a fixed loop took {min(spins_ms):.0f} to {max(spins_ms):.0f} ms")
+    if max(commits_ms) > _COMMIT_SPREAD * min(commits_ms):
+        found.append(f"the disk was shared: one commit took {min(commits_ms):.2f} to {max(commits_ms):.2f} ms")
+    return found
 
 
 def facts() -> dict[str, object]:

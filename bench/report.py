@@ -89,13 +89,21 @@ def _bars_table(bars: list[Bar]) -> Table:
     return table
 
 
+def _print_disturbances(console: Console, found: object) -> None:
+    """Say why this run should be repeated; nothing after a quiet one."""
+    for sentence in found if isinstance(found, list) else ():
+        console.print(f"Disturbed, measure again: {sentence}", style="yellow", highlight=False)
+
+
 def print_tables(machine: dict[str, object], figures: Figures, bars: list[Bar], problems: list[str]) -> None:
     """Print the run for people; plain when standard output is no terminal."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=_PLAIN_WIDTH)
     rows = list(figures.rows())
-    console.print("  ".join(f"{name} {value}" for name, value in machine.items()), highlight=False)
+    facts = {name: value for name, value in machine.items() if name != "disturbed"}
+    console.print("  ".join(f"{name} {value}" for name, value in facts.items()), highlight=False)
+    _print_disturbances(console, machine.get("disturbed"))
     console.print(
         "Floor: " + "  ".join(f"{name} {value:.3f}" for name, value in figures.floor.items()), highlight=False
     )
