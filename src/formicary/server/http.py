@@ -79,7 +79,7 @@ class Pages:
         checks = self._checks()
         wrong = [text for text in checks.values() if text != "ok"]
         if wrong:
-            return 503, problem("UNAVAILABLE", " ".join(wrong), status="not ready", checks=checks).to_document()
+            return 503, problem("UNAVAILABLE", " ".join(wrong), checks=checks).to_document()
         return 200, {"status": "ready", "checks": checks}
 
 

@@ -1,4 +1,4 @@
-"""`formicary up` from start to end: lock, ports, store, queen, ants; a signal drains it, in the other order."""
+"""`formicary up` from start to end: lock, ports, store, queen, ants; a signal drains it, then all stops in reverse."""
 
 from __future__ import annotations
 
