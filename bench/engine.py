@@ -30,8 +30,9 @@ _TIMED_MODES = ("bulk", "single", "chain")
 _OURS = frozenset((bars.OURS, bars.OURS_POSTGRES))
 #: Estimates in seconds of our own modes, of the modes that are not timed by ``--seconds``, and of the other sections.
 _ESTIMATES = {"bulk": 4.0, "single": 5.0, "chain": 5.0, "latency": 2.0, "shell": 2.0, "fan": 3.0}
-_PENDING_ESTIMATE_S = 35.0
-_SIMULATION_ESTIMATE_S = 8.0
+_PENDING_ESTIMATE_S = 26.0
+_SIMULATION_ESTIMATE_S = 9.0
+_SIMULATION_RUNS = 2
 #: A peer's later runs are sized from its first one, a little longer than asked for.
 _RESIZE = 1.06
 
@@ -111,7 +112,10 @@ class Session:
             seconds = runs * self._estimate(participant, modes)
             total += seconds
             self.say(f"plan: {participant.engine}: {', '.join(modes)} × {runs}, about {seconds:.0f} s")
-        for section, seconds in (("pending", 2 * _PENDING_ESTIMATE_S), ("simulation", 3 * _SIMULATION_ESTIMATE_S)):
+        for section, seconds in (
+            ("pending", 2 * _PENDING_ESTIMATE_S),
+            ("simulation", _SIMULATION_RUNS * _SIMULATION_ESTIMATE_S),
+        ):
             if section in self.sections:
                 total += seconds
                 self.say(f"plan: {section}, about {seconds:.0f} s")
@@ -180,9 +184,9 @@ class Session:
             self._run_own([*command, "--folder", str(folder)], folder, f"pending {size}")
 
     def simulation(self) -> None:
-        """Measure the simulator's speed three times."""
-        for number in range(3):
-            self.say(f"simulation: run {number + 1} of 3")
+        """Measure the simulator's speed."""
+        for number in range(_SIMULATION_RUNS):
+            self.say(f"simulation: run {number + 1} of {_SIMULATION_RUNS}")
             folder = self._fresh_folder()
             command = [sys.executable, "-m", "tests.simulation.run", "--bench"]
             self._run_own(command, folder, "simulation")
