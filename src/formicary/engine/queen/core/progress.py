@@ -397,7 +397,7 @@ class Progress:
         execution = self._run(job)
         for run in list(execution.runs.values()):
             if run.state in (life.READY, life.WAITING):
-                if not execution.final:
+                if not execution.final or run.position in execution.parked:
                     self._withdraw(run)
             elif kill and run.state in (life.DISPATCHED, life.EXECUTING) and not run.task.always_run:
                 self.core.cancel_attempt(run)
