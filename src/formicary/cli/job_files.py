@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from formicary.cli.options import read_params
+from formicary.engine.jobs.availability import CODE as NOT_AVAILABLE
 from formicary.engine.jobs.availability import availability_violations
 from formicary.engine.jobs.model import MAX_SOURCE_BYTES, JobDefinition, Violation
 from formicary.engine.jobs.parse import parse_source
@@ -20,7 +21,7 @@ class Checked:
 
     Attributes:
         file: As it was named.
-        definitions: Its jobs; empty where a violation is an error.
+        definitions: Its jobs that could be read.
         violations: In the order of the file.
     """
 
@@ -33,9 +34,27 @@ class Checked:
         """Whether every job of the file can run."""
         return not any(violation.is_error for violation in self.violations)
 
+    @property
+    def valid_elsewhere(self) -> bool:
+        """Whether every job of the file can run where more methods are available than here."""
+        return all(v.code == NOT_AVAILABLE for v in self.violations if v.is_error)
+
     def lines(self, *, warnings: bool = False) -> list[str]:
         """``file:line:column: sentence`` for each violation."""
         return [f"{self.file}:{v.line}:{v.column}: {v.message}" for v in self.violations if v.is_error or warnings]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The text of one job of a file.
+
+    Attributes:
+        source: The text.
+        line: The line of the file on which it starts, from 1.
+    """
+
+    source: str
+    line: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +62,14 @@ class Loaded:
     """A job that is ready to be registered and submitted.
 
     Attributes:
-        source: The text of its document.
-        others: Texts of the other jobs of the file; they are registered too.
+        documents: The jobs of the file; all are registered, the last one is submitted.
         params: What to submit.
         filename: For messages.
         path: Folder of PYTHON modules and relative working directories.
     """
 
     job_type: str
-    source: str
-    others: tuple[str, ...]
+    documents: tuple[Document, ...]
     params: dict[str, object]
     filename: str
     path: str
@@ -77,14 +94,27 @@ def check_file(file: str, methods: Mapping[str, str]) -> Checked:
         if first != definition.source_line:
             text = f"The job {definition.job_type} is in this file already, on line {first}; give it another job_type."
             violations.append(Violation(definition.source_line, 1, "job_type", "DUPLICATE_JOB", text))
-    valid = not any(violation.is_error for violation in violations)
-    return Checked(file, tuple(definitions) if valid else (), tuple(violations))
+    return Checked(file, tuple(definitions), tuple(violations))
 
 
 def load(
-    target: str, params: Iterable[str], methods: Mapping[str, str], *, job_type: str = "", path: Path | None = None
+    target: str,
+    params: Iterable[str],
+    methods: Mapping[str, str],
+    *,
+    job_type: str = "",
+    path: Path | None = None,
+    elsewhere: bool = False,
 ) -> Loaded:
     """Reads FILE or ``module:job`` and chooses the job.
+
+    Args:
+        target: The file or the job in Python.
+        params: As given with ``-p``.
+        methods: Method replacements.
+        job_type: Which job of the file; empty = the only one.
+        path: Folder of PYTHON modules; None = the file's.
+        elsewhere: The job runs on a server, which may offer methods that are not available here.
 
     Raises:
         Problem: VALIDATION_FAILED with every violation; NOT_AVAILABLE.
@@ -92,15 +122,31 @@ def load(
     if _names_python(target):
         return _load_python(target, params, path)
     checked = check_file(target, methods)
-    if not checked.valid:
+    if not (checked.valid_elsewhere if elsewhere else checked.valid):
         raise refusal([checked])
     for line in checked.lines(warnings=True):
         print(f"warning: {line}", file=sys.stderr)
     chosen = _choose(checked, job_type)
     types = {parameter.name: parameter.type for parameter in chosen.parameters}
     folder = path or (Path.cwd() if target == "-" else Path(target).absolute().parent)
-    others = tuple(definition.source for definition in checked.definitions if definition is not chosen)
-    return Loaded(chosen.job_type, chosen.source, others, read_params(params, types), target, str(folder.absolute()))
+    ordered = [*(definition for definition in checked.definitions if definition is not chosen), chosen]
+    documents = tuple(Document(definition.source, definition.source_line) for definition in ordered)
+    return Loaded(chosen.job_type, documents, read_params(params, types), target, str(folder.absolute()))
+
+
+def relocated(error: Problem, filename: str, line: int) -> Problem:
+    """The problem of one document of a file, with the lines of the file.
+
+    Args:
+        error: As the queen found it; its lines count from the document's first one.
+        filename: The file.
+        line: Line of the file on which the document starts.
+    """
+    if not error.errors or any(found.line is None for found in error.errors):
+        return error
+    moved = [replace(found, line=(found.line or 1) + line - 1) for found in error.errors]
+    lines = [f"{filename}:{found.line}:{found.column or 1}: {found.message}" for found in moved]
+    return problem(error.code, "; ".join(lines), errors=moved, remedy=error.remedy, lines=lines)
 
 
 def refusal(files: Iterable[Checked]) -> Problem:
@@ -142,7 +188,8 @@ def _load_python(target: str, params: Iterable[str], path: Path | None) -> Loade
     place = target.rpartition(":")[0]
     folder = path or (Path(place).absolute().parent if place.endswith(".py") else Path.cwd())
     definition = built.definition
-    return Loaded(definition.job_type, definition.source, (), dict(built.params), target, str(folder.absolute()))
+    documents = (Document(definition.source),)
+    return Loaded(definition.job_type, documents, dict(built.params), target, str(folder.absolute()))
 
 
 def _content(file: str) -> bytes | Violation:

@@ -145,6 +145,7 @@ class _Runner:
             await self._run_here(slots, path)
 
     async def _run_here(self, slots: int, path: Path | None) -> None:
+        from formicary.cli.registering import register
         from formicary.embedded.colony import Colony, ColonyConfig
 
         loaded = self._loaded
@@ -152,29 +153,21 @@ class _Runner:
         recover = frozenset([self._job_id] if self._job_id else [])
         async with Colony(ColonyConfig(self._data, slots, paths, recover=recover)) as colony:
             if loaded is not None:
-                for other in loaded.others:
-                    await self._register(colony, other, loaded)
-                definition = await self._register(colony, loaded.source, loaded)
+                definition = await register(colony.register, loaded, self._methods)
                 self._job_id = await colony.submit(definition, loaded.params)
             await self._follow(colony)
             if self._killed.is_set():
                 colony.kill()
 
-    async def _register(self, colony: Any, source: str, loaded: Loaded) -> str:
-        found: str = await colony.register(source, methods=self._methods, path=loaded.path, filename=loaded.filename)
-        return found
-
     async def _run_there(self, address: str) -> None:
+        from formicary.cli.registering import register
         from formicary.client import Client
 
         exits.say(f"the data directory {self._data} is served at {address}: the job runs there")
         async with Client(address) as client:
             loaded = self._loaded
             if loaded is not None:
-                for source in (*loaded.others, loaded.source):
-                    ref = await client.register(
-                        source, methods=self._methods, path=loaded.path, filename=loaded.filename
-                    )
+                ref = await register(client.register, loaded, self._methods)
                 self._job_id = (await client.submit(ref, loaded.params)).id
             await self._follow(client)
 

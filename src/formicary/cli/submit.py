@@ -49,19 +49,18 @@ def submit(
     With --count N and a key K the jobs get the keys K/0 to K/N-1.
     """
     from formicary.cli.job_files import load
+    from formicary.cli.registering import register
 
     replaced = options.read_methods(methods)
     address = options.read_address(server, "--server")
     scheduled_at = _moment(at) if at else None
-    loaded = load(target, params, replaced, job_type=job_type, path=path)
+    loaded = load(target, params, replaced, job_type=job_type, path=path, elsewhere=True)
 
     async def work() -> list[str]:
         from formicary.client import Client
 
         async with Client(address, timeout_s=timeout_s) as client:
-            for other in loaded.others:
-                await client.register(other, methods=replaced, path=loaded.path, filename=loaded.filename)
-            ref = await client.register(loaded.source, methods=replaced, path=loaded.path, filename=loaded.filename)
+            ref = await register(client.register, loaded, replaced)
             number = count or 1
             keys = None
             if key:

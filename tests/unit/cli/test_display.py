@@ -1,0 +1,57 @@
+"""What `formicary run` prints when it is piped: one line per change, nothing twice."""
+
+import io
+from typing import Any
+
+from formicary.cli.display import Lines, describe
+
+TIMES = {"started_at": "2026-01-01T00:00:00.000Z", "ended_at": "2026-01-01T00:00:01.500Z"}
+
+
+def document(state: str, *tasks: tuple[str, str, int]) -> dict[str, Any]:
+    """A job as `get` shows it."""
+    times = TIMES if state == "COMPLETED" else {"started_at": TIMES["started_at"], "ended_at": None}
+    shown = [
+        {"task_type": name, "state": now, "attempts": attempts, "exit_code": 0, **TIMES} for name, now, attempts in tasks
+    ]
+    return {"id": "1", "job_type": "j", "state": state, "tasks": shown, **times}
+
+
+def test_each_change_is_one_line() -> None:
+    """The same document twice prints nothing more."""
+    stream = io.StringIO()
+    lines = Lines(stream)
+    lines.job(document("PENDING", ("a", "PENDING", 0), ("b", "PENDING", 0)))
+    lines.job(document("EXECUTING", ("a", "EXECUTING", 1), ("b", "PENDING", 0)))
+    lines.job(document("EXECUTING", ("a", "EXECUTING", 1), ("b", "PENDING", 0)))
+    lines.log("a", 1, "hello")
+    lines.job(document("COMPLETED", ("a", "COMPLETED", 1), ("b", "SKIPPED", 0)))
+    assert stream.getvalue().splitlines() == [
+        "job 1 j",
+        "a EXECUTING",
+        "job 1 EXECUTING",
+        "a | hello",
+        "a COMPLETED (1.50 s)",
+        "b SKIPPED (1.50 s)",
+        "job 1 COMPLETED (1.50 s)",
+    ]
+
+
+def test_a_failure_is_told_with_its_reason() -> None:
+    """The first line of the error, the attempt and the time."""
+    task = {
+        "state": "FAILED",
+        "attempts": 3,
+        "exit_code": 7,
+        "error": {"code": "ERR_EXIT_CODE", "message": "exit code 7\nmore"},
+        **TIMES,
+    }
+    assert describe(task) == "exit code 7, attempt 3, 1.50 s"
+
+
+def test_text_that_the_terminal_cannot_show_is_escaped() -> None:
+    """A line with an umlaut does not end the command where the output is ASCII."""
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    Lines(stream).log("a", 1, "Zürich")
+    assert raw.getvalue() == b"a | Z\\xfcrich\n"
