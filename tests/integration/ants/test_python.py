@@ -21,6 +21,8 @@ HERE = str(Path(__file__).parent)
 
 
 def config(slots: int = 1, **options: object) -> AntConfig:
+    """An ant that keeps what it was granted however busy the machine is: nobody grants again what it gives back."""
+    options.setdefault("give_back_after_s", 60.0)
     return AntConfig("a", slots=slots, paths=(HERE,), **options)  # type: ignore[arg-type]  # the test passes what fits
 
 
@@ -287,7 +289,7 @@ async def test_workers_killed_at_random_lose_only_what_ran_and_repeat_nothing(tm
 @in_loop
 async def test_calls_behind_a_long_one_are_given_back_unstarted(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    async with colony(config=config()) as (queen, ant):
+    async with colony(config=config(give_back_after_s=0.05)) as (queen, ant):
         await queen.grant(python("functions:noop"), count=1000)
         await queen.until(lambda: len(queen.results) == 1000)
         assert ant.window > 1
@@ -307,7 +309,7 @@ async def test_calls_behind_a_long_one_are_given_back_unstarted(tmp_path: Path) 
 @in_loop
 async def test_calls_behind_a_long_one_run_on_another_slot_of_the_same_ant(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    async with colony(config=config(slots=2)) as (queen, _):
+    async with colony(config=config(give_back_after_s=0.05, slots=2)) as (queen, _):
         await queen.grant(python("functions:noop"), count=1000)
         await queen.until(lambda: len(queen.results) == 1000)
         task = python("functions:hangs_if")
@@ -334,7 +336,7 @@ async def test_never_more_tasks_run_than_there_are_slots(slots: int, tmp_path: P
 
 @in_loop
 async def test_the_window_grows_for_short_functions_and_shrinks_for_long_ones() -> None:
-    async with colony(config=config(slots=2, max_window=128)) as (queen, ant):
+    async with colony(config=config(give_back_after_s=0.05, slots=2, max_window=128)) as (queen, ant):
         assert ant.window == 2
         await queen.grant(python("functions:noop"), count=2000)
         await queen.until(lambda: queen.window == 128)
