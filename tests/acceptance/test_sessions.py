@@ -1,0 +1,105 @@
+"""The tutorial and the how-to guides are true: their files are written, their commands run, their output appears."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import components
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "how-to").glob("*.md"))]
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```", flags=re.M | re.S)
+SAVED = re.compile(r"save\s+this\s+as\s+`([\w.-]+)`[^`]*\Z|and\s+this\s+as\s+`([\w.-]+)`[^`]*\Z", flags=re.I)
+MARK = "=== command"
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def read_page(page: Path, folder: Path) -> list[tuple[str, list[str]]]:
+    """Writes the page's files and returns its commands, each with the lines that it shows."""
+    text = page.read_text(encoding="utf-8")
+    commands: list[tuple[str, list[str]]] = []
+    for match in FENCE.finditer(text):
+        language, body = match.groups()
+        saved = SAVED.search(text[: match.start()])
+        if language != "console":
+            if saved is not None:
+                (folder / (saved[1] or saved[2])).write_text(body, encoding="utf-8")
+            continue
+        for line in body.splitlines():
+            if line.startswith("$ "):
+                commands.append((line[2:], []))
+            else:
+                commands[-1][1].append(line)
+    return commands
+
+
+def to_script(commands: list[tuple[str, list[str]]], grpc: int) -> str:
+    """A shell script that runs the commands in one shell, each behind a mark; servers are waited for."""
+    lines = ["trap 'kill $(jobs -p) 2>/dev/null; wait 2>/dev/null' EXIT"]
+    for number, (command, shown) in enumerate(commands):
+        lines.append(f"echo; echo '{MARK} {number}'")
+        command = command.replace("formicary up", f"formicary up --http-port 0 --grpc-port {grpc}")
+        command = command.replace("8093", str(grpc + 1 if grpc < 65000 else grpc - 1))
+        if command.endswith("&") and shown:
+            lines.append(f"{command[:-1]} >out-{number} 2>&1 &")
+            lines.append(
+                f"for i in $(seq 400); do grep -q ready out-{number} && break; sleep 0.05; done; cat out-{number}"
+            )
+        else:
+            lines.append(command)
+    return "\n".join(lines) + "\n"
+
+
+def shows(line: str, text: str) -> bool:
+    """Whether a line of the output is the shown one; `…` stands for anything."""
+    pattern = ".*".join(re.escape(part) for part in line.split("…"))
+    return re.fullmatch(pattern, text.rstrip()) is not None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_session_of_the_documents_is_true(page: Path, tmp_path: Path, data_dir: Path) -> None:
+    """Each shown line comes in the output of its command, in the order in which it is shown."""
+    if "earth_rotation" in page.read_text(encoding="utf-8"):
+        components.require("iers-data")
+    folder = tmp_path / "session"
+    folder.mkdir()
+    (folder / "examples").symlink_to(ROOT / "examples")
+    commands = read_page(page, folder)
+    assert commands, "the page shows no command"
+    grpc = free_port()
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "FORMICARY_DATA": str(data_dir),
+        "FORMICARY_SERVER": f"127.0.0.1:{grpc}",
+        "PYTHONPATH": str(folder),
+    }
+    ended = subprocess.run(
+        ["bash", "-c", to_script(commands, grpc)],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=180,
+    )
+    parts = re.split(rf"^{MARK} \d+$", ended.stdout, flags=re.M)[1:]
+    assert len(parts) == len(commands), ended.stdout
+    for (command, shown), part in zip(commands, parts, strict=True):
+        output = iter(part.splitlines())
+        for line in shown:
+            line = line.replace("8093", "…")
+            assert any(shows(line, text) for text in output), f"$ {command}\n{line!r} is not in\n{part}"
