@@ -63,5 +63,7 @@ def ant(
         paths=tuple(str(path.absolute()) for path in paths),
         stop_grace_s=grace,
         exit_when_orphaned=exit_when_orphaned,
+        # A queen of this machine that was killed is back in a second: what runs should not wait for two.
+        reconnect_max_s=0.25 if exit_when_orphaned else 2.0,
     )
     return run_ant(config, queen)

@@ -58,7 +58,7 @@ def up(
       formicary up --data /var/lib/formicary --ants 2 --slots 8
       formicary up --database postgresql://me@db/formicary
 
-    Prints one line `ready http=… grpc=… data=…` when it serves. A dead ant is started again at once. SIGTERM drains:
+    Prints one line `ready http=… grpc=… data=… ants=…` when it serves. A dead ant is started again. SIGTERM drains:
     /readyz says no, running tasks finish within --grace; a second signal ends them. After a crash, start it again on
     the same data: nothing that was accepted is lost, and ants that still run go on.
     """
@@ -68,20 +68,21 @@ def up(
     from formicary.server.config import UpConfig
     from formicary.server.serving import run_server
 
-    config = UpConfig(
-        data=(data or default_data_dir()).absolute(),
-        database=database,
-        host=host,
-        http_port=http_port,
-        grpc_port=grpc_port,
-        ants=ants,
-        slots=slots,
-        tags=frozenset(tag.strip().lower() for tag in tags.split(",") if tag.strip()),
-        paths=tuple(path.absolute() for path in paths),
-        methods=options.read_methods(methods),
-        grace_s=grace,
-    )
+    replaced = options.read_methods(methods)
     try:
+        config = UpConfig(
+            data=(data or default_data_dir()).absolute(),
+            database=database,
+            host=host,
+            http_port=http_port,
+            grpc_port=grpc_port,
+            ants=ants,
+            slots=slots,
+            tags=frozenset(tag.strip().lower() for tag in tags.split(",") if tag.strip()),
+            paths=tuple(path.absolute() for path in paths),
+            methods=replaced,
+            grace_s=grace,
+        )
         return run_server(config)
     except Problem as error:
         exits.tell(error)
