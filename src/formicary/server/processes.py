@@ -58,11 +58,11 @@ def started_at(pid: int) -> int | None:
 def find_process(command: Sequence[str]) -> int:
     """Number of the live process that was started with exactly this command, 0 = there is none."""
     wanted = "\0".join(command).encode() + b"\0"
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
+    for name in os.listdir("/proc"):
+        if name.isdigit():
             with suppress(OSError):
-                if Path(entry.path, "cmdline").read_bytes() == wanted:
-                    return int(entry.name)
+                if Path("/proc", name, "cmdline").read_bytes() == wanted:
+                    return int(name)
     return 0
 
 
