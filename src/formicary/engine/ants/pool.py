@@ -123,7 +123,7 @@ class PythonPool:
         other_idle = None
         for worker in self._workers:
             count = len(worker.in_flight)
-            if worker.killed or worker in self._long or worker in self._recalling:
+            if worker.killed or (count and (worker in self._long or worker in self._recalling)):
                 continue
             if worker.folders != folders:
                 if not count:
@@ -173,8 +173,11 @@ class PythonPool:
             running = worker.running()
             if running is None or now - running[1] <= after_s:
                 continue
+            worker.poll()  # its answer may be here already
+            running = worker.running()
+            if running is None or now - running[1] <= after_s:
+                continue
             if worker not in self._long:
-                worker.poll()
                 self._long.add(worker)
                 self.depth, self._average_s = 1, now - running[1]
             if len(worker.in_flight) > 1 and worker not in self._recalling:
