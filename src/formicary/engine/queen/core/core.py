@@ -23,7 +23,7 @@ from formicary.engine.queen.core.batch import Assignment, Batch, RenderRequest, 
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.leases import Hello, Leases
 from formicary.engine.queen.core.outcome import Outcome, task_variables
-from formicary.engine.queen.core.progress import KILLING, Progress
+from formicary.engine.queen.core.progress import KILLING, TIMED_OUT, Progress
 from formicary.engine.queen.core.records import Ant, Definition, Job, TaskRun, demand_of
 from formicary.engine.queen.core.timers import TimerWheel
 from formicary.engine.scheduling.candidates import CandidateQueue
@@ -466,7 +466,7 @@ class Core:
             return
         self.count_running(job, +1)
         due = job.timer_at if job.state == life.PAUSED else job.deadline_at
-        if due is not None:
+        if due is not None and job.verdict not in (life.CANCELLED, TIMED_OUT):
             self.set_job_timer(job, due)
         for run in runs:
             self._recover_run(run)

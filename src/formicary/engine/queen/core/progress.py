@@ -175,6 +175,7 @@ class Progress:
         if state == life.FAILED:
             error = result.error_code or ("ERR_TIMEOUT" if kind == ends.TIMED_OUT else "ERR_EXIT_CODE")
         if self.stopping(run):
+            run.failures += state == life.FAILED
             self._end(run, state, error)
             return
         action = self.routes(run).action(run.exit_code, error)
@@ -213,6 +214,7 @@ class Progress:
             else:
                 self._restart_by_task(run)
         elif action == FATAL:
+            run.failures += 1
             self._end(run, life.FAILED, error or "ERR_EXIT_CODE", fatal=True)
         elif action == life.FAILED:
             self._attempt_failed(run, error or "ERR_EXIT_CODE")
@@ -577,7 +579,7 @@ class Progress:
 
     def timed_out(self, job: Job) -> None:
         """The job's whole time is over."""
-        if self._run(job).final:
+        if self._run(job).final or job.verdict == life.CANCELLED:
             return
         limit_s = job.definition.model.timeout_s
         self._decide(job, TIMED_OUT, "ERR_TIMEOUT", f"the job's time-out of {limit_s:g} s is over")
@@ -585,6 +587,9 @@ class Progress:
 
     def _stop_now(self, job: Job) -> None:
         self._run(job).preparing = False
+        if job.timer is not None:
+            job.timer.cancel()
+            job.timer = None
         self.wind_up(job, kill=True)
         self.check_end(job)
 

@@ -1,0 +1,184 @@
+"""Scenario files: commands and what they must lead to, as text.
+
+A file is a sentence behind `#`, then blocks: a command (with indented lines for a job's YAML), a line `----`, what
+happens, an empty line. The commands are the methods `do_*` below. `pytest tests/scenarios --rewrite` writes what really
+happens into the files, for review with the version control's diff.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from formicary.engine.queen.core import outcome as ends
+from tests.unit.core.colony import WALL, Colony
+
+RULE = "----"
+
+
+class Scenario:
+    """Runs the commands of one file."""
+
+    def __init__(self) -> None:
+        self.colony = Colony()
+        self._types: dict[str, str] = {}
+
+    def run(self, command: str, body: str) -> str:
+        """One command; returns what happened."""
+        name, *words = command.split()
+        try:
+            said = getattr(self, f"do_{name}")(body, *words)
+        except AssertionError:
+            raise  # a check of the driver itself: never an expected output
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+        lines = self.colony.news()
+        return "\n".join([*lines, *([said] if said else [])]) or "nothing"
+
+    # each method is one command; its docstring is its form --------------------------------------------------------
+
+    def do_job(self, body: str) -> None:
+        """job, then the indented YAML of a definition."""
+        name = self.colony.define(body)
+        self._types[name.rpartition(":")[0]] = name
+
+    def do_submit(self, _body: str, job: str, job_type: str, *options: str) -> None:
+        """submit JOB TYPE [priority=N] [in=S] [params=JSON]."""
+        given = dict(option.split("=", 1) for option in options)
+        self.colony.submit(
+            job,
+            self._types[job_type],
+            after_s=float(given.get("in", "0")),
+            priority=int(given["priority"]) if "priority" in given else None,
+            params=json.loads(given.get("params", "{}")),
+        )
+
+    def do_ant(self, _body: str, name: str, *options: str) -> None:
+        """ant NAME [slots=N] [window=N] [tags=A,B]."""
+        given = dict(option.split("=", 1) for option in options)
+        tags = frozenset(given["tags"].split(",")) if "tags" in given else frozenset()
+        self.colony.ant(name, int(given.get("slots", "1")), window=int(given.get("window", "0")), tags=tags)
+
+    def do_drop(self, _body: str, name: str) -> None:
+        """drop ANT: its stream ends."""
+        self.colony.drop(name)
+
+    def do_join(self, _body: str, name: str, *claims: str) -> None:
+        """join ANT [nothing]: it comes back, with what it holds or with nothing."""
+        self.colony.join(name, claims=() if claims else None)
+
+    def do_die(self, _body: str, name: str) -> None:
+        """die ANT: kill -9."""
+        self.colony.die(name)
+
+    def do_bury(self, _body: str, name: str) -> None:
+        """bury ANT: its supervisor says that it is dead."""
+        self.colony.core.bury(name)
+        self.colony.workers[name].held.clear()
+        self.colony.settle()
+
+    def do_ok(self, _body: str, what: str, *outputs: str) -> None:
+        """ok JOB/TASK [JSON]: the attempt completes."""
+        more = {"outputs": json.loads(" ".join(outputs))} if outputs else {}
+        self.colony.ok(*what.split("/"), **more)
+
+    def do_fail(self, _body: str, what: str, exit_code: str = "1") -> None:
+        """fail JOB/TASK [CODE]: the attempt fails."""
+        self.colony.fail(*what.split("/"), exit_code=int(exit_code))
+
+    def do_timeout(self, _body: str, what: str) -> None:
+        """timeout JOB/TASK: the attempt ran out of time."""
+        self.colony.result(*what.split("/"), ends.TIMED_OUT)
+
+    def do_lost(self, _body: str, what: str) -> None:
+        """lost JOB/TASK: the worker process died."""
+        self.colony.result(*what.split("/"), ends.LOST)
+
+    def do_killed(self, _body: str, what: str) -> None:
+        """killed JOB/TASK: the attempt was ended because it was cancelled."""
+        self.colony.result(*what.split("/"), ends.CANCELLED)
+
+    def do_again(self, _body: str, what: str, which: str) -> str:
+        """again JOB/TASK N: the result of the N-th token (from 1) comes once more, from whoever had it."""
+        job, task = what.split("/")
+        token = self.colony.token(job, task, int(which) - 1)
+        worker = next(iter(self.colony.workers.values()))
+        before = len(worker.acknowledged)
+        self.colony.ok(job, task, token=token, session=worker.session)
+        return "acknowledged" if len(worker.acknowledged) > before else "ignored"
+
+    def do_started(self, _body: str, what: str) -> None:
+        """started JOB/TASK: the attempt is announced."""
+        self.colony.started(*what.split("/"))
+
+    def do_return(self, _body: str, what: str) -> None:
+        """return JOB/TASK: the ant gives it back."""
+        self.colony.give_back(*what.split("/"))
+
+    def do_cancel(self, _body: str, job: str) -> None:
+        """cancel JOB."""
+        self.colony.cancel(job)
+
+    def do_resume(self, _body: str, job: str) -> None:
+        """resume JOB."""
+        self.colony.resume(job)
+
+    def do_retry(self, _body: str, job: str, *how: str) -> None:
+        """retry JOB [hard]."""
+        self.colony.retry(job, hard=bool(how))
+
+    def do_advance(self, _body: str, seconds: str, *how: str) -> None:
+        """advance SECONDS [silently]: time passes; ants beat unless silently."""
+        self.colony.advance(float(seconds), beats=not how)
+
+    def do_restart(self, _body: str) -> None:
+        """restart: the queen is killed and started again."""
+        self.colony.restart()
+
+    def do_show(self, _body: str, job: str) -> str:
+        """show JOB: states, counters and errors as they are stored."""
+        found = self.colony.job(job)
+        words = [f"{job} {found.state}"]
+        words += [found.error_code] if found.error_code else []
+        words += [f"verdict {found.verdict}"] if found.verdict else []
+        words += [f"execution {found.execution}"] if found.execution > 1 else []
+        words += ["dead letter"] if found.dead_letter else []
+        words += [f"until {found.deadline_at - WALL:g}"] if found.deadline_at is not None else []
+        lines = [" ".join(words)]
+        for task in found.definition.model.tasks:
+            run = self.colony.task(job, task.task_type)
+            if run is None:
+                lines.append(f"  {task.task_type} -")
+                continue
+            counts = {"attempts": run.attempts, "failures": run.failures, "lost": run.lost, "polls": run.polls}
+            shown = [f"{name} {count}" for name, count in counts.items() if count]
+            lines.append(" ".join(["  " + task.task_type, run.state, *shown, *filter(None, [run.error_code])]))
+        return "\n".join(lines)
+
+
+def replay(text: str) -> str:
+    """The file's text as it would be if every output were what really happens."""
+    scenario = Scenario()
+    written: list[str] = []
+    lines = iter(text.splitlines())
+    for line in lines:
+        written.append(line)
+        if not line.strip() or line.startswith("#"):
+            continue
+        body: list[str] = []
+        for more in lines:
+            written.append(more)
+            if more == RULE:
+                break
+            body.append(more)
+        for old in lines:
+            if not old.strip():
+                break
+        command = "\n".join(body)
+        written += [scenario.run(line, command), ""]
+    return "\n".join(written).rstrip("\n") + "\n"
+
+
+def files() -> list[Path]:
+    """All scenario files."""
+    return sorted(Path(__file__).parent.glob("*.txt"))
