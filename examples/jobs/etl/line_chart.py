@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 960, 520
-LEFT, RIGHT, TOP, BOTTOM = 64, 28, 92, 64
+LEFT, RIGHT, TOP, BOTTOM = 64, 28, 108, 64
 INK, MUTED, GRID, LINE, BAND, ZERO = "#1b1f24", "#5b6470", "#e3e7ec", "#b3441e", "#f2c9b4", "#9aa3ad"
 FONT = "font-family=\"-apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif\""
 
@@ -83,7 +83,7 @@ def _axes(points: Sequence[Point], ticks: Sequence[float], scale: _Scale, unit: 
             f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{colour}"'
             f' stroke-width="{width}"/>'
         )
-        parts.append(_text(LEFT - 10, y + 4, f"{tick:g}", size=12, fill=MUTED, anchor="end"))
+        parts.append(_text(LEFT - 10, y + 4, f"{tick:g}".replace("-", "\u2212"), size=12, fill=MUTED, anchor="end"))
     parts.append(_text(LEFT - 40, TOP - 12, unit, size=12, fill=MUTED))
     span = points[-1].x - points[0].x
     step = 10 if span > 25 else 5 if span > 12 else 2 if span > 6 else 1
@@ -114,7 +114,7 @@ def _marks(points: Sequence[Point], scale: _Scale, unit: str) -> list[str]:
         side = "start" if x < WIDTH * 0.8 else "end"
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{LINE}" stroke="#ffffff" stroke-width="1.5"/>')
         shift = -12 if above else 20
-        label = f"{point.x}: {point.mean:+.2f} {unit}"
+        label = f"{point.x}: {point.mean:+.2f} {unit}".replace("-", "\u2212")
         parts.append(_text(x + (8 if side == "start" else -8), y + shift, label, size=12, weight=600, anchor=side))
     return parts
 
