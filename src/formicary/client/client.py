@@ -221,13 +221,13 @@ class Client:
 
     async def wait_all(self, ids: Sequence[str], timeout_s: float | None = None) -> list[JobEnd]:
         """Waits for the ends of many jobs; returns them in the order of the ids. Raises as :meth:`wait`."""
-        ends = self._session().ends
-        unknown = ends.unknown(ids)
+        session = self._session()
+        unknown = session.ends.unknown(ids)
         if unknown:
             for start in range(0, len(unknown), 64):
                 await asyncio.gather(*(self.get(job_id) for job_id in unknown[start : start + 64]))
-            self._session().watch(unknown)
-        gathering = ends.gather(list(ids))
+            session.watch(unknown)
+        gathering = session.gather(list(ids))
         try:
             async with asyncio.timeout(timeout_s):
                 await gathering.done

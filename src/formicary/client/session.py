@@ -21,7 +21,7 @@ from typing import Any, cast
 import grpc
 import grpc.aio
 
-from formicary.client.ends import Ends
+from formicary.client.ends import Ends, Gathering
 from formicary.client.failures import backoff_s, decoded, from_rpc, unreachable
 from formicary.problems import Problem, problem
 from formicary.v1 import jobs_pb2 as pb
@@ -137,6 +137,13 @@ class Session:
         self._to_watch.extend(ids)
         self._need()
 
+    def gather(self, ids: list[str]) -> Gathering:
+        """Begins to wait for jobs that are watched or have ended."""
+        gathering = self.ends.gather(ids)
+        if gathering.missing:
+            self._need()
+        return gathering
+
     async def close(self) -> None:
         """Ends the stream; whoever waits gets CANCELLED."""
         runner, self._runner = self._runner, None
@@ -186,7 +193,7 @@ class Session:
                 call.cancel()
                 await asyncio.gather(writer, return_exceptions=True)
             self._broken(error)
-            while not (self._queue or self.ends.awaited):
+            while not (self._queue or self.ends.watched or self.ends.awaited):
                 self._down_since = None
                 self._wake.clear()
                 await self._wake.wait()

@@ -12,7 +12,8 @@ def document(state: str, *tasks: tuple[str, str, int]) -> dict[str, Any]:
     """A job as `get` shows it."""
     times = TIMES if state == "COMPLETED" else {"started_at": TIMES["started_at"], "ended_at": None}
     shown = [
-        {"task_type": name, "state": now, "attempts": attempts, "exit_code": 0, **TIMES} for name, now, attempts in tasks
+        {"task_type": name, "state": now, "attempts": attempts, "exit_code": 0, **TIMES}
+        for name, now, attempts in tasks
     ]
     return {"id": "1", "job_type": "j", "state": state, "tasks": shown, **times}
 
