@@ -204,3 +204,27 @@ tasks:
             assert any(line.text == "done V1" for line in queen.log_lines(ids[0])[0])
 
     run(test)
+
+
+def test_the_outputs_of_a_task_are_exact_under_its_name() -> None:
+    """`.task.name` is that task's output even where a parameter and a later task use the same names."""
+    source = """
+job_type: exact
+tasks:
+- task_type: size
+  script: ["echo ::set-output name=n::1"]
+  on_completed: other
+- task_type: other
+  script: ["echo ::set-output name=n::2"]
+  on_completed: check
+- task_type: check
+  script: ["test {{.size.n}}{{.other.n}}{{.n}} = 122"]
+"""
+
+    async def test() -> None:
+        async with Colony() as colony:
+            ids = await colony.queen.submit(await colony.queen.register(source), [submission(b'{"size":7}')])
+            ends = await colony.queen.ended(ids)
+            assert ends[ids[0]].state == "COMPLETED"
+
+    run(test)

@@ -70,10 +70,9 @@ def _render(request: RenderRequest, clock: Clock) -> Rendered:
     for outputs in request.outputs.values():
         context.update(outputs)
     seen = layer(
-        org_configs=dict(request.outputs),  # `.task.name`, under everything that carries the same name
         job_variables=_decode(request.variables) if request.variables else definition.variables,
         params={**defaults(definition), **_decode(request.params)},
-        context=context,
+        context={**context, **request.outputs},  # `.task.name` is exact, whatever else carries the task's name
         builtins={**_builtins(request), **task_builtins(task.task_type, request.failures)},
     )
     rng = random.Random(request.seed)

@@ -164,7 +164,7 @@ class Core:
         """Another execution of an ended job, as read from the store; keeps completed tasks unless `hard`."""
         job = Job.from_row(row, self._own(definition))
         job.state = life.job_state(job.state, "retry")
-        job.ended_at = job.error_code = job.error_message = None
+        job.ended_at = job.error_code = job.error_message = job.scheduled_at = None
         job.dead_letter = 0
         job.retries += 1
         runs = [TaskRun.from_row(task, job) for task in tasks]

@@ -72,13 +72,13 @@ class _Lookup:
 def merged_variables(job: Job, task_variables: dict[str, Any]) -> dict[str, Any]:
     """The layers of the sheet's precedence; each earlier task's outputs also under its own name."""
     outputs = job.run.outputs if job.run is not None else {}
-    merged: dict[str, Any] = dict(outputs)
-    merged.update(_decode(job.variables) if job.variables else job.definition.model.variables)
+    merged: dict[str, Any] = dict(_decode(job.variables) if job.variables else job.definition.model.variables)
     merged.update(task_variables)
     if job.params:
         merged.update(_decode(job.params))
     for found in outputs.values():
         merged.update(found)
+    merged.update(outputs)  # `.task.name` is exact, whatever else carries the task's name
     return merged
 
 

@@ -93,7 +93,7 @@ class Progress:
             kept.sort(key=lambda found: found.ended_order or 0)
             for found in kept:
                 self._remember_outputs(run, found)
-            ready = run.flow.replay(
+            ready, _ = run.flow.replay(
                 [(found.position, False, found.routed_to) for found in kept], [found.position for found in kept]
             )
         else:
@@ -279,6 +279,7 @@ class Progress:
             self._end(run, life.CANCELLED, "ERR_CANCELLED")
         elif run.lost >= run.task.max_lost_attempts:
             run.job.dead_letter = 1
+            self.core.dirty_jobs[run.job] = None
             run.error_message = f"lost with its ant {run.lost} times (max_lost_attempts)"
             self._end(run, life.FAILED, "ERR_POISON", fatal=True)
         else:
@@ -631,11 +632,11 @@ class Progress:
         for run in done:
             self._remember_outputs(execution, run)
         flow: Flow = execution.flow
-        startable = flow.replay(
+        startable, strays = flow.replay(
             [(run.position, run.failed_hard(), run.routed_to) for run in done], [run.position for run in begun]
         )
         execution.active = sum(run.state not in life.TASK_ENDED for run in begun)
-        execution.final = any(run.task.always_run and not flow.routed[run.position] for run in begun)
+        execution.final = any(execution.runs[position].task.always_run for position in strays)
         self._look_for_final(job)
         if job.definition.needs_preparation and job.variables is None and job.verdict is None:
             execution.preparing = True
