@@ -56,14 +56,18 @@ def started_at(pid: int) -> int | None:
 
 
 def find_process(command: Sequence[str]) -> int:
-    """Number of the live process that was started with exactly this command, 0 = there is none."""
+    """Number of the live process that was started with exactly this command, 0 = there is none.
+
+    The oldest, where there are several: a process that is just being started bears its parent's command for a moment.
+    """
     wanted = "\0".join(command).encode() + b"\0"
+    found: list[tuple[int, int]] = []
     for name in os.listdir("/proc"):
         if name.isdigit():
             with suppress(OSError):
-                if Path("/proc", name, "cmdline").read_bytes() == wanted:
-                    return int(name)
-    return 0
+                if Path("/proc", name, "cmdline").read_bytes() == wanted and (began := started_at(int(name))):
+                    found.append((began, int(name)))
+    return min(found, default=(0, 0))[1]
 
 
 def read_ants(data: Path) -> AntsFile:
