@@ -39,9 +39,9 @@ class Checked:
         """Whether every job of the file can run where more methods are available than here."""
         return all(v.code == NOT_AVAILABLE for v in self.violations if v.is_error)
 
-    def lines(self, *, warnings: bool = False) -> list[str]:
-        """``file:line:column: sentence`` for each violation."""
-        return [f"{self.file}:{v.line}:{v.column}: {v.message}" for v in self.violations if v.is_error or warnings]
+    def lines(self) -> list[str]:
+        """``file:line:column: sentence`` for each error."""
+        return [f"{self.file}:{v.line}:{v.column}: {v.message}" for v in self.violations if v.is_error]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +124,9 @@ def load(
     checked = check_file(target, methods)
     if not (checked.valid_elsewhere if elsewhere else checked.valid):
         raise refusal([checked])
-    for line in checked.lines(warnings=True):
-        print(f"warning: {line}", file=sys.stderr)
+    for violation in checked.violations:
+        if not violation.is_error:
+            print(f"warning: {target}:{violation.line}:{violation.column}: {violation.message}", file=sys.stderr)
     chosen = _choose(checked, job_type)
     types = {parameter.name: parameter.type for parameter in chosen.parameters}
     folder = path or (Path.cwd() if target == "-" else Path(target).absolute().parent)

@@ -11,6 +11,7 @@ import click
 
 from formicary import __version__
 from formicary.cli import exits
+from formicary.cli.output import ReaderGone
 from formicary.problems import Problem
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -116,7 +117,6 @@ def status_of(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         exits.say("interrupted")
         return exits.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read the output has gone, like `head`: nothing is wrong, and nothing more can be said.
+    except (ReaderGone, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.OK

@@ -39,10 +39,17 @@ def console(*, stderr: bool = False) -> Console:
     )
 
 
+class ReaderGone(Exception):
+    """Whoever read standard output has gone, like `head`: nothing is wrong, and nothing more can be said."""
+
+
 def write(text: str) -> None:
-    """Writes to standard output at once."""
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    """Writes to standard output at once. Raises ReaderGone."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise ReaderGone from None
 
 
 def to_json(value: object) -> str:

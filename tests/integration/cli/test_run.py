@@ -166,7 +166,7 @@ def test_a_task_that_is_killed_shows_its_signal(tmp_path: Path, data_dir: Path) 
 def test_a_job_in_python(tmp_path: Path, data_dir: Path) -> None:
     """`module:job` is found in the current folder and its parameters are typed by its hints."""
     (tmp_path / "my_jobs.py").write_text(
-        "from formicary import job, task\n\n@task\ndef double(n: int) -> int:\n    print('doubling')\n    return n * 2\n\n"
+        "from formicary import job, task\n\n@task\ndef double(n: int) -> int:\n    return n * 2\n\n"
         "@job\ndef calculate(n: int = 3) -> int:\n    return double(double(n))\n"
     )
     for target in ("my_jobs:calculate", "my_jobs.py:calculate"):

@@ -159,10 +159,13 @@ def test_what_is_not_there(up: Up) -> None:
 def test_a_server_refuses_with_the_lines_of_the_file(up: Up, tmp_path: Path) -> None:
     """What only the server can refuse comes back with line and column of the file, not of the document in it."""
     file = tmp_path / "jobs.yaml"
-    file.write_text(JOB + "---\njob_type: later\ntasks:\n- task_type: t\n  method: DOCKER\n  container: {image: a}\n")
+    file.write_text(
+        JOB
+        + "---\njob_type: later\ntasks:\n- task_type: t\n  method: DOCKER\n  container: {image: a}\n  script: ['true']\n"
+    )
     done = on(up, "submit", file, "--job", "later")
     assert done.status == 2
-    assert f"{file}:8:" in done.err
+    assert f"{file}:9:11: " in done.err
     assert on(up, "submit", file, "--job", "greet", "-p", "name=x").status == 2  # the file is refused as a whole
     assert on(up, "submit", file, "--job", "greet", "-p", "name=x", "--method", "DOCKER=SHELL").status == 0
 
@@ -218,13 +221,9 @@ def test_data_of_a_newer_version(tmp_path: Path) -> None:
     """`up` and `run` refuse it with exit status 3 and the way out, and change nothing."""
     open_store(tmp_path).close()
     database = sqlite3.connect(tmp_path / DATABASE_FILE)
-    [table] = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE name LIKE '%migration%'")]
-    columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
-    row = dict(zip(columns, database.execute(f"SELECT * FROM {table}").fetchone(), strict=True))
-    key = next(name for name, value in row.items() if isinstance(value, int))
-    row[key] = 9999
-    marks = ", ".join("?" * len(row))
-    database.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", list(row.values()))
+    database.execute(
+        "UPDATE schema_version SET version = 9999 WHERE version = (SELECT max(version) FROM schema_version)"
+    )
     database.commit()
     database.close()
     file = tmp_path / "job.yaml"
