@@ -159,10 +159,8 @@ def test_what_is_not_there(up: Up) -> None:
 def test_a_server_refuses_with_the_lines_of_the_file(up: Up, tmp_path: Path) -> None:
     """What only the server can refuse comes back with line and column of the file, not of the document in it."""
     file = tmp_path / "jobs.yaml"
-    file.write_text(
-        JOB
-        + "---\njob_type: later\ntasks:\n- task_type: t\n  method: DOCKER\n  container: {image: a}\n  script: ['true']\n"
-    )
+    later = "job_type: later\ntasks:\n- task_type: t\n  method: DOCKER\n  container: {image: a}\n  script: ['true']\n"
+    file.write_text(f"{JOB}---\n{later}")
     done = on(up, "submit", file, "--job", "later")
     assert done.status == 2
     assert f"{file}:9:11: " in done.err
