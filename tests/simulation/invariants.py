@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from tests.simulation.client import Order
     from tests.simulation.world import World
 
-_NUMBER, _ID, _TYPE, _STATE, _EXECUTION, _VERDICT = (
-    JOB_COLUMNS.index(name) for name in ("number", "id", "job_type", "state", "execution", "verdict")
+_NUMBER, _ID, _TYPE, _STATE, _EXECUTION, _RETRIES, _VERDICT = (
+    JOB_COLUMNS.index(name) for name in ("number", "id", "job_type", "state", "execution", "retries", "verdict")
 )
 _TASK_STATE, _ATTEMPTS, _TOKEN, _ENDED_AT, _SKIPPED = (
     TASK_COLUMNS.index(name) for name in ("state", "attempts", "token", "ended_at", "skipped")
@@ -121,7 +121,9 @@ class Monitor:
         before, after = str(old[_TASK_STATE]) if old else life.PENDING, str(row[_TASK_STATE])
         execution = _int(job[_EXECUTION])
         is_new_execution = old_job is not None and (
-            job[_STATE] == life.PENDING or _int(old_job[_EXECUTION]) != execution
+            job[_STATE] == life.PENDING
+            or _int(old_job[_EXECUTION]) != execution
+            or old_job[_RETRIES] != job[_RETRIES]  # restarted and cancelled in one batch
         )
         if (before, after) not in TASK_PAIRS and not is_new_execution:
             again = self.world.kinds[str(job[_TYPE])].definition.tasks[key[1]].always_run and job[_VERDICT] is not None

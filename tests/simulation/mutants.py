@@ -67,18 +67,6 @@ def no_self_fence() -> list[Swap]:
     return [(SimulatedAnt, "fence", lambda self: None)]
 
 
-def silent_fence() -> list[Swap]:
-    """An ant whose lease has ended forgets its attempts without a word, as if they had never begun."""
-    fence = SimulatedAnt.fence
-
-    def forget(self: SimulatedAnt) -> None:
-        kept = dict(self.outbox)
-        fence(self)
-        self.outbox = kept
-
-    return [(SimulatedAnt, "fence", forget)]
-
-
 def early_welcome() -> list[Swap]:
     """The welcome goes out before the commits that it rests on."""
     connect = Leases.connect
@@ -124,7 +112,6 @@ MUTANTS: dict[str, Callable[[], list[Swap]]] = {
         lost_ack,
         no_self_fence,
         never_acknowledged,
-        silent_fence,
         early_welcome,
         overtaken_hello,
         reused_tokens,

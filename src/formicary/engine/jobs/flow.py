@@ -178,13 +178,23 @@ class Flow:
                 return position
         return None
 
-    def replay(self, ends: Iterable[tuple[int, bool, int | None]], started: Iterable[int]) -> list[int]:
-        """Rebuilds the state from recorded ends (in their order) and started tasks; returns what should start now."""
-        ready = list(self.begin())
+    def replay(
+        self, ends: Iterable[tuple[int, bool, int | None]], started: Iterable[int]
+    ) -> tuple[list[int], list[int]]:
+        """Rebuilds the state from recorded ends (in their order) and started tasks.
+
+        Returns:
+            The positions that should start now, and those that have run although no rule had started them (tasks of the
+            final phase, or kept from an earlier execution).
+        """
+        ready, strays = list(self.begin()), []
         for position, failed, target in ends:
+            if self.status[position] != ACTIVE:
+                strays.append(position)
             ready += self.ended(position, failed=failed, target=target)
         begun = set(started)
         for position in begun:
             if self.status[position] == UNSTARTED or self.status[position] == LEFT_OUT:
                 self.status[position] = ACTIVE
-        return sorted({p for p in ready if p not in begun and self.status[p] == ACTIVE})
+                strays.append(position)
+        return sorted({p for p in ready if p not in begun and self.status[p] == ACTIVE}), strays

@@ -234,7 +234,8 @@ class Core:
         """An attempt never began and is given back."""
         run = self.leases.held_by(session, token)
         if run is not None and run.state == life.DISPATCHED:
-            self._undelivered(run)
+            self.leases.release(run)
+            self.progress.returned(run, is_unstarted=True)
 
     def _lost(self, run: TaskRun) -> None:
         self.stats.lost += 1
@@ -246,7 +247,7 @@ class Core:
         if run.state == life.EXECUTING:
             self.progress.lost(run)
         else:
-            self.progress.returned(run)
+            self.progress.returned(run, is_unstarted=False)
 
     # --- answers to effects -----------------------------------------------------------------------------------------
 

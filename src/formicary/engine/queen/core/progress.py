@@ -207,7 +207,7 @@ class Progress:
         elif action in ("EXECUTING", "RESTART_TASK"):
             self._poll(run)
         elif action in ("RESTART_JOB", "PAUSE_JOB"):
-            if run.job.verdict is not None:  # too late: the job's end is decided
+            if run.job.verdict is not None or self._run(run.job).final:  # too late: it ends
                 return False
             if action == "PAUSE_JOB":
                 self.pause(run)
@@ -252,11 +252,13 @@ class Progress:
 
     def _until(self, run: TaskRun) -> float:
         """When the task's whole time is over, on the wall clock."""
-        job, until = run.job, float("inf")
-        if job.deadline_at is not None and not self._run(job).final:
+        job, until, total_s = run.job, float("inf"), run.task.total_timeout_s
+        if self._run(job).final:  # the job's time-out means nothing any more, but its length still bounds each task
+            total_s = total_s or job.definition.model.timeout_s
+        elif job.deadline_at is not None:
             until = job.deadline_at
-        if run.task.total_timeout_s and run.started_at is not None:
-            until = min(until, run.started_at + run.task.total_timeout_s)
+        if total_s and run.started_at is not None:
+            until = min(until, run.started_at + total_s)
         return until
 
     def attempt_timeout(self, run: TaskRun) -> float:
@@ -286,9 +288,14 @@ class Progress:
             run.state = life.task_state(run.state, "lose")
             self._requeue(run)
 
-    def returned(self, run: TaskRun) -> None:
-        """The attempt never began: it costs nothing."""
-        run.attempts -= 1
+    def returned(self, run: TaskRun, *, is_unstarted: bool) -> None:
+        """The ant does not hold the attempt: it gave it back unstarted, which costs nothing, or says nothing of it.
+
+        In the second case it may have begun and been ended by the ant itself when its own copy of the lease ran out:
+        the attempt stays counted, so that there are never more effects than attempts.
+        """
+        if is_unstarted:
+            run.attempts -= 1
         self.core.dirty_tasks[run] = None
         if run.cancelling or self.stopping(run):
             run.state = life.task_state(run.state, "return")
@@ -524,7 +531,7 @@ class Progress:
         job.state = life.job_state(job.state, "pause")
         self._park(run)
         for other in self._run(job).runs.values():
-            if other.state == life.READY:
+            if other.state == life.READY or other.rendering:  # what is rendered now may be another text then
                 self._park(other)
         job.clock_left_s = max(0.0, (job.deadline_at or core.wall) - core.wall)
         job.deadline_at = None
@@ -538,6 +545,7 @@ class Progress:
         if run.timer is not None:
             run.timer.cancel()
         run.timer = run.timer_at = None
+        run.rendering = False
         self._run(run.job).parked.append(run.position)
         self.core.dirty_tasks[run] = None
 
