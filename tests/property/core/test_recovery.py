@@ -2,6 +2,7 @@
 
 from random import Random
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -130,6 +131,22 @@ class Walk:
             self.colony.result("", "", ends.COMPLETED, token=tokens[number % len(tokens)], session=1)
             assert self.colony.store.commits - before <= 1
 
+    def finish(self) -> None:
+        """Faults are over: ants are there, everything completes, time passes."""
+        colony = self.colony
+        colony.holds_rendering = False
+        colony.restart()
+        colony.join("x")
+        colony.join("y")
+        for _ in range(400):
+            held = self.held()
+            if not held and not colony.core.jobs:
+                break
+            for job, task, token in held:
+                colony.result(job, task, ends.COMPLETED, exit_code=0, token=token)
+            if not held:
+                colony.advance(20.0)
+
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(salt=st.integers(0, 10_000), steps=STEPS)
@@ -140,25 +157,14 @@ def test_a_recovered_core_is_the_same(salt: int, steps: list[tuple[str, int]]) -
         walk.step(op, number)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(salt=st.integers(0, 10_000), steps=STEPS)
-def test_everything_ends(salt: int, steps: list[tuple[str, int]]) -> None:
-    """Whatever happened, once ants work and time passes every job ends and nothing is held any more."""
-    walk = Walk(salt)
-    for op, number in steps:
-        walk.step(op, number)
-    colony = walk.colony
-    colony.holds_rendering = False
-    colony.restart()
-    colony.join("x")
-    colony.join("y")
-    for _ in range(400):
-        held = walk.held()
-        if not held and not colony.core.jobs:
-            break
-        for job, task, token in held:
-            colony.result(job, task, ends.COMPLETED, exit_code=0, token=token)
-        if not held:
-            colony.advance(2.0)
-    assert not colony.core.jobs
-    assert not colony.core.leases.tokens
+@pytest.mark.parametrize("block", range(0, 120, 20))
+def test_everything_ends(block: int) -> None:
+    """Twenty long random walks: the recovered core is the same after each step, and at the end every job has ended."""
+    for seed in range(block, block + 20):
+        rng = Random(seed)
+        walk = Walk(rng.randrange(10_000))
+        for _ in range(rng.randint(5, 120)):
+            walk.step(rng.choice(OPS), rng.randrange(1000))
+        walk.finish()
+        assert not walk.colony.core.jobs, f"seed {seed}"
+        assert not walk.colony.core.leases.tokens, f"seed {seed}"
