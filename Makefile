@@ -24,7 +24,7 @@ check: $(DEV)  ## format, lint, types, layers, house rules, generated code
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -q tests/unit/test_tidy.py
 
 format: $(DEV)  ## let ruff rewrite what `make check` would complain about
