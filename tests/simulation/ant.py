@@ -1,8 +1,8 @@
 """A simulated ant: the rules of the real one (session, lease, outbox, foreman) without processes and sockets.
 
 It keeps what it was granted across streams, sends each result until it is acknowledged, measures its lease from when
-the last acknowledged beat was sent, and kills what runs when that copy ends. Of attempts that had begun by then it
-keeps a result LOST: the queen has to know that they ran. What had not begun is forgotten, and so given back.
+the last acknowledged beat was sent, and kills and forgets what it holds when that copy ends. It begins nothing unless
+the queen has answered within the reconnect grace, less the margin: what comes out of a partition or a pause may be old.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from formicary.engine.queen.core.batch import Assignment, Outgoing
 from formicary.engine.queen.core.leases import Hello
-from formicary.engine.queen.core.outcome import CANCELLED, LOST, Outcome
+from formicary.engine.queen.core.outcome import CANCELLED, Outcome
 from tests.simulation.network import Stream
 
 if TYPE_CHECKING:
@@ -300,8 +300,9 @@ class SimulatedAnt:
         """The lease is over: everything is killed at once."""
         self.loop.note(self.name, "fences itself,", len(self.running), "running")
         self.lease_end = None
-        for attempt in list(self.running.values()):
-            self._end(attempt, LOST)
+        for attempt in self.running.values():
+            attempt.is_over = True
+        self.running.clear()
         self.queue.clear()
         self._close()
 

@@ -164,12 +164,19 @@ class Monitor:
                 key = (self.numbers.get(assignment.job_id, 0), assignment.position)
                 if self._highest.get(key, 0) < token:
                     self.fail("assignment", token, "of", key, "is not committed")
+                self._check_alone((assignment.job_id, assignment.execution, assignment.position))
             for token in outgoing.acknowledged:
                 self._check_gone(token, "acknowledged")
         self._released = highest
         for end in batch.ended:
             if self.jobs[self.numbers[end.id]][_STATE] != end.state:
                 self.fail("job", end.id, "is said to be", end.state, "and is not committed so")
+
+    def _check_alone(self, where: tuple[str, int, int]) -> None:
+        """A task that is given out runs nowhere on an ant that believes in its lease: the fence came before."""
+        for attempt, ant in self._processes.get(where, {}).items():
+            if not attempt.is_over and (ant.believes() or ant.overruns):
+                self.fail("task", where, "is given out again while", ant.name, "runs it and believes in its lease")
 
     def _check_gone(self, token: int, how: str) -> None:
         key = self._granted.get(token)

@@ -16,6 +16,7 @@ from formicary.engine.queen.core.outcome import Outcome
 from formicary.engine.queen.core.records import Ant, TaskRun
 from tests.simulation.ant import SimulatedAnt
 from tests.simulation.queen import QueenHost
+from tests.simulation.store import SimulatedStore
 
 Swap = tuple[type, str, Callable[..., Any]]
 
@@ -104,6 +105,11 @@ def reused_tokens() -> list[Swap]:
     return [(QueenHost, "_load", from_zero)]
 
 
+def hasty_reload() -> list[Swap]:
+    """After a commit of unknown fate the queen reads the store without waiting for what is still on its way."""
+    return [(SimulatedStore, "probe", lambda self, _epoch: self.check_read())]
+
+
 HOSTS: list[QueenHost] = []
 MUTANTS: dict[str, Callable[[], list[Swap]]] = {
     mutant.__name__: mutant
@@ -115,6 +121,7 @@ MUTANTS: dict[str, Callable[[], list[Swap]]] = {
         early_welcome,
         overtaken_hello,
         reused_tokens,
+        hasty_reload,
     )
 }
 

@@ -109,6 +109,8 @@ class QueenHost:
         snapshot = self.store.inner.load()
         core = self._new_core(counter)
         core.recover(snapshot, self.world.models)
+        if counter:
+            core.leases.follow(self.core.leases)
         self.core = core
         self.world.monitor.recovered(core)
 

@@ -66,7 +66,7 @@ def run_many(found: Iterable[Report], total: int, *, stop_at_first: bool) -> int
             print(f"{passed + len(failures)} of {total} seeds, {events / (now - begun):,.0f} events/s", flush=True)
     print(f"{events:,} events in {time.perf_counter() - begun:.1f} s")
     if failures:
-        print(f"replay with: python -m tests.simulation.run --seed {failures[0]} --trace")
+        print(f"replay with: python -m tests.simulation.run --seed {failures[0]} --trace (and the same options)")
         print("failed seeds:", *failures[:50])
     print(f"{passed} passed, {len(failures)} failed")
     return len(failures)

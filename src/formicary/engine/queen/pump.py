@@ -115,6 +115,7 @@ class Pump:
         core.followed = self.core.followed
         core.at(time.monotonic(), time.time())
         core.recover(snapshot, models)
+        core.leases.follow(self.core.leases)
         self.core = core
 
     # --- events -----------------------------------------------------------------------------------------------------
@@ -278,8 +279,8 @@ class Pump:
         pause, longest = RELOAD_PAUSE_S
         while not self._closed:
             try:
+                await self.read(self._probe)  # first: it waits for a commit that may still be on its way
                 await self._load(counter=self.core.leases.counter)
-                await self.read(self._probe)
                 break
             except Fenced:
                 self.fenced.set()

@@ -141,6 +141,13 @@ class Leases:
         run.holder = ant
         self.tokens[run.token] = run
 
+    def follow(self, earlier: Leases) -> None:
+        """After a reload in the same process: a hello that the earlier core would have seen as overtaken still is."""
+        for key, ant in self.ants.items():
+            before = earlier.ants.get(key)
+            if before is not None:
+                ant.stream = before.stream
+
     def grant(self, run: TaskRun, ant: Ant) -> int:
         """A new token for this run on this ant."""
         self.counter += 1
