@@ -35,6 +35,10 @@ class Scenario:
         lines = self.colony.news()
         return "\n".join([*lines, *([said] if said else [])]) or "nothing"
 
+    def _result(self, what: str, kind: int) -> None:
+        job, task = what.split("/")
+        self.colony.result(job, task, kind)
+
     # each method is one command; its docstring is its form --------------------------------------------------------
 
     def do_job(self, body: str) -> None:
@@ -79,24 +83,26 @@ class Scenario:
 
     def do_ok(self, _body: str, what: str, *outputs: str) -> None:
         """ok JOB/TASK [JSON]: the attempt completes."""
+        job, task = what.split("/")
         more = {"outputs": json.loads(" ".join(outputs))} if outputs else {}
-        self.colony.ok(*what.split("/"), **more)
+        self.colony.ok(job, task, **more)
 
     def do_fail(self, _body: str, what: str, exit_code: str = "1") -> None:
         """fail JOB/TASK [CODE]: the attempt fails."""
-        self.colony.fail(*what.split("/"), exit_code=int(exit_code))
+        job, task = what.split("/")
+        self.colony.fail(job, task, int(exit_code))
 
     def do_timeout(self, _body: str, what: str) -> None:
         """timeout JOB/TASK: the attempt ran out of time."""
-        self.colony.result(*what.split("/"), ends.TIMED_OUT)
+        self._result(what, ends.TIMED_OUT)
 
     def do_lost(self, _body: str, what: str) -> None:
         """lost JOB/TASK: the worker process died."""
-        self.colony.result(*what.split("/"), ends.LOST)
+        self._result(what, ends.LOST)
 
     def do_killed(self, _body: str, what: str) -> None:
         """killed JOB/TASK: the attempt was ended because it was cancelled."""
-        self.colony.result(*what.split("/"), ends.CANCELLED)
+        self._result(what, ends.CANCELLED)
 
     def do_again(self, _body: str, what: str, which: str) -> str:
         """again JOB/TASK N: the result of the N-th token (from 1) comes once more, from whoever had it."""
@@ -109,11 +115,13 @@ class Scenario:
 
     def do_started(self, _body: str, what: str) -> None:
         """started JOB/TASK: the attempt is announced."""
-        self.colony.started(*what.split("/"))
+        job, task = what.split("/")
+        self.colony.started(job, task)
 
     def do_return(self, _body: str, what: str) -> None:
         """return JOB/TASK: the ant gives it back."""
-        self.colony.give_back(*what.split("/"))
+        job, task = what.split("/")
+        self.colony.give_back(job, task)
 
     def do_cancel(self, _body: str, job: str) -> None:
         """cancel JOB."""

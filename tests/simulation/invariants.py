@@ -267,11 +267,9 @@ class Monitor:
             if order.id not in self.numbers:
                 self.fail("job", order.id, "is lost")
         for number, row in self.jobs.items():
-            order = wanted.get(str(row[_ID]))
-            if order is None:
+            if str(row[_ID]) not in wanted:
                 self.fail("job", row[_ID], "was made and nobody asked for it (or asked with the same key)")
-                return
-            self._check_end(number, row, order)
+            self._check_end(number, row, wanted[str(row[_ID])])
         for ant in self.world.ants:
             if ant.outbox or ant.held:
                 self.fail(ant.name, "still keeps", list(ant.outbox), "and holds", ant.held)

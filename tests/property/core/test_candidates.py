@@ -41,11 +41,10 @@ def test_the_order_holds(steps: list[tuple[str, int]], prefetch: int) -> None:
             one = loading.pop(0)
             assert (queue.loaded(one) is not None) == (one in waiting)
         elif what == "take" and (head := queue.head()) is not None:
-            job = head[4]
-            assert isinstance(job, Job) and job.key == min(other.key for other in waiting.values())
+            taken = waiting.pop(head[1])
+            assert taken is head[4] and all(taken.key < other.key for other in waiting.values())
             queue.pop()
-            job.state = "EXECUTING"
-            del waiting[job.key[1]]
+            taken.state = "EXECUTING"
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), max_size=40), st.integers(1, 4))
@@ -70,7 +69,7 @@ def test_nothing_starves(pushes: list[tuple[bool, int]], prefetch: int) -> None:
                 queue.loaded(number)
             continue
         queue.pop()
-        job = head[4]
-        assert isinstance(job, Job) and job.key == min(other.key for other in waiting.values())
+        job = waiting.pop(head[1])
+        assert job is head[4] and all(job.key < other.key for other in waiting.values())
         job.state = "EXECUTING"
-        taken.append(waiting.pop(job.key[1]))
+        taken.append(job)

@@ -10,15 +10,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Any
 
 from formicary.engine.jobs.model import JobDefinition
 from formicary.engine.jobs.parse import parse_source
 from formicary.engine.queen.core import outcome as ends
-from formicary.engine.queen.core.batch import Assignment, Batch, JobEnded
+from formicary.engine.queen.core.batch import Assignment, Batch, JobEnded, Welcome
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.core import Core, Submission
-from formicary.engine.queen.core.leases import Hello, Welcome
+from formicary.engine.queen.core.leases import Hello
 from formicary.engine.queen.core.outcome import Outcome
 from formicary.engine.queen.core.records import Definition, Job, TaskRun
 from formicary.engine.queen.rendering import Prepared, render
@@ -29,7 +30,7 @@ WALL = 1_700_000_000.0
 ORG = "org"
 
 
-class Middle:
+class Middle(Random):
     """Random numbers that are always the middle: jitter and ranges without surprise."""
 
     def random(self) -> float:
@@ -290,7 +291,8 @@ class Colony:
                 break
             batch = self.core.cut()
             batches.append(batch)
-            self.store.commit(self.core.leases.epoch, batch.changes)
+            if batch.changes:
+                self.store.commit(self.core.leases.epoch, batch.changes)
             self.core.committed(batch)
             self._release(batch)
         if self._check_twin:
