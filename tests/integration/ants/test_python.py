@@ -292,9 +292,12 @@ async def test_workers_killed_at_random_lose_only_what_ran_and_repeat_nothing(tm
         await queen.until(lambda: len(queen.results) == 3000)
         starts = Counter(map(int, marks.read_text().split()))
         for token in range(first, first + 2000):
-            outcome = queen.results[token].outcome
-            assert outcome in (TaskResult.COMPLETED, TaskResult.LOST)
-            assert starts[token] == 1 if outcome == TaskResult.COMPLETED else starts[token] <= 1
+            result = queen.results[token]
+            if result.error_code == "ERR_START":  # three workers in a row were killed before their first call
+                assert starts[token] == 0
+                continue
+            assert result.outcome in (TaskResult.COMPLETED, TaskResult.LOST)
+            assert starts[token] == 1 if result.outcome == TaskResult.COMPLETED else starts[token] <= 1
         assert len(queen.deliveries) == 3000
 
 

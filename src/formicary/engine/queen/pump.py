@@ -102,11 +102,9 @@ class Pump:
         self._readers.shutdown(wait=True)
 
     async def settle(self) -> None:
-        """Returns when everything applied so far is committed. Raises Problem UNAVAILABLE."""
-        if self.core.dirty():
-            await self.commit()
-        while self._journal.busy:
-            await asyncio.sleep(0.001)
+        """Returns when everything applied so far is committed and let out. Raises Problem UNAVAILABLE."""
+        self.now()
+        await self.commit()
 
     async def _load(self, *, counter: int) -> None:
         snapshot = await self.read(self.store.load)

@@ -240,6 +240,7 @@ class Queen:
         self._followers.setdefault(job_id, []).append(changed)
         self.pump.core.followed.add(job_id)
         try:
+            await self.pump.settle()  # a batch that was cut before would end without telling this follower
             while True:
                 changed.clear()
                 document = await self.document(job_id, org=org)
