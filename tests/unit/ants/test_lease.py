@@ -25,6 +25,20 @@ def test_it_counts_from_when_the_acknowledged_beat_was_sent() -> None:
     assert not lease.has_ended(110.9)
 
 
+def test_nothing_begins_unless_the_queen_has_just_answered() -> None:
+    lease = Lease(1.0)
+    assert not lease.is_fresh(0.0)
+    lease.welcomed(100.0, 10.0, 3.0)
+    assert lease.is_fresh(101.9)
+    assert not lease.is_fresh(102.0)  # the queen may have seen the stream end at 100 and give the tasks away at 103
+    lease.acknowledged(lease.sent(105.0))
+    assert lease.is_fresh(106.9)
+    assert not lease.is_fresh(107.0)
+    assert not lease.has_ended(107.0)
+    lease.lose()
+    assert not lease.is_fresh(105.0)
+
+
 def test_beats_of_an_earlier_stream_renew_nothing() -> None:
     lease = Lease(1.0)
     lease.welcomed(0.0, 10.0)

@@ -15,7 +15,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -39,9 +39,10 @@ class Foreman:
     Args:
         config: The ant's configuration.
         outbox: Takes results, log lines, announcements and what is given back.
+        may_begin: Says whether queued attempts may begin now; :meth:`go_on` is called when it says so again.
     """
 
-    def __init__(self, config: AntConfig, outbox: Outbox) -> None:
+    def __init__(self, config: AntConfig, outbox: Outbox, may_begin: Callable[[], bool] = lambda: True) -> None:
         self._config = config
         self._outbox = outbox
         self._loop = asyncio.get_running_loop()
@@ -55,6 +56,7 @@ class Foreman:
         self._window = config.slots
         self._is_draining = False
         self._is_dispatching = False
+        self._may_begin = may_begin
         self._ticker: asyncio.TimerHandle | None = None
         self._collector: asyncio.TimerHandle | None = None
         self._idle: list[asyncio.Future[None]] = []
@@ -121,6 +123,11 @@ class Foreman:
                 self.finished(attempt, Result(outcome=Outcome.CANCELLED))
         self._tick_soon()
 
+    def go_on(self) -> None:
+        """The queen has been heard: what was held back may begin."""
+        if self._queue:
+            self._dispatch_soon()
+
     def forget(self, tokens: Iterable[int]) -> None:
         """Kills attempts whose lease is lost, at once and without a word."""
         lost = list(tokens)
@@ -185,7 +192,7 @@ class Foreman:
     def _dispatch(self) -> None:
         self._is_dispatching = False
         queue, slots, pool = self._queue, self._config.slots, self._pool
-        if not queue:
+        if not queue or not self._may_begin():
             return
         running = self.running
         while queue:

@@ -17,6 +17,7 @@ class Lease:
         self.end: float | None = None
         self._margin_s = margin_s
         self._lease_s = 0.0
+        self._grace_s = 0.0
         self._beat = 0
         self._sent: dict[int, float] = {}
 
@@ -26,9 +27,10 @@ class Lease:
         self._sent[self._beat] = now
         return self._beat
 
-    def welcomed(self, sent_at: float, lease_s: float) -> None:
+    def welcomed(self, sent_at: float, lease_s: float, grace_s: float = 0.0) -> None:
         """Renews with the answer to the hello that was sent at ``sent_at``; earlier beats no longer count."""
         self._lease_s = lease_s
+        self._grace_s = grace_s or lease_s
         self._sent.clear()
         self.end = sent_at + self._length
 
@@ -45,6 +47,16 @@ class Lease:
     def has_ended(self, now: float) -> bool:
         """Says whether it was held and is over."""
         return self.end is not None and now >= self.end
+
+    def is_fresh(self, now: float) -> bool:
+        """Says whether new work may begin: the queen has answered what was sent within the reconnect grace, less the
+        margin. A process that was paused, or whose stream has ended unseen, may hold grants that are somebody else's by
+        now although its copy of the lease has not ended.
+        """
+        if self.end is None:
+            return False
+        fresh_s = max(self._grace_s - self._margin_s, self._grace_s / 2)
+        return now < self.end - self._length + fresh_s
 
     def lose(self) -> None:
         """Forgets it; the next welcome begins a new one."""

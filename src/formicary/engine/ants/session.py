@@ -68,8 +68,8 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self._has_news = asyncio.Event()
         self.outbox = Outbox(max_pending_log_bytes=config.max_pending_log_bytes, wake=self._has_news.set)
-        self.foreman = Foreman(config, self.outbox)
         self._lease = Lease(config.lease_margin_s)
+        self.foreman = Foreman(config, self.outbox, self._may_begin)
         self._specs: dict[int, tuple[TaskDefinition | None, TaskSpec]] = {}
         self._transport: AntTransport | None = None
         self._is_welcomed = False
@@ -178,7 +178,7 @@ class Session:
     def _welcomed(self, welcome: Welcome) -> None:
         self._is_welcomed = True
         self._beat_interval_s = welcome.beat_interval_s or 1.0
-        self._lease.welcomed(self._hello_at, welcome.lease_s)
+        self._lease.welcomed(self._hello_at, welcome.lease_s, welcome.reconnect_grace_s)
         if self._orphan is not None:
             self._orphan.cancel()
             self._orphan = None
@@ -195,6 +195,7 @@ class Session:
             self.outbox.set_draining()
         self._beat_later()
         self._watch_lease()
+        self.foreman.go_on()
         if self._on_welcome is not None:
             self._on_welcome()
             self._on_welcome = None
@@ -202,6 +203,7 @@ class Session:
     def _handle(self, message: QueenMessage) -> None:
         if message.beat:
             self._lease.acknowledged(message.beat)
+            self.foreman.go_on()
         if message.acknowledged:
             self.outbox.acknowledged(message.acknowledged)
             self._acknowledged.set()
@@ -259,6 +261,9 @@ class Session:
                 self.outbox.resend_one(token)
 
     # the lease --------------------------------------------------------------------------------------------------------
+
+    def _may_begin(self) -> bool:
+        return self._lease.is_fresh(time.monotonic())
 
     def _beat_later(self) -> None:
         if self._beater is not None:
