@@ -71,6 +71,9 @@ def describe(task: Mapping[str, Any]) -> str:
 class Lines:
     """One line per change of state, and the log lines between them.
 
+    Log lines and documents come on two ways. A line of a task that has not been shown as begun is held until it is, so
+    that nobody reads what a task said before the end of the one that led to it.
+
     Args:
         stream: Where to.
     """
@@ -78,6 +81,7 @@ class Lines:
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
         self._seen: dict[str, tuple[str, int]] = {}
+        self._held: dict[str, list[str]] = {}
         self._state = ""
 
     def job(self, document: Mapping[str, Any]) -> None:
@@ -89,9 +93,13 @@ class Lines:
             name, now = task["task_type"], (task["state"], task["attempts"])
             if self._seen.get(name, ("PENDING", 0)) != now:
                 self._seen[name] = now
+                if task["state"] in _ENDED:
+                    self._release(name)
                 if task["state"] != "PENDING":
                     about = describe(task)
                     self._print(f"{name} {task['state']}{f' ({about})' if about else ''}")
+                if task["attempts"]:
+                    self._release(name)
         state = document["state"]
         if state != self._state and (not opened or state != "PENDING"):
             took = seconds_between(document["started_at"], document["ended_at"]) if document["ended_at"] else None
@@ -99,11 +107,21 @@ class Lines:
         self._state = state
 
     def log(self, task_type: str, stream: int, text: str) -> None:
-        """Prints a log line."""
-        self._print(f"{task_type} | {text}")
+        """Prints a log line, or holds it until its task is shown as begun."""
+        line = f"{task_type} | {text}"
+        if self._state and not self._seen.get(task_type, ("PENDING", 0))[1]:
+            self._held.setdefault(task_type, []).append(line)
+        else:
+            self._print(line)
 
     def close(self) -> None:
-        """Nothing to do: every line is out."""
+        """Prints what is still held."""
+        for name in list(self._held):
+            self._release(name)
+
+    def _release(self, name: str) -> None:
+        for line in self._held.pop(name, ()):
+            self._print(line)
 
     def _print(self, text: str) -> None:
         try:

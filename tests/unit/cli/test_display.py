@@ -38,6 +38,34 @@ def test_each_change_is_one_line() -> None:
     ]
 
 
+def test_a_task_is_not_heard_before_it_is_shown_as_begun() -> None:
+    """A log line that overtakes the document comes after the end of the task that led there, in its own task's turn."""
+    stream = io.StringIO()
+    lines = Lines(stream)
+    lines.job(document("EXECUTING", ("a", "EXECUTING", 1), ("b", "PENDING", 0)))
+    lines.log("b", 1, "late")
+    lines.job(document("FAILED", ("a", "FAILED", 1), ("b", "COMPLETED", 1)))
+    told = stream.getvalue().splitlines()
+    assert [line.split(" (")[0] for line in told[2:]] == [
+        "job 1 EXECUTING",
+        "a FAILED",
+        "b | late",
+        "b COMPLETED",
+        "job 1 FAILED",
+    ]
+
+
+def test_what_is_held_is_told_at_the_end() -> None:
+    """Closing prints the lines of tasks that no document has shown."""
+    stream = io.StringIO()
+    lines = Lines(stream)
+    lines.job(document("EXECUTING", ("a", "PENDING", 0)))
+    lines.log("a", 1, "kept")
+    assert "a | kept" not in stream.getvalue()
+    lines.close()
+    assert stream.getvalue().splitlines()[-1] == "a | kept"
+
+
 def test_a_failure_is_told_with_its_reason() -> None:
     """The first line of the error, the attempt and the time."""
     task = {
