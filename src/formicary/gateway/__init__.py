@@ -1,0 +1,34 @@
+"""One definition, two protocols: servicers served over gRPC and, transcoded in process, over REST; knows no engine.
+
+Names are loaded on first use, so that whoever wants one part does not load gRPC or the HTTP side.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from formicary.gateway.call import Call
+    from formicary.gateway.grpc_server import add_services
+    from formicary.gateway.service import Interceptor, Method, Run, Service, bind
+
+__all__ = ["Call", "Interceptor", "Method", "Run", "Service", "add_services", "bind"]
+
+_EXPORTS = {
+    "Call": "formicary.gateway.call",
+    "add_services": "formicary.gateway.grpc_server",
+    "Interceptor": "formicary.gateway.service",
+    "Method": "formicary.gateway.service",
+    "Run": "formicary.gateway.service",
+    "Service": "formicary.gateway.service",
+    "bind": "formicary.gateway.service",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Loads an exported name on first use."""
+    room = _EXPORTS.get(name)
+    if room is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(room), name)
+    globals()[name] = value
+    return value

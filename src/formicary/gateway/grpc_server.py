@@ -1,0 +1,148 @@
+"""Servicers over gRPC: the same methods, chain and errors as over REST, on a grpc.aio server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, cast
+
+import grpc
+import grpc.aio
+
+from formicary.gateway.call import Call
+from formicary.gateway.service import Interceptor, Method, bind
+from formicary.problems import Problem, problem
+from formicary.problems.rpc import to_grpc
+
+log = logging.getLogger("formicary.gateway")
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def add_services(
+    server: grpc.aio.Server, servicers: Iterable[object], interceptors: Sequence[Interceptor] = ()
+) -> list[Method]:
+    """Serves every method of the servicers on a server that has not started yet.
+
+    Args:
+        server: Of grpc.aio.
+        servicers: Objects that derive from generated ``…Servicer`` classes, or :class:`formicary.gateway.Service`.
+        interceptors: The chain, outermost first.
+
+    Returns:
+        The bound methods.
+    """
+    methods = bind(servicers, interceptors)
+    server.add_generic_rpc_handlers((_Handlers(methods),))
+    return methods
+
+
+class _Handlers(grpc.GenericRpcHandler):
+    """Finds the handler of a method by its full name."""
+
+    def __init__(self, methods: Iterable[Method]) -> None:
+        self._handlers = {method.full_name: _handler(method) for method in methods}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """The handler, or None where another one may know it."""
+        return self._handlers.get(cast(Any, handler_call_details).method)
+
+
+_MAKERS: dict[tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any]]] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
+
+def _handler(method: Method) -> grpc.RpcMethodHandler[Any, Any]:
+    make = _MAKERS[method.client_streaming, method.server_streaming]
+    behaviour = _streaming(method) if method.server_streaming else _single(method)
+    return make(
+        behaviour,
+        request_deserializer=method.request_class.FromString,
+        response_serializer=method.response_class.SerializeToString,
+    )
+
+
+def _call(method: Method, context: Context, request: Any) -> Call:
+    remaining: float | None = context.time_remaining()
+    call = Call(
+        method,
+        "grpc",
+        cast(Any, context.invocation_metadata()) or (),
+        remote=context.peer(),
+        deadline=None if remaining is None else time.monotonic() + remaining,
+    )
+    call.state["auth_context"] = context.auth_context
+    if method.client_streaming:
+        call.requests = request
+    else:
+        call.request = request
+    return call
+
+
+def _single(method: Method) -> Callable[[Any, Context], Awaitable[Any]]:
+    run = method.run
+
+    async def behave(request: Any, context: Context) -> Any:
+        call = _call(method, context, request)
+        try:
+            await run(call)
+        except Exception as error:
+            await _fail(call, context, error)
+        finally:
+            call.finish()
+        if call.headers:
+            await context.send_initial_metadata(tuple(call.headers))
+        if call.trailers:
+            context.set_trailing_metadata(tuple(call.trailers))
+        return call.response
+
+    return behave
+
+
+def _streaming(method: Method) -> Callable[[Any, Context], Awaitable[None]]:
+    run = method.run
+
+    async def behave(request: Any, context: Context) -> None:
+        call = _call(method, context, request)
+
+        async def write(message: Any) -> None:
+            """The first message takes the response metadata with it; later ones go straight to the transport."""
+            call.write = context.write
+            if call.headers:
+                await context.send_initial_metadata(tuple(call.headers))
+            await context.write(message)
+
+        call.write = write
+        try:
+            await run(call)
+        except Exception as error:
+            await _fail(call, context, error)
+        finally:
+            call.finish()
+        if call.trailers:
+            context.set_trailing_metadata(tuple(call.trailers))
+
+    return behave
+
+
+async def _fail(call: Call, context: Context, error: Exception) -> None:
+    """Ends the call with the error's status and details; what is unexpected was logged by the chain, or is here."""
+    if not isinstance(error, Problem):
+        log.error("%s failed", call.method.full_name, exc_info=error)
+        error = problem("INTERNAL")
+    try:
+        code, details, trailing = to_grpc(error, trace_id=call.trace_id)
+    except Exception:
+        log.exception("the problem of %s cannot be rendered", call.method.full_name)
+        code, details, trailing = grpc.StatusCode.INTERNAL, "", ()
+    if call.headers:
+        try:
+            await context.send_initial_metadata(tuple(call.headers))
+        except (grpc.aio.UsageError, asyncio.InvalidStateError):
+            log.debug("the first message was out already", exc_info=True)
+    await context.abort(code, details, (*call.trailers, *trailing))
