@@ -3,7 +3,7 @@
 Raise one with ``raise problem("NOT_FOUND", f"There is no job {job_id}.")``; catch :class:`Problem`.
 """
 
-from formicary.problems.catalogue import CATALOGUE, CodeEntry, entry, problem
-from formicary.problems.problem import FieldError, Problem
+from formicary.problems.catalogue import ALIASES, CATALOGUE, CodeEntry, entry, generic, problem
+from formicary.problems.problem import Detail, FieldError, Problem, RetryPolicy
 
 __all__ = ["CATALOGUE", "CodeEntry", "FieldError", "Problem", "entry", "problem"]

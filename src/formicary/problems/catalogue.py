@@ -6,14 +6,45 @@ Adding a code is adding a row. A code never changes its meaning; rows are never 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from formicary.problems.problem import FieldError, Problem
+from formicary.problems.problem import NO_RETRY, Detail, FieldError, Problem, RetryPolicy, slug, type_uri
+
+GRPC_CODES = (
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+)
+"""The names of gRPC's 17 status codes; the place of each is its number."""
+
+_ONE_WAIT = RetryPolicy(after_s=1.0, max_retries=5, backoff_type="exponential", backoff_ms=1000)
+_SHORT = RetryPolicy(max_retries=5, backoff_type="exponential", backoff_ms=100)
 
 
 @dataclass(frozen=True, slots=True)
 class CodeEntry:
-    """One row of the catalogue; the fields are those of :class:`formicary.problems.Problem`."""
+    """One row of the catalogue; the fields are those of :class:`formicary.problems.Problem`.
+
+    Attributes:
+        category: Coarse kind for a client's switch: ``validation``, ``authentication``, ``authorization``,
+            ``resource``, ``conflict``, ``limit``, ``transient``, ``unsupported``, ``internal`` or ``task``.
+        show: Whether a client may see the detail of a problem of this code; otherwise it sees the title.
+        retry: How a client tries again where the problem does not say.
+    """
 
     code: str
     title: str
@@ -22,62 +53,402 @@ class CodeEntry:
     retryable: bool = False
     blame: str = "caller"
     remedy: str = ""
+    category: str = "validation"
+    show: bool = True
+    retry: RetryPolicy = NO_RETRY
+
+    @property
+    def slug(self) -> str:
+        """The last part of the type URI."""
+        return slug(self.code)
+
+    @property
+    def type_uri(self) -> str:
+        """The type URI, relative to the server."""
+        return type_uri(self.code)
 
 
-_ROWS = (
-    # requests
-    CodeEntry("VALIDATION_FAILED", "The input is not valid", 400, "INVALID_ARGUMENT"),
-    CodeEntry("NOT_FOUND", "There is no such thing", 404, "NOT_FOUND"),
-    CodeEntry("ALREADY_EXISTS", "It exists already", 409, "ALREADY_EXISTS"),
-    CodeEntry("CONFLICT", "It changed meanwhile", 409, "ABORTED", remedy="Read it again and repeat the change."),
-    CodeEntry(
+def _caller(code: str, title: str, status: int, grpc_code: str, category: str, remedy: str) -> CodeEntry:
+    return CodeEntry(code, title, status, grpc_code, remedy=remedy, category=category)
+
+
+def _task(code: str, title: str, status: int, grpc_code: str, remedy: str) -> CodeEntry:
+    return CodeEntry(code, title, status, grpc_code, blame="task", remedy=remedy, category="task")
+
+
+_CORRECT = "Correct what `errors` lists and send the request again."
+_REQUESTS = (
+    _caller("VALIDATION_FAILED", "The input is not valid", 400, "INVALID_ARGUMENT", "validation", _CORRECT),
+    _caller(
+        "REQUIRED_FIELD",
+        "A field that must be there is missing",
+        400,
+        "INVALID_ARGUMENT",
+        "validation",
+        "Add the field and send the request again.",
+    ),
+    _caller(
+        "INVALID_FORMAT",
+        "A value has the wrong form",
+        400,
+        "INVALID_ARGUMENT",
+        "validation",
+        "Write the value as the documentation of the field says.",
+    ),
+    _caller(
+        "OUT_OF_RANGE",
+        "A value is outside its range",
+        400,
+        "OUT_OF_RANGE",
+        "validation",
+        "Use a value inside the range.",
+    ),
+    _caller(
+        "MALFORMED_JSON",
+        "The body is not JSON",
+        400,
+        "INVALID_ARGUMENT",
+        "validation",
+        "Send one JSON document in UTF-8.",
+    ),
+    _caller(
+        "HEADER_REQUIRED",
+        "A header that must be there is missing",
+        400,
+        "INVALID_ARGUMENT",
+        "validation",
+        "Send the header that `detail` names.",
+    ),
+    _caller(
+        "HEADER_INVALID",
+        "A header has a wrong value",
+        400,
+        "INVALID_ARGUMENT",
+        "validation",
+        "Correct the header that `detail` names.",
+    ),
+    _caller(
+        "NOT_FOUND",
+        "There is no such thing",
+        404,
+        "NOT_FOUND",
+        "resource",
+        "Check the name; it may have been deleted, or you may not see it.",
+    ),
+    _caller(
+        "ROUTE_NOT_FOUND",
+        "There is no such route",
+        404,
+        "UNIMPLEMENTED",
+        "resource",
+        "Check method and path against the API's description at /openapi.json.",
+    ),
+    _caller(
+        "METHOD_NOT_ALLOWED",
+        "The path does not answer this method",
+        405,
+        "UNIMPLEMENTED",
+        "unsupported",
+        "Use one of the methods in the header Allow.",
+    ),
+    _caller(
+        "NOT_ACCEPTABLE",
+        "The answer has no such form",
+        406,
+        "INVALID_ARGUMENT",
+        "unsupported",
+        "Ask for a form that is offered, or leave the header Accept out.",
+    ),
+    _caller(
+        "UNSUPPORTED_MEDIA_TYPE",
+        "The body has a form that is not read here",
+        415,
+        "INVALID_ARGUMENT",
+        "unsupported",
+        "Send application/json, and name it in Content-Type.",
+    ),
+    _caller(
+        "ALREADY_EXISTS",
+        "It exists already",
+        409,
+        "ALREADY_EXISTS",
+        "conflict",
+        "Use the existing one, or choose another name.",
+    ),
+    _caller("CONFLICT", "It changed meanwhile", 409, "ABORTED", "conflict", "Read it again and repeat the change."),
+    _caller(
+        "PRECONDITION_FAILED",
+        "It is no longer as If-Match or its like says",
+        412,
+        "FAILED_PRECONDITION",
+        "conflict",
+        "Read it again, take its new ETag and repeat the change.",
+    ),
+    _caller(
+        "PRECONDITION_REQUIRED",
+        "The change must say which version it is for",
+        428,
+        "FAILED_PRECONDITION",
+        "conflict",
+        "Send the ETag that you read in If-Match.",
+    ),
+    _caller(
         "IDEMPOTENCY_KEY_REUSED",
         "The idempotency key was used for another request",
         422,
         "INVALID_ARGUMENT",
-        remedy="Use a new key for a new request.",
+        "conflict",
+        "Use a new key for a new request.",
     ),
-    CodeEntry("FAILED_PRECONDITION", "Not possible in the present state", 412, "FAILED_PRECONDITION"),
-    CodeEntry("PAYLOAD_TOO_LARGE", "The input is too large", 413, "INVALID_ARGUMENT"),
-    CodeEntry("RESOURCE_EXHAUSTED", "Too much at once", 429, "RESOURCE_EXHAUSTED", True, remedy="Wait and try again."),
-    CodeEntry("UNAUTHENTICATED", "It is not known who is calling", 401, "UNAUTHENTICATED"),
-    CodeEntry("PERMISSION_DENIED", "The caller may not do this", 403, "PERMISSION_DENIED"),
-    CodeEntry("CANCELLED", "The caller cancelled the call", 499, "CANCELLED"),
-    CodeEntry("NOT_AVAILABLE", "Not available in this version", 501, "UNIMPLEMENTED"),
-    # the server
-    CodeEntry("INTERNAL", "Internal error", 500, "INTERNAL", blame="server"),
-    CodeEntry("UNAVAILABLE", "The service cannot answer now", 503, "UNAVAILABLE", True, "server", "Try again."),
-    CodeEntry("DEADLINE_EXCEEDED", "The call took too long", 504, "DEADLINE_EXCEEDED", True, "server", "Try again."),
-    CodeEntry("NOT_LEADER", "Another queen leads", 503, "UNAVAILABLE", True, "server", "Send the call to the leader."),
-    CodeEntry("STALE_TOKEN", "The lease token is not the present one", 409, "ABORTED"),
-    CodeEntry("UNSUPPORTED_DATA_VERSION", "The data is of another version", 500, "FAILED_PRECONDITION"),
-    CodeEntry("DATA_IN_USE", "Another process uses the data", 409, "FAILED_PRECONDITION"),
-    CodeEntry("DATA_CORRUPT", "The stored data is damaged", 500, "DATA_LOSS", blame="server"),
-    # how tasks and jobs end
-    CodeEntry("ERR_VALIDATION", "The task or its parameters are not valid", 400, "INVALID_ARGUMENT", blame="task"),
-    CodeEntry("ERR_TIMEOUT", "It took longer than its time-out", 504, "DEADLINE_EXCEEDED", blame="task"),
-    CodeEntry("ERR_POISON", "The ant was lost with this task too often", 500, "ABORTED", blame="task"),
-    CodeEntry("ERR_FILTERED_JOB", "The job's skip_if was true", 412, "FAILED_PRECONDITION", blame="task"),
-    CodeEntry("ERR_CANCELLED", "It was cancelled", 499, "CANCELLED"),
-    CodeEntry("ERR_EXCEPTION", "The function raised an exception", 500, "UNKNOWN", blame="task"),
-    CodeEntry("ERR_EXIT_CODE", "The command failed", 500, "UNKNOWN", blame="task"),
-    CodeEntry("ERR_SIGNAL", "The command was ended by a signal", 500, "UNKNOWN", blame="task"),
-    CodeEntry("ERR_HTTP", "The HTTP call failed", 502, "UNKNOWN", blame="task"),
-    CodeEntry("ERR_START", "The task could not be started", 500, "INTERNAL", blame="task"),
-    CodeEntry("ERR_RESULT_TOO_LARGE", "The result is too large", 413, "RESOURCE_EXHAUSTED", blame="task"),
-    CodeEntry("ERR_TASK_FAILED", "A task of the job failed", 500, "ABORTED", blame="task"),
+    _caller(
+        "FAILED_PRECONDITION",
+        "Not possible in the present state",
+        412,
+        "FAILED_PRECONDITION",
+        "conflict",
+        "Bring it into the state that `detail` asks for, then try again.",
+    ),
+    _caller(
+        "PAYLOAD_TOO_LARGE",
+        "The input is too large",
+        413,
+        "INVALID_ARGUMENT",
+        "limit",
+        "Send less at once, or store the data elsewhere and send a reference.",
+    ),
+    _caller("URI_TOO_LONG", "The address is too long", 414, "INVALID_ARGUMENT", "limit", "Send a shorter query."),
+    _caller(
+        "HEADERS_TOO_LARGE",
+        "The headers are too large",
+        431,
+        "INVALID_ARGUMENT",
+        "limit",
+        "Send fewer or shorter headers.",
+    ),
+    CodeEntry(
+        "RESOURCE_EXHAUSTED",
+        "Too much at once",
+        429,
+        "RESOURCE_EXHAUSTED",
+        True,
+        remedy="Wait and try again.",
+        category="limit",
+        retry=_ONE_WAIT,
+    ),
+    CodeEntry(
+        "RATE_LIMIT_EXCEEDED",
+        "Too many requests in too short a time",
+        429,
+        "RESOURCE_EXHAUSTED",
+        True,
+        remedy="Wait as long as Retry-After says, then try again more slowly.",
+        category="limit",
+        retry=_ONE_WAIT,
+    ),
+    CodeEntry(
+        "UNAUTHENTICATED",
+        "It is not known who is calling",
+        401,
+        "UNAUTHENTICATED",
+        remedy="Send valid credentials; get new ones if these are old.",
+        category="authentication",
+        show=False,
+    ),
+    _caller(
+        "PERMISSION_DENIED",
+        "The caller may not do this",
+        403,
+        "PERMISSION_DENIED",
+        "authorization",
+        "Ask whoever administers the server for the permission.",
+    ),
+    _caller(
+        "CANCELLED", "The caller cancelled the call", 499, "CANCELLED", "transient", "Call again if you still need it."
+    ),
+    _caller(
+        "NOT_AVAILABLE",
+        "Not available in this version",
+        501,
+        "UNIMPLEMENTED",
+        "unsupported",
+        "Use a server that has it, or do without.",
+    ),
 )
 
-CATALOGUE: dict[str, CodeEntry] = {row.code: row for row in _ROWS}
+_REPORT = "Report it with the traceId; the server's log has the cause under it."
+_SERVER = (
+    CodeEntry("INTERNAL", "Internal error", 500, "INTERNAL", False, "server", _REPORT, "internal", False),
+    CodeEntry("UNKNOWN", "An error of unknown kind", 500, "UNKNOWN", False, "server", _REPORT, "internal", False),
+    CodeEntry(
+        "DEPENDENCY_FAILED",
+        "Another service answered with an error",
+        502,
+        "UNAVAILABLE",
+        True,
+        "server",
+        "Try again later; report it with the traceId if it stays.",
+        "transient",
+        False,
+        _SHORT,
+    ),
+    CodeEntry(
+        "UNAVAILABLE",
+        "The service cannot answer now",
+        503,
+        "UNAVAILABLE",
+        True,
+        "server",
+        "Try again.",
+        "transient",
+        True,
+        _ONE_WAIT,
+    ),
+    CodeEntry(
+        "DEADLINE_EXCEEDED",
+        "The call took too long",
+        504,
+        "DEADLINE_EXCEEDED",
+        True,
+        "server",
+        "Try again.",
+        "transient",
+        True,
+        _SHORT,
+    ),
+    CodeEntry(
+        "NOT_LEADER",
+        "Another queen leads",
+        503,
+        "UNAVAILABLE",
+        True,
+        "server",
+        "Send the call to the leader.",
+        "transient",
+        True,
+        RetryPolicy(after_s=0.0, max_retries=5, backoff_type="exponential", backoff_ms=100),
+    ),
+    _caller(
+        "STALE_TOKEN",
+        "The lease token is not the present one",
+        409,
+        "ABORTED",
+        "conflict",
+        "Stop the work: another ant holds the lease.",
+    ),
+    _caller(
+        "UNSUPPORTED_DATA_VERSION",
+        "The data is of another version",
+        500,
+        "FAILED_PRECONDITION",
+        "internal",
+        "Run the version that wrote the data, or migrate it.",
+    ),
+    _caller(
+        "DATA_IN_USE",
+        "Another process uses the data",
+        409,
+        "FAILED_PRECONDITION",
+        "conflict",
+        "Stop the other process, or use another directory.",
+    ),
+    CodeEntry(
+        "DATA_CORRUPT",
+        "The stored data is damaged",
+        500,
+        "DATA_LOSS",
+        False,
+        "server",
+        "Restore the data from a backup.",
+        "internal",
+        False,
+    ),
+)
+
+_TASKS = (
+    _task(
+        "ERR_VALIDATION",
+        "The task or its parameters are not valid",
+        400,
+        "INVALID_ARGUMENT",
+        "Correct the job file or the parameters.",
+    ),
+    _task(
+        "ERR_TIMEOUT",
+        "It took longer than its time-out",
+        504,
+        "DEADLINE_EXCEEDED",
+        "Make it faster, or give it a longer time-out.",
+    ),
+    _task(
+        "ERR_POISON",
+        "The ant was lost with this task too often",
+        500,
+        "ABORTED",
+        "Find out why it kills its process, for example with less memory.",
+    ),
+    _task("ERR_FILTERED_JOB", "The job's skip_if was true", 412, "FAILED_PRECONDITION", "Nothing: it was asked for."),
+    CodeEntry("ERR_CANCELLED", "It was cancelled", 499, "CANCELLED", remedy="Submit it again.", category="task"),
+    _task("ERR_EXCEPTION", "The function raised an exception", 500, "UNKNOWN", "Read the task's log and correct it."),
+    _task("ERR_EXIT_CODE", "The command failed", 500, "UNKNOWN", "Read the task's log and correct the command."),
+    _task(
+        "ERR_SIGNAL",
+        "The command was ended by a signal",
+        500,
+        "UNKNOWN",
+        "Find out who sent the signal; it may have run out of memory.",
+    ),
+    _task("ERR_HTTP", "The HTTP call failed", 502, "UNKNOWN", "Check the address and what it answered."),
+    _task("ERR_START", "The task could not be started", 500, "INTERNAL", "Check that the command or image is there."),
+    _task(
+        "ERR_RESULT_TOO_LARGE",
+        "The result is too large",
+        413,
+        "RESOURCE_EXHAUSTED",
+        "Store the result elsewhere and return a reference.",
+    ),
+    _task("ERR_TASK_FAILED", "A task of the job failed", 500, "ABORTED", "Look at the task that failed."),
+)
+
+CATALOGUE: dict[str, CodeEntry] = {row.code: row for row in (*_REQUESTS, *_SERVER, *_TASKS)}
 """Every code with its row."""
+
+ALIASES: dict[str, str] = {
+    "RESOURCE_NOT_FOUND": "NOT_FOUND",
+    "RESOURCE_ALREADY_EXISTS": "ALREADY_EXISTS",
+    "RESOURCE_CONFLICT": "CONFLICT",
+    "ABORTED": "CONFLICT",
+    "AUTHENTICATION_FAILED": "UNAUTHENTICATED",
+    "UNAUTHORIZED": "UNAUTHENTICATED",
+    "FORBIDDEN": "PERMISSION_DENIED",
+    "SERVICE_UNAVAILABLE": "UNAVAILABLE",
+    "INTERNAL_ERROR": "INTERNAL",
+    "TIMEOUT": "DEADLINE_EXCEEDED",
+    "INVALID_ARGUMENT": "VALIDATION_FAILED",
+    "UNIMPLEMENTED": "NOT_AVAILABLE",
+    "DATA_LOSS": "DATA_CORRUPT",
+}
+"""Other names for codes, which are accepted and never sent: the canonical code goes out."""
+
+OWN_ERROR = CodeEntry(
+    "ERR_OWN",
+    "The task ended with an error of its own",
+    500,
+    "UNKNOWN",
+    blame="task",
+    remedy="Read what the job file says about this code.",
+    category="task",
+)
 
 
 def entry(code: str) -> CodeEntry:
     """Returns the row of a code; a code that is not in the table (``ERR_*`` of a job file) counts as a task's error."""
-    found = CATALOGUE.get(code)
-    if found is not None:
-        return found
-    return CodeEntry(code, "The task ended with an error of its own", 500, "UNKNOWN", blame="task")
+    found = CATALOGUE.get(ALIASES.get(code, code))
+    return found if found is not None else replace(OWN_ERROR, code=code)
+
+
+def generic(grpc_code: str) -> CodeEntry:
+    """Returns the row that stands for a gRPC status code when nothing more is known."""
+    return CATALOGUE.get(ALIASES.get(grpc_code, grpc_code)) or CATALOGUE["UNKNOWN"]
 
 
 def problem(
@@ -86,16 +457,20 @@ def problem(
     *,
     errors: Iterable[FieldError] = (),
     remedy: str = "",
+    retry_after_s: float | None = None,
+    details: Iterable[Detail] = (),
     **extensions: object,
 ) -> Problem:
     """Makes the problem of a code, with everything that the catalogue knows about it.
 
     Args:
-        code: A code of the catalogue, or an ``ERR_*`` code of a job file.
+        code: A code of the catalogue, one of its aliases, or an ``ERR_*`` code of a job file.
         detail: What happened and what to do, one sentence.
         errors: What is wrong field by field.
         remedy: Replaces the catalogue's remedy.
-        **extensions: Further members of the document.
+        retry_after_s: Seconds to wait before trying again, >= 0; None = as the catalogue says.
+        details: Packed messages for callers over gRPC, made by :func:`formicary.problems.packed.pack`.
+        **extensions: Further members of the document; ``allow`` (methods) and ``challenge`` become headers.
     """
     row = entry(code)
     return Problem(
@@ -109,4 +484,6 @@ def problem(
         errors=errors,
         remedy=remedy or row.remedy,
         extensions=extensions,
+        retry=row.retry if retry_after_s is None else replace(row.retry, after_s=retry_after_s),
+        details=details,
     )
