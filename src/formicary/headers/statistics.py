@@ -1,0 +1,67 @@
+"""Counters of a mapping: what happened to the values of each rule, per process, from every thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+MAPPED, DEFAULTED, MISSING, REJECTED, UNTRUSTED, DROPPED, KEPT = range(7)
+KINDS = ("mapped", "defaulted", "missing", "rejected", "untrusted", "dropped", "kept")
+KIND_COUNT = len(KINDS)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleCount:
+    """What happened to one rule in one direction so far.
+
+    Attributes:
+        header: Name of the header.
+        metadata: Metadata key.
+        direction: ``incoming`` or ``outgoing``.
+        counts: Calls by kind: mapped, defaulted, missing, rejected, untrusted, dropped, kept.
+    """
+
+    header: str
+    metadata: str
+    direction: str
+    counts: dict[str, int]
+
+
+class Statistics:
+    """The counters of one compiled mapping; safe for threads."""
+
+    __slots__ = ("_counts", "_labels", "_lock")
+
+    def __init__(self, labels: Sequence[tuple[str, str, str]]) -> None:
+        self._labels = tuple(labels)
+        self._counts = [0] * (len(labels) * KIND_COUNT)
+        self._lock = threading.Lock()
+
+    def add(self, events: Iterable[int]) -> None:
+        """Counts what happened in one call: ``slot * KIND_COUNT + kind`` each."""
+        counts = self._counts
+        with self._lock:
+            for event in events:
+                counts[event] += 1
+
+    def read(self) -> list[RuleCount]:
+        """Returns the counters of every rule at one moment."""
+        with self._lock:
+            counts = list(self._counts)
+        return [
+            RuleCount(*label, dict(zip(KINDS, counts[n * KIND_COUNT : (n + 1) * KIND_COUNT], strict=True)))
+            for n, label in enumerate(self._labels)
+        ]
+
+    def exposition(self) -> str:
+        """Returns the counters in the text format that Prometheus reads."""
+        lines = [
+            "# HELP formicary_headers_total Headers by rule and by what happened to them.",
+            "# TYPE formicary_headers_total counter",
+        ]
+        for rule in self.read():
+            for kind, count in rule.counts.items():
+                labels = f'header="{rule.header}",metadata="{rule.metadata}",direction="{rule.direction}"'
+                lines.append(f'formicary_headers_total{{{labels},outcome="{kind}"}} {count}')
+        return "\n".join(lines) + "\n"

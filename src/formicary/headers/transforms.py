@@ -1,0 +1,350 @@
+"""Transforms of values: a closed list that files can name, and anybody's functions beside it.
+
+A transform gets all values of one header in order and returns all values. It may refuse them by raising
+:class:`Rejected`, whose text goes to the caller: it must not hold the value.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+Values = list[str]
+Argument = str | int | bool | list[str] | dict[str, str | int]
+
+
+class Rejected(Exception):
+    """A transform refuses a value; the text says why and does not hold the value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """One step between a header and metadata.
+
+    Attributes:
+        name: As files name it.
+        apply: All values in, all values out. Raises Rejected.
+        each: The same for one value, where values do not matter to each other; it is the quicker way.
+        argument: As given, for showing.
+        undone_by: Name and argument of the step that gives back exactly what was there, None when the step is lossy.
+    """
+
+    name: str
+    apply: Callable[[Values], Values]
+    each: Callable[[str], str] | None = None
+    argument: Argument | None = None
+    undone_by: tuple[str, Argument | None] | None = field(default=None)
+
+    @classmethod
+    def of(cls, function: Callable[[str], str], name: str = "") -> Transform:
+        """Makes a transform from a function of one value; it counts as lossy."""
+        return _each(name or getattr(function, "__name__", "function"), function)
+
+
+def _each(
+    name: str,
+    function: Callable[[str], str],
+    argument: Argument | None = None,
+    undone_by: tuple[str, Argument | None] | None = None,
+) -> Transform:
+    return Transform(name, lambda values: [function(value) for value in values], function, argument, undone_by)
+
+
+def reject(reason: str) -> Transform:
+    """Refuses whatever arrives, with this reason; useful on a route."""
+
+    def refuse(values: Values) -> Values:
+        raise Rejected(reason)
+
+    return Transform("reject", refuse, None, reason)
+
+
+def _text(argument: Argument | None) -> str:
+    if not isinstance(argument, str) or not argument:
+        raise ValueError("wants a text that is not empty")
+    return argument
+
+
+def _count(argument: Argument | None) -> int:
+    if isinstance(argument, bool) or not isinstance(argument, int) or not 0 < argument <= 65_536:
+        raise ValueError("wants a whole number from 1 to 65536")
+    return argument
+
+
+def _nothing(argument: Argument | None) -> None:
+    if argument is not None and argument is not True:
+        raise ValueError("takes no argument")
+
+
+def _simple(name: str, function: Callable[[str], str]) -> Callable[[Argument | None], Transform]:
+    def make(argument: Argument | None) -> Transform:
+        _nothing(argument)
+        return _each(name, function)
+
+    return make
+
+
+def _add_prefix(argument: Argument | None) -> Transform:
+    text = _text(argument)
+    return _each("add_prefix", lambda value: text + value, argument, ("remove_prefix", text))
+
+
+def _remove_prefix(argument: Argument | None) -> Transform:
+    text = _text(argument)
+    return _each("remove_prefix", lambda value: value.removeprefix(text), argument)
+
+
+def _add_suffix(argument: Argument | None) -> Transform:
+    text = _text(argument)
+    return _each("add_suffix", lambda value: value + text, argument, ("remove_suffix", text))
+
+
+def _remove_suffix(argument: Argument | None) -> Transform:
+    text = _text(argument)
+    return _each("remove_suffix", lambda value: value.removesuffix(text), argument)
+
+
+def _truncate(argument: Argument | None) -> Transform:
+    most = _count(argument)
+    return _each("truncate", lambda value: value[:most], argument)
+
+
+def _default_if_empty(argument: Argument | None) -> Transform:
+    text = _text(argument)
+    return Transform("default_if_empty", lambda values: [v or text for v in values] or [text], None, argument)
+
+
+def _bounded_regex(pattern: object) -> re.Pattern[str]:
+    if not isinstance(pattern, str) or not 0 < len(pattern) <= 500:
+        raise ValueError("wants a pattern of 1 to 500 characters")
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"the pattern is not a regular expression: {error}") from None
+
+
+def _regex_replace(argument: Argument | None) -> Transform:
+    if not isinstance(argument, dict) or set(argument) != {"pattern", "replacement"}:
+        raise ValueError("wants {pattern: ..., replacement: ...}")
+    pattern, replacement = _bounded_regex(argument["pattern"]), str(argument["replacement"])
+    try:
+        re.compile(pattern.pattern + "|").sub(replacement, "")
+    except (re.error, IndexError) as error:
+        raise ValueError(f"the replacement does not fit the pattern: {error}") from None
+    return _each("regex_replace", lambda value: pattern.sub(replacement, value), argument)
+
+
+def _regex_extract(argument: Argument | None) -> Transform:
+    pattern = _bounded_regex(argument)
+
+    def extract(value: str) -> str:
+        found = pattern.search(value)
+        if found is None:
+            raise Rejected("does not have the form that is expected")
+        return (found.group(1) if pattern.groups else found.group(0)) or ""
+
+    return _each("regex_extract", extract, argument)
+
+
+def _require_match(argument: Argument | None) -> Transform:
+    pattern = _bounded_regex(argument)
+
+    def check(value: str) -> str:
+        if pattern.fullmatch(value) is None:
+            raise Rejected("does not have the form that is expected")
+        return value
+
+    return _each("require_match", check, argument, ("same", None))
+
+
+def _split(argument: Argument | None) -> Transform:
+    text = _text(argument)
+    return Transform(
+        "split", lambda values: [part.strip() for value in values for part in value.split(text)], None, argument
+    )
+
+
+def _join(argument: Argument | None) -> Transform:
+    text = _text(argument)
+    return Transform("join", lambda values: [text.join(values)] if values else values, None, argument)
+
+
+def _mask(argument: Argument | None) -> Transform:
+    shown = _count(argument)
+    return _each("mask", lambda v: "*" * len(v) if len(v) <= 2 * shown else v[:shown] + "***", argument)
+
+
+def _base64_encode(argument: Argument | None) -> Transform:
+    _nothing(argument)
+    return _each("base64_encode", lambda v: base64.b64encode(v.encode()).decode("ascii"), None, ("base64_decode", None))
+
+
+def decode_base64(text: str) -> bytes:
+    """Decodes base64 of either alphabet, with or without padding. Raises Rejected."""
+    plain = text.strip().rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise Rejected("is not base64") from None
+
+
+def _base64_decode(argument: Argument | None) -> Transform:
+    _nothing(argument)
+
+    def decode(value: str) -> str:
+        try:
+            return decode_base64(value).decode()
+        except UnicodeDecodeError:
+            raise Rejected("is not base64 of a text") from None
+
+    return _each("base64_decode", decode)
+
+
+def _hash(argument: Argument | None) -> Transform:
+    most = 64 if argument is None or argument is True else _count(argument)
+    return _each("hash", lambda value: hashlib.sha256(value.encode()).hexdigest()[:most], argument)
+
+
+def _bearer(value: str) -> str:
+    scheme, _, token = value.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Rejected("must be `Bearer TOKEN`")
+    return token.strip()
+
+
+def _make_bearer(argument: Argument | None) -> Transform:
+    _nothing(argument)
+    return _each("bearer", _bearer)
+
+
+def _jwt(value: str) -> str:
+    parts = value.removeprefix("Bearer ").split(".")
+    try:
+        head = msgspec.json.decode(decode_base64(parts[0])) if len(parts) == 3 and all(parts) else None
+        decode_base64(parts[1])
+    except (Rejected, msgspec.DecodeError, UnicodeDecodeError, IndexError):
+        head = None
+    if not isinstance(head, dict) or "alg" not in head:
+        raise Rejected("does not have the shape of a JSON Web Token")
+    return value
+
+
+def _make_jwt(argument: Argument | None) -> Transform:
+    _nothing(argument)
+    return _each("jwt", _jwt, None, ("same", None))
+
+
+_AGENT = re.compile(r"[^\x20-\x7e]|[<>\"'\\;(){}]")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?").fullmatch
+
+
+def traceparent(value: str) -> str:
+    """Returns a W3C traceparent, or nothing when it is malformed: the trace then begins anew, as the standard says."""
+    found = _TRACEPARENT(value)
+    if found is None or value.startswith("ff") or value[3:35] == "0" * 32 or value[36:52] == "0" * 16:
+        return ""
+    return "" if value.startswith("00") and found.group(1) else value
+
+
+TRANSFORMS: Mapping[str, Callable[[Argument | None], Transform]] = {
+    "same": _simple("same", lambda value: value),
+    "trim": _simple("trim", str.strip),
+    "lower": _simple("lower", str.lower),
+    "upper": _simple("upper", str.upper),
+    "normalize": _simple("normalize", lambda value: " ".join(value.split()).lower()),
+    "sanitize_user_agent": _simple("sanitize_user_agent", lambda value: _AGENT.sub("", value)[:200]),
+    "traceparent": _simple("traceparent", traceparent),
+    "add_prefix": _add_prefix,
+    "remove_prefix": _remove_prefix,
+    "add_suffix": _add_suffix,
+    "remove_suffix": _remove_suffix,
+    "truncate": _truncate,
+    "default_if_empty": _default_if_empty,
+    "regex_replace": _regex_replace,
+    "regex_extract": _regex_extract,
+    "require_match": _require_match,
+    "split": _split,
+    "join": _join,
+    "mask": _mask,
+    "base64_encode": _base64_encode,
+    "base64_decode": _base64_decode,
+    "hash": _hash,
+    "bearer": _make_bearer,
+    "jwt": _make_jwt,
+    "reject": lambda argument: reject(_text(argument)),
+}
+"""Every transform that a file can name."""
+
+_INVERSES = {
+    "remove_prefix": "add_prefix",
+    "remove_suffix": "add_suffix",
+    "base64_decode": "base64_encode",
+    "same": "same",
+    "jwt": "same",
+    "require_match": "same",
+}
+
+
+def make(name: str, argument: Argument | None = None) -> Transform:
+    """Makes a transform of the list.
+
+    Args:
+        name: A key of TRANSFORMS.
+        argument: What it needs: a text, a number, or a table.
+
+    Raises:
+        ValueError: There is no such transform, or its argument does not fit; the text ends a sentence.
+    """
+    maker = TRANSFORMS.get(name)
+    if maker is None:
+        raise ValueError(f"there is no such transform; there are {', '.join(sorted(TRANSFORMS))}")
+    return maker(argument)
+
+
+def inverse(transforms: Sequence[Transform]) -> tuple[Transform, ...]:
+    """Returns the steps of the other way, for calls that begin at our end; a step without one is left out."""
+    found = []
+    for step in reversed(transforms):
+        if step.name == "bearer":
+            found.append(make("add_prefix", "Bearer "))
+        elif step.name in _INVERSES and _INVERSES[step.name] != "same":
+            found.append(make(_INVERSES[step.name], step.argument))
+    return tuple(found)
+
+
+def gives_back(out: Sequence[Transform], back: Sequence[Transform]) -> bool:
+    """Whether a value that goes ``out`` and comes ``back`` is the same value, whatever it was."""
+    wanted = [step.undone_by for step in reversed(out) if step.undone_by != ("same", None)]
+    steps = [step for step in back if step.name != "same"]
+    if len(wanted) != len(steps) or not all(wanted):
+        return False
+    return all(
+        (want is not None and (step.name, step.argument) == want) or (step.name == "bearer" and _is_bearer(want))
+        for want, step in zip(wanted, steps, strict=True)
+    )
+
+
+def _is_bearer(wanted: tuple[str, Argument | None] | None) -> bool:
+    return wanted == ("remove_prefix", "Bearer ")
+
+
+def pipeline(transforms: Sequence[Transform]) -> Callable[[Values], Values] | None:
+    """Joins steps into one function; None for no steps."""
+    if not transforms:
+        return None
+    if len(transforms) == 1:
+        return transforms[0].apply
+    steps = tuple(step.apply for step in transforms)
+
+    def run(values: Values) -> Values:
+        for step in steps:
+            values = step(values)
+        return values
+
+    return run
