@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from formicary.gateway.call import Call
     from formicary.gateway.grpc_server import add_services
     from formicary.gateway.service import Interceptor, Method, Run, Service, bind
+    from formicary.gateway.transcoding.transcoder import Transcoder
 
-__all__ = ["Call", "Interceptor", "Method", "Run", "Service", "add_services", "bind"]
+__all__ = ["Call", "Interceptor", "Method", "Run", "Service", "Transcoder", "add_services", "bind"]
 
 _EXPORTS = {
     "Call": "formicary.gateway.call",
@@ -21,6 +22,7 @@ _EXPORTS = {
     "Run": "formicary.gateway.service",
     "Service": "formicary.gateway.service",
     "bind": "formicary.gateway.service",
+    "Transcoder": "formicary.gateway.transcoding.transcoder",
 }
 
 

@@ -1,0 +1,261 @@
+"""One HTTP request under way: its headers and body, what it is answered, and whether the client still waits.
+
+Nobody reads the connection while a handler runs, so a watcher does: when the client is gone it cancels the task that
+serves the request. It starts after a while only, as most handlers are done before it would be of use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+from formicary.gateway.call import Call, Value
+from formicary.gateway.transcoding import compression, refusals
+from formicary.problems import Problem, problem
+
+Scope = MutableMapping[str, Any]
+Event = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
+Pairs = list[tuple[bytes, bytes]]
+
+WATCH_AFTER_S = 0.05
+
+
+class ClientGone(Exception):
+    """The client went away before it had its answer; nobody is left to be told."""
+
+
+class Exchange:
+    """A request and its answer.
+
+    Attributes:
+        method: HTTP method.
+        path: Percent-encoded, without the mount point.
+        query: As sent, without the question mark.
+        headers: Lower-case names; the values of a repeated one joined with commas.
+        metadata: The same in order, as calls have them.
+        started: Whether the head of the answer is out.
+        trace_id: Of the call, for its problems.
+    """
+
+    __slots__ = (
+        "_gone",
+        "_receive",
+        "_send",
+        "_task",
+        "_watcher",
+        "headers",
+        "metadata",
+        "method",
+        "path",
+        "query",
+        "scope",
+        "started",
+        "trace_id",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+        self._gone = False
+        self._task: asyncio.Task[Any] | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self.started = False
+        self.trace_id = ""
+        self.method: str = scope["method"]
+        self.path = ""
+        self.query = ""
+        self.headers: dict[str, str] = {}
+        self.metadata: list[tuple[str, Value]] = []
+        for raw_name, raw_value in scope["headers"]:
+            name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+            self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
+            self.metadata.append((name, _binary(value) if name.endswith("-bin") else value))
+
+    def read_target(self) -> None:
+        """Reads path and query.
+
+        Raises:
+            Problem: They are not UTF-8.
+        """
+        raw = self.scope.get("raw_path")
+        root: str = self.scope.get("root_path", "")
+        try:
+            path: str = raw.decode("utf-8") if raw else _quoted(self.scope["path"])
+            self.query = self.scope["query_string"].decode("utf-8")
+        except UnicodeDecodeError:
+            raise refusals.malformed("The URL is not UTF-8.") from None
+        self.path = path.removeprefix(root) if root and path.startswith(root + "/") else path
+
+    @property
+    def client(self) -> str:
+        """Address of the client."""
+        address = self.scope.get("client")
+        return f"{address[0]}:{address[1]}" if address else ""
+
+    # --- body -------------------------------------------------------------------------------------------------------
+
+    @property
+    def has_body(self) -> bool:
+        """Whether a body may follow."""
+        if "content-length" in self.headers:
+            return self.headers["content-length"] != "0"
+        return "transfer-encoding" in self.headers or not str(self.scope.get("http_version", "1.1")).startswith("1")
+
+    async def pieces(self, limit: int | None) -> AsyncIterator[bytes]:
+        """The body as it comes.
+
+        Raises:
+            Problem: It is longer than `limit` bytes.
+            ClientGone: The client went away.
+        """
+        size = 0
+        while True:
+            event = await self._receive()
+            if event["type"] == "http.disconnect":
+                self._gone = True
+                raise ClientGone
+            piece: bytes = event.get("body", b"")
+            size += len(piece)
+            if limit is not None and size > limit:
+                raise refusals.too_large(limit)
+            if piece:
+                yield piece
+            if not event.get("more_body", False):
+                return
+
+    async def body(self, limit: int, wait_s: float) -> bytes:
+        """The whole body, decompressed.
+
+        Raises:
+            Problem: It is too large, too slow, or cannot be decompressed.
+            ClientGone: The client went away.
+        """
+        if not self.has_body:
+            return b""
+        length = self.headers.get("content-length", "0")
+        if length.isdecimal() and int(length[:20]) > limit:
+            raise refusals.too_large(limit)
+        try:
+            async with asyncio.timeout(wait_s):
+                found = [piece async for piece in self.pieces(limit)]
+        except TimeoutError:
+            raise Problem(
+                "REQUEST_TIMEOUT",
+                "The request did not come in time",
+                f"The body did not come within {wait_s:g} s.",
+                status=408,
+                grpc_code="DEADLINE_EXCEEDED",
+                retryable=True,
+                blame="caller",
+            ) from None
+        body = found[0] if len(found) == 1 else b"".join(found)
+        encoding = self.headers.get("content-encoding")
+        return compression.inflate(body, encoding, limit) if encoding else body
+
+    # --- the call ---------------------------------------------------------------------------------------------------
+
+    async def run(self, call: Call, *, watch: bool = True) -> None:
+        """Runs the call, within its deadline, while the client is there.
+
+        Raises:
+            ClientGone: The client went away; the call was cancelled.
+            Problem: What the call raised, or DEADLINE_EXCEEDED.
+        """
+        self._task = asyncio.current_task()
+        timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self.watch) if watch else None
+        try:
+            await _within_deadline(call)
+        except asyncio.CancelledError:
+            if not self._gone or self._task is None:
+                raise
+            self._task.uncancel()
+            raise ClientGone from None
+        finally:
+            self.trace_id = call.trace_id
+            if timer is not None:
+                timer.cancel()
+            if self._watcher is not None:
+                self._watcher.cancel()
+            self._task = None
+            call.finish()
+
+    def watch(self) -> None:
+        """Begins to watch for the client's leaving; the body must have been read."""
+        if self._watcher is None and self._task is not None:
+            self._watcher = asyncio.get_running_loop().create_task(self._watch(self._task))
+
+    async def _watch(self, task: asyncio.Task[Any]) -> None:
+        while True:
+            event = await self._receive()
+            if event["type"] == "http.disconnect":
+                break
+        if self._task is task:
+            self._gone = True
+            task.cancel()
+
+    # --- the answer -------------------------------------------------------------------------------------------------
+
+    async def start(self, status: int, headers: Pairs) -> None:
+        """Sends the head of the answer."""
+        self.started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def send(self, body: bytes, *, more: bool) -> None:
+        """Sends a piece of the answer's body."""
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def answer(self, status: int, headers: Pairs, body: bytes) -> None:
+        """Sends a whole answer; to HEAD without its body."""
+        if status >= 200 and status not in (204, 304):
+            headers.append((b"content-length", b"%d" % len(body)))
+        await self.start(status, headers)
+        await self.send(b"" if self.method == "HEAD" else body, more=False)
+
+
+async def _within_deadline(call: Call) -> None:
+    remaining = call.time_remaining()
+    if remaining is None:
+        await call.method.run(call)
+        return
+    limit = asyncio.timeout(remaining)
+    try:
+        async with limit:
+            await call.method.run(call)
+    except TimeoutError:
+        if limit.expired():
+            raise problem("DEADLINE_EXCEEDED", "The call took longer than its caller said it would wait.") from None
+        raise
+
+
+def _quoted(path: str) -> str:
+    from urllib.parse import quote
+
+    return quote(path, safe="/:@!$&'()*+,;=-._~")
+
+
+def _binary(value: str) -> bytes:
+    try:
+        return base64.b64decode(value + "=" * (-len(value) % 4))
+    except (binascii.Error, ValueError):
+        return value.encode("latin-1")
+
+
+def encoded(headers: Iterable[tuple[str, Value]]) -> Pairs:
+    """Metadata as HTTP headers; a value never breaks out of its line."""
+    pairs = []
+    for name, value in headers:
+        if isinstance(value, bytes):
+            text = base64.b64encode(value) if name.endswith("-bin") else value
+        else:
+            text = value.encode("latin-1", "replace")
+        pairs.append((name.lower().encode("latin-1", "replace"), text.translate(_PLAIN)))
+    return pairs
+
+
+_PLAIN = bytes(32 if code in (0, 10, 13) else code for code in range(256))
