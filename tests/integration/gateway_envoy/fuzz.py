@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from google.protobuf.descriptor import ServiceDescriptor
 from rich.console import Console
 from rich.progress import Progress
 
@@ -36,10 +37,10 @@ class Report:
     unexplained: list[str] = field(default_factory=list)
     called: int = 0
 
-    def add(self, request: Request, theirs: Outcome, ours: Outcome) -> None:
+    def add(self, service: ServiceDescriptor, request: Request, theirs: Outcome, ours: Outcome) -> None:
         """Compares one pair."""
         self.called += theirs.called and ours.called
-        found = explain(request, theirs, ours)
+        found = explain(service, request, theirs, ours)
         if found == "":
             self.same += 1
         elif found is not None:
@@ -86,7 +87,7 @@ async def compare(requests: range, seed: int, tick: Callable[[], object] = lambd
             try:
                 for number in numbers:
                     request = generator.request(number)
-                    report.add(request, *await _one(sides, request, theirs, ours))
+                    report.add(sides.service, request, *await _one(sides, request, theirs, ours))
                     tick()
             finally:
                 await theirs.close()

@@ -250,7 +250,7 @@ def _pair(rng: random.Random, name: str, value: str, odd: float) -> str:
     said = quote(value, safe=rng.choice(("", ":/,-", "-_.~")))
     if rng.random() < 0.3:
         said = said.replace("%20", "+")
-    if rng.random() < 0.05:
+    if rng.random() < 0.01:
         name = name.replace(".", "%2E", 1)
     return f"{name}={said}"
 

@@ -74,6 +74,11 @@ def read(service: ServiceDescriptor, call: tuple[str, Any] | None, reply: Reply,
     return Outcome(name, message, reply, answer)
 
 
+def _loads(said: bytes) -> Any:
+    """JSON with the sign of -0 kept."""
+    return json.loads(said, parse_int=lambda digits: -0.0 if digits == "-0" else int(digits))
+
+
 def _answer(service: ServiceDescriptor, name: str, reply: Reply, whole: bool) -> Any:
     if name in ("Upload", "Download"):
         return reply.headers.get("content-type", ""), reply.body
@@ -83,8 +88,8 @@ def _answer(service: ServiceDescriptor, name: str, reply: Reply, whole: bool) ->
         if method.server_streaming:
             return [_parsed(found, one) for one in _streamed(reply)]
         if name != "GetInner":
-            return _parsed(found, json.loads(reply.body))
-        inner = json.loads(reply.body)
+            return _parsed(found, _loads(reply.body))
+        inner = _loads(reply.body)
         return _parsed(type(found.inner)(), inner.get("inner", {}) if whole else inner)
     except (ValueError, json_format.Error) as error:
         return f"cannot be read: {error}"
@@ -93,9 +98,9 @@ def _answer(service: ServiceDescriptor, name: str, reply: Reply, whole: bool) ->
 def _streamed(reply: Reply) -> list[Any]:
     """The messages of a stream: a JSON array from Envoy, lines from us."""
     if reply.body.lstrip()[:1] == b"[":
-        found: list[Any] = json.loads(reply.body)
+        found: list[Any] = _loads(reply.body)
         return found
-    return [json.loads(line) for line in reply.body.splitlines() if line.strip()]
+    return [_loads(line) for line in reply.body.splitlines() if line.strip()]
 
 
 def _parsed(empty: Message, content: Any) -> bytes:
