@@ -1,0 +1,1 @@
+"""Generated from examples/todo/proto by `python -m examples.todo.generate`."""

@@ -1,0 +1,192 @@
+"""What is wrong with a request: the rules of todo.proto and the rules of the business in one list, all at once.
+
+The former are checked by protovalidate; if it cannot check, the request is refused (INTERNAL), never let through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import protovalidate
+from google.protobuf.message import Message
+
+from examples.todo.instants import stored
+from examples.todo.v1 import todo_pb2
+from formicary.problems import FieldError, Problem, problem
+
+MUTABLE = ("title", "description", "status", "priority", "due_date", "tags")
+"""What a field mask may name."""
+
+MAX_BATCH = 100
+
+_CODES = {
+    "required": "REQUIRED_FIELD",
+    "string.max_len": "TOO_LONG",
+    "repeated.max_items": "TOO_MANY",
+    "repeated.min_items": "REQUIRED_FIELD",
+    "string.pattern": "INVALID_FORMAT",
+    "timestamp.gt_now": "MUST_BE_FUTURE",
+    "int32.gte_lte": "OUT_OF_RANGE",
+}
+
+
+def invalid(errors: Sequence[FieldError]) -> Problem:
+    """The problem of a request with these mistakes."""
+    count = f"{len(errors)} fields are" if len(errors) != 1 else f"{errors[0].field} is"
+    return problem("VALIDATION_FAILED", f"{count} not valid; see errors.", errors=errors)
+
+
+def broken_rules(message: Message, prefix: str = "") -> list[FieldError]:
+    """The rules of todo.proto that a message breaks.
+
+    Args:
+        message: Any message of todo.proto.
+        prefix: Stands before each path, like ``task.``.
+
+    Raises:
+        Problem: INTERNAL, the rules themselves cannot be evaluated.
+    """
+    try:
+        found = protovalidate.collect_violations(message)
+    except (protovalidate.CompilationError, protovalidate.EvaluationError, RuntimeError) as error:
+        raise problem("INTERNAL") from error
+    return [_field_error(violation, prefix) for violation in found]
+
+
+def _field_error(violation: Any, prefix: str) -> FieldError:
+    path, fields = _path(violation.proto.field)
+    code = _CODES.get(violation.proto.rule_id, "INVALID_VALUE")
+    text = violation.proto.message
+    if fields[-1:] == ["tags"] and code == "INVALID_FORMAT":
+        code, text = "INVALID_TAG_FORMAT", "must be 1 to 50 lower-case letters, digits and hyphens"
+    elif fields[-1:] == ["requests"]:
+        code = {"REQUIRED_FIELD": "EMPTY_BATCH", "TOO_MANY": "BATCH_TOO_LARGE"}.get(code, code)
+    return FieldError(prefix + path, code, _sentence(path, text))
+
+
+def _sentence(path: str, text: str) -> str:
+    return f"{path or 'The request'} {text.removeprefix('value ')}."
+
+
+def _path(field: Any) -> tuple[str, list[str]]:
+    """The path with its indices, and the names in it."""
+    path, names = "", list[str]()
+    for element in field.elements if field is not None else ():
+        names.append(element.field_name)
+        path += f"{'.' if path else ''}{element.field_name}"
+        if element.subscript is not None:
+            path += f"[{element.subscript.value}]"
+    return path, names
+
+
+def unless_valid(message: Message, more: Iterable[FieldError] = ()) -> None:
+    """Raises Problem VALIDATION_FAILED with everything that is wrong with the message, and with what else was found."""
+    errors = [*broken_rules(message), *more]
+    if errors:
+        raise invalid(errors)
+
+
+def new_task_errors(task: todo_pb2.Task, prefix: str) -> list[FieldError]:
+    """What the business asks of a task beyond the rules of todo.proto."""
+    errors = []
+    if task.title and not task.title.strip():
+        errors.append(FieldError(f"{prefix}title", "REQUIRED_FIELD", f"{prefix}title is blank."))
+    seen: set[str] = set()
+    for index, tag in enumerate(task.tags):
+        if tag in seen:
+            errors.append(FieldError(f"{prefix}tags[{index}]", "DUPLICATE_TAG", f"The tag {tag!r} is there twice."))
+        seen.add(tag)
+    return errors
+
+
+def check_create(request: todo_pb2.CreateTaskRequest) -> None:
+    """Raises Problem VALIDATION_FAILED unless the task can be created."""
+    unless_valid(request, new_task_errors(request.task, "task."))
+
+
+def check_batch(request: todo_pb2.BatchCreateTasksRequest) -> None:
+    """Raises Problem VALIDATION_FAILED unless every task could be created, were it alone."""
+    errors: list[FieldError] = []
+    first: dict[str, int] = {}
+    for index, item in enumerate(request.requests[:MAX_BATCH]):
+        errors += new_task_errors(item.task, f"requests[{index}].task.")
+        title = item.task.title
+        if title in first:
+            path = f"requests[{index}].task.title"
+            same = f"requests[{first[title]}] has the same title."
+            errors.append(FieldError(path, "DUPLICATE_TITLE", same))
+        elif title:
+            first[title] = index
+    unless_valid(request, errors)
+
+
+def check_update(request: todo_pb2.UpdateTaskRequest) -> list[str]:
+    """Checks the fields that the mask names, and no others.
+
+    Returns:
+        The names of the fields to change.
+
+    Raises:
+        Problem: VALIDATION_FAILED.
+    """
+    if not request.HasField("task"):
+        raise invalid([FieldError("task", "REQUIRED_FIELD", "task is required.")])
+    named = list(dict.fromkeys(request.update_mask.paths))
+    paths = list(MUTABLE) if named == ["*"] else named
+    errors = [
+        FieldError("update_mask", "UNKNOWN_FIELD", f"{path!r} cannot be changed; {', '.join(MUTABLE)} can.")
+        for path in paths
+        if path not in MUTABLE
+    ]
+    if not paths:
+        errors.append(
+            FieldError("update_mask", "REQUIRED_FIELD", f"It names no field; {', '.join(MUTABLE)} can change.")
+        )
+    errors += broken_rules(todo_pb2.GetTaskRequest(name=request.task.name), "task.")
+    masked = todo_pb2.Task(etag=request.task.etag)
+    for path in paths:
+        if path in MUTABLE:
+            copy_field(request.task, masked, path)
+    for path in ("status", "priority"):
+        if path in paths and not getattr(masked, path):
+            errors.append(
+                FieldError(f"task.{path}", "REQUIRED_FIELD", f"task.{path} is required where the mask names it.")
+            )
+    errors += [
+        error
+        for error in [*broken_rules(masked, "task."), *new_task_errors(masked, "task.")]
+        if _top(error.field) in [*paths, "etag"]
+    ]
+    if errors:
+        raise invalid(errors)
+    return paths
+
+
+def _top(path: str) -> str:
+    """The field of the task that a path leads into, as the mask names it."""
+    return path.removeprefix("task.").partition("[")[0].partition(".")[0]
+
+
+def check_completion(before: todo_pb2.Task, after: todo_pb2.Task, now: datetime) -> None:
+    """Raises Problem VALIDATION_FAILED when a change would complete a task after its due date."""
+    completed = todo_pb2.STATUS_COMPLETED
+    if after.status != completed or before.status == completed or not after.HasField("due_date"):
+        return
+    if stored(after.due_date) < now.astimezone(UTC).replace(tzinfo=None).isoformat():
+        text = "The due date has passed: set a later one in the same update."
+        raise invalid([FieldError("task.due_date", "OVERDUE_COMPLETION", text)])
+
+
+def copy_field(source: todo_pb2.Task, target: todo_pb2.Task, name: str) -> None:
+    """Makes a field of the target what it is in the source, absent where it is absent there."""
+    target.ClearField(name)  # type: ignore[arg-type]  # the names are those of MUTABLE
+    value = getattr(source, name)
+    if name == "tags":
+        target.tags.extend(value)
+    elif name == "due_date":
+        if source.HasField("due_date"):
+            target.due_date.CopyFrom(value)
+    else:
+        setattr(target, name, value)
