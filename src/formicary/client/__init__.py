@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from formicary.client.client import DEFAULT_ADDRESS, Client
+    from formicary.client.rest import RestClient
     from formicary.client.sync import SyncClient
     from formicary.client.values import DefinitionRef, JobEnd, JobHandle, LogLine
 
-__all__ = ["DEFAULT_ADDRESS", "Client", "DefinitionRef", "JobEnd", "JobHandle", "LogLine", "SyncClient"]
+__all__ = ["DEFAULT_ADDRESS", "Client", "DefinitionRef", "JobEnd", "JobHandle", "LogLine", "RestClient", "SyncClient"]
 
 _EXPORTS = {
     "DEFAULT_ADDRESS": "formicary.client.client",
     "Client": "formicary.client.client",
+    "RestClient": "formicary.client.rest",
     "SyncClient": "formicary.client.sync",
     "DefinitionRef": "formicary.client.values",
     "JobEnd": "formicary.client.values",

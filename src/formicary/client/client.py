@@ -11,22 +11,24 @@ import grpc
 import grpc.aio
 import msgspec
 
+from formicary.client import documents
 from formicary.client.failures import backoff_s, from_rpc
 from formicary.client.ids import IdMaker
 from formicary.client.session import Call, Session
 from formicary.client.values import DefinitionRef, JobEnd, JobHandle, LogLine, end_of
 from formicary.problems import Problem, problem
+from formicary.v1 import definitions_pb2, definitions_pb2_grpc, jobs_pb2_grpc
 from formicary.v1 import jobs_pb2 as pb
-from formicary.v1 import jobs_pb2_grpc
 
 DEFAULT_ADDRESS = "127.0.0.1:7778"
 MAX_PARAMS_BYTES = 1024 * 1024
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 CHUNKS_IN_FLIGHT = 8
+PAGE = 500
+"""Jobs of one answer of a list."""
 _CHUNK_BYTES = 1024 * 1024
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
 _Params = Mapping[str, object]
 
 _OPTIONS = (
@@ -101,17 +103,15 @@ class Client:
         Raises:
             Problem: VALIDATION_FAILED or NOT_AVAILABLE with every violation in ``errors``; UNAVAILABLE.
         """
-        if isinstance(source, Path):
-            filename = filename or str(source)
-            path = path or source.absolute().parent
-            source = await asyncio.to_thread(_read, source)
-        folder = str(path)
+        source, folder, filename = await read_source(source, path, filename)
         key = (source, tuple(sorted((methods or {}).items())), folder)
         known = self._refs.get(key)
         if known is not None:
             return known
-        request = pb.RegisterDefinitionRequest(source=source, methods=methods, path=folder, filename=filename)
-        answer = cast(pb.RegisterDefinitionResponse, await self._call("RegisterDefinition", request))
+        request = definitions_pb2.RegisterDefinitionRequest(
+            source=source, methods=methods, path=folder, filename=filename
+        )
+        answer = cast(definitions_pb2.RegisterDefinitionResponse, await self._call("RegisterDefinition", request))
         ref = self._refs[key] = DefinitionRef(answer.definition_id, answer.job_type, answer.version)
         return ref
 
@@ -242,7 +242,7 @@ class Client:
 
     async def get(self, job_id: str) -> dict[str, Any]:
         """The job's document, as `formicary get --output json` prints it. Raises Problem NOT_FOUND."""
-        return _decode((await self._call("GetJob", pb.GetJobRequest(id=job_id))).document)
+        return documents.full(await self._call("GetJob", pb.GetJobRequest(id=job_id, exact=True)))
 
     async def list(
         self, *, states: Iterable[str] = (), job_type: str = "", limit: int = 0
@@ -254,14 +254,21 @@ class Client:
             job_type: Only jobs of this type.
             limit: At most so many, 0 = all.
         """
-        request = pb.ListJobsRequest(states=list(states), job_type=job_type, limit=limit)
-        async for job in self._stream("ListJobs", request, resume=False):
-            yield _decode(job.document)
+        left, request = limit or 2**62, pb.ListJobsRequest(states=list(states), job_type=job_type)
+        while left > 0:
+            request.page_size = min(left, PAGE)
+            page = cast(pb.ListJobsResponse, await self._call("ListJobs", request))
+            for job in page.jobs:
+                yield documents.summary(job)
+            if not page.next_page_token:
+                return
+            left -= len(page.jobs)
+            request.page_token = page.next_page_token
 
     async def follow(self, job_id: str) -> AsyncIterator[dict[str, Any]]:
         """The document now and after each change, until the job has ended. Raises Problem NOT_FOUND."""
-        async for job in self._stream("FollowJob", pb.GetJobRequest(id=job_id), resume=True):
-            yield _decode(job.document)
+        async for job in self._stream("FollowJob", pb.FollowJobRequest(id=job_id, exact=True), resume=True):
+            yield documents.full(job)
 
     async def logs(self, job_id: str, *, task_type: str = "", follow: bool = False) -> AsyncIterator[LogLine]:
         """Log lines in the order they came.
@@ -292,7 +299,8 @@ class Client:
 
     async def cancel(self, job_id: str, reason: str = "") -> dict[str, Any]:
         """Cancels a job; its `always_run` tasks still run. One that has ended stays as it is. Returns the document."""
-        return _decode((await self._call("CancelJob", pb.CancelJobRequest(id=job_id, reason=reason))).document)
+        await self._call("CancelJob", pb.CancelJobRequest(id=job_id, reason=reason))
+        return await self.get(job_id)
 
     async def retry(self, job_id: str, *, hard: bool = False) -> dict[str, Any]:
         """Runs an ended job again: its failed tasks, or every task where `hard`. Returns the document.
@@ -300,20 +308,23 @@ class Client:
         Raises:
             Problem: FAILED_PRECONDITION where the job has not ended; UNAVAILABLE, where it may have happened.
         """
-        request = pb.RetryJobRequest(id=job_id, hard=hard)
-        return _decode((await self._call("RetryJob", request, again=False)).document)
+        await self._call("RetryJob", pb.RetryJobRequest(id=job_id, hard=hard), again=False)
+        return await self.get(job_id)
 
     async def resume(self, job_id: str) -> dict[str, Any]:
         """A paused job goes on now. Returns the document. Raises Problem FAILED_PRECONDITION."""
-        return _decode((await self._call("ResumeJob", pb.ResumeJobRequest(id=job_id), again=False)).document)
+        await self._call("ResumeJob", pb.ResumeJobRequest(id=job_id), again=False)
+        return await self.get(job_id)
 
     # --- calls ------------------------------------------------------------------------------------------------------
 
     def _stub(self) -> Any:
         if self._channel is None:
             self._channel = grpc.aio.insecure_channel(self.address, options=_OPTIONS)
-            # The generated stub is not typed.
+            # The generated stubs are not typed.
             self._rpc = cast(Any, jobs_pb2_grpc).JobServiceStub(self._channel)
+            definitions = cast(Any, definitions_pb2_grpc).DefinitionServiceStub(self._channel)
+            self._rpc.RegisterDefinition = definitions.RegisterDefinition
         return self._rpc
 
     def _session(self) -> Session:
@@ -376,6 +387,17 @@ def _json(params: _Params | None) -> bytes:
             "PAYLOAD_TOO_LARGE", f"The parameters have {len(data)} bytes, at most {MAX_PARAMS_BYTES} are taken."
         )
     return data
+
+
+async def read_source(source: str | Path, path: str | Path, filename: str) -> tuple[str, str, str]:
+    """Text, folder and name of a definition as it is registered.
+
+    Raises:
+        Problem: VALIDATION_FAILED where the file cannot be read.
+    """
+    if isinstance(source, Path):
+        return await asyncio.to_thread(_read, source), str(path or source.absolute().parent), filename or str(source)
+    return source, str(path), filename
 
 
 def _read(file: Path) -> str:

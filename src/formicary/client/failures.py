@@ -10,26 +10,12 @@ import grpc.aio
 import msgspec
 
 from formicary.problems import Problem, problem
-
-PROBLEM_KEY = "problem-bin"
-"""Trailing metadata that carries the problem document as JSON."""
+from formicary.problems.rpc import STATUS_KEY, from_rpc_error
 
 _BACKOFF_FIRST_S = 0.05
 _BACKOFF_LONGEST_S = 2.0
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
-_CODES = {
-    grpc.StatusCode.INVALID_ARGUMENT: "VALIDATION_FAILED",
-    grpc.StatusCode.NOT_FOUND: "NOT_FOUND",
-    grpc.StatusCode.ALREADY_EXISTS: "ALREADY_EXISTS",
-    grpc.StatusCode.FAILED_PRECONDITION: "FAILED_PRECONDITION",
-    grpc.StatusCode.RESOURCE_EXHAUSTED: "RESOURCE_EXHAUSTED",
-    grpc.StatusCode.UNAUTHENTICATED: "UNAUTHENTICATED",
-    grpc.StatusCode.PERMISSION_DENIED: "PERMISSION_DENIED",
-    grpc.StatusCode.UNIMPLEMENTED: "NOT_AVAILABLE",
-    grpc.StatusCode.DEADLINE_EXCEEDED: "DEADLINE_EXCEEDED",
-    grpc.StatusCode.DATA_LOSS: "DATA_CORRUPT",
-}
 # The connection broke, or the server went away in the middle: whatever was asked may be asked again.
 _BROKEN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN})
 
@@ -50,13 +36,10 @@ def decoded(document: bytes) -> Problem:
 
 def from_rpc(error: grpc.aio.AioRpcError, address: str) -> Problem:
     """The problem that a failed call stands for; a broken connection is UNAVAILABLE."""
-    for key, value in error.trailing_metadata() or ():
-        if key == PROBLEM_KEY:
-            return decoded(value if isinstance(value, bytes) else value.encode())
-    code = error.code()
-    if code in _BROKEN:
+    details = any(key == STATUS_KEY for key, _ in error.trailing_metadata() or ())
+    if error.code() in _BROKEN and not details:
         return unreachable(address)
-    return problem(_CODES.get(code, "INTERNAL"), error.details() or f"The server answered {code.name}.")
+    return from_rpc_error(error)
 
 
 def unreachable(address: str) -> Problem:

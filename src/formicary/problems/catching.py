@@ -1,4 +1,4 @@
-"""From any exception to a problem, the same for both protocols: what is unexpected is logged in full and shown as nothing.
+"""From any exception to a problem, the same in both protocols; the unexpected is logged in full and shown as nothing.
 
 The log has the cause and the trace id; the client gets the code INTERNAL and the same trace id.
 """
@@ -51,7 +51,6 @@ class Catcher:
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]
         found = self._problem(error, where, trace_id)
-        found.trace_id = trace_id or found.trace_id
         self.count(found.code)
         return found
 

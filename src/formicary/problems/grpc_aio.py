@@ -1,4 +1,4 @@
-"""Interceptor for grpc.aio servers: every exception of a handler ends its call as a problem, in all four kinds of call."""
+"""Interceptor for grpc.aio servers: what a handler raises ends its call as a problem, in all four kinds of call."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MAKERS: dict[tuple[bool, bool], tuple[str, Callable[..., Handler]]] = {
 }
 
 
-class ProblemInterceptor(grpc.aio.ServerInterceptor[Any, Any]):
+class ProblemInterceptor(grpc.aio.ServerInterceptor):
     """Give it to ``grpc.aio.server(interceptors=[…])`` first, so that it sees what the others raise.
 
     Handlers may be coroutines, asynchronous generators, or plain functions and generators, which grpc.aio runs in

@@ -1,7 +1,8 @@
 """Problems and ``google.rpc.Status``, both ways, with nothing lost.
 
 A problem of ours goes out as an :class:`ErrorDetail`, which holds all of it, and as google.rpc's own details for
-readers who do not know ours. A status from elsewhere keeps its details byte by byte and gets the code of its gRPC status.
+readers who do not know ours. A status from elsewhere keeps its details byte by byte and gets the code of
+its gRPC status.
 """
 
 from __future__ import annotations

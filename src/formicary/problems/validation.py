@@ -27,8 +27,8 @@ class Validator:
 
     Args:
         names: ``json`` writes fields as JSON does (``dueDate``), ``proto`` as the proto file does (``due_date``).
-        rules: Business rules by full name of the message, run on every message of the type, also where protovalidate has
-            found something already.
+        rules: Business rules by full name of the message, run on every message of the type, also where protovalidate
+            has found something already.
     """
 
     def __init__(self, *, names: str = "json", rules: dict[str, Iterable[Rule]] | None = None) -> None:

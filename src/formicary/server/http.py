@@ -1,4 +1,7 @@
-"""The HTTP port: health, readiness and counters. A bare ASGI application; errors are problem documents (RFC 9457)."""
+"""The HTTP port: health, readiness, counters, and the API once it is mounted.
+
+A bare ASGI application; errors are problem documents (RFC 9457).
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from formicary.problems import problem
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Answer = tuple[int, object]
 
 _encode = msgspec.json.Encoder().encode
@@ -39,10 +43,18 @@ class Pages:
             "/readyz": self._ready,
             "/debug/counters": lambda: (200, self._counters()),
         }
+        self._api: App | None = None
+
+    def mount(self, api: App) -> None:
+        """From now on everything but these pages is answered by the API."""
+        self._api = api
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         if scope["type"] != "http":
+            return
+        if self._api is not None and scope["path"] not in self._pages:
+            await self._api(scope, receive, send)
             return
         status, body = self._answer(scope["method"], scope["path"])
         kind = b"application/json" if status == 200 else b"application/problem+json"
@@ -100,7 +112,7 @@ class HttpServer:
         listener: A bound socket.
     """
 
-    def __init__(self, pages: Pages, listener: socket.socket) -> None:
+    def __init__(self, pages: App, listener: socket.socket) -> None:
         self._listener = listener
         config = uvicorn.Config(
             pages,

@@ -6,15 +6,19 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
 from formicary.embedded.opening import as_problems, open_data
 from formicary.engine.queen.runtime import Queen, QueenConfig
-from formicary.engine.queen.service import GrpcServer, serve
 from formicary.engine.storage.data_lock import DataLock
+from formicary.gateway import Interceptor
+from formicary.gateway.interceptors import standard_chain
 from formicary.problems import Problem, problem
+from formicary.server.api.rest import rest
+from formicary.server.api.serving import GrpcServer, serve
+from formicary.server.browser_guard import BrowserGuard
 from formicary.server.config import UpConfig
 from formicary.server.http import HttpServer, Pages, listen
 from formicary.server.supervisor import Supervisor
@@ -46,6 +50,7 @@ class _Server:
 
     def __init__(self, config: UpConfig) -> None:
         self._config = config
+        self._pages = Pages(self._checks, self._counters)
         self._queen: Queen | None = None
         self._supervisor: Supervisor | None = None
         self._unburied: list[str] = []
@@ -67,14 +72,17 @@ class _Server:
             stack.callback(lock.release)
             http, http_port = await self._open_http(stack)
             queen = await self._open_queen(stack)
-            grpc = await self._open_grpc(queen, stack)
+            chain = standard_chain()
+            grpc = await self._open_grpc(queen, chain, stack)
+            self._pages.mount(rest(queen, chain))
+
             lock.update(http_port=http_port, grpc_port=grpc.port)
             supervisor = Supervisor(config, f"{config.host}:{grpc.port}", self._bury)
             supervisor.start()
             self._supervisor = supervisor
             await self._ants_connected(queen, supervisor)
             self._print_ready(http_port, grpc.port)
-            status = await self._serve(queen, supervisor)
+            status = await self._serve(queen, supervisor, grpc)
             await http.stop()
             return status
 
@@ -83,7 +91,7 @@ class _Server:
     async def _open_http(self, stack: AsyncExitStack) -> tuple[HttpServer, int]:
         listener = listen(self._config.host, self._config.http_port)
         port = int(listener.getsockname()[1])
-        http = HttpServer(Pages(self._checks, self._counters), listener)
+        http = HttpServer(BrowserGuard(self._pages), listener)
         await http.start()
         stack.push_async_callback(http.stop)
         return http, port
@@ -102,10 +110,10 @@ class _Server:
         self._queen = queen
         return queen
 
-    async def _open_grpc(self, queen: Queen, stack: AsyncExitStack) -> GrpcServer:
+    async def _open_grpc(self, queen: Queen, chain: Sequence[Interceptor], stack: AsyncExitStack) -> GrpcServer:
         config = self._config
         try:
-            grpc = await serve(queen, config.host, config.grpc_port)
+            grpc = await serve(queen, config.host, config.grpc_port, chain)
         except Problem as error:
             raise problem(
                 "FAILED_PRECONDITION",
@@ -136,7 +144,7 @@ class _Server:
 
     # --- serving ----------------------------------------------------------------------------------------------------
 
-    async def _serve(self, queen: Queen, supervisor: Supervisor) -> int:
+    async def _serve(self, queen: Queen, supervisor: Supervisor, grpc: GrpcServer) -> int:
         """Waits for a signal (or the loss of the colony) and ends the ants."""
         fenced = asyncio.create_task(queen.pump.fenced.wait())
         stopped = asyncio.create_task(self._stop.wait())
@@ -144,6 +152,7 @@ class _Server:
         try:
             await asyncio.wait({fenced, stopped}, return_when=asyncio.FIRST_COMPLETED)
             self._draining = True
+            await grpc.drain()
             if fenced.done():
                 print("error: another queen has taken over this database; this one stops.", file=sys.stderr)
                 await supervisor.kill()

@@ -22,39 +22,48 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66ormicary/v1/ants.proto\x12\x0c\x66ormicary.v1\"\x9d\x02\n\nAntMessage\x12\"\n\x05hello\x18\x01 \x01(\x0b\x32\x13.formicary.v1.Hello\x12\x0c\n\x04\x62\x65\x61t\x18\x02 \x01(\x04\x12)\n\x07results\x18\x03 \x03(\x0b\x32\x18.formicary.v1.TaskResult\x12*\n\x07started\x18\x04 \x03(\x0b\x32\x19.formicary.v1.TaskStarted\x12$\n\x04logs\x18\x05 \x03(\x0b\x32\x16.formicary.v1.LogChunk\x12,\n\x08progress\x18\x06 \x03(\x0b\x32\x1a.formicary.v1.TaskProgress\x12\x10\n\x08returned\x18\x07 \x03(\x04\x12\x0e\n\x06window\x18\x08 \x01(\r\x12\x10\n\x08\x64raining\x18\t \x01(\x08\"\xa6\x01\n\x05Hello\x12\x0e\n\x06\x61nt_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x0f\n\x07methods\x18\x03 \x03(\t\x12\x0c\n\x04tags\x18\x04 \x03(\t\x12\r\n\x05slots\x18\x05 \x01(\r\x12\x0e\n\x06window\x18\x06 \x01(\r\x12\x0c\n\x04held\x18\x07 \x03(\x04\x12\x0f\n\x07version\x18\x08 \x01(\t\x12\x0b\n\x03pid\x18\t \x01(\r\x12\x0e\n\x06stream\x18\n \x01(\x04\"0\n\x0bTaskStarted\x12\r\n\x05token\x18\x01 \x01(\x04\x12\x12\n\nstarted_at\x18\x02 \x01(\x01\"\xe4\x02\n\nTaskResult\x12\r\n\x05token\x18\x01 \x01(\x04\x12\x31\n\x07outcome\x18\x02 \x01(\x0e\x32 .formicary.v1.TaskResult.Outcome\x12\x15\n\rhas_exit_code\x18\x03 \x01(\x08\x12\x11\n\texit_code\x18\x04 \x01(\x05\x12\x0e\n\x06signal\x18\x05 \x01(\r\x12\x0f\n\x07outputs\x18\x06 \x01(\x0c\x12\x12\n\nerror_code\x18\x07 \x01(\t\x12\x15\n\rerror_message\x18\x08 \x01(\t\x12\x11\n\ttraceback\x18\t \x01(\t\x12\x12\n\nstarted_at\x18\n \x01(\x01\x12\x10\n\x08\x65nded_at\x18\x0b \x01(\x01\"e\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\r\n\tCOMPLETED\x10\x01\x12\n\n\x06\x46\x41ILED\x10\x02\x12\r\n\tTIMED_OUT\x10\x03\x12\r\n\tCANCELLED\x10\x04\x12\x08\n\x04LOST\x10\x05\"s\n\x08LogChunk\x12\r\n\x05token\x18\x01 \x01(\x04\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x11\n\ttask_type\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12$\n\x05lines\x18\x05 \x03(\x0b\x32\x15.formicary.v1.LogLine\"5\n\x07LogLine\x12\x0c\n\x04time\x18\x01 \x01(\x01\x12\x0e\n\x06stream\x18\x02 \x01(\r\x12\x0c\n\x04text\x18\x03 \x01(\t\"@\n\x0cTaskProgress\x12\r\n\x05token\x18\x01 \x01(\x04\x12\x10\n\x08\x66raction\x18\x02 \x01(\x01\x12\x0f\n\x07message\x18\x03 \x01(\t\"\xc3\x01\n\x0cQueenMessage\x12&\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.formicary.v1.Welcome\x12\x0c\n\x04\x62\x65\x61t\x18\x02 \x01(\x04\x12%\n\x05specs\x18\x03 \x03(\x0b\x32\x16.formicary.v1.TaskSpec\x12-\n\x0b\x61ssignments\x18\x04 \x03(\x0b\x32\x18.formicary.v1.Assignment\x12\x14\n\x0c\x61\x63knowledged\x18\x05 \x03(\x04\x12\x11\n\tcancelled\x18\x06 \x03(\x04\"y\n\x07Welcome\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07lease_s\x18\x02 \x01(\x01\x12\x19\n\x11reconnect_grace_s\x18\x03 \x01(\x01\x12\x17\n\x0f\x62\x65\x61t_interval_s\x18\x04 \x01(\x01\x12\x0c\n\x04keep\x18\x05 \x03(\x04\x12\x0c\n\x04kill\x18\x06 \x03(\x04\"D\n\x08TaskSpec\x12\n\n\x02id\x18\x01 \x01(\r\x12\x0c\n\x04task\x18\x02 \x01(\x0c\x12\x10\n\x08job_type\x18\x03 \x01(\t\x12\x0c\n\x04path\x18\x04 \x01(\t\"\x91\x01\n\nAssignment\x12\r\n\x05token\x18\x01 \x01(\x04\x12\x0c\n\x04spec\x18\x02 \x01(\r\x12\x0c\n\x04task\x18\x03 \x01(\x0c\x12\x0e\n\x06job_id\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\x12\x11\n\tvariables\x18\x06 \x01(\x0c\x12\x11\n\ttimeout_s\x18\x07 \x01(\x01\x12\x11\n\texecution\x18\x08 \x01(\r2Q\n\nAntService\x12\x43\n\x07Session\x12\x18.formicary.v1.AntMessage\x1a\x1a.formicary.v1.QueenMessage(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66ormicary/v1/ants.proto\x12\x0c\x66ormicary.v1\x1a\x1cgoogle/api/annotations.proto\"\x11\n\x0fListAntsRequest\"3\n\x10ListAntsResponse\x12\x1f\n\x04\x61nts\x18\x01 \x03(\x0b\x32\x11.formicary.v1.Ant\"A\n\x03\x41nt\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05slots\x18\x02 \x01(\x05\x12\x0c\n\x04held\x18\x03 \x01(\x05\x12\x11\n\tconnected\x18\x04 \x01(\x08\"\x9d\x02\n\nAntMessage\x12\"\n\x05hello\x18\x01 \x01(\x0b\x32\x13.formicary.v1.Hello\x12\x0c\n\x04\x62\x65\x61t\x18\x02 \x01(\x04\x12)\n\x07results\x18\x03 \x03(\x0b\x32\x18.formicary.v1.TaskResult\x12*\n\x07started\x18\x04 \x03(\x0b\x32\x19.formicary.v1.TaskStarted\x12$\n\x04logs\x18\x05 \x03(\x0b\x32\x16.formicary.v1.LogChunk\x12,\n\x08progress\x18\x06 \x03(\x0b\x32\x1a.formicary.v1.TaskProgress\x12\x10\n\x08returned\x18\x07 \x03(\x04\x12\x0e\n\x06window\x18\x08 \x01(\r\x12\x10\n\x08\x64raining\x18\t \x01(\x08\"\xa6\x01\n\x05Hello\x12\x0e\n\x06\x61nt_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x0f\n\x07methods\x18\x03 \x03(\t\x12\x0c\n\x04tags\x18\x04 \x03(\t\x12\r\n\x05slots\x18\x05 \x01(\r\x12\x0e\n\x06window\x18\x06 \x01(\r\x12\x0c\n\x04held\x18\x07 \x03(\x04\x12\x0f\n\x07version\x18\x08 \x01(\t\x12\x0b\n\x03pid\x18\t \x01(\r\x12\x0e\n\x06stream\x18\n \x01(\x04\"0\n\x0bTaskStarted\x12\r\n\x05token\x18\x01 \x01(\x04\x12\x12\n\nstarted_at\x18\x02 \x01(\x01\"\xe4\x02\n\nTaskResult\x12\r\n\x05token\x18\x01 \x01(\x04\x12\x31\n\x07outcome\x18\x02 \x01(\x0e\x32 .formicary.v1.TaskResult.Outcome\x12\x15\n\rhas_exit_code\x18\x03 \x01(\x08\x12\x11\n\texit_code\x18\x04 \x01(\x05\x12\x0e\n\x06signal\x18\x05 \x01(\r\x12\x0f\n\x07outputs\x18\x06 \x01(\x0c\x12\x12\n\nerror_code\x18\x07 \x01(\t\x12\x15\n\rerror_message\x18\x08 \x01(\t\x12\x11\n\ttraceback\x18\t \x01(\t\x12\x12\n\nstarted_at\x18\n \x01(\x01\x12\x10\n\x08\x65nded_at\x18\x0b \x01(\x01\"e\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\r\n\tCOMPLETED\x10\x01\x12\n\n\x06\x46\x41ILED\x10\x02\x12\r\n\tTIMED_OUT\x10\x03\x12\r\n\tCANCELLED\x10\x04\x12\x08\n\x04LOST\x10\x05\"s\n\x08LogChunk\x12\r\n\x05token\x18\x01 \x01(\x04\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x11\n\ttask_type\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12$\n\x05lines\x18\x05 \x03(\x0b\x32\x15.formicary.v1.LogLine\"5\n\x07LogLine\x12\x0c\n\x04time\x18\x01 \x01(\x01\x12\x0e\n\x06stream\x18\x02 \x01(\r\x12\x0c\n\x04text\x18\x03 \x01(\t\"@\n\x0cTaskProgress\x12\r\n\x05token\x18\x01 \x01(\x04\x12\x10\n\x08\x66raction\x18\x02 \x01(\x01\x12\x0f\n\x07message\x18\x03 \x01(\t\"\xc3\x01\n\x0cQueenMessage\x12&\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.formicary.v1.Welcome\x12\x0c\n\x04\x62\x65\x61t\x18\x02 \x01(\x04\x12%\n\x05specs\x18\x03 \x03(\x0b\x32\x16.formicary.v1.TaskSpec\x12-\n\x0b\x61ssignments\x18\x04 \x03(\x0b\x32\x18.formicary.v1.Assignment\x12\x14\n\x0c\x61\x63knowledged\x18\x05 \x03(\x04\x12\x11\n\tcancelled\x18\x06 \x03(\x04\"y\n\x07Welcome\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07lease_s\x18\x02 \x01(\x01\x12\x19\n\x11reconnect_grace_s\x18\x03 \x01(\x01\x12\x17\n\x0f\x62\x65\x61t_interval_s\x18\x04 \x01(\x01\x12\x0c\n\x04keep\x18\x05 \x03(\x04\x12\x0c\n\x04kill\x18\x06 \x03(\x04\"D\n\x08TaskSpec\x12\n\n\x02id\x18\x01 \x01(\r\x12\x0c\n\x04task\x18\x02 \x01(\x0c\x12\x10\n\x08job_type\x18\x03 \x01(\t\x12\x0c\n\x04path\x18\x04 \x01(\t\"\x91\x01\n\nAssignment\x12\r\n\x05token\x18\x01 \x01(\x04\x12\x0c\n\x04spec\x18\x02 \x01(\r\x12\x0c\n\x04task\x18\x03 \x01(\x0c\x12\x0e\n\x06job_id\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\x12\x11\n\tvariables\x18\x06 \x01(\x0c\x12\x11\n\ttimeout_s\x18\x07 \x01(\x01\x12\x11\n\texecution\x18\x08 \x01(\r2\xae\x01\n\nAntService\x12\x43\n\x07Session\x12\x18.formicary.v1.AntMessage\x1a\x1a.formicary.v1.QueenMessage(\x01\x30\x01\x12[\n\x08ListAnts\x12\x1d.formicary.v1.ListAntsRequest\x1a\x1e.formicary.v1.ListAntsResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/v1/antsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'formicary.v1.ants_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ANTMESSAGE']._serialized_start=42
-  _globals['_ANTMESSAGE']._serialized_end=327
-  _globals['_HELLO']._serialized_start=330
-  _globals['_HELLO']._serialized_end=496
-  _globals['_TASKSTARTED']._serialized_start=498
-  _globals['_TASKSTARTED']._serialized_end=546
-  _globals['_TASKRESULT']._serialized_start=549
-  _globals['_TASKRESULT']._serialized_end=905
-  _globals['_TASKRESULT_OUTCOME']._serialized_start=804
-  _globals['_TASKRESULT_OUTCOME']._serialized_end=905
-  _globals['_LOGCHUNK']._serialized_start=907
-  _globals['_LOGCHUNK']._serialized_end=1022
-  _globals['_LOGLINE']._serialized_start=1024
-  _globals['_LOGLINE']._serialized_end=1077
-  _globals['_TASKPROGRESS']._serialized_start=1079
-  _globals['_TASKPROGRESS']._serialized_end=1143
-  _globals['_QUEENMESSAGE']._serialized_start=1146
-  _globals['_QUEENMESSAGE']._serialized_end=1341
-  _globals['_WELCOME']._serialized_start=1343
-  _globals['_WELCOME']._serialized_end=1464
-  _globals['_TASKSPEC']._serialized_start=1466
-  _globals['_TASKSPEC']._serialized_end=1534
-  _globals['_ASSIGNMENT']._serialized_start=1537
-  _globals['_ASSIGNMENT']._serialized_end=1682
-  _globals['_ANTSERVICE']._serialized_start=1684
-  _globals['_ANTSERVICE']._serialized_end=1765
+  _globals['_ANTSERVICE'].methods_by_name['ListAnts']._loaded_options = None
+  _globals['_ANTSERVICE'].methods_by_name['ListAnts']._serialized_options = b'\202\323\344\223\002\n\022\010/v1/ants'
+  _globals['_LISTANTSREQUEST']._serialized_start=71
+  _globals['_LISTANTSREQUEST']._serialized_end=88
+  _globals['_LISTANTSRESPONSE']._serialized_start=90
+  _globals['_LISTANTSRESPONSE']._serialized_end=141
+  _globals['_ANT']._serialized_start=143
+  _globals['_ANT']._serialized_end=208
+  _globals['_ANTMESSAGE']._serialized_start=211
+  _globals['_ANTMESSAGE']._serialized_end=496
+  _globals['_HELLO']._serialized_start=499
+  _globals['_HELLO']._serialized_end=665
+  _globals['_TASKSTARTED']._serialized_start=667
+  _globals['_TASKSTARTED']._serialized_end=715
+  _globals['_TASKRESULT']._serialized_start=718
+  _globals['_TASKRESULT']._serialized_end=1074
+  _globals['_TASKRESULT_OUTCOME']._serialized_start=973
+  _globals['_TASKRESULT_OUTCOME']._serialized_end=1074
+  _globals['_LOGCHUNK']._serialized_start=1076
+  _globals['_LOGCHUNK']._serialized_end=1191
+  _globals['_LOGLINE']._serialized_start=1193
+  _globals['_LOGLINE']._serialized_end=1246
+  _globals['_TASKPROGRESS']._serialized_start=1248
+  _globals['_TASKPROGRESS']._serialized_end=1312
+  _globals['_QUEENMESSAGE']._serialized_start=1315
+  _globals['_QUEENMESSAGE']._serialized_end=1510
+  _globals['_WELCOME']._serialized_start=1512
+  _globals['_WELCOME']._serialized_end=1633
+  _globals['_TASKSPEC']._serialized_start=1635
+  _globals['_TASKSPEC']._serialized_end=1703
+  _globals['_ASSIGNMENT']._serialized_start=1706
+  _globals['_ASSIGNMENT']._serialized_end=1851
+  _globals['_ANTSERVICE']._serialized_start=1854
+  _globals['_ANTSERVICE']._serialized_end=2028
 # @@protoc_insertion_point(module_scope)

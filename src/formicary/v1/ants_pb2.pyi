@@ -1,3 +1,4 @@
+from google.api import annotations_pb2 as _annotations_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -6,6 +7,28 @@ from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class ListAntsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListAntsResponse(_message.Message):
+    __slots__ = ("ants",)
+    ANTS_FIELD_NUMBER: _ClassVar[int]
+    ants: _containers.RepeatedCompositeFieldContainer[Ant]
+    def __init__(self, ants: _Optional[_Iterable[_Union[Ant, _Mapping]]] = ...) -> None: ...
+
+class Ant(_message.Message):
+    __slots__ = ("id", "slots", "held", "connected")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    CONNECTED_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    slots: int
+    held: int
+    connected: bool
+    def __init__(self, id: _Optional[str] = ..., slots: _Optional[int] = ..., held: _Optional[int] = ..., connected: _Optional[bool] = ...) -> None: ...
 
 class AntMessage(_message.Message):
     __slots__ = ("hello", "beat", "results", "started", "logs", "progress", "returned", "window", "draining")

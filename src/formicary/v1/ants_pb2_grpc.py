@@ -40,6 +40,11 @@ class AntServiceStub:
                 request_serializer=formicary_dot_v1_dot_ants__pb2.AntMessage.SerializeToString,
                 response_deserializer=formicary_dot_v1_dot_ants__pb2.QueenMessage.FromString,
                 _registered_method=True)
+        self.ListAnts = channel.unary_unary(
+                '/formicary.v1.AntService/ListAnts',
+                request_serializer=formicary_dot_v1_dot_ants__pb2.ListAntsRequest.SerializeToString,
+                response_deserializer=formicary_dot_v1_dot_ants__pb2.ListAntsResponse.FromString,
+                _registered_method=True)
 
 
 class AntServiceServicer:
@@ -47,7 +52,15 @@ class AntServiceServicer:
     """
 
     def Session(self, request_iterator, context):
-        """Missing associated documentation comment in .proto file."""
+        """An ant's own stream.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAnts(self, request, context):
+        """The ants that the queen knows.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -59,6 +72,11 @@ def add_AntServiceServicer_to_server(servicer, server):
                     servicer.Session,
                     request_deserializer=formicary_dot_v1_dot_ants__pb2.AntMessage.FromString,
                     response_serializer=formicary_dot_v1_dot_ants__pb2.QueenMessage.SerializeToString,
+            ),
+            'ListAnts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAnts,
+                    request_deserializer=formicary_dot_v1_dot_ants__pb2.ListAntsRequest.FromString,
+                    response_serializer=formicary_dot_v1_dot_ants__pb2.ListAntsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -89,6 +107,33 @@ class AntService:
             '/formicary.v1.AntService/Session',
             formicary_dot_v1_dot_ants__pb2.AntMessage.SerializeToString,
             formicary_dot_v1_dot_ants__pb2.QueenMessage.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAnts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/formicary.v1.AntService/ListAnts',
+            formicary_dot_v1_dot_ants__pb2.ListAntsRequest.SerializeToString,
+            formicary_dot_v1_dot_ants__pb2.ListAntsResponse.FromString,
             options,
             channel_credentials,
             insecure,

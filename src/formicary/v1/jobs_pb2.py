@@ -22,55 +22,95 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66ormicary/v1/jobs.proto\x12\x0c\x66ormicary.v1\"\xc2\x01\n\x19RegisterDefinitionRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x45\n\x07methods\x18\x02 \x03(\x0b\x32\x34.formicary.v1.RegisterDefinitionRequest.MethodsEntry\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x10\n\x08\x66ilename\x18\x04 \x01(\t\x1a.\n\x0cMethodsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"V\n\x1aRegisterDefinitionResponse\x12\x15\n\rdefinition_id\x18\x01 \x01(\t\x12\x10\n\x08job_type\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"~\n\rJobSubmission\x12\x0e\n\x06params\x18\x01 \x01(\x0c\x12\n\n\x02id\x18\x02 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\x12\x14\n\x0cscheduled_at\x18\x04 \x01(\x01\x12\x15\n\x08priority\x18\x05 \x01(\x05H\x00\x88\x01\x01\x42\x0b\n\t_priority\"w\n\x11SubmitJobsRequest\x12\x15\n\rdefinition_id\x18\x01 \x01(\t\x12\x10\n\x08job_type\x18\x02 \x01(\t\x12)\n\x04jobs\x18\x03 \x03(\x0b\x32\x1b.formicary.v1.JobSubmission\x12\x0e\n\x06resend\x18\x04 \x01(\x08\"!\n\x12SubmitJobsResponse\x12\x0b\n\x03ids\x18\x01 \x03(\t\"\xb0\x01\n\rClientMessage\x12\x33\n\x07submits\x18\x01 \x03(\x0b\x32\".formicary.v1.ClientMessage.Submit\x12\r\n\x05watch\x18\x02 \x03(\t\x1a[\n\x06Submit\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x30\n\x07request\x18\x02 \x01(\x0b\x32\x1f.formicary.v1.SubmitJobsRequest\x12\r\n\x05watch\x18\x03 \x01(\x08\"\xa8\x01\n\rServerMessage\x12\x36\n\x08\x61\x63\x63\x65pted\x18\x01 \x03(\x0b\x32$.formicary.v1.ServerMessage.Accepted\x12#\n\x05\x65nded\x18\x02 \x03(\x0b\x32\x14.formicary.v1.JobEnd\x1a:\n\x08\x41\x63\x63\x65pted\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x0f\n\x07problem\x18\x03 \x01(\x0c\"_\n\x06JobEnd\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0f\n\x07outputs\x18\x03 \x01(\x0c\x12\x12\n\nerror_code\x18\x04 \x01(\t\x12\x15\n\rerror_message\x18\x05 \x01(\t\"\x1b\n\rGetJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"B\n\x0fListJobsRequest\x12\x0e\n\x06states\x18\x01 \x03(\t\x12\x10\n\x08job_type\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\".\n\x10\x43\x61ncelJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"+\n\x0fRetryJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04hard\x18\x02 \x01(\x08\"\x1e\n\x10ResumeJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"2\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x10\n\x08\x64ocument\x18\x03 \x01(\x0c\"@\n\x0fReadLogsRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\ttask_type\x18\x02 \x01(\t\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\"[\n\tLogRecord\x12\x11\n\ttask_type\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0c\n\x04time\x18\x03 \x01(\x01\x12\x0e\n\x06stream\x18\x04 \x01(\r\x12\x0c\n\x04text\x18\x05 \x01(\t2\xcc\x05\n\nJobService\x12g\n\x12RegisterDefinition\x12\'.formicary.v1.RegisterDefinitionRequest\x1a(.formicary.v1.RegisterDefinitionResponse\x12O\n\nSubmitJobs\x12\x1f.formicary.v1.SubmitJobsRequest\x1a .formicary.v1.SubmitJobsResponse\x12G\n\x07Session\x12\x1b.formicary.v1.ClientMessage\x1a\x1b.formicary.v1.ServerMessage(\x01\x30\x01\x12\x38\n\x06GetJob\x12\x1b.formicary.v1.GetJobRequest\x1a\x11.formicary.v1.Job\x12>\n\x08ListJobs\x12\x1d.formicary.v1.ListJobsRequest\x1a\x11.formicary.v1.Job0\x01\x12>\n\tCancelJob\x12\x1e.formicary.v1.CancelJobRequest\x1a\x11.formicary.v1.Job\x12<\n\x08RetryJob\x12\x1d.formicary.v1.RetryJobRequest\x1a\x11.formicary.v1.Job\x12>\n\tResumeJob\x12\x1e.formicary.v1.ResumeJobRequest\x1a\x11.formicary.v1.Job\x12=\n\tFollowJob\x12\x1b.formicary.v1.GetJobRequest\x1a\x11.formicary.v1.Job0\x01\x12\x44\n\x08ReadLogs\x12\x1d.formicary.v1.ReadLogsRequest\x1a\x17.formicary.v1.LogRecord0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66ormicary/v1/jobs.proto\x12\x0c\x66ormicary.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8f\x02\n\x10SubmitJobRequest\x12\x10\n\x08job_type\x18\x01 \x01(\t\x12\x15\n\rdefinition_id\x18\x02 \x01(\t\x12\'\n\x06params\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\x12\x30\n\x0cscheduled_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x08priority\x18\x06 \x01(\x05H\x00\x88\x01\x01\x12\n\n\x02id\x18\x07 \x01(\t\x12\x1d\n\x0cjob_priority\x18\x08 \x01(\x05\x42\x02\x18\x01H\x01\x88\x01\x01\x42\x0b\n\t_priorityB\x0f\n\r_job_priority\"~\n\rJobSubmission\x12\x0e\n\x06params\x18\x01 \x01(\x0c\x12\n\n\x02id\x18\x02 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\x12\x14\n\x0cscheduled_at\x18\x04 \x01(\x01\x12\x15\n\x08priority\x18\x05 \x01(\x05H\x00\x88\x01\x01\x42\x0b\n\t_priority\"w\n\x11SubmitJobsRequest\x12\x15\n\rdefinition_id\x18\x01 \x01(\t\x12\x10\n\x08job_type\x18\x02 \x01(\t\x12)\n\x04jobs\x18\x03 \x03(\x0b\x32\x1b.formicary.v1.JobSubmission\x12\x0e\n\x06resend\x18\x04 \x01(\x08\"!\n\x12SubmitJobsResponse\x12\x0b\n\x03ids\x18\x01 \x03(\t\"\xb0\x01\n\rClientMessage\x12\x33\n\x07submits\x18\x01 \x03(\x0b\x32\".formicary.v1.ClientMessage.Submit\x12\r\n\x05watch\x18\x02 \x03(\t\x1a[\n\x06Submit\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x30\n\x07request\x18\x02 \x01(\x0b\x32\x1f.formicary.v1.SubmitJobsRequest\x12\r\n\x05watch\x18\x03 \x01(\x08\"\xa8\x01\n\rServerMessage\x12\x36\n\x08\x61\x63\x63\x65pted\x18\x01 \x03(\x0b\x32$.formicary.v1.ServerMessage.Accepted\x12#\n\x05\x65nded\x18\x02 \x03(\x0b\x32\x14.formicary.v1.JobEnd\x1a:\n\x08\x41\x63\x63\x65pted\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x0f\n\x07problem\x18\x03 \x01(\x0c\"_\n\x06JobEnd\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0f\n\x07outputs\x18\x03 \x01(\x0c\x12\x12\n\nerror_code\x18\x04 \x01(\t\x12\x15\n\rerror_message\x18\x05 \x01(\t\"0\n\rGetJobRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\r\n\x05\x65xact\x18\x02 \x01(\x08\"3\n\x10\x46ollowJobRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\r\n\x05\x65xact\x18\x02 \x01(\x08\"Z\n\x0fListJobsRequest\x12\x0e\n\x06states\x18\x01 \x03(\t\x12\x10\n\x08job_type\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"L\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.formicary.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x10\x43\x61ncelJobRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0e\n\x06reason\x18\x02 \x01(\t\"1\n\x0fRetryJobRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04hard\x18\x02 \x01(\x08\"$\n\x10ResumeJobRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\xe2\x03\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08job_type\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x10\n\x08priority\x18\x04 \x01(\x05\x12\x30\n\x0csubmitted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cscheduled_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\texecution\x18\t \x01(\x05\x12\x0f\n\x07retries\x18\n \x01(\x05\x12\x13\n\x0b\x64\x65\x61\x64_letter\x18\x0b \x01(\x08\x12&\n\x05\x65rror\x18\x0c \x01(\x0b\x32\x17.google.protobuf.Struct\x12(\n\x07outputs\x18\r \x01(\x0b\x32\x17.google.protobuf.Struct\x12!\n\x05tasks\x18\x0e \x03(\x0b\x32\x12.formicary.v1.Task\x12\x1a\n\rexact_outputs\x18\x0f \x01(\tH\x00\x88\x01\x01\x42\x10\n\x0e_exact_outputs\"\xe2\x03\n\x04Task\x12\x11\n\ttask_type\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x16\n\texit_code\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x10\n\x08\x61ttempts\x18\x04 \x01(\x05\x12\x10\n\x03\x61nt\x18\x05 \x01(\tH\x01\x88\x01\x01\x12.\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x07outputs\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x1a\n\rexact_outputs\x18\t \x01(\tH\x02\x88\x01\x01\x12\x13\n\x06signal\x18\n \x01(\x05H\x03\x88\x01\x01\x12\x0f\n\x07skipped\x18\x0b \x01(\x08\x12&\n\x05\x65rror\x18\x0c \x01(\x0b\x32\x17.formicary.v1.TaskError\x12\x10\n\x08\x66\x61ilures\x18\r \x01(\x05\x12\x0c\n\x04lost\x18\x0e \x01(\x05\x12\r\n\x05polls\x18\x0f \x01(\x05\x12(\n\x08progress\x18\x10 \x01(\x0b\x32\x16.formicary.v1.ProgressB\x0c\n\n_exit_codeB\x06\n\x04_antB\x10\n\x0e_exact_outputsB\t\n\x07_signal\"=\n\tTaskError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\ttraceback\x18\x03 \x01(\t\"-\n\x08Progress\x12\x10\n\x08\x66raction\x18\x01 \x01(\x01\x12\x0f\n\x07message\x18\x02 \x01(\t\"F\n\x0fReadLogsRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\ttask_type\x18\x02 \x01(\t\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\"[\n\tLogRecord\x12\x11\n\ttask_type\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0c\n\x04time\x18\x03 \x01(\x01\x12\x0e\n\x06stream\x18\x04 \x01(\r\x12\x0c\n\x04text\x18\x05 \x01(\t2\xc5\x07\n\nJobService\x12l\n\tSubmitJob\x12\x1e.formicary.v1.SubmitJobRequest\x1a\x11.formicary.v1.Job\",\x82\xd3\xe4\x93\x02&\"\x08/v1/jobs:\x01*Z\x17\"\x12/api/jobs/requests:\x01*\x12p\n\nSubmitJobs\x12\x1f.formicary.v1.SubmitJobsRequest\x1a .formicary.v1.SubmitJobsResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/jobs:batchSubmit:\x01*\x12G\n\x07Session\x12\x1b.formicary.v1.ClientMessage\x1a\x1b.formicary.v1.ServerMessage(\x01\x30\x01\x12O\n\x06GetJob\x12\x1b.formicary.v1.GetJobRequest\x1a\x11.formicary.v1.Job\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/jobs/{id}\x12[\n\x08ListJobs\x12\x1d.formicary.v1.ListJobsRequest\x1a\x1e.formicary.v1.ListJobsResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/v1/jobs\x12_\n\tCancelJob\x12\x1e.formicary.v1.CancelJobRequest\x1a\x11.formicary.v1.Job\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/jobs/{id}:cancel:\x01*\x12\\\n\x08RetryJob\x12\x1d.formicary.v1.RetryJobRequest\x1a\x11.formicary.v1.Job\"\x1e\x82\xd3\xe4\x93\x02\x18\"\x13/v1/jobs/{id}:retry:\x01*\x12_\n\tResumeJob\x12\x1e.formicary.v1.ResumeJobRequest\x1a\x11.formicary.v1.Job\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/jobs/{id}:resume:\x01*\x12^\n\tFollowJob\x12\x1e.formicary.v1.FollowJobRequest\x1a\x11.formicary.v1.Job\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/jobs/{id}:follow0\x01\x12`\n\x08ReadLogs\x12\x1d.formicary.v1.ReadLogsRequest\x1a\x17.formicary.v1.LogRecord\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/jobs/{id}/logs0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'formicary.v1.jobs_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REGISTERDEFINITIONREQUEST_METHODSENTRY']._loaded_options = None
-  _globals['_REGISTERDEFINITIONREQUEST_METHODSENTRY']._serialized_options = b'8\001'
-  _globals['_REGISTERDEFINITIONREQUEST']._serialized_start=42
-  _globals['_REGISTERDEFINITIONREQUEST']._serialized_end=236
-  _globals['_REGISTERDEFINITIONREQUEST_METHODSENTRY']._serialized_start=190
-  _globals['_REGISTERDEFINITIONREQUEST_METHODSENTRY']._serialized_end=236
-  _globals['_REGISTERDEFINITIONRESPONSE']._serialized_start=238
-  _globals['_REGISTERDEFINITIONRESPONSE']._serialized_end=324
-  _globals['_JOBSUBMISSION']._serialized_start=326
-  _globals['_JOBSUBMISSION']._serialized_end=452
-  _globals['_SUBMITJOBSREQUEST']._serialized_start=454
-  _globals['_SUBMITJOBSREQUEST']._serialized_end=573
-  _globals['_SUBMITJOBSRESPONSE']._serialized_start=575
-  _globals['_SUBMITJOBSRESPONSE']._serialized_end=608
-  _globals['_CLIENTMESSAGE']._serialized_start=611
-  _globals['_CLIENTMESSAGE']._serialized_end=787
-  _globals['_CLIENTMESSAGE_SUBMIT']._serialized_start=696
-  _globals['_CLIENTMESSAGE_SUBMIT']._serialized_end=787
-  _globals['_SERVERMESSAGE']._serialized_start=790
-  _globals['_SERVERMESSAGE']._serialized_end=958
-  _globals['_SERVERMESSAGE_ACCEPTED']._serialized_start=900
-  _globals['_SERVERMESSAGE_ACCEPTED']._serialized_end=958
-  _globals['_JOBEND']._serialized_start=960
-  _globals['_JOBEND']._serialized_end=1055
-  _globals['_GETJOBREQUEST']._serialized_start=1057
-  _globals['_GETJOBREQUEST']._serialized_end=1084
-  _globals['_LISTJOBSREQUEST']._serialized_start=1086
-  _globals['_LISTJOBSREQUEST']._serialized_end=1152
-  _globals['_CANCELJOBREQUEST']._serialized_start=1154
-  _globals['_CANCELJOBREQUEST']._serialized_end=1200
-  _globals['_RETRYJOBREQUEST']._serialized_start=1202
-  _globals['_RETRYJOBREQUEST']._serialized_end=1245
-  _globals['_RESUMEJOBREQUEST']._serialized_start=1247
-  _globals['_RESUMEJOBREQUEST']._serialized_end=1277
-  _globals['_JOB']._serialized_start=1279
-  _globals['_JOB']._serialized_end=1329
-  _globals['_READLOGSREQUEST']._serialized_start=1331
-  _globals['_READLOGSREQUEST']._serialized_end=1395
-  _globals['_LOGRECORD']._serialized_start=1397
-  _globals['_LOGRECORD']._serialized_end=1488
-  _globals['_JOBSERVICE']._serialized_start=1491
-  _globals['_JOBSERVICE']._serialized_end=2207
+  _globals['_SUBMITJOBREQUEST'].fields_by_name['job_priority']._loaded_options = None
+  _globals['_SUBMITJOBREQUEST'].fields_by_name['job_priority']._serialized_options = b'\030\001'
+  _globals['_GETJOBREQUEST'].fields_by_name['id']._loaded_options = None
+  _globals['_GETJOBREQUEST'].fields_by_name['id']._serialized_options = b'\342A\001\002'
+  _globals['_FOLLOWJOBREQUEST'].fields_by_name['id']._loaded_options = None
+  _globals['_FOLLOWJOBREQUEST'].fields_by_name['id']._serialized_options = b'\342A\001\002'
+  _globals['_CANCELJOBREQUEST'].fields_by_name['id']._loaded_options = None
+  _globals['_CANCELJOBREQUEST'].fields_by_name['id']._serialized_options = b'\342A\001\002'
+  _globals['_RETRYJOBREQUEST'].fields_by_name['id']._loaded_options = None
+  _globals['_RETRYJOBREQUEST'].fields_by_name['id']._serialized_options = b'\342A\001\002'
+  _globals['_RESUMEJOBREQUEST'].fields_by_name['id']._loaded_options = None
+  _globals['_RESUMEJOBREQUEST'].fields_by_name['id']._serialized_options = b'\342A\001\002'
+  _globals['_READLOGSREQUEST'].fields_by_name['id']._loaded_options = None
+  _globals['_READLOGSREQUEST'].fields_by_name['id']._serialized_options = b'\342A\001\002'
+  _globals['_JOBSERVICE'].methods_by_name['SubmitJob']._loaded_options = None
+  _globals['_JOBSERVICE'].methods_by_name['SubmitJob']._serialized_options = b'\202\323\344\223\002&\"\010/v1/jobs:\001*Z\027\"\022/api/jobs/requests:\001*'
+  _globals['_JOBSERVICE'].methods_by_name['SubmitJobs']._loaded_options = None
+  _globals['_JOBSERVICE'].methods_by_name['SubmitJobs']._serialized_options = b'\202\323\344\223\002\031\"\024/v1/jobs:batchSubmit:\001*'
+  _globals['_JOBSERVICE'].methods_by_name['GetJob']._loaded_options = None
+  _globals['_JOBSERVICE'].methods_by_name['GetJob']._serialized_options = b'\202\323\344\223\002\017\022\r/v1/jobs/{id}'
+  _globals['_JOBSERVICE'].methods_by_name['ListJobs']._loaded_options = None
+  _globals['_JOBSERVICE'].methods_by_name['ListJobs']._serialized_options = b'\202\323\344\223\002\n\022\010/v1/jobs'
+  _globals['_JOBSERVICE'].methods_by_name['CancelJob']._loaded_options = None
+  _globals['_JOBSERVICE'].methods_by_name['CancelJob']._serialized_options = b'\202\323\344\223\002\031\"\024/v1/jobs/{id}:cancel:\001*'
+  _globals['_JOBSERVICE'].methods_by_name['RetryJob']._loaded_options = None
+  _globals['_JOBSERVICE'].methods_by_name['RetryJob']._serialized_options = b'\202\323\344\223\002\030\"\023/v1/jobs/{id}:retry:\001*'
+  _globals['_JOBSERVICE'].methods_by_name['ResumeJob']._loaded_options = None
+  _globals['_JOBSERVICE'].methods_by_name['ResumeJob']._serialized_options = b'\202\323\344\223\002\031\"\024/v1/jobs/{id}:resume:\001*'
+  _globals['_JOBSERVICE'].methods_by_name['FollowJob']._loaded_options = None
+  _globals['_JOBSERVICE'].methods_by_name['FollowJob']._serialized_options = b'\202\323\344\223\002\026\022\024/v1/jobs/{id}:follow'
+  _globals['_JOBSERVICE'].methods_by_name['ReadLogs']._loaded_options = None
+  _globals['_JOBSERVICE'].methods_by_name['ReadLogs']._serialized_options = b'\202\323\344\223\002\024\022\022/v1/jobs/{id}/logs'
+  _globals['_SUBMITJOBREQUEST']._serialized_start=168
+  _globals['_SUBMITJOBREQUEST']._serialized_end=439
+  _globals['_JOBSUBMISSION']._serialized_start=441
+  _globals['_JOBSUBMISSION']._serialized_end=567
+  _globals['_SUBMITJOBSREQUEST']._serialized_start=569
+  _globals['_SUBMITJOBSREQUEST']._serialized_end=688
+  _globals['_SUBMITJOBSRESPONSE']._serialized_start=690
+  _globals['_SUBMITJOBSRESPONSE']._serialized_end=723
+  _globals['_CLIENTMESSAGE']._serialized_start=726
+  _globals['_CLIENTMESSAGE']._serialized_end=902
+  _globals['_CLIENTMESSAGE_SUBMIT']._serialized_start=811
+  _globals['_CLIENTMESSAGE_SUBMIT']._serialized_end=902
+  _globals['_SERVERMESSAGE']._serialized_start=905
+  _globals['_SERVERMESSAGE']._serialized_end=1073
+  _globals['_SERVERMESSAGE_ACCEPTED']._serialized_start=1015
+  _globals['_SERVERMESSAGE_ACCEPTED']._serialized_end=1073
+  _globals['_JOBEND']._serialized_start=1075
+  _globals['_JOBEND']._serialized_end=1170
+  _globals['_GETJOBREQUEST']._serialized_start=1172
+  _globals['_GETJOBREQUEST']._serialized_end=1220
+  _globals['_FOLLOWJOBREQUEST']._serialized_start=1222
+  _globals['_FOLLOWJOBREQUEST']._serialized_end=1273
+  _globals['_LISTJOBSREQUEST']._serialized_start=1275
+  _globals['_LISTJOBSREQUEST']._serialized_end=1365
+  _globals['_LISTJOBSRESPONSE']._serialized_start=1367
+  _globals['_LISTJOBSRESPONSE']._serialized_end=1443
+  _globals['_CANCELJOBREQUEST']._serialized_start=1445
+  _globals['_CANCELJOBREQUEST']._serialized_end=1497
+  _globals['_RETRYJOBREQUEST']._serialized_start=1499
+  _globals['_RETRYJOBREQUEST']._serialized_end=1548
+  _globals['_RESUMEJOBREQUEST']._serialized_start=1550
+  _globals['_RESUMEJOBREQUEST']._serialized_end=1586
+  _globals['_JOB']._serialized_start=1589
+  _globals['_JOB']._serialized_end=2071
+  _globals['_TASK']._serialized_start=2074
+  _globals['_TASK']._serialized_end=2556
+  _globals['_TASKERROR']._serialized_start=2558
+  _globals['_TASKERROR']._serialized_end=2619
+  _globals['_PROGRESS']._serialized_start=2621
+  _globals['_PROGRESS']._serialized_end=2666
+  _globals['_READLOGSREQUEST']._serialized_start=2668
+  _globals['_READLOGSREQUEST']._serialized_end=2738
+  _globals['_LOGRECORD']._serialized_start=2740
+  _globals['_LOGRECORD']._serialized_end=2831
+  _globals['_JOBSERVICE']._serialized_start=2834
+  _globals['_JOBSERVICE']._serialized_end=3799
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,9 @@
+import datetime
+
+from google.api import annotations_pb2 as _annotations_pb2
+from google.api import field_behavior_pb2 as _field_behavior_pb2
+from google.protobuf import struct_pb2 as _struct_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -6,34 +12,25 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class RegisterDefinitionRequest(_message.Message):
-    __slots__ = ("source", "methods", "path", "filename")
-    class MethodsEntry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: str
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
-    SOURCE_FIELD_NUMBER: _ClassVar[int]
-    METHODS_FIELD_NUMBER: _ClassVar[int]
-    PATH_FIELD_NUMBER: _ClassVar[int]
-    FILENAME_FIELD_NUMBER: _ClassVar[int]
-    source: str
-    methods: _containers.ScalarMap[str, str]
-    path: str
-    filename: str
-    def __init__(self, source: _Optional[str] = ..., methods: _Optional[_Mapping[str, str]] = ..., path: _Optional[str] = ..., filename: _Optional[str] = ...) -> None: ...
-
-class RegisterDefinitionResponse(_message.Message):
-    __slots__ = ("definition_id", "job_type", "version")
-    DEFINITION_ID_FIELD_NUMBER: _ClassVar[int]
+class SubmitJobRequest(_message.Message):
+    __slots__ = ("job_type", "definition_id", "params", "idempotency_key", "scheduled_at", "priority", "id", "job_priority")
     JOB_TYPE_FIELD_NUMBER: _ClassVar[int]
-    VERSION_FIELD_NUMBER: _ClassVar[int]
-    definition_id: str
+    DEFINITION_ID_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULED_AT_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    JOB_PRIORITY_FIELD_NUMBER: _ClassVar[int]
     job_type: str
-    version: int
-    def __init__(self, definition_id: _Optional[str] = ..., job_type: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
+    definition_id: str
+    params: _struct_pb2.Struct
+    idempotency_key: str
+    scheduled_at: _timestamp_pb2.Timestamp
+    priority: int
+    id: str
+    job_priority: int
+    def __init__(self, job_type: _Optional[str] = ..., definition_id: _Optional[str] = ..., params: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., scheduled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., priority: _Optional[int] = ..., id: _Optional[str] = ..., job_priority: _Optional[int] = ...) -> None: ...
 
 class JobSubmission(_message.Message):
     __slots__ = ("params", "id", "idempotency_key", "scheduled_at", "priority")
@@ -116,20 +113,40 @@ class JobEnd(_message.Message):
     def __init__(self, id: _Optional[str] = ..., state: _Optional[str] = ..., outputs: _Optional[bytes] = ..., error_code: _Optional[str] = ..., error_message: _Optional[str] = ...) -> None: ...
 
 class GetJobRequest(_message.Message):
-    __slots__ = ("id",)
+    __slots__ = ("id", "exact")
     ID_FIELD_NUMBER: _ClassVar[int]
+    EXACT_FIELD_NUMBER: _ClassVar[int]
     id: str
-    def __init__(self, id: _Optional[str] = ...) -> None: ...
+    exact: bool
+    def __init__(self, id: _Optional[str] = ..., exact: _Optional[bool] = ...) -> None: ...
+
+class FollowJobRequest(_message.Message):
+    __slots__ = ("id", "exact")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    EXACT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    exact: bool
+    def __init__(self, id: _Optional[str] = ..., exact: _Optional[bool] = ...) -> None: ...
 
 class ListJobsRequest(_message.Message):
-    __slots__ = ("states", "job_type", "limit")
+    __slots__ = ("states", "job_type", "page_size", "page_token")
     STATES_FIELD_NUMBER: _ClassVar[int]
     JOB_TYPE_FIELD_NUMBER: _ClassVar[int]
-    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     states: _containers.RepeatedScalarFieldContainer[str]
     job_type: str
-    limit: int
-    def __init__(self, states: _Optional[_Iterable[str]] = ..., job_type: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+    page_size: int
+    page_token: str
+    def __init__(self, states: _Optional[_Iterable[str]] = ..., job_type: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListJobsResponse(_message.Message):
+    __slots__ = ("jobs", "next_page_token")
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    jobs: _containers.RepeatedCompositeFieldContainer[Job]
+    next_page_token: str
+    def __init__(self, jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class CancelJobRequest(_message.Message):
     __slots__ = ("id", "reason")
@@ -154,14 +171,92 @@ class ResumeJobRequest(_message.Message):
     def __init__(self, id: _Optional[str] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("id", "state", "document")
+    __slots__ = ("id", "job_type", "state", "priority", "submitted_at", "scheduled_at", "started_at", "ended_at", "execution", "retries", "dead_letter", "error", "outputs", "tasks", "exact_outputs")
     ID_FIELD_NUMBER: _ClassVar[int]
+    JOB_TYPE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
-    DOCUMENT_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    SUBMITTED_AT_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULED_AT_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    ENDED_AT_FIELD_NUMBER: _ClassVar[int]
+    EXECUTION_FIELD_NUMBER: _ClassVar[int]
+    RETRIES_FIELD_NUMBER: _ClassVar[int]
+    DEAD_LETTER_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    EXACT_OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     id: str
+    job_type: str
     state: str
-    document: bytes
-    def __init__(self, id: _Optional[str] = ..., state: _Optional[str] = ..., document: _Optional[bytes] = ...) -> None: ...
+    priority: int
+    submitted_at: _timestamp_pb2.Timestamp
+    scheduled_at: _timestamp_pb2.Timestamp
+    started_at: _timestamp_pb2.Timestamp
+    ended_at: _timestamp_pb2.Timestamp
+    execution: int
+    retries: int
+    dead_letter: bool
+    error: _struct_pb2.Struct
+    outputs: _struct_pb2.Struct
+    tasks: _containers.RepeatedCompositeFieldContainer[Task]
+    exact_outputs: str
+    def __init__(self, id: _Optional[str] = ..., job_type: _Optional[str] = ..., state: _Optional[str] = ..., priority: _Optional[int] = ..., submitted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., scheduled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., execution: _Optional[int] = ..., retries: _Optional[int] = ..., dead_letter: _Optional[bool] = ..., error: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., outputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., exact_outputs: _Optional[str] = ...) -> None: ...
+
+class Task(_message.Message):
+    __slots__ = ("task_type", "state", "exit_code", "attempts", "ant", "started_at", "ended_at", "outputs", "exact_outputs", "signal", "skipped", "error", "failures", "lost", "polls", "progress")
+    TASK_TYPE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    ANT_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    ENDED_AT_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    EXACT_OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    POLLS_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    task_type: str
+    state: str
+    exit_code: int
+    attempts: int
+    ant: str
+    started_at: _timestamp_pb2.Timestamp
+    ended_at: _timestamp_pb2.Timestamp
+    outputs: _struct_pb2.Struct
+    exact_outputs: str
+    signal: int
+    skipped: bool
+    error: TaskError
+    failures: int
+    lost: int
+    polls: int
+    progress: Progress
+    def __init__(self, task_type: _Optional[str] = ..., state: _Optional[str] = ..., exit_code: _Optional[int] = ..., attempts: _Optional[int] = ..., ant: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., outputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., exact_outputs: _Optional[str] = ..., signal: _Optional[int] = ..., skipped: _Optional[bool] = ..., error: _Optional[_Union[TaskError, _Mapping]] = ..., failures: _Optional[int] = ..., lost: _Optional[int] = ..., polls: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ...) -> None: ...
+
+class TaskError(_message.Message):
+    __slots__ = ("code", "message", "traceback")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    TRACEBACK_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    message: str
+    traceback: str
+    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., traceback: _Optional[str] = ...) -> None: ...
+
+class Progress(_message.Message):
+    __slots__ = ("fraction", "message")
+    FRACTION_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    fraction: float
+    message: str
+    def __init__(self, fraction: _Optional[float] = ..., message: _Optional[str] = ...) -> None: ...
 
 class ReadLogsRequest(_message.Message):
     __slots__ = ("id", "task_type", "follow")

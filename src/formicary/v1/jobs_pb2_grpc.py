@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class JobServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """Jobs: submit them, read them, follow them, change their course.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -34,10 +35,10 @@ class JobServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.RegisterDefinition = channel.unary_unary(
-                '/formicary.v1.JobService/RegisterDefinition',
-                request_serializer=formicary_dot_v1_dot_jobs__pb2.RegisterDefinitionRequest.SerializeToString,
-                response_deserializer=formicary_dot_v1_dot_jobs__pb2.RegisterDefinitionResponse.FromString,
+        self.SubmitJob = channel.unary_unary(
+                '/formicary.v1.JobService/SubmitJob',
+                request_serializer=formicary_dot_v1_dot_jobs__pb2.SubmitJobRequest.SerializeToString,
+                response_deserializer=formicary_dot_v1_dot_jobs__pb2.Job.FromString,
                 _registered_method=True)
         self.SubmitJobs = channel.unary_unary(
                 '/formicary.v1.JobService/SubmitJobs',
@@ -54,10 +55,10 @@ class JobServiceStub:
                 request_serializer=formicary_dot_v1_dot_jobs__pb2.GetJobRequest.SerializeToString,
                 response_deserializer=formicary_dot_v1_dot_jobs__pb2.Job.FromString,
                 _registered_method=True)
-        self.ListJobs = channel.unary_stream(
+        self.ListJobs = channel.unary_unary(
                 '/formicary.v1.JobService/ListJobs',
                 request_serializer=formicary_dot_v1_dot_jobs__pb2.ListJobsRequest.SerializeToString,
-                response_deserializer=formicary_dot_v1_dot_jobs__pb2.Job.FromString,
+                response_deserializer=formicary_dot_v1_dot_jobs__pb2.ListJobsResponse.FromString,
                 _registered_method=True)
         self.CancelJob = channel.unary_unary(
                 '/formicary.v1.JobService/CancelJob',
@@ -76,7 +77,7 @@ class JobServiceStub:
                 _registered_method=True)
         self.FollowJob = channel.unary_stream(
                 '/formicary.v1.JobService/FollowJob',
-                request_serializer=formicary_dot_v1_dot_jobs__pb2.GetJobRequest.SerializeToString,
+                request_serializer=formicary_dot_v1_dot_jobs__pb2.FollowJobRequest.SerializeToString,
                 response_deserializer=formicary_dot_v1_dot_jobs__pb2.Job.FromString,
                 _registered_method=True)
         self.ReadLogs = channel.unary_stream(
@@ -87,10 +88,11 @@ class JobServiceStub:
 
 
 class JobServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Jobs: submit them, read them, follow them, change their course.
+    """
 
-    def RegisterDefinition(self, request, context):
-        """Stores a definition (immutable; the same text gives the same id).
+    def SubmitJob(self, request, context):
+        """Submits one job; answers after its commit. The same idempotency key for the same request gives the same job.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,44 +113,50 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetJob(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """One job with its tasks and outputs.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListJobs(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Jobs without tasks and outputs, newest first.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelJob(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Cancels a job; its `always_run` tasks still run. One that has ended stays as it is.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetryJob(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Runs an ended job again: its failed tasks, or every task.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResumeJob(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """A paused job goes on now.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FollowJob(self, request, context):
-        """Sends the job's document now and at each change until it has ended.
+        """Sends the job now and at each change until it has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReadLogs(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Log lines of a job's tasks, until it has ended if asked.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -156,10 +164,10 @@ class JobServiceServicer:
 
 def add_JobServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'RegisterDefinition': grpc.unary_unary_rpc_method_handler(
-                    servicer.RegisterDefinition,
-                    request_deserializer=formicary_dot_v1_dot_jobs__pb2.RegisterDefinitionRequest.FromString,
-                    response_serializer=formicary_dot_v1_dot_jobs__pb2.RegisterDefinitionResponse.SerializeToString,
+            'SubmitJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitJob,
+                    request_deserializer=formicary_dot_v1_dot_jobs__pb2.SubmitJobRequest.FromString,
+                    response_serializer=formicary_dot_v1_dot_jobs__pb2.Job.SerializeToString,
             ),
             'SubmitJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.SubmitJobs,
@@ -176,10 +184,10 @@ def add_JobServiceServicer_to_server(servicer, server):
                     request_deserializer=formicary_dot_v1_dot_jobs__pb2.GetJobRequest.FromString,
                     response_serializer=formicary_dot_v1_dot_jobs__pb2.Job.SerializeToString,
             ),
-            'ListJobs': grpc.unary_stream_rpc_method_handler(
+            'ListJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.ListJobs,
                     request_deserializer=formicary_dot_v1_dot_jobs__pb2.ListJobsRequest.FromString,
-                    response_serializer=formicary_dot_v1_dot_jobs__pb2.Job.SerializeToString,
+                    response_serializer=formicary_dot_v1_dot_jobs__pb2.ListJobsResponse.SerializeToString,
             ),
             'CancelJob': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelJob,
@@ -198,7 +206,7 @@ def add_JobServiceServicer_to_server(servicer, server):
             ),
             'FollowJob': grpc.unary_stream_rpc_method_handler(
                     servicer.FollowJob,
-                    request_deserializer=formicary_dot_v1_dot_jobs__pb2.GetJobRequest.FromString,
+                    request_deserializer=formicary_dot_v1_dot_jobs__pb2.FollowJobRequest.FromString,
                     response_serializer=formicary_dot_v1_dot_jobs__pb2.Job.SerializeToString,
             ),
             'ReadLogs': grpc.unary_stream_rpc_method_handler(
@@ -215,10 +223,11 @@ def add_JobServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class JobService:
-    """Missing associated documentation comment in .proto file."""
+    """Jobs: submit them, read them, follow them, change their course.
+    """
 
     @staticmethod
-    def RegisterDefinition(request,
+    def SubmitJob(request,
             target,
             options=(),
             channel_credentials=None,
@@ -231,9 +240,9 @@ class JobService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/formicary.v1.JobService/RegisterDefinition',
-            formicary_dot_v1_dot_jobs__pb2.RegisterDefinitionRequest.SerializeToString,
-            formicary_dot_v1_dot_jobs__pb2.RegisterDefinitionResponse.FromString,
+            '/formicary.v1.JobService/SubmitJob',
+            formicary_dot_v1_dot_jobs__pb2.SubmitJobRequest.SerializeToString,
+            formicary_dot_v1_dot_jobs__pb2.Job.FromString,
             options,
             channel_credentials,
             insecure,
@@ -336,12 +345,12 @@ class JobService:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_stream(
+        return grpc.experimental.unary_unary(
             request,
             target,
             '/formicary.v1.JobService/ListJobs',
             formicary_dot_v1_dot_jobs__pb2.ListJobsRequest.SerializeToString,
-            formicary_dot_v1_dot_jobs__pb2.Job.FromString,
+            formicary_dot_v1_dot_jobs__pb2.ListJobsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -448,7 +457,7 @@ class JobService:
             request,
             target,
             '/formicary.v1.JobService/FollowJob',
-            formicary_dot_v1_dot_jobs__pb2.GetJobRequest.SerializeToString,
+            formicary_dot_v1_dot_jobs__pb2.FollowJobRequest.SerializeToString,
             formicary_dot_v1_dot_jobs__pb2.Job.FromString,
             options,
             channel_credentials,

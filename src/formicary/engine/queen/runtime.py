@@ -31,7 +31,7 @@ from formicary.engine.queen.pump import Peer, Pump
 from formicary.engine.queen.sessions import AntSession, ClientSession
 from formicary.engine.queen.submitting import Submitting
 from formicary.engine.storage.port import LogRecord, LogStore, Row, Store, StoreError
-from formicary.problems import problem
+from formicary.problems import FieldError, problem
 from formicary.v1 import ants_pb2 as ants
 from formicary.v1 import jobs_pb2 as jobs
 
@@ -221,18 +221,27 @@ class Queen:
                 document["tasks"][position]["progress"] = {"fraction": fraction, "message": message}
         return document
 
-    async def documents(
-        self, *, states: Iterable[str] = (), job_type: str = "", limit: int = 0, org: str = ""
-    ) -> AsyncIterator[dict[str, Any]]:
-        """Summaries, newest first; limit 0 = all. Raises Problem VALIDATION_FAILED for an unknown state."""
+    async def page(
+        self, *, states: Iterable[str] = (), job_type: str = "", size: int = 100, before: int = 0, org: str = ""
+    ) -> list[Row]:
+        """At most `size` rows of jobs, newest first, from below the number `before` (0 = from the newest).
+
+        Raises:
+            Problem: VALIDATION_FAILED naming every unknown state.
+        """
         wanted = [life.ALIASES.get(state.upper(), state.upper()) for state in states]
-        for state in wanted:
-            if state not in life.JOB_STATES:
-                raise problem("VALIDATION_FAILED", f"{state} is no state of a job; one of {', '.join(life.JOB_STATES)}")
-        pages = self.store.jobs(org or self.config.org, states=wanted, job_type=job_type, limit=limit)
-        while (page := await self.pump.read(lambda: next(pages, None))) is not None:
-            for row in page:
-                yield documents.summary(row)
+        known = ", ".join(life.JOB_STATES)
+        unknown = [
+            FieldError(f"states[{at}]", "UNKNOWN_VALUE", f"{state[:40]} is no state of a job; one of {known}.")
+            for at, state in enumerate(wanted)
+            if state not in life.JOB_STATES
+        ]
+        if unknown:
+            raise problem("VALIDATION_FAILED", unknown[0].message, errors=unknown)
+        pages = self.store.jobs(
+            org or self.config.org, states=wanted, job_type=job_type, limit=size, page=size, before=before
+        )
+        return await self.pump.read(lambda: next(pages, []))
 
     async def follow(self, job_id: str, *, org: str = "") -> AsyncIterator[dict[str, Any]]:
         """The document now and after each change, until the job has ended. Raises Problem NOT_FOUND."""
@@ -265,6 +274,10 @@ class Queen:
     def log_lines(self, job_id: str, *, task_type: str = "", offset: int = 0) -> tuple[list[LogRecord], int]:
         """Log lines from `offset` on and the next offset; blocking."""
         return self.logs.read(job_id, task_type=task_type, offset=offset)
+
+    async def row(self, job_id: str, *, org: str = "") -> Row:
+        """The committed row of a job (JOB_COLUMNS). Raises Problem NOT_FOUND."""
+        return await self._row(job_id, org)
 
     async def _row(self, job_id: str, org: str) -> Row:
         row = await self.pump.read(lambda: self.store.job(org or self.config.org, job_id))

@@ -189,12 +189,12 @@ class MemoryStore:
             return row if row is not None and row[_ORG] == org else None
 
     def jobs(
-        self, org: str, *, states: Sequence[str] = (), job_type: str = "", limit: int = 0, page: int = 500
+        self, org: str, *, states: Sequence[str] = (), job_type: str = "", limit: int = 0, page: int = 500, before: int = 0
     ) -> Iterator[list[Row]]:
-        """Pages of job rows, newest first; limit 0 = all."""
+        """Pages of job rows, newest first, from below the number `before` (0 = from the newest); limit 0 = all."""
         wanted = frozenset(states)
         with self._lock:
-            numbers = sorted(self._tables.jobs, reverse=True)
+            numbers = sorted((n for n in self._tables.jobs if not before or n < before), reverse=True)
         found: list[Row] = []
         sent = 0
         for number in numbers:

@@ -214,9 +214,11 @@ class Store(Protocol):
         ...
 
     def jobs(
-        self, org: str, *, states: Sequence[str] = (), job_type: str = "", limit: int = 0, page: int = 500
+        self, org: str, *, states: Sequence[str] = (), job_type: str = "", limit: int = 0, page: int = 500, before: int = 0
     ) -> Iterator[list[Row]]:
-        """Pages of job rows, newest first; limit 0 = all. Does not keep a transaction open between pages."""
+        """Pages of job rows, newest first, from below the number `before` (0 = from the newest); limit 0 = all. Does
+        not keep a transaction open between pages.
+        """
         ...
 
     def tasks(self, number: int) -> list[Row]:

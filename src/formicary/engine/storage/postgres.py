@@ -233,10 +233,12 @@ class PostgresStore:
         return self._one(schema.JOB_BY_ID, (job_id, org)) if _storable([job_id, org])[1:] else None
 
     def jobs(
-        self, org: str, *, states: Sequence[str] = (), job_type: str = "", limit: int = 0, page: int = 500
+        self, org: str, *, states: Sequence[str] = (), job_type: str = "", limit: int = 0, page: int = 500, before: int = 0
     ) -> Iterator[list[Row]]:
-        """Pages of job rows, newest first; limit 0 = all. Does not keep a transaction open between pages."""
-        before, left = 2**63 - 1, limit or 2**62
+        """Pages of job rows, newest first, from below the number `before` (0 = from the newest); limit 0 = all. Does
+        not keep a transaction open between pages.
+        """
+        before, left = before or 2**63 - 1, limit or 2**62
         while left > 0:
             size = min(page, left)
             rows = self._rows(*schema.page_query(org, sorted(set(states)), job_type, before, size))

@@ -187,7 +187,7 @@ def _texts(comment: str) -> Json:
     flat = re.sub(r"\s+", " ", comment.split("\n\n")[0])
     match = re.match(r"(.+?)[.](?=\s|$)", flat)
     summary = match.group(1) if match else flat
-    found: Json = {"summary": summary}
+    found: Json = {"summary": summary.replace("`", "")}
     if comment.rstrip(".") != summary:
         found["description"] = comment
     return found

@@ -37,7 +37,7 @@ _ERROR: Json = {
 def catalogue_of(given: Mapping[str, CodeEntry] | None) -> dict[str, CodeEntry]:
     """The codes that an API answers with: all of the catalogue but those that tell how a task has ended."""
     rows = CATALOGUE if given is None else given
-    return {code: row for code, row in rows.items() if row.blame != "task"}
+    return {code: row for code, row in rows.items() if row.blame != "task" and not code.startswith("ERR_")}
 
 
 def problem_schemas(catalogue: Mapping[str, CodeEntry]) -> dict[str, Json]:
@@ -55,6 +55,13 @@ def problem_schemas(catalogue: Mapping[str, CodeEntry]) -> dict[str, Json]:
         "blame": {"type": "string", "description": "`caller`, `server` or `task`."},
         "errors": {"type": "array", "items": {"$ref": "#/components/schemas/FieldError"}},
         "remedy": {"type": "string", "description": "What to do."},
+        "traceId": {"type": "string", "description": "Names the call in the server's log."},
+        "timestamp": {"type": "string", "format": "date-time"},
+        "retryAfter": {"type": "number", "minimum": 0, "description": "Seconds to wait before the next try."},
+        "maxRetries": {"type": "integer", "minimum": 0, "description": "Most tries after the first one."},
+        "backoffType": {"type": "string", "description": "How the waits grow, like `exponential`."},
+        "backoffMs": {"type": "integer", "minimum": 0, "description": "The first wait, in milliseconds."},
+        "details": {"type": "array", "items": {"type": "object"}, "description": "Details of the gRPC status."},
     }
     whole: Json = {
         "type": "object",

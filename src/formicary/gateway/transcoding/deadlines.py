@@ -29,7 +29,7 @@ def timeout_s(headers: dict[str, str]) -> float | None:
             continue
         found = (_GRPC if name == "grpc-timeout" else _PLAIN).match(text.strip())
         if found is None:
-            raise refusals.malformed(f"The header {name} is not a time: {text[:40]!r}.")
+            raise refusals.bad_header(name, f"is not a time: {text[:40]!r}")
         units = _GRPC_UNITS_S if name == "grpc-timeout" else _PLAIN_UNITS_S
         seconds = float(found.group(1)) * units[found.group(2) or "s"]
         least = seconds if least is None else min(least, seconds)

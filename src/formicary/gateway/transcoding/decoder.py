@@ -85,14 +85,14 @@ class Decoder:
 
     def _unfit(self, unfit: Unfit, violations: Violations, *steps: str | int) -> None:
         if not (unfit.unknown and self.lenient):
-            violations.add("INVALID_VALUE", str(unfit), *steps)
+            violations.add("INVALID_FORMAT", str(unfit), *steps)
 
     def _compile(self, descriptor: Descriptor) -> Read:
         entries: dict[str, tuple[str, str, bool, Read]] = {}
 
         def read(message: Any, value: Any, violations: Violations) -> None:
             if type(value) is not dict:
-                violations.add("INVALID_VALUE", "An object is expected.")
+                violations.add("INVALID_FORMAT", "An object is expected.")
                 return
             seen: set[str] = set()
             for key, item in value.items():
@@ -133,7 +133,7 @@ class Decoder:
 
     def _any(self, message: Any, value: Any, violations: Violations) -> None:
         if type(value) is not dict:
-            violations.add("INVALID_VALUE", "An object with @type is expected.")
+            violations.add("INVALID_FORMAT", "An object with @type is expected.")
             return
         message.SetInParent()
         if not value:
@@ -142,12 +142,12 @@ class Decoder:
         url = rest.pop("@type", None)
         inner = any_class(url) if type(url) is str else None
         if inner is None:
-            violations.add("INVALID_VALUE", "The URL of a message type that is known here is expected.", "@type")
+            violations.add("INVALID_FORMAT", "The URL of a message type that is known here is expected.", "@type")
             return
         content = inner()
         if content.DESCRIPTOR.full_name in well_known.SPECIAL:
             if rest.keys() != {"value"}:
-                violations.add("INVALID_VALUE", "An object with @type and value is expected.")
+                violations.add("INVALID_FORMAT", "An object with @type and value is expected.")
                 return
             violations.path.append("value")
             self.read(content, rest["value"], violations)
@@ -187,7 +187,7 @@ class Decoder:
 
         def read(message: Any, value: Any, violations: Violations) -> None:
             if type(value) is not list:
-                violations.add("INVALID_VALUE", "An array is expected.", shown)
+                violations.add("INVALID_FORMAT", "An array is expected.", shown)
                 return
             target = getattr(message, name)
             for index, item in enumerate(value):
@@ -217,14 +217,14 @@ class Decoder:
 
         def read(message: Any, value: Any, violations: Violations) -> None:
             if type(value) is not list:
-                violations.add("INVALID_VALUE", "An array is expected.", shown)
+                violations.add("INVALID_FORMAT", "An array is expected.", shown)
                 return
             add, read_one, path = getattr(message, name).add, self._messages[descriptor], violations.path
             path.append(shown)
             for index, item in enumerate(value):
                 path.append(index)
                 if item is None and not nullable:
-                    violations.add("INVALID_VALUE", "null may not stand in this array.")
+                    violations.add("INVALID_FORMAT", "null may not stand in this array.")
                 else:
                     read_one(add(), item, violations)
                 path.pop()
@@ -246,7 +246,7 @@ class Decoder:
             if key in target:
                 violations.add("DUPLICATE_FIELD", "The key stands twice.")
             elif item is None and not nullable:
-                violations.add("INVALID_VALUE", "null may not be the value of a key.")
+                violations.add("INVALID_FORMAT", "null may not be the value of a key.")
             elif convert is not None:
                 target[key] = convert(item)
             elif descriptor is not None:
@@ -255,7 +255,7 @@ class Decoder:
 
         def read(message: Any, value: Any, violations: Violations) -> None:
             if type(value) is not dict:
-                violations.add("INVALID_VALUE", "An object is expected.", shown)
+                violations.add("INVALID_FORMAT", "An object is expected.", shown)
                 return
             target = getattr(message, name)
             for text, item in value.items():

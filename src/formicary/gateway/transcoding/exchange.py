@@ -14,7 +14,7 @@ from typing import Any
 
 from formicary.gateway.call import Call, Value
 from formicary.gateway.transcoding import compression, refusals
-from formicary.problems import Problem, problem
+from formicary.problems import problem
 
 Scope = MutableMapping[str, Any]
 Event = MutableMapping[str, Any]
@@ -145,15 +145,7 @@ class Exchange:
             async with asyncio.timeout(wait_s):
                 found = [piece async for piece in self.pieces(limit)]
         except TimeoutError:
-            raise Problem(
-                "REQUEST_TIMEOUT",
-                "The request did not come in time",
-                f"The body did not come within {wait_s:g} s.",
-                status=408,
-                grpc_code="DEADLINE_EXCEEDED",
-                retryable=True,
-                blame="caller",
-            ) from None
+            raise refusals.too_slow(wait_s) from None
         body = found[0] if len(found) == 1 else b"".join(found)
         encoding = self.headers.get("content-encoding")
         return compression.inflate(body, encoding, limit) if encoding else body

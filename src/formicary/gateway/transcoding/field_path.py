@@ -86,7 +86,7 @@ class FieldPath:
         try:
             self._read(message, text)
         except Unfit as unfit:
-            violations.put(self.shown, "INVALID_VALUE", str(unfit))
+            violations.put(self.shown, "INVALID_FORMAT", str(unfit))
 
     def _free(self, message: Any, step: FieldDescriptor, violations: Violations, name: Any) -> bool:
         oneof = step.containing_oneof

@@ -86,7 +86,7 @@ class RequestReader:
         try:
             document = json_text.parse(body)
         except json_text.JsonError as error:
-            code = "DUPLICATE_FIELD" if isinstance(error, json_text.DuplicateKey) else "INVALID_JSON"
+            code = "DUPLICATE_FIELD" if isinstance(error, json_text.DuplicateKey) else "MALFORMED_JSON"
             violations.put("", code, str(error))
             return None
         if binding.body_field is None:
@@ -140,7 +140,7 @@ class RequestReader:
         if mask is None or body is None or message.HasField(mask.name):
             return
         if binding.mask_required:
-            violations.put(self._name(mask), "REQUIRED", "update_mask is required: name the fields to change.")
+            violations.put(self._name(mask), "REQUIRED_FIELD", "update_mask is required: name the fields to change.")
             return
         if type(document) is dict:
             bound = {path.names[1:] for path in binding.path_fields.values() if path.names[0] == body.name}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 import zlib
@@ -27,6 +26,7 @@ from formicary.gateway.transcoding.exchange import ClientGone, Exchange, Pairs, 
 from formicary.gateway.transcoding.request_message import RequestReader
 from formicary.gateway.transcoding.router import Match, PathError, Router
 from formicary.problems import Problem, problem
+from formicary.problems.http import fallback_http, public_document, render_http
 
 log = logging.getLogger("formicary.gateway")
 
@@ -164,17 +164,25 @@ class Transcoder:
 
     async def _other_method(self, exchange: Exchange, known: set[str]) -> None:
         allowed = known | {"OPTIONS"} | ({"HEAD"} if "GET" in known else set())
-        allow = (b"allow", ", ".join(sorted(allowed)).encode())
-        if exchange.method == "OPTIONS":
-            await exchange.answer(204, [allow], b"")
-        else:
-            await self._refuse(exchange, refusals.method_not_allowed(exchange.method, sorted(allowed)), [allow])
+        if exchange.method != "OPTIONS":
+            raise refusals.method_not_allowed(exchange.method, sorted(allowed))
+        await exchange.answer(204, [(b"allow", ", ".join(sorted(allowed)).encode())], b"")
 
-    async def _refuse(self, exchange: Exchange, error: Problem, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    async def _refuse(self, exchange: Exchange, error: Problem) -> None:
         if exchange.started:
             return
-        status, found, body = render(error, exchange)
-        await exchange.answer(status, [*found, *headers], body)
+        try:
+            answer = render_http(
+                error,
+                accept=exchange.headers.get("accept", ""),
+                instance=exchange.path,
+                trace_id=exchange.trace_id,
+            )
+        except Exception:
+            log.exception("a problem of %s cannot be rendered", exchange.path)
+            answer = fallback_http(exchange.trace_id)
+        headers = [(name, value) for name, value in answer.headers if name != "content-length"]
+        await exchange.answer(answer.status, encoded(headers), answer.body)
 
     # --- calls ------------------------------------------------------------------------------------------------------
 
@@ -378,14 +386,9 @@ class _Stream:
         if self._framing is None:
             log.warning("%s failed after its first piece was out: %s", self._binding.method.full_name, error)
             raise ConnectionAbortedError("a raw stream has no place for a problem")
-        _, _, document = render(error, self._exchange)
-        await self._send(self._framing.failure(json.loads(document)), more=False)
-
-
-def render(error: Problem, exchange: Exchange) -> tuple[int, Pairs, bytes]:
-    """The problem as an HTTP answer."""
-    body = json.dumps(error.to_document()).encode()
-    return error.status, [(b"content-type", b"application/problem+json")], body
+        exchange = self._exchange
+        document = public_document(error, instance=exchange.path, trace_id=exchange.trace_id)
+        await self._send(self._framing.failure(document), more=False)
 
 
 def _weak(tag: bytes) -> bytes:

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from formicary.problems import FieldError, Problem, problem
 
 MOST = 100
 """More violations than these are not listed."""
 
 Step = str | int
+
+
+@dataclass(frozen=True, slots=True)
+class BodyError(FieldError):
+    """One thing wrong with the body, where the body is one field of the request and not all of it.
+
+    Attributes:
+        place: JSON pointer into the body.
+    """
+
+    place: str = ""
+
+    @property
+    def pointer(self) -> str:
+        """The place in the body."""
+        return self.place
 
 
 class Violations:
@@ -29,22 +47,25 @@ class Violations:
     def add(self, code: str, message: str, *steps: Step) -> None:
         """Notes a violation at the present place, or further steps below it."""
         place = [*self.path, *steps]
-        self.put(dotted(place), code, message, pointer(place[self.document_at :]))
+        if self.document_at:
+            self._note(BodyError(dotted(place), code, message, place=pointer(place[self.document_at :])))
+        else:
+            self.put(dotted(place), code, message)
 
-    def put(self, field: str, code: str, message: str, place: str = "") -> None:
-        """Notes a violation of a field, with the JSON pointer into the body where it stands there."""
+    def put(self, field: str, code: str, message: str) -> None:
+        """Notes a violation of a field."""
+        self._note(FieldError(field, code, message))
+
+    def _note(self, error: FieldError) -> None:
         if len(self.found) < MOST:
-            self.found.append(_field_error(field, code, message, place))
+            self.found.append(error)
 
     def problem(self, detail: str = "") -> Problem:
         """The problem that lists them all."""
         many = len(self.found)
         text = detail or (f"{self.found[0].message}" if many == 1 else f"{many} things are wrong with the request.")
-        return problem("VALIDATION_FAILED", text, errors=self.found)
-
-
-def _field_error(field: str, code: str, message: str, place: str) -> FieldError:
-    return FieldError(field, code, message)
+        alone = many == 1 and self.found[0].code == "MALFORMED_JSON"
+        return problem("MALFORMED_JSON" if alone else "VALIDATION_FAILED", text, errors=self.found)
 
 
 def dotted(steps: list[Step]) -> str:

@@ -1,0 +1,83 @@
+"""Jobs as the documents that the command line prints, made from the messages of the contract."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from formicary.problems import Problem
+from formicary.v1 import jobs_pb2 as pb
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def summary(job: pb.Job) -> dict[str, Any]:
+    """A job without tasks and outputs."""
+    return {
+        "id": job.id,
+        "job_type": job.job_type,
+        "state": job.state,
+        "priority": job.priority,
+        "submitted_at": _time(job, "submitted_at"),
+        "scheduled_at": _time(job, "scheduled_at"),
+        "started_at": _time(job, "started_at"),
+        "ended_at": _time(job, "ended_at"),
+        "execution": job.execution,
+        "retries": job.retries,
+        "dead_letter": job.dead_letter,
+        "error": Problem.from_document(MessageToDict(job.error)).to_document() if job.HasField("error") else None,
+    }
+
+
+def full(job: pb.Job) -> dict[str, Any]:
+    """A job with outputs and every task."""
+    document = summary(job)
+    document["outputs"] = _outputs(job)
+    document["tasks"] = [_task(task) for task in job.tasks]
+    return document
+
+
+def _task(task: pb.Task) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "task_type": task.task_type,
+        "state": task.state,
+        "exit_code": task.exit_code if task.HasField("exit_code") else None,
+        "attempts": task.attempts,
+        "ant": task.ant if task.HasField("ant") else None,
+        "started_at": _time(task, "started_at"),
+        "ended_at": _time(task, "ended_at"),
+        "outputs": _outputs(task),
+    }
+    if task.HasField("signal"):
+        document["signal"] = task.signal
+    if task.skipped:
+        document["skipped"] = True
+    if task.HasField("error"):
+        document["error"] = {"code": task.error.code or None, "message": task.error.message or None}
+        if task.error.traceback:
+            document["error"]["traceback"] = task.error.traceback
+    document.update(
+        (name, value)
+        for name, value in (("failures", task.failures), ("lost", task.lost), ("polls", task.polls))
+        if value
+    )
+    if task.HasField("progress"):
+        document["progress"] = {"fraction": task.progress.fraction, "message": task.progress.message}
+    return document
+
+
+def _outputs(message: pb.Job | pb.Task) -> dict[str, Any]:
+    if message.exact_outputs:
+        return _decode(message.exact_outputs)
+    return MessageToDict(message.outputs)
+
+
+def _time(message: Any, name: str) -> str | None:
+    """RFC 3339 in UTC with milliseconds, None where it is not set."""
+    if not message.HasField(name):
+        return None
+    found: Timestamp = getattr(message, name)
+    return found.ToDatetime().isoformat(timespec="milliseconds") + "Z"

@@ -1,0 +1,290 @@
+"""The same client over REST: for networks that let only HTTP through, at one request per submission."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+from google.protobuf.json_format import ParseDict
+
+from formicary.client import documents
+from formicary.client.client import PAGE, read_source
+from formicary.client.failures import backoff_s, unreachable
+from formicary.client.ids import IdMaker
+from formicary.client.values import DefinitionRef, JobEnd, JobHandle, LogLine
+from formicary.problems import Problem, problem
+from formicary.problems.http import parse_http
+from formicary.v1 import jobs_pb2 as pb
+
+DEFAULT_URL = "http://127.0.0.1:7777"
+ENDED = ("COMPLETED", "FAILED", "CANCELLED")
+CALLS_IN_FLIGHT = 64
+_Pair = tuple[str, str | int | float | bool | None]
+_NDJSON = "application/x-ndjson"
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class RestClient:
+    """Methods of the same names and results as :class:`formicary.client.Client`; for one event loop.
+
+    Args:
+        url: Where the server's HTTP port is.
+        timeout_s: How long a call keeps trying while the server cannot be reached or asks to come back, in seconds.
+        token: Sent as bearer token, empty = none.
+    """
+
+    def __init__(self, url: str = DEFAULT_URL, *, timeout_s: float = 30.0, token: str = "") -> None:
+        self.address = url
+        self.timeout_s = timeout_s
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout_s, trust_env=False)
+        self._new_id = IdMaker()
+
+    async def __aenter__(self) -> RestClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._http.aclose()
+
+    # --- submitting -------------------------------------------------------------------------------------------------
+
+    async def register(
+        self,
+        source: str | Path,
+        *,
+        methods: Mapping[str, str] | None = None,
+        path: str | Path = "",
+        filename: str = "",
+    ) -> DefinitionRef:
+        """Stores a definition. Arguments and errors as for the other client."""
+        text, folder, name = await read_source(source, path, filename)
+        body = {"source": text, "methods": dict(methods or {}), "path": folder, "filename": name}
+        answer = await self._call("POST", "/v1/definitions", body)
+        return DefinitionRef(answer["definition_id"], answer["job_type"], int(answer.get("version", 0)))
+
+    async def submit(
+        self,
+        ref: DefinitionRef,
+        params: Mapping[str, object] | None = None,
+        *,
+        idempotency_key: str | None = None,
+        priority: int | None = None,
+        scheduled_at: float | None = None,
+        watch: bool = False,
+    ) -> JobHandle:
+        """Submits one job; returns after its commit. A repeated request gives the same job, with and without a key.
+
+        `watch` is there for the sake of the other client and changes nothing here. Numbers in `params` beyond 2^53 are
+        refused, since JSON over HTTP may change them.
+        """
+        job_id = self._new_id()
+        body: dict[str, Any] = {"definition_id": ref.id, "id": job_id, "params": params or {}}
+        if priority is not None:
+            body["priority"] = priority
+        if scheduled_at is not None:
+            body["scheduled_at"] = datetime.fromtimestamp(scheduled_at, UTC).isoformat().replace("+00:00", "Z")
+        answer = await self._call("POST", "/v1/jobs", body, {"idempotency-key": idempotency_key or job_id})
+        return JobHandle(answer["id"])
+
+    async def submit_many(
+        self,
+        ref: DefinitionRef,
+        params: Iterable[Mapping[str, object] | None],
+        *,
+        idempotency_keys: Sequence[str] | None = None,
+        priority: int | None = None,
+        scheduled_at: float | None = None,
+        watch: bool = False,
+        chunk: int = 500,
+    ) -> list[str]:
+        """Submits many jobs, several requests at a time; those before a refused one stay submitted."""
+        gate = asyncio.Semaphore(CALLS_IN_FLIGHT)
+
+        async def one(number: int, given: Mapping[str, object] | None) -> str:
+            async with gate:
+                key = idempotency_keys[number] if idempotency_keys is not None else None
+                handle = await self.submit(
+                    ref, given, idempotency_key=key, priority=priority, scheduled_at=scheduled_at, watch=watch
+                )
+                return handle.id
+
+        return list(await asyncio.gather(*(one(number, given) for number, given in enumerate(params))))
+
+    # --- waiting ----------------------------------------------------------------------------------------------------
+
+    async def wait(self, job_id: str, timeout_s: float | None = None) -> JobEnd:
+        """Waits for a job's end. Raises Problem NOT_FOUND, DEADLINE_EXCEEDED, UNAVAILABLE."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                async for document in self.follow(job_id):
+                    if document["state"] in ENDED:
+                        return _end(document)
+        except TimeoutError:
+            raise problem("DEADLINE_EXCEEDED", f"Job {job_id} has not ended within {timeout_s:g} s.") from None
+        raise unreachable(self.address)
+
+    async def wait_all(self, ids: Sequence[str], timeout_s: float | None = None) -> list[JobEnd]:
+        """Waits for the ends of many jobs; returns them in the order of the ids."""
+        gate = asyncio.Semaphore(CALLS_IN_FLIGHT)
+
+        async def one(job_id: str) -> JobEnd:
+            async with gate:
+                return await self.wait(job_id)
+
+        try:
+            async with asyncio.timeout(timeout_s):
+                return list(await asyncio.gather(*(one(job_id) for job_id in ids)))
+        except TimeoutError:
+            raise problem("DEADLINE_EXCEEDED", f"Not all of {len(ids)} jobs have ended in time.") from None
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    async def get(self, job_id: str) -> dict[str, Any]:
+        """The job's document. Raises Problem NOT_FOUND."""
+        return documents.full(_job(await self._call("GET", f"/v1/jobs/{job_id}?exact=true")))
+
+    async def list(
+        self, *, states: Iterable[str] = (), job_type: str = "", limit: int = 0
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Documents without tasks and outputs, newest first."""
+        left, token = limit or 2**62, ""
+        query: list[_Pair] = [("states", state) for state in states] + ([("job_type", job_type)] if job_type else [])
+        while left > 0:
+            pairs: list[_Pair] = [*query, ("page_size", str(min(left, PAGE)))] + (
+                [("page_token", token)] if token else []
+            )
+            page = await self._call("GET", f"/v1/jobs?{httpx.QueryParams(pairs)}")
+            jobs = page.get("jobs", [])
+            for job in jobs:
+                yield documents.summary(_job(job))
+            left, token = left - len(jobs), page.get("next_page_token", "")
+            if not token:
+                return
+
+    async def follow(self, job_id: str) -> AsyncIterator[dict[str, Any]]:
+        """The document now and after each change, until the job has ended."""
+        async for found in self._stream(f"/v1/jobs/{job_id}:follow?exact=true", resume=True):
+            yield documents.full(_job(found))
+
+    async def logs(self, job_id: str, *, task_type: str = "", follow: bool = False) -> AsyncIterator[LogLine]:
+        """Log lines in the order they came."""
+        query = httpx.QueryParams({"task_type": task_type, "follow": str(follow).lower()})
+        async for line in self._stream(f"/v1/jobs/{job_id}/logs?{query}", resume=False):
+            yield LogLine(
+                line["task_type"], line.get("attempt", 0), line["time"], line.get("stream", 0), line.get("text", "")
+            )
+
+    # --- changing ---------------------------------------------------------------------------------------------------
+
+    async def cancel(self, job_id: str, reason: str = "") -> dict[str, Any]:
+        """Cancels a job. Returns the document."""
+        await self._call("POST", f"/v1/jobs/{job_id}:cancel", {"reason": reason})
+        return await self.get(job_id)
+
+    async def retry(self, job_id: str, *, hard: bool = False) -> dict[str, Any]:
+        """Runs an ended job again. Returns the document. Raises Problem FAILED_PRECONDITION."""
+        await self._call("POST", f"/v1/jobs/{job_id}:retry", {"hard": hard}, again=False)
+        return await self.get(job_id)
+
+    async def resume(self, job_id: str) -> dict[str, Any]:
+        """A paused job goes on now. Returns the document. Raises Problem FAILED_PRECONDITION."""
+        await self._call("POST", f"/v1/jobs/{job_id}:resume", {}, again=False)
+        return await self.get(job_id)
+
+    # --- calls ------------------------------------------------------------------------------------------------------
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        again: bool = True,
+    ) -> dict[str, Any]:
+        """One request, repeated while the server cannot be reached or says that a repetition may succeed."""
+        loop = asyncio.get_running_loop()
+        deadline, attempt = loop.time() + self.timeout_s, 0
+        content = None if body is None else _body(body)
+        sent = {"content-type": "application/json"} | dict(headers or {})
+        while True:
+            try:
+                answer = await self._http.request(method, path, content=content, headers=sent)
+                if answer.is_success:
+                    return _decode(answer.content)
+                error = parse_http(answer.status_code, answer.headers.multi_items(), answer.content)
+            except httpx.TransportError:
+                error = unreachable(self.address)
+            attempt += 1
+            delay = max(backoff_s(attempt), error.retry.after_s or 0.0)
+            if not error.retryable or not again or loop.time() + delay > deadline:
+                raise error
+            await asyncio.sleep(delay)
+
+    async def _stream(self, path: str, *, resume: bool) -> AsyncIterator[dict[str, Any]]:
+        """A stream of answers, one JSON object a line. It is opened again as the other client's streams are."""
+        loop = asyncio.get_running_loop()
+        deadline, attempt = loop.time() + self.timeout_s, 0
+        limits = httpx.Timeout(self.timeout_s, read=None)
+        while True:
+            begun = False
+            try:
+                async with self._http.stream("GET", path, headers={"accept": _NDJSON}, timeout=limits) as answer:
+                    if not answer.is_success:
+                        raise parse_http(answer.status_code, answer.headers.multi_items(), await answer.aread())
+                    async for line in answer.aiter_lines():
+                        begun, attempt = True, 0
+                        yield _message(line)
+                return
+            except httpx.TransportError:
+                error = unreachable(self.address)
+            except Problem as found:
+                error = found
+            if begun:
+                deadline = loop.time() + self.timeout_s
+            attempt += 1
+            delay = backoff_s(attempt)
+            if not (error.retryable and (resume or not begun)) or loop.time() + delay > deadline:
+                raise error
+            await asyncio.sleep(delay)
+
+
+def _message(line: str) -> dict[str, Any]:
+    """One line of a stream. Raises the Problem that ends it."""
+    found = _decode(line)
+    failure = found.get("@problem")
+    if isinstance(failure, dict):
+        raise Problem.from_document(failure)
+    return found
+
+
+def _job(found: Mapping[str, Any]) -> pb.Job:
+    return ParseDict(dict(found), pb.Job(), ignore_unknown_fields=True)
+
+
+def _end(document: Mapping[str, Any]) -> JobEnd:
+    error = document["error"]
+    return JobEnd(
+        document["id"],
+        document["state"],
+        document["outputs"],
+        None if error is None else Problem.from_document(error),
+    )
+
+
+def _body(body: Mapping[str, Any]) -> bytes:
+    """The body as JSON. Raises Problem VALIDATION_FAILED where a value is not one of JSON."""
+    try:
+        return _encode(body)
+    except (TypeError, ValueError, msgspec.EncodeError) as error:
+        raise problem("VALIDATION_FAILED", f"The parameters are not values of JSON: {error}.") from error

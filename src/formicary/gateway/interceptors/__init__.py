@@ -1,0 +1,9 @@
+"""The interceptors of the chain; one chain serves both protocols, unary calls and streams."""
+
+from formicary.gateway.interceptors.access_log import AccessLog, CallCounts
+from formicary.gateway.interceptors.chain import standard_chain
+from formicary.gateway.interceptors.deadline import keep_deadline
+from formicary.gateway.interceptors.failures import as_problems
+from formicary.gateway.interceptors.tracing import trace
+
+__all__ = ["AccessLog", "CallCounts", "as_problems", "keep_deadline", "standard_chain", "trace"]

@@ -1,0 +1,177 @@
+"""Jobs over the API."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from google.protobuf.json_format import MessageToDict
+
+from formicary.engine.jobs import lifecycle as life
+from formicary.engine.queen.runtime import Queen
+from formicary.gateway import Call
+from formicary.problems import FieldError, problem
+from formicary.server.api import messages, page_tokens
+from formicary.v1 import jobs_pb2 as pb
+from formicary.v1 import jobs_pb2_grpc
+
+LOG_POLL_S = 0.25
+KEY_HEADER = "idempotency-key"
+COMPATIBLE_PATH = "/api/jobs/requests"
+"""The older engine's way to submit knows no idempotency key."""
+DEFAULT_PAGE = 100
+LARGEST_PAGE = 1000
+LARGEST_WHOLE = 2**53
+
+_encode = msgspec.json.Encoder().encode
+
+
+class JobServicer(jobs_pb2_grpc.JobServiceServicer):
+    """Jobs as clients see them."""
+
+    def __init__(self, queen: Queen) -> None:
+        self._queen = queen
+
+    async def SubmitJob(self, request: pb.SubmitJobRequest, call: Call) -> pb.Job:
+        """Submits one job and shows it as it was committed."""
+        if not (request.job_type or request.definition_id):
+            raise problem(
+                "VALIDATION_FAILED",
+                "The request does not say which job.",
+                errors=[FieldError("job_type", "REQUIRED_FIELD", "Give job_type, or definition_id of one version.")],
+            )
+        item = pb.JobSubmission(
+            id=request.id,
+            params=_params(request) if request.params.fields else b"",
+            idempotency_key=_key(request, call),
+        )
+        if request.HasField("priority"):
+            item.priority = request.priority
+        elif request.HasField("job_priority"):
+            item.priority = request.job_priority
+        if request.HasField("scheduled_at"):
+            item.scheduled_at = request.scheduled_at.ToMilliseconds() / 1000
+        wanted = pb.SubmitJobsRequest(
+            definition_id=request.definition_id, job_type=request.job_type, jobs=[item], resend=bool(request.id)
+        )
+        (job_id,) = await self._queen.submit_request(wanted, "", None)
+        return messages.basic(await self._queen.row(job_id))
+
+    async def SubmitJobs(self, request: pb.SubmitJobsRequest, call: Call) -> pb.SubmitJobsResponse:
+        """Submits in one call."""
+        return pb.SubmitJobsResponse(ids=await self._queen.submit_request(request, "", None))
+
+    async def Session(self, requests: AsyncIterator[pb.ClientMessage], call: Call) -> None:
+        """The client library's stream."""
+        await self._queen.serve_client(requests, lambda message: call.write(message))
+
+    async def GetJob(self, request: pb.GetJobRequest, call: Call) -> pb.Job:
+        """One job with its tasks."""
+        return messages.full(await self._queen.document(request.id), exact=request.exact)
+
+    async def ListJobs(self, request: pb.ListJobsRequest, call: Call) -> pb.ListJobsResponse:
+        """A page of jobs, newest first. Jobs submitted meanwhile do not shift the pages."""
+        if not 0 <= request.page_size <= LARGEST_PAGE:
+            text = f"At most {LARGEST_PAGE} jobs fit into one answer, and at least 0."
+            raise problem(
+                "VALIDATION_FAILED",
+                "The page size is not valid.",
+                errors=[FieldError("page_size", "OUT_OF_RANGE", text)],
+            )
+        filters = (sorted(request.states), request.job_type)
+        before = page_tokens.position(request.page_token, filters) if request.page_token else 0
+        size = request.page_size or DEFAULT_PAGE
+        rows = await self._queen.page(states=request.states, job_type=request.job_type, size=size, before=before)
+        more = len(rows) == size
+        return pb.ListJobsResponse(
+            jobs=[messages.basic(row) for row in rows],
+            next_page_token=page_tokens.token(int(rows[-1][0] or 0), filters) if more else "",
+        )
+
+    async def CancelJob(self, request: pb.CancelJobRequest, call: Call) -> pb.Job:
+        """Cancels a job."""
+        await self._queen.cancel(request.id, request.reason)
+        return await self._job(request.id)
+
+    async def RetryJob(self, request: pb.RetryJobRequest, call: Call) -> pb.Job:
+        """Runs an ended job again."""
+        await self._queen.retry(request.id, hard=request.hard)
+        return await self._job(request.id)
+
+    async def ResumeJob(self, request: pb.ResumeJobRequest, call: Call) -> pb.Job:
+        """A paused job goes on."""
+        await self._queen.resume(request.id)
+        return await self._job(request.id)
+
+    async def FollowJob(self, request: pb.FollowJobRequest, call: Call) -> AsyncIterator[pb.Job]:
+        """The job at each change."""
+        async for document in self._queen.follow(request.id):
+            yield messages.full(document, exact=request.exact)
+
+    async def ReadLogs(self, request: pb.ReadLogsRequest, call: Call) -> AsyncIterator[pb.LogRecord]:
+        """Log lines, until the job has ended if asked."""
+        queen, offset = self._queen, 0
+        while True:
+            row = await queen.row(request.id)
+            over = messages.basic(row).state in life.JOB_ENDED or not request.follow
+            records, offset = await asyncio.to_thread(
+                queen.log_lines, request.id, task_type=request.task_type, offset=offset
+            )
+            for x in records:
+                yield pb.LogRecord(task_type=x.task_type, attempt=x.attempt, time=x.time, stream=x.stream, text=x.text)
+            if over and not records:
+                return
+            if not over:
+                await asyncio.sleep(LOG_POLL_S)
+
+    async def _job(self, job_id: str) -> pb.Job:
+        return messages.full(await self._queen.document(job_id), exact=False)
+
+
+def _key(request: pb.SubmitJobRequest, call: Call) -> str:
+    """The idempotency key of body or header. Raises Problem where they differ, or where HTTP brings none."""
+    header = call.value(KEY_HEADER)
+    key = request.idempotency_key
+    if header and key and header != key:
+        text = "The header Idempotency-Key says another one: give it once."
+        raise problem(
+            "VALIDATION_FAILED", "Two idempotency keys.", errors=[FieldError("idempotency_key", "CONFLICT", text)]
+        )
+    if not (header or key) and call.protocol == "http" and call.path != COMPATIBLE_PATH:
+        raise problem(
+            "HEADER_REQUIRED",
+            "Submitting over HTTP needs the header Idempotency-Key: a text of your own that is the same when you "
+            "repeat this request, and no other's.",
+            errors=[FieldError("Idempotency-Key", "REQUIRED_FIELD", "Send it, for example a UUID.")],
+        )
+    return header or key
+
+
+def _params(request: pb.SubmitJobRequest) -> bytes:
+    """The parameters as JSON. Raises Problem where a whole number is beyond what a double holds."""
+    found: dict[str, Any] = _whole(MessageToDict(request.params))
+    too_large = list(_too_large(found, "params"))
+    if too_large:
+        text = "A whole number beyond 2^53 does not survive JSON: send it as a text."
+        errors = [FieldError(path, "OUT_OF_RANGE", text) for path in too_large]
+        raise problem("VALIDATION_FAILED", "Numbers that would be changed.", errors=errors)
+    return _encode(found)
+
+
+def _whole(value: Any) -> Any:
+    """The value with whole numbers as such: a Struct holds 3 and 3.0 alike, and templates print them."""
+    if isinstance(value, dict):
+        return {key: _whole(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_whole(one) for one in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _too_large(value: object, path: str) -> list[str]:
+    if isinstance(value, dict):
+        return [found for key, one in value.items() for found in _too_large(one, f"{path}.{key}")]
+    if isinstance(value, list):
+        return [found for at, one in enumerate(value) for found in _too_large(one, f"{path}[{at}]")]
+    return [path] if isinstance(value, int) and abs(value) > LARGEST_WHOLE else []

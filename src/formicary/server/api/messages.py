@@ -1,0 +1,121 @@
+"""Jobs as messages of the contract, made from rows and documents of the queen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from formicary.engine.storage.port import JOB_COLUMNS, Row
+from formicary.problems import problem
+from formicary.v1 import jobs_pb2 as pb
+
+_encode = msgspec.json.Encoder().encode
+_AT = {name: position for position, name in enumerate(JOB_COLUMNS)}
+_ID, _TYPE, _STATE, _PRIORITY = _AT["id"], _AT["job_type"], _AT["state"], _AT["priority"]
+_EXECUTION, _RETRIES, _DEAD = _AT["execution"], _AT["retries"], _AT["dead_letter"]
+_CODE, _MESSAGE = _AT["error_code"], _AT["error_message"]
+_TIMES = tuple((name, _AT[name]) for name in ("submitted_at", "scheduled_at", "started_at", "ended_at"))
+
+_PLAIN = ("task_type", "state", "attempts", "exit_code", "ant", "signal", "skipped", "failures", "lost", "polls")
+
+
+def basic(row: Row) -> pb.Job:
+    """A job as lists show it: without tasks and outputs."""
+    job: Any = pb.Job(
+        id=str(row[_ID]),
+        job_type=str(row[_TYPE]),
+        state=str(row[_STATE]),
+        priority=_int(row[_PRIORITY]),
+        execution=_int(row[_EXECUTION]),
+        retries=_int(row[_RETRIES]),
+        dead_letter=bool(row[_DEAD]),
+    )
+    for name, position in _TIMES:
+        value = row[position]
+        if isinstance(value, int | float):
+            getattr(job, name).FromMilliseconds(int(value * 1000))
+    code = row[_CODE]
+    if code:
+        job.error.update(problem(str(code), str(row[_MESSAGE] or code)).to_document())
+    return job  # type: ignore[no-any-return]  # Any for the sake of getattr above
+
+
+def full(document: Mapping[str, Any], *, exact: bool) -> pb.Job:
+    """A job with its tasks and outputs.
+
+    Args:
+        document: As :meth:`formicary.engine.queen.runtime.Queen.document` gives it.
+        exact: Outputs as JSON text instead of a Struct, whose numbers are doubles and whose order is lost.
+    """
+    job = pb.Job(
+        id=document["id"],
+        job_type=document["job_type"],
+        state=document["state"],
+        priority=document["priority"],
+        execution=document["execution"],
+        retries=document["retries"],
+        dead_letter=document["dead_letter"],
+        submitted_at=_time(document["submitted_at"]),
+        scheduled_at=_time(document["scheduled_at"]),
+        started_at=_time(document["started_at"]),
+        ended_at=_time(document["ended_at"]),
+    )
+    if document["error"] is not None:
+        job.error.update(document["error"])
+    _set_outputs(job, document["outputs"], exact=exact)
+    for task in document["tasks"]:
+        _add_task(job.tasks.add(), task, exact=exact)
+    return job
+
+
+def _add_task(message: pb.Task, task: Mapping[str, Any], *, exact: bool) -> None:
+    for name in (
+        "task_type",
+        "state",
+        "attempts",
+        "exit_code",
+        "ant",
+        "signal",
+        "skipped",
+        "failures",
+        "lost",
+        "polls",
+    ):
+        value = task.get(name)
+        if value is not None:
+            setattr(message, name, value)
+    for name in ("started_at", "ended_at"):
+        if task[name] is not None:
+            getattr(message, name).FromJsonString(task[name])
+    _set_outputs(message, task["outputs"], exact=exact)
+    if "error" in task:
+        found = task["error"]
+        message.error.CopyFrom(
+            pb.TaskError(
+                code=found["code"] or "", message=found["message"] or "", traceback=found.get("traceback") or ""
+            )
+        )
+    if "progress" in task:
+        message.progress.CopyFrom(pb.Progress(**task["progress"]))
+
+
+def _set_outputs(message: pb.Job | pb.Task, outputs: Mapping[str, Any], *, exact: bool) -> None:
+    if exact:
+        message.exact_outputs = _encode(outputs).decode()
+    else:
+        message.outputs.update(outputs)
+
+
+def _time(text: str | None) -> Timestamp | None:
+    if text is None:
+        return None
+    found = Timestamp()
+    found.FromJsonString(text)
+    return found
+
+
+def _int(value: object) -> int:
+    return value if isinstance(value, int) else 0

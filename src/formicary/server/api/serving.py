@@ -1,0 +1,76 @@
+"""The API of one queen on its gRPC port."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from formicary.engine.queen.runtime import Queen
+from formicary.gateway import Interceptor, add_services
+from formicary.gateway.interceptors import standard_chain
+from formicary.problems import problem
+from formicary.server.api.ants import AntServicer
+from formicary.server.api.definitions import DefinitionServicer
+from formicary.server.api.jobs import JobServicer
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+
+
+class GrpcServer:
+    """A running gRPC server of one queen."""
+
+    def __init__(self, server: grpc.aio.Server, port: int, servicer: Any) -> None:
+        self._server = server
+        self._health = servicer
+        self.port = port
+
+    async def drain(self) -> None:
+        """The health service says from now on that this server is about to go."""
+        await self._health.enter_graceful_shutdown()
+
+    async def stop(self, grace_s: float = 1.0) -> None:
+        """Takes no more calls, lets those in flight finish for `grace_s`, then ends them."""
+        await self._server.stop(grace_s)
+
+
+def servicers(queen: Queen) -> list[object]:
+    """What the queen serves, whatever the protocol."""
+    return [AntServicer(queen), DefinitionServicer(queen), JobServicer(queen)]
+
+
+async def serve(queen: Queen, host: str, port: int, chain: Sequence[Interceptor] | None = None) -> GrpcServer:
+    """Serves the queen over gRPC.
+
+    Args:
+        queen: A started queen.
+        host: Address to listen on.
+        port: 0 = any free one.
+        chain: Interceptors, outermost first; None = the standard ones.
+
+    Raises:
+        Problem: FAILED_PRECONDITION where the port is taken.
+    """
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.so_reuseport", 0),
+        ]
+    )
+    methods = add_services(server, servicers(queen), standard_chain() if chain is None else chain)
+    names = sorted({method.service for method in methods})
+    servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    try:
+        bound = server.add_insecure_port(f"{host}:{port}")
+    except RuntimeError as error:
+        raise problem("FAILED_PRECONDITION", f"{host}:{port} cannot be bound: is another server using it?") from error
+    for name in ("", *names):
+        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    await server.start()
+    return GrpcServer(server, bound, servicer)
