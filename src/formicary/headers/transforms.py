@@ -282,6 +282,9 @@ TRANSFORMS: Mapping[str, Callable[[Argument | None], Transform]] = {
 """Every transform that a file can name."""
 
 _INVERSES = {
+    "add_prefix": "remove_prefix",
+    "add_suffix": "remove_suffix",
+    "base64_encode": "base64_decode",
     "remove_prefix": "add_prefix",
     "remove_suffix": "add_suffix",
     "base64_decode": "base64_encode",
