@@ -7,7 +7,7 @@ DEV    := $(VENV)/.ready-dev
 SEEDS  ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs clean soak lock proto format
+.PHONY: help demo test check bench docs clean soak lock proto release-contract format
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ check: $(DEV)  ## format, lint, types, layers, house rules, generated code
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	@mkdir -p build
+	$(PROTOC) --include_imports --include_source_info -o build/contract.binpb proto/formicary/v1/*.proto
+	$(BIN)/buf lint build/contract.binpb --config proto/buf.yaml
+	$(BIN)/buf breaking build/contract.binpb --against proto/released.binpb --config proto/buf.yaml
 	$(BIN)/python -m pytest -q tests/unit/test_tidy.py
 
 format: $(DEV)  ## let ruff rewrite what `make check` would complain about
@@ -42,7 +46,14 @@ docs: $(DEV)  ## write the generated pages of docs/reference
 	$(BIN)/python -m docs.generate
 
 proto: $(DEV)  ## generate src/formicary/v1 from proto/
-	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=src --pyi_out=src --grpc_python_out=src proto/formicary/v1/*.proto
+	$(PROTOC) --python_out=src --pyi_out=src --grpc_python_out=src proto/formicary/v1/*.proto
+
+release-contract: $(DEV)  ## make the present contract the one that later changes may not break
+	$(PROTOC) --include_imports -o proto/released.binpb proto/formicary/v1/*.proto
+
+# What the contract imports comes from the package googleapis-common-protos.
+PROTOC = $(BIN)/python -W ignore -m grpc_tools.protoc -Iproto \
+	-I$$($(BIN)/python -c 'import google.api; print(google.api.__path__[0])')/../..
 
 clean:  ## remove everything that was generated, the virtual environment included
 	rm -rf $(VENV) out dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -158,7 +158,9 @@ class RestClient:
     ) -> AsyncIterator[dict[str, Any]]:
         """Documents without tasks and outputs, newest first."""
         left, token = limit or 2**62, ""
-        query: list[_Pair] = [("states", state) for state in states] + ([("job_type", job_type)] if job_type else [])
+        query: list[_Pair] = [("states", state) for state in states]
+        if job_type:
+            query.append(("job_type", job_type))
         while left > 0:
             pairs: list[_Pair] = [*query, ("page_size", str(min(left, PAGE)))] + (
                 [("page_token", token)] if token else []
