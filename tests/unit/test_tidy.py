@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import google.api
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -285,7 +286,8 @@ def test_generated_code_is_current(tmp_path: Path) -> None:
         path.relative_to(ROOT / "proto").as_posix() for path in (ROOT / "proto").rglob("formicary/v1/*.proto")
     )
     flags = [f"--{kind}_out={tmp_path}" for kind in ("python", "pyi", "grpc_python")]
-    command = [sys.executable, "-W", "ignore", "-m", "grpc_tools.protoc", "-Iproto", *flags, *protos]
+    include = Path(google.api.__path__[0]).parents[1]
+    command = [sys.executable, "-W", "ignore", "-m", "grpc_tools.protoc", "-Iproto", f"-I{include}", *flags, *protos]
     subprocess.run(command, cwd=ROOT, check=True)
     fresh = {path.relative_to(tmp_path / "formicary" / "v1"): path.read_text() for path in tmp_path.rglob("*_pb2*.py*")}
     stored = {

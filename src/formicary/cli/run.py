@@ -135,14 +135,21 @@ class _Runner:
 
     async def run(self, data: Path | None, slots: int, path: Path | None) -> None:
         """Runs it in the data directory, or on the server that holds it."""
-        from formicary.embedded.choosing import choose_data_dir
+        from formicary.embedded.choosing import MAX_RUNS, choose_data_dir
 
-        chosen = choose_data_dir(data, self._job_id)
-        self._data = chosen.directory
-        if chosen.server:
-            await self._run_there(chosen.server)
-        else:
-            await self._run_here(slots, path)
+        for attempt in range(MAX_RUNS + 1):
+            chosen = choose_data_dir(data, self._job_id)
+            self._data = chosen.directory
+            if chosen.server:
+                await self._run_there(chosen.server)
+                return
+            try:
+                await self._run_here(slots, path)
+                return
+            except Problem as error:
+                # Another run took the directory between the look and the lock: look again.
+                if error.code != "DATA_IN_USE" or data is not None or attempt == MAX_RUNS:
+                    raise
 
     async def _run_here(self, slots: int, path: Path | None) -> None:
         from formicary.cli.registering import register

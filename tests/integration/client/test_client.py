@@ -12,10 +12,10 @@ import pytest
 
 from formicary.client import Client, SyncClient
 from formicary.engine.queen.runtime import Queen
-from formicary.engine.queen.service import GrpcServer, serve
 from formicary.engine.storage.logs import MemoryLogs
 from formicary.engine.storage.memory import MemoryStore
 from formicary.problems import Problem
+from formicary.server.api.serving import GrpcServer, serve
 
 NOOP = "job_type: noop\ntasks:\n- task_type: t\n  script: ['true']\n"
 NEEDY = "job_type: needy\nrequired_params: [year]\ntasks:\n- task_type: t\n  script: ['true']\n"

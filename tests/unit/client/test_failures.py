@@ -2,23 +2,23 @@
 
 import grpc
 import grpc.aio
-import msgspec
 import pytest
 
-from formicary.client.failures import PROBLEM_KEY, backoff_s, decoded, from_rpc
-from formicary.problems import problem
+from formicary.client.failures import backoff_s, decoded, from_rpc
+from formicary.problems import Problem, problem
+from formicary.problems.rpc import to_grpc
 
 
-def failure(code: grpc.StatusCode, details: str = "", document: bytes = b"") -> grpc.aio.AioRpcError:
+def failure(code: grpc.StatusCode, details: str = "", sent: Problem | None = None) -> grpc.aio.AioRpcError:
     """A failed call."""
-    trailing = grpc.aio.Metadata((PROBLEM_KEY, document)) if document else grpc.aio.Metadata()
+    trailing = grpc.aio.Metadata(*to_grpc(sent).trailing) if sent else grpc.aio.Metadata()
     return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details)
 
 
-def test_a_problem_document_comes_back_as_the_problem() -> None:
+def test_a_problem_in_the_status_comes_back_as_the_problem() -> None:
     """Code, text, remedy and violations survive the way."""
     sent = problem("NOT_FOUND", "there is no job x", remedy="look again")
-    found = from_rpc(failure(grpc.StatusCode.NOT_FOUND, "", msgspec.json.encode(sent.to_document())), "h:1")
+    found = from_rpc(failure(grpc.StatusCode.NOT_FOUND, "", sent), "h:1")
     assert (found.code, found.detail, found.remedy) == ("NOT_FOUND", "there is no job x", "look again")
 
 
@@ -32,7 +32,7 @@ def test_a_broken_connection_is_unavailable_and_says_what_to_do(code: grpc.Statu
     assert "formicary up" in found.remedy
 
 
-def test_a_status_without_a_document_keeps_its_meaning() -> None:
+def test_a_status_without_details_keeps_its_meaning() -> None:
     """INVALID_ARGUMENT is the caller's error with the server's text."""
     found = from_rpc(failure(grpc.StatusCode.INVALID_ARGUMENT, "no"), "h:1")
     assert (found.code, found.detail) == ("VALIDATION_FAILED", "no")
