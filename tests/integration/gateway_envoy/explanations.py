@@ -62,6 +62,8 @@ REASONS = {
     "are none.",
     lenience.ARRAY: "ProtoJSON: a repeated field is `[v, …]`; Envoy takes one value without brackets.",
     lenience.NESTED: "No JSON mapping has arrays of arrays for a repeated field; Envoy flattens them.",
+    lenience.OBJECT: "ProtoJSON: wrappers 'use the same representation in JSON as the wrapped primitive type'; Envoy "
+    "takes an object as an empty one.",
     lenience.NULL: "ProtoJSON: 'null is not allowed as an element of a repeated field'; Envoy skips it, or makes an "
     "empty value for a key.",
     "unknown field in a body": "ProtoJSON: 'a parser should reject unknown fields by default'; Envoy's transcoder "
@@ -208,8 +210,11 @@ def _refused_here(case: Case) -> str | None:
     return found[0] if found and None not in found else None
 
 
+_VALUES = ("INVALID_VALUE", "INVALID_FORMAT", "INVALID_ENUM", "OUT_OF_RANGE", "UNKNOWN_ENUM")
+
+
 def _violation(case: Case, code: str, path: str) -> str | None:
-    if code == "INVALID_JSON":
+    if code in ("INVALID_JSON", "MALFORMED_JSON"):
         return "loose JSON" if _is_loose(case.request.body or b"") else None
     if code == "UNEXPECTED_BODY":
         return "body where none is taken" if case.root == "" and case.request.body else None
@@ -219,16 +224,16 @@ def _violation(case: Case, code: str, path: str) -> str | None:
     names = [places.canonical(case.message, name) for name, _ in places.pairs_of(case.request)]
     if path in [places.canonical(case.message, name) for name in places.bare_of(case.request)]:
         return "parameter without ="
-    if code == "DUPLICATE_FIELD":
+    if code.startswith("DUPLICATE_"):
         return "parameter given twice" if names.count(path) > 1 else _twice(case)
     if code == "CONFLICT":
         return "parameter of the path or body" if places.canonical(case.message, path) in names else None
     place = places.find(case.request, case.message, case.root, path)
     if code in ("UNKNOWN_FIELD", "NOT_A_PARAMETER"):
         return _unknown(case, place, path, {name for name, _ in places.pairs_of(case.request)})
-    if code == "INVALID_VALUE" and path == case.root and (case.request.body or b"").strip() == b"null":
+    if path == case.root and (case.request.body or b"").strip() == b"null":
         return "null for the body of a field"
-    return lenience.rule_for(place) if code == "INVALID_VALUE" else None
+    return lenience.rule_for(place) if code in _VALUES else None
 
 
 def _unknown(case: Case, place: places.Place, path: str, names: set[str]) -> str | None:

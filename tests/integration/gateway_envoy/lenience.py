@@ -12,6 +12,7 @@ from tests.integration.gateway_envoy.places import Place
 NUMBER, BOOL, ENUM, BYTES = "loose number", "loose bool", "enum number as text", "spaces in base64"
 DURATION, MASK, ARRAY, NULL = "loose duration", "loose field mask", "one value for an array", "null in an array or map"
 NESTED = "array in an array"
+OBJECT = "object for a wrapper"
 
 _F = FieldDescriptor
 _INTEGERS = {_F.TYPE_INT32, _F.TYPE_INT64, _F.TYPE_UINT32, _F.TYPE_UINT64, _F.TYPE_SINT32, _F.TYPE_SINT64}
@@ -49,7 +50,7 @@ def _of_value(field: FieldDescriptor, value: Any) -> str | None:
     message = field.message_type
     if message is not None:
         if message.file.name == "google/protobuf/wrappers.proto":
-            return _of_value(message.fields_by_name["value"], value)
+            return OBJECT if isinstance(value, dict) else _of_value(message.fields_by_name["value"], value)
         if message.name == "Duration" and isinstance(value, str) and not _DURATION.fullmatch(value):
             return DURATION
         if message.name == "FieldMask" and isinstance(value, str):
