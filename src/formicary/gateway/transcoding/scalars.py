@@ -20,7 +20,7 @@ Convert = Callable[[Any], Any]
 
 _INTEGER = re.compile(r"-?[0-9]{1,40}\Z", re.ASCII)
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,400})(?:\.[0-9]{1,400})?(?:[eE][+-]?[0-9]{1,3})?\Z", re.ASCII)
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]*={0,2}\Z", re.ASCII)
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]*|[A-Za-z0-9_-]*)(={0,2})\Z", re.ASCII)
 _FLOAT_MAX = struct.unpack("<f", b"\xff\xff\x7f\x7f")[0]
 _FLOAT_LIMIT = 3.4028235677973366e38  # halfway to what the next float would be: rounds to infinity
 
@@ -109,7 +109,8 @@ def _bool_text(value: str) -> bool:
 
 
 def _bytes(value: Any) -> bytes:
-    if type(value) is str and _BASE64.match(value):
+    found = _BASE64.match(value) if type(value) is str else None
+    if found is not None and not (found.group(1) and len(value) % 4):
         plain = value.rstrip("=").replace("-", "+").replace("_", "/")
         try:
             return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
