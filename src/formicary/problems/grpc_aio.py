@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
@@ -14,7 +14,7 @@ from formicary.problems.catching import Catcher, Hook
 from formicary.problems.http import trace_id_of
 from formicary.problems.rpc import Rendered, to_grpc
 
-Handler = grpc.RpcMethodHandler[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Behaviour = Callable[[Any, Any], Any]
 
 _MAKERS: dict[tuple[bool, bool], tuple[str, Callable[..., Handler]]] = {
@@ -129,7 +129,11 @@ class ProblemInterceptor(grpc.aio.ServerInterceptor):
             except grpc.aio.AbortError:
                 raise
             except Exception as error:
-                context.abort(*self._rendered(error, name, context))
+                # abort() here would overtake a message that still waits to be written
+                code, text, trailing = self._rendered(error, name, context)
+                context.set_code(code)
+                context.set_details(text)
+                context.set_trailing_metadata(trailing)
 
         return behave
 

@@ -138,7 +138,7 @@ def parse_http(status: int, headers: Mapping[str, str] | Iterable[tuple[str, str
         document = None
     found = _from_members(status, document) if isinstance(document, dict) else _from_status(status)
     asked = fields.get("retry-after")
-    if asked is not None and found.retry.after_s is None:
+    if asked is not None and (found.retry.after_s is None or not isinstance(document, dict)):
         after_s = _seconds(asked)
         if after_s is not None:
             found.retry = replace(found.retry, after_s=after_s)
