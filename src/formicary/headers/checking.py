@@ -109,7 +109,7 @@ def _check_rule(rule: Rule, where: str) -> Iterator[FieldError]:
     fault = names.header_fault(rule.header, incoming=incoming, outgoing=outgoing)
     if fault:
         yield _bad(f"{where}.header", "NAME_REFUSED", f"{rule.header!r} {fault}.")
-    fault = names.metadata_fault(rule.key)
+    fault = names.metadata_fault(rule.key) if rule.metadata or not fault else ""
     if fault:
         yield _bad(f"{where}.metadata", "NAME_REFUSED", f"{rule.key!r} {fault}.")
     if rule.header.lower().endswith("-bin") and not rule.key.endswith("-bin"):

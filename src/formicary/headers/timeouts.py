@@ -12,7 +12,7 @@ REQUEST_TIMEOUT = "x-request-timeout"
 GRPC_TIMEOUT = "grpc-timeout"
 _UNITS_S = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _GRPC = re.compile(r"([0-9]{1,8})([HMSmun])").fullmatch
-_HTTP = re.compile(r"([0-9]{1,8}(?:\.[0-9]{1,6})?)\s*(ms|s|m|h)?").fullmatch
+_HTTP = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*(ms|s|m|h)?").fullmatch
 _HTTP_UNITS_S = {"ms": 1e-3, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
 
 
