@@ -1,7 +1,7 @@
 """What a mapping of 20 headers costs per call, request and response, beside the same app without it.
 
-``python -m bench.headers --output json`` prints one document. The app is raw ASGI in this process, so that nothing but the
-mapping differs; each round runs both, and the figure is the median difference over the rounds.
+``python -m bench.headers --output json`` prints one document. The app is raw ASGI in this process, so that nothing but
+the mapping differs; each round runs both, and the figure is the median difference over the rounds.
 """
 
 from __future__ import annotations
