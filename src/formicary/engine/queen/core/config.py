@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_ANT_MARGIN_S = 1.0
+"""What an ant takes off the grace before it holds the queen's last word for old, see ``ants/lease.py``."""
+
 
 @dataclass(frozen=True, slots=True)
 class CoreConfig:
@@ -13,7 +16,9 @@ class CoreConfig:
         lease_s: An ant's lease in seconds; every beat renews it. Too short loses work of ants that pause, too long
             delays the second attempt of a silent ant's tasks.
         reconnect_grace_s: What remains of a lease at most once the stream is closed, in seconds.
-        beat_interval_s: Seconds between an ant's beats; at most a third of the lease.
+        beat_interval_s: Seconds between an ant's beats; at most a third of the lease, and at most three quarters of the
+            time for which an ant may begin tasks on one answer (the grace less 1 s, at least half the grace). A longer
+            one leaves ants idle before each beat.
         hot_params_bytes: Parameters of pending jobs kept in memory, in bytes; the rest is read shortly before its turn.
         prefetch: Pending jobs whose parameters are asked for at a time.
         slice_decisions: Decisions of one slice of a scheduling round (a slice stays below 2 ms of loop time).
@@ -25,3 +30,33 @@ class CoreConfig:
     hot_params_bytes: int = 4 * 1024 * 1024
     prefetch: int = 256
     slice_decisions: int = 256
+
+    def __post_init__(self) -> None:
+        """Checks the values and how they relate.
+
+        Raises:
+            ValueError: Some are wrong; the message names every one of them.
+        """
+        wrong = [
+            f"{name} is {value}: it must be above 0"
+            for name, value in ((name, getattr(self, name)) for name in self.__slots__)
+            if not value > 0
+        ]
+        third_s = self.lease_s / 3
+        fresh_s = max(self.reconnect_grace_s - _ANT_MARGIN_S, self.reconnect_grace_s / 2)
+        if self.reconnect_grace_s > self.lease_s:
+            wrong.append(
+                f"reconnect_grace_s is {self.reconnect_grace_s:g}: it must be at most lease_s, {self.lease_s:g}"
+            )
+        if self.beat_interval_s > third_s:
+            wrong.append(
+                f"beat_interval_s is {self.beat_interval_s:g}: it must be at most {third_s:g}, a third of lease_s"
+            )
+        if self.beat_interval_s > 0.75 * fresh_s:
+            wrong.append(
+                f"beat_interval_s is {self.beat_interval_s:g}: it must be at most {0.75 * fresh_s:g}, three quarters of"
+                f" the time for which ants may begin tasks on one answer at a reconnect_grace_s of"
+                f" {self.reconnect_grace_s:g}"
+            )
+        if wrong:
+            raise ValueError("; ".join(wrong))
