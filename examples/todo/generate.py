@@ -44,9 +44,10 @@ def descriptor_set() -> bytes:
 
 
 def generate(out: Path = ROOT) -> None:
-    """Writes the three generated modules below ``out/examples/todo/v1``."""
+    """Writes the generated files below ``out/examples/todo/v1``."""
     from grpc_tools import protoc
 
+    (out / "examples/todo/v1").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
         known = Path(place) / "known.binpb"
         known.write_bytes(descriptor_set())
@@ -55,6 +56,8 @@ def generate(out: Path = ROOT) -> None:
                 "protoc",
                 f"-Iexamples/todo/v1={ROOT}/examples/todo/proto",
                 f"--descriptor_set_in={known}",
+                "--include_source_info",  # the comments, for the OpenAPI document
+                f"--descriptor_set_out={out}/examples/todo/v1/todo.binpb",
                 *(f"--{kind}_out={out}" for kind in ("python", "pyi", "grpc_python")),
                 "examples/todo/v1/todo.proto",
             ]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import grpc.aio
 import uvicorn
@@ -18,15 +18,14 @@ from grpc_reflection.v1alpha import reflection
 
 from examples.todo import headers
 from examples.todo.access import Authentication
+from examples.todo.pages import pages
 from examples.todo.service import TodoService, time_processing
 from examples.todo.store import Store, away
 from examples.todo.v1 import todo_pb2
-from formicary.gateway.call import Call
-from formicary.gateway.grpc_server import add_services
+from formicary.gateway import Call, Interceptor, Run, Transcoder, add_services
 from formicary.gateway.interceptors import standard_chain
-from formicary.gateway.service import Interceptor, Run
-from formicary.gateway.transcoding.transcoder import Transcoder
 from formicary.headers.grpc_aio import ServerInterceptor
+from formicary.problems.asgi import ProblemMiddleware
 
 SERVICE = todo_pb2.DESCRIPTOR.services_by_name["TodoService"].full_name
 MAX_MESSAGE_BYTES = 4 << 20
@@ -90,9 +89,10 @@ class Server:
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         self.grpc_port = self._grpc.add_insecure_port(f"{options.host}:{options.grpc_port}")
         await self._grpc.start()
-        transcoder = Transcoder([servicer], chain, max_body_bytes=MAX_MESSAGE_BYTES)
+        others = pages(authenticated=bool(options.tokens))
+        transcoder = Transcoder([servicer], chain, max_body_bytes=MAX_MESSAGE_BYTES, fallback=others)
         config = uvicorn.Config(
-            headers.around(transcoder, mapping),
+            ProblemMiddleware(headers.around(transcoder, mapping)),
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -125,6 +125,6 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-async def refuse(_: Call, __: Run) -> Any:
+async def refuse(_: Call, __: Run) -> None:
     """Raises Problem UNAVAILABLE."""
     raise away()

@@ -5,37 +5,33 @@ The former are checked by protovalidate; if it cannot check, the request is refu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
 
-import protovalidate
 from google.protobuf.message import Message
 
 from examples.todo.instants import stored
 from examples.todo.v1 import todo_pb2
-from formicary.problems import FieldError, Problem, problem
+from formicary.problems import FieldError, Problem
+from formicary.problems.validation import Validator, refusal
 
 MUTABLE = ("title", "description", "status", "priority", "due_date", "tags")
 """What a field mask may name."""
 
 MAX_BATCH = 100
 
+_VALIDATOR = Validator(names="proto")
 _CODES = {
-    "required": "REQUIRED_FIELD",
-    "string.max_len": "TOO_LONG",
-    "repeated.max_items": "TOO_MANY",
-    "repeated.min_items": "REQUIRED_FIELD",
-    "string.pattern": "INVALID_FORMAT",
-    "timestamp.gt_now": "MUST_BE_FUTURE",
-    "int32.gte_lte": "OUT_OF_RANGE",
+    "STRING_MAX_LEN": "TOO_LONG",
+    "REPEATED_MAX_ITEMS": "TOO_MANY",
+    "REPEATED_MIN_ITEMS": "REQUIRED_FIELD",
+    "STRING_PATTERN": "INVALID_FORMAT",
+    "TIMESTAMP_GT_NOW": "MUST_BE_FUTURE",
+    "INT32_GTE_LTE": "OUT_OF_RANGE",
+    "ENUM_DEFINED_ONLY": "INVALID_VALUE",
 }
-
-
-def invalid(errors: Sequence[FieldError]) -> Problem:
-    """The problem of a request with these mistakes."""
-    count = f"{len(errors)} fields are" if len(errors) != 1 else f"{errors[0].field} is"
-    return problem("VALIDATION_FAILED", f"{count} not valid; see errors.", errors=errors)
+"""Codes of rules -> the article's."""
+_BATCH_CODES = {"REQUIRED_FIELD": "EMPTY_BATCH", "TOO_MANY": "BATCH_TOO_LARGE"}
 
 
 def broken_rules(message: Message, prefix: str = "") -> list[FieldError]:
@@ -49,43 +45,29 @@ def broken_rules(message: Message, prefix: str = "") -> list[FieldError]:
         Problem: INTERNAL, the rules themselves cannot be evaluated.
     """
     try:
-        found = protovalidate.collect_violations(message)
-    except (protovalidate.CompilationError, protovalidate.EvaluationError, RuntimeError) as error:
-        raise problem("INTERNAL") from error
-    return [_field_error(violation, prefix) for violation in found]
+        _VALIDATOR.check(message)
+    except Problem as error:
+        if error.code != "VALIDATION_FAILED":
+            raise
+        return [_named(found, prefix) for found in error.errors]
+    return []
 
 
-def _field_error(violation: Any, prefix: str) -> FieldError:
-    path, fields = _path(violation.proto.field)
-    code = _CODES.get(violation.proto.rule_id, "INVALID_VALUE")
-    text = violation.proto.message
-    if fields[-1:] == ["tags"] and code == "INVALID_FORMAT":
+def _named(found: FieldError, prefix: str) -> FieldError:
+    """The mistake under the article's code, as a sentence."""
+    path, code, text = prefix + found.field, _CODES.get(found.code, found.code), found.message
+    if code == "INVALID_FORMAT" and "tags[" in path:
         code, text = "INVALID_TAG_FORMAT", "must be 1 to 50 lower-case letters, digits and hyphens"
-    elif fields[-1:] == ["requests"]:
-        code = {"REQUIRED_FIELD": "EMPTY_BATCH", "TOO_MANY": "BATCH_TOO_LARGE"}.get(code, code)
-    return FieldError(prefix + path, code, _sentence(path, text))
-
-
-def _sentence(path: str, text: str) -> str:
-    return f"{path or 'The request'} {text.removeprefix('value ')}."
-
-
-def _path(field: Any) -> tuple[str, list[str]]:
-    """The path with its indices, and the names in it."""
-    path, names = "", list[str]()
-    for element in field.elements if field is not None else ():
-        names.append(element.field_name)
-        path += f"{'.' if path else ''}{element.field_name}"
-        if element.subscript is not None:
-            path += f"[{element.subscript.value}]"
-    return path, names
+    elif path == "requests":
+        code = _BATCH_CODES.get(code, code)
+    return FieldError(path, code, f"{path or 'The request'} {text.removeprefix('value ')}.")
 
 
 def unless_valid(message: Message, more: Iterable[FieldError] = ()) -> None:
     """Raises Problem VALIDATION_FAILED with everything that is wrong with the message, and with what else was found."""
     errors = [*broken_rules(message), *more]
     if errors:
-        raise invalid(errors)
+        raise refusal(errors)
 
 
 def new_task_errors(task: todo_pb2.Task, prefix: str) -> list[FieldError]:
@@ -132,7 +114,7 @@ def check_update(request: todo_pb2.UpdateTaskRequest) -> list[str]:
         Problem: VALIDATION_FAILED.
     """
     if not request.HasField("task"):
-        raise invalid([FieldError("task", "REQUIRED_FIELD", "task is required.")])
+        raise refusal([FieldError("task", "REQUIRED_FIELD", "task is required.")])
     named = list(dict.fromkeys(request.update_mask.paths))
     paths = list(MUTABLE) if named == ["*"] else named
     errors = [
@@ -160,7 +142,7 @@ def check_update(request: todo_pb2.UpdateTaskRequest) -> list[str]:
         if _top(error.field) in [*paths, "etag"]
     ]
     if errors:
-        raise invalid(errors)
+        raise refusal(errors)
     return paths
 
 
@@ -176,7 +158,7 @@ def check_completion(before: todo_pb2.Task, after: todo_pb2.Task, now: datetime)
         return
     if stored(after.due_date) < now.astimezone(UTC).replace(tzinfo=None).isoformat():
         text = "The due date has passed: set a later one in the same update."
-        raise invalid([FieldError("task.due_date", "OVERDUE_COMPLETION", text)])
+        raise refusal([FieldError("task.due_date", "OVERDUE_COMPLETION", text)])
 
 
 def copy_field(source: todo_pb2.Task, target: todo_pb2.Task, name: str) -> None:
