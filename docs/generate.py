@@ -13,7 +13,7 @@ import click
 
 from formicary.engine.jobs import lifecycle
 from formicary.engine.jobs.fields import JOB_FIELDS, NOW, TASK_FIELDS, Field
-from formicary.problems.catalogue import CATALOGUE
+from formicary.problems.catalogue import ALIASES, CATALOGUE
 
 REFERENCE = Path(__file__).with_name("reference")
 
@@ -124,15 +124,27 @@ def life_cycles() -> str:
 def problems() -> str:
     """Every code of a problem document."""
     rows = (
-        (f"`{row.code}`", row.title, row.status, row.grpc_code, "yes" if row.retryable else "no", row.blame, row.remedy)
+        (
+            f"`{row.code}`",
+            row.title,
+            row.status,
+            row.grpc_code,
+            "yes" if row.retryable else "no",
+            row.blame,
+            "shown" if row.show else "hidden",
+            row.remedy,
+        )
         for row in CATALOGUE.values()
     )
-    heads = ("code", "title", "HTTP", "gRPC", "try again", "whose", "what to do")
+    heads = ("code", "title", "HTTP", "gRPC", "try again", "whose", "detail", "what to do")
     return (
         "# Problem codes\n\n"
         "Every error is a problem document (RFC 9457) with one of these codes. A code never changes its meaning;\n"
-        "job files may add their own `ERR_*`.\n\n"
-        f"{table(heads, rows)}\n"
+        "job files may add their own `ERR_*`. The page of each is on the server at `/problems/<code-in-lower-case>`.\n"
+        "Where the detail is hidden, a client sees the title alone; the log has the rest under the `traceId`.\n\n"
+        f"{table(heads, rows)}\n\n"
+        "## Aliases\n\nOther names that are accepted where a problem is made; the code itself goes out.\n\n"
+        f"{table(('alias', 'code'), ((f'`{alias}`', f'`{code}`') for alias, code in ALIASES.items()))}\n"
     )
 
 

@@ -113,9 +113,9 @@ def public_document(
     return document
 
 
-def fallback_http(trace_id: str = "") -> HttpAnswer:
-    """The answer when a problem cannot be rendered: constants alone, so that it cannot fail."""
-    return render_http(problem("INTERNAL"), trace_id=trace_id)
+def fallback_http(*, instance: str = "", trace_id: str = "") -> HttpAnswer:
+    """The answer when a problem cannot be rendered: made of texts alone, so that it cannot fail."""
+    return render_http(problem("INTERNAL"), instance=instance, trace_id=trace_id)
 
 
 def parse_http(status: int, headers: Mapping[str, str] | Iterable[tuple[str, str]], body: bytes | str) -> Problem:
