@@ -25,6 +25,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 KEY = "formicary.headers"
 _TRAILERS = "http.response.trailers"
+_PREFIX = names.GATEWAY_PREFIX.encode()
+_TRAILER_PREFIX = names.GATEWAY_TRAILER_PREFIX.encode()
 
 
 @dataclass(slots=True)
@@ -63,6 +65,7 @@ class HeaderMiddleware:
         self._app = app
         self._mapping = mapping
         self._trusted = trusted or self._by_address
+        self._stripped = frozenset(name.encode() for name in mapping.stripped)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one call."""
@@ -71,7 +74,10 @@ class HeaderMiddleware:
             return
         trusted, path = self._trusted(scope), scope["path"]
         raw: list[tuple[bytes, bytes]] = list(scope["headers"])
-        pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]
+        wanted = self._mapping.wanted(path)
+        pairs = [
+            (n.decode("latin-1"), v.decode("latin-1")) for n, v in raw if wanted is None or n in wanted or n == b"te"
+        ]
         exchange = Exchange([], trusted=trusted)
         reply = _Reply(self._mapping, path, exchange, send, _takes_trailers(scope, pairs))
         try:
@@ -81,7 +87,8 @@ class HeaderMiddleware:
             await reply.refuse(refusal)
             return
         if not trusted:
-            raw = [pair for pair, (name, _) in zip(raw, pairs, strict=True) if not self._mapping.strips(name)]
+            stripped = self._stripped
+            raw = [pair for pair in raw if pair[0] not in stripped and not pair[0].startswith(_PREFIX)]
         try:
             await self._app({**scope, "headers": raw, KEY: exchange}, receive, reply.send)
         except Problem as error:
@@ -140,11 +147,11 @@ class _Reply:
         own: list[tuple[bytes, bytes]] = []
         headers, trailers = list(self._exchange.headers), list(self._exchange.trailers)
         for name, value in raw:
-            lower = name.lower().decode("latin-1")
-            if lower.startswith(names.GATEWAY_PREFIX):
-                headers.append((lower.removeprefix(names.GATEWAY_PREFIX), value.decode("latin-1")))
-            elif lower.startswith(names.GATEWAY_TRAILER_PREFIX):
-                trailers.append((lower.removeprefix(names.GATEWAY_TRAILER_PREFIX), value.decode("latin-1")))
+            lower = name.lower()
+            if lower.startswith(_PREFIX):
+                headers.append((lower.removeprefix(_PREFIX).decode("latin-1"), value.decode("latin-1")))
+            elif lower.startswith(_TRAILER_PREFIX):
+                trailers.append((lower.removeprefix(_TRAILER_PREFIX).decode("latin-1"), value.decode("latin-1")))
             else:
                 own.append((name, value))
         mapped = self._mapping.response(self._path, headers, trailers, self._exchange.metadata)
@@ -152,10 +159,10 @@ class _Reply:
             return own
         there = {name.lower() for name, _ in own}
         replaced = self._mapping.overwrites(self._path)
-        found = [
-            (key, value.encode("latin-1"))
-            for key, value in ((name.lower().encode("latin-1"), value) for name, value in mapped)
-            if key not in there or key.decode("latin-1") in replaced
-        ]
+        found = []
+        for header, text in mapped:
+            key = header.lower().encode("latin-1")
+            if key not in there or (replaced and key.decode("latin-1") in replaced):
+                found.append((key, text.encode("latin-1")))
         taken = {key for key, _ in found}
         return [pair for pair in own if pair[0].lower() not in taken] + found

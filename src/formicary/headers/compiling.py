@@ -14,7 +14,7 @@ from formicary.headers.mapping import HeaderMapping, Paths, Plan, Way
 from formicary.headers.model import Direction, Generated, MappingConfig, PathPattern, Rule, Step
 from formicary.headers.presets import PRESETS
 from formicary.headers.statistics import KIND_COUNT, Statistics
-from formicary.headers.transforms import Transform, gives_back, inverse, pipeline
+from formicary.headers.transforms import Transform, each_of, gives_back, inverse, pipeline
 from formicary.problems import FieldError, Problem, problem
 
 _Slots = dict[tuple[str, str, str], int]
@@ -99,12 +99,15 @@ def _plan(rules: Sequence[Rule], config: MappingConfig, slots: _Slots) -> Plan:
     response = Way.of(_carrier(rule, "response", config, slots) for rule in outgoing)
     if config.rate_limit:
         response = Way(response.carriers, response.sources | set(rate_limits.KEYS))
+    request = Way.of(_carrier(rule, "request", config, slots) for rule in incoming)
     return Plan(
-        Way.of(_carrier(rule, "request", config, slots) for rule in incoming),
+        request,
         response,
         Way.of(_carrier(rule, "outbound", config, slots) for rule in incoming),
         Way.of(_carrier(rule, "received", config, slots) for rule in outgoing),
         frozenset(carrier.target.lower() for carrier in response.carriers if carrier.overwrite),
+        frozenset(c.source for c in request.carriers if c.trusted_only) | names.IDENTITIES,
+        None if config.grpc_gateway or config.timeouts else frozenset(name.encode() for name in request.sources),
     )
 
 
@@ -128,6 +131,7 @@ def transforms_of(steps: Sequence[Step]) -> tuple[Transform, ...]:
 def _carrier(rule: Rule, way: str, config: MappingConfig, slots: _Slots) -> Carrier:
     to_metadata = way in ("request", "received")
     incoming = way in ("request", "outbound")
+    steps = _steps(rule, way)
     header, key = rule.header, rule.key
     at_server = way in ("request", "response")
     default = rule.default if at_server and not (way == "response" and _request_constant(rule)) else None
@@ -142,7 +146,9 @@ def _carrier(rule: Rule, way: str, config: MappingConfig, slots: _Slots) -> Carr
         target=key if to_metadata else (header if way == "response" else header.lower()),
         header=header,
         slot=slots[(header, key, "incoming" if incoming else "outgoing")],
-        run=pipeline(_steps(rule, way)),
+        run=pipeline(steps),
+        each=each_of(steps),
+        simple=not key.endswith("-bin") and (not steps or each_of(steps) is not None),
         to_metadata=to_metadata,
         binary=key.endswith("-bin"),
         required=rule.required and incoming,

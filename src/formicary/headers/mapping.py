@@ -42,13 +42,15 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What holds for a path: four ways, and the response headers that replace the application's."""
+    """What holds for a path: four ways, the response headers that replace the application's, and which headers matter."""
 
     request: Way
     response: Way
     outbound: Way
     received: Way
     overwrites: frozenset[str]
+    strips: frozenset[str]
+    wanted: frozenset[bytes] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,11 +252,16 @@ class HeaderMapping:
     def strips(self, name: str) -> bool:
         """Whether a request header of this name must not reach an application behind an untrusted peer."""
         lower = name.lower()
-        return lower.startswith(names.GATEWAY_PREFIX) or lower in names.IDENTITIES or lower in self._guarded
+        return lower.startswith(names.GATEWAY_PREFIX) or lower in self._plan.strips
 
     @property
-    def _guarded(self) -> frozenset[str]:
-        return frozenset(c.source for c in self._plan.request.carriers if c.trusted_only)
+    def stripped(self) -> frozenset[str]:
+        """Lower-case names that :meth:`strips`, beside the prefix ``grpc-metadata-``."""
+        return self._plan.strips
+
+    def wanted(self, path: str) -> frozenset[bytes] | None:
+        """Returns the lower-case names that :meth:`request` looks at on a path, as ASGI has them; None for every one."""
+        return self._find(path).wanted
 
     def _find(self, path: str) -> Plan:
         if not self._routes:
@@ -281,6 +288,12 @@ class HeaderMapping:
                 event - count.REJECTED + count.DROPPED for event in events if event % KIND_COUNT == count.REJECTED
             ]
         self.statistics.add(events)
+        size = 0
+        for values in result.values():
+            for value in values:
+                size += len(value) + names.MAX_NAME_BYTES
+        if size <= self._rules.max_total_bytes:
+            return result  # even with the longest names
         size = 0
         for name, values in list(result.items()):
             size += sum(len(name) + len(value) for value in values)

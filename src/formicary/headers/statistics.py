@@ -9,6 +9,7 @@ from dataclasses import dataclass
 MAPPED, DEFAULTED, MISSING, REJECTED, UNTRUSTED, DROPPED, KEPT = range(7)
 KINDS = ("mapped", "defaulted", "missing", "rejected", "untrusted", "dropped", "kept")
 KIND_COUNT = len(KINDS)
+MOST_PATTERNS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,23 +32,34 @@ class RuleCount:
 class Statistics:
     """The counters of one compiled mapping; safe for threads."""
 
-    __slots__ = ("_counts", "_labels", "_lock")
+    __slots__ = ("_counts", "_labels", "_lock", "_patterns")
 
     def __init__(self, labels: Sequence[tuple[str, str, str]]) -> None:
         self._labels = tuple(labels)
         self._counts = [0] * (len(labels) * KIND_COUNT)
+        self._patterns: dict[tuple[int, ...], int] = {}
         self._lock = threading.Lock()
 
     def add(self, events: Iterable[int]) -> None:
         """Counts what happened in one call: ``slot * KIND_COUNT + kind`` each."""
-        counts = self._counts
+        # Calls are alike: one count for all that happened in a call, taken apart when somebody reads.
+        pattern = tuple(events)
         with self._lock:
-            for event in events:
-                counts[event] += 1
+            patterns = self._patterns
+            patterns[pattern] = patterns.get(pattern, 0) + 1
+            if len(patterns) > MOST_PATTERNS:
+                self._fold()
+
+    def _fold(self) -> None:
+        for pattern, calls in self._patterns.items():
+            for event in pattern:
+                self._counts[event] += calls
+        self._patterns.clear()
 
     def read(self) -> list[RuleCount]:
         """Returns the counters of every rule at one moment."""
         with self._lock:
+            self._fold()
             counts = list(self._counts)
         return [
             RuleCount(*label, dict(zip(KINDS, counts[n * KIND_COUNT : (n + 1) * KIND_COUNT], strict=True)))

@@ -337,6 +337,22 @@ def _is_bearer(wanted: tuple[str, Argument | None] | None) -> bool:
     return wanted == ("remove_prefix", "Bearer ")
 
 
+def each_of(transforms: Sequence[Transform]) -> Callable[[str], str] | None:
+    """Joins steps that look at one value each; None for no steps, or when one looks at all values."""
+    steps = tuple(step.each for step in transforms if step.each is not None)
+    if not steps or len(steps) != len(transforms):
+        return None
+    if len(steps) == 1:
+        return steps[0]
+
+    def run(value: str) -> str:
+        for step in steps:
+            value = step(value)
+        return value
+
+    return run
+
+
 def pipeline(transforms: Sequence[Transform]) -> Callable[[Values], Values] | None:
     """Joins steps into one function; None for no steps."""
     if not transforms:
