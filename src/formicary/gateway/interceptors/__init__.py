@@ -4,6 +4,17 @@ from formicary.gateway.interceptors.access_log import AccessLog, CallCounts
 from formicary.gateway.interceptors.chain import standard_chain
 from formicary.gateway.interceptors.deadline import keep_deadline
 from formicary.gateway.interceptors.failures import as_problems
+from formicary.gateway.interceptors.header_mapping import MapHeaders
 from formicary.gateway.interceptors.tracing import trace
+from formicary.gateway.interceptors.validation import Validate
 
-__all__ = ["AccessLog", "CallCounts", "as_problems", "keep_deadline", "standard_chain", "trace"]
+__all__ = [
+    "AccessLog",
+    "CallCounts",
+    "MapHeaders",
+    "Validate",
+    "as_problems",
+    "keep_deadline",
+    "standard_chain",
+    "trace",
+]

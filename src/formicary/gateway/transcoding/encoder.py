@@ -72,21 +72,17 @@ class Encoder:
 
     def _compile(self, descriptor: Descriptor) -> Write:
         plan: list[tuple[str, str, Callable[[Any], Any], int, Write]] = []
+        by_field: dict[Any, tuple[str, Write | None]] = {}
 
         def write(message: Any) -> dict[str, Any]:
             out: dict[str, Any] = {}
-            for key, name, get, mode, convert in plan:
-                if mode == _PRESENT:
-                    if message.HasField(name):
-                        out[key] = convert(get(message))
-                    continue
-                value = get(message)
-                if value or (mode == _FLOAT and str(value) == "-0.0"):
-                    out[key] = value if mode == _PLAIN else convert(value)
-            if extendable:
-                for field, value in message.ListFields():
-                    if field.is_extension:
-                        out[f"[{field.full_name}]"] = self._field_writer(field)(value)
+            for field, value in message.ListFields():
+                known = by_field.get(field)
+                if known is not None:
+                    key, convert = known
+                    out[key] = value if convert is None else convert(value)
+                else:
+                    out[f"[{field.full_name}]"] = self._field_writer(field)(value)
             return out
 
         def write_all(message: Any) -> dict[str, Any]:
@@ -97,10 +93,11 @@ class Encoder:
             return out
 
         self._writers[descriptor] = chosen = write_all if self._defaults else write
-        extendable = descriptor.is_extendable
         for field in sorted(descriptor.fields, key=lambda one: one.number):
             convert = self._field_writer(field)
-            plan.append((self.name(field), field.name, attrgetter(field.name), self._mode(field), convert))
+            mode = self._mode(field)
+            plan.append((self.name(field), field.name, attrgetter(field.name), mode, convert))
+            by_field[field] = (self.name(field), None if mode == _PLAIN else convert)
         return chosen
 
     def _mode(self, field: FieldDescriptor) -> int:

@@ -38,6 +38,7 @@ class Exchange:
         query: As sent, without the question mark.
         headers: Lower-case names; the values of a repeated one joined with commas.
         metadata: The same in order, as calls have them.
+        call_metadata: What the call wants to send back, failed or not, once it has ended.
         started: Whether the head of the answer is out.
         trace_id: Of the call, for its problems.
     """
@@ -48,6 +49,7 @@ class Exchange:
         "_send",
         "_task",
         "_watcher",
+        "call_metadata",
         "headers",
         "metadata",
         "method",
@@ -72,6 +74,7 @@ class Exchange:
         self.query = ""
         self.headers: dict[str, str] = {}
         self.metadata: list[tuple[str, Value]] = []
+        self.call_metadata: tuple[tuple[str, Value], ...] = ()
         for raw_name, raw_value in scope["headers"]:
             name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
             self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
@@ -170,6 +173,7 @@ class Exchange:
             raise ClientGone from None
         finally:
             self.trace_id = call.trace_id
+            self.call_metadata = (*call.headers, *call.trailers)
             if timer is not None:
                 timer.cancel()
             if self._watcher is not None:

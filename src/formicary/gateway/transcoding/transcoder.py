@@ -181,8 +181,10 @@ class Transcoder:
         except Exception:
             log.exception("a problem of %s cannot be rendered", exchange.path)
             answer = fallback_http(exchange.trace_id)
-        headers = [(name, value) for name, value in answer.headers if name != "content-length"]
-        await exchange.answer(answer.status, encoded(headers), answer.body)
+        headers = [pair for pair in answer.headers if pair[0] != "content-length"]
+        names = {name for name, _ in headers}
+        mapped = [pair for pair in exchange.call_metadata if pair[0].lower() not in names]
+        await exchange.answer(answer.status, encoded((*headers, *mapped)), answer.body)
 
     # --- calls ------------------------------------------------------------------------------------------------------
 

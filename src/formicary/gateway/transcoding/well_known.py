@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -30,10 +31,13 @@ SPECIAL = AS_TEXT | OPEN
 """Types whose JSON is not an object of their fields."""
 
 _TIMESTAMP = re.compile(
-    r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,9})?"
-    r"(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)\Z",
+    r"(\d{4})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):([0-5]\d):([0-5]\d)(?:\.(\d{1,9}))?"
+    r"(?:Z|([+-])([01]\d|2[0-3]):([0-5]\d))\Z",
     re.ASCII,
 )
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+_NEVER = -_EPOCH_DAY - 2
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799  # the years 1 to 9999
 _DURATION = re.compile(r"-?\d{1,12}(?:\.\d{1,9})?s\Z", re.ASCII)
 _MASK_PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*\Z", re.ASCII)
 _HUMP = re.compile(r"[A-Z]")
@@ -84,13 +88,22 @@ def _wrapper(convert: scalars.Convert) -> Callable[[Any, Any], None]:
 
 
 def _timestamp(message: Any, value: Any) -> None:
-    if type(value) is str and _TIMESTAMP.match(value):
+    """Reads the digits itself: `FromJsonString` goes through `strptime`, which costs a fifth of a whole call."""
+    found = _TIMESTAMP.match(value) if type(value) is str else None
+    if found is not None:
+        year, month, day, hour, minute, second, part, sign, ahead_h, ahead_min = found.groups()
         try:
-            message.FromJsonString(value)
+            days = date(int(year), int(month), int(day)).toordinal() - _EPOCH_DAY
+        except ValueError:
+            days = _NEVER
+        seconds = days * 86400 + int(hour) * 3600 + int(minute) * 60 + int(second)
+        if sign:
+            ahead_s = int(ahead_h) * 3600 + int(ahead_min) * 60
+            seconds += ahead_s if sign == "-" else -ahead_s
+        if _FIRST_SECOND <= seconds <= _LAST_SECOND:
+            message.seconds, message.nanos = seconds, int(part.ljust(9, "0")) if part else 0
             message.SetInParent()
             return
-        except (ValueError, OverflowError):
-            pass
     raise Unfit("A time as in RFC 3339 is expected, like 2026-01-31T12:00:00Z.")
 
 

@@ -1,0 +1,34 @@
+"""Validation in the chain: the rules beside the fields of the contract hold before the handler runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from formicary.gateway.call import Call
+from formicary.gateway.service import Run
+from formicary.problems.validation import Validator
+
+
+class Validate:
+    """Interceptor that checks every request message, also those of streams.
+
+    Args:
+        validator: With its business rules; None = the rules of the contract alone.
+    """
+
+    def __init__(self, validator: Validator | None = None) -> None:
+        self._check = (validator or Validator(names="proto")).check
+
+    async def __call__(self, call: Call, proceed: Run) -> None:
+        """Raises Problem VALIDATION_FAILED with all violations of a message."""
+        if call.requests is None:
+            self._check(call.request)
+        else:
+            call.requests = self._checked(call.requests)
+        await proceed(call)
+
+    async def _checked(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for request in requests:
+            self._check(request)
+            yield request
