@@ -200,7 +200,7 @@ def test_names_are_one_setting() -> None:
 
 
 def test_problems_have_a_response_per_status_with_examples() -> None:
-    """Operations refer to the statuses that fit them, each with the codes of the catalogue; the default is any other."""
+    """Operations refer to the statuses that fit them, each with codes of the catalogue; the default is any other."""
     rows = {"GONE": CodeEntry("GONE", "It is gone", 404, "NOT_FOUND")}
     found = document(problem_catalogue=rows)
     assert list(operation(found, "Api_Get")["responses"]) == ["200", "400", "404", "429", "503", "default"]
