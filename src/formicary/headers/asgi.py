@@ -65,6 +65,7 @@ class HeaderMiddleware:
         self._app = app
         self._mapping = mapping
         self._trusted = trusted or self._by_address
+        self._encoded: dict[str, bytes] = {}
         self._stripped = frozenset(name.encode() for name in mapping.stripped)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,7 +80,7 @@ class HeaderMiddleware:
             (n.decode("latin-1"), v.decode("latin-1")) for n, v in raw if wanted is None or n in wanted or n == b"te"
         ]
         exchange = Exchange([], trusted=trusted)
-        reply = _Reply(self._mapping, path, exchange, send, _takes_trailers(scope, pairs))
+        reply = _Reply(self._mapping, path, exchange, send, _takes_trailers(scope, pairs), self._encoded)
         try:
             exchange.metadata = list(self._mapping.request(path, pairs, trusted))
             exchange.timeout_s = self._mapping.timeout_s(pairs)
@@ -113,10 +114,19 @@ def _takes_trailers(scope: Scope, pairs: Iterable[tuple[str, str]]) -> bool:
 class _Reply:
     """Sends the response, with mapped headers at its start."""
 
-    def __init__(self, mapping: HeaderMapping, path: str, exchange: Exchange, send: Send, trailers: bool) -> None:
+    def __init__(
+        self,
+        mapping: HeaderMapping,
+        path: str,
+        exchange: Exchange,
+        send: Send,
+        trailers: bool,
+        encoded: dict[str, bytes],
+    ) -> None:
         self.started = False
         self._mapping, self._path, self._exchange, self._send = mapping, path, exchange, send
         self._trailers = trailers
+        self._encoded = encoded
         self._sent_trailers = 0
 
     async def send(self, message: Message) -> None:
@@ -161,8 +171,13 @@ class _Reply:
         replaced = self._mapping.overwrites(self._path)
         found = []
         for header, text in mapped:
-            key = header.lower().encode("latin-1")
+            key = self._encoded.get(header)
+            if key is None:
+                # Names come from rules, so there are as many as the mapping has.
+                key = self._encoded[header] = header.lower().encode("latin-1")
             if key not in there or (replaced and key.decode("latin-1") in replaced):
                 found.append((key, text.encode("latin-1")))
+        if not replaced:
+            return own + found
         taken = {key for key, _ in found}
         return [pair for pair in own if pair[0].lower() not in taken] + found

@@ -42,7 +42,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What holds for a path: four ways, the response headers that replace the application's, and which headers matter."""
+    """What holds for a path: four ways, which response headers replace the application's, which names matter."""
 
     request: Way
     response: Way
@@ -260,7 +260,7 @@ class HeaderMapping:
         return self._plan.strips
 
     def wanted(self, path: str) -> frozenset[bytes] | None:
-        """Returns the lower-case names that :meth:`request` looks at on a path, as ASGI has them; None for every one."""
+        """Returns the lower-case names that :meth:`request` looks at, as ASGI has them; None for every one."""
         return self._find(path).wanted
 
     def _find(self, path: str) -> Plan:
