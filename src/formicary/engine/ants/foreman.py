@@ -21,7 +21,7 @@ import msgspec
 
 from formicary.engine.ants.attempt import Attempt, Outcome, Result, Stop, failure
 from formicary.engine.ants.config import AntConfig
-from formicary.engine.ants.executors import PYTHON, executors_of
+from formicary.engine.ants.executors import PYTHON, Executor, executors_of
 from formicary.engine.ants.outbox import Outbox
 from formicary.engine.ants.output import TaskOutput
 from formicary.engine.ants.pool import PythonPool
@@ -52,7 +52,7 @@ class Foreman:
         self._pool = PythonPool(config, self, self._warden) if pooled else None
         self._attempts: dict[int, Attempt] = {}
         self._queue: deque[Attempt] = deque()
-        self._tasks: dict[Attempt, asyncio.Task[Result]] = {}
+        self._tasks: dict[Attempt, asyncio.Task[None]] = {}
         self._window = config.slots
         self._is_draining = False
         self._is_dispatching = False
@@ -221,9 +221,19 @@ class Foreman:
             )
             self.finished(attempt, failure("ERR_VALIDATION", message))
             return
-        task = self._loop.create_task(executor.run(attempt), name=f"attempt {attempt.token}")
+        task = self._loop.create_task(self._run(executor, attempt), name="attempt")
         self._tasks[attempt] = task
         task.add_done_callback(lambda task: self._task_ended(attempt, task))
+
+    async def _run(self, executor: Executor, attempt: Attempt) -> None:
+        """Runs an attempt and sends its end, without another turn of the loop between the two."""
+        try:
+            result = await executor.run(attempt)
+        except Exception as error:
+            _LOG.error("the executor of %s failed", attempt.task.method, exc_info=error)
+            result = failure("ERR_START", f"The executor of {attempt.task.method} failed: {error!r}.")
+        del self._tasks[attempt]
+        self.finished(attempt, result)
 
     def _new_output(self, attempt: Attempt) -> TaskOutput:
         config = self._config
@@ -253,16 +263,12 @@ class Foreman:
             return False
         return self._pool is None or not self._pool.end(attempt)
 
-    def _task_ended(self, attempt: Attempt, task: asyncio.Task[Result]) -> None:
-        del self._tasks[attempt]
+    def _task_ended(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
         if task.cancelled():
-            result = Result(outcome=Outcome.CANCELLED)
+            del self._tasks[attempt]
+            self.finished(attempt, Result(outcome=Outcome.CANCELLED))
         elif (error := task.exception()) is not None:
-            _LOG.error("the executor of %s failed", attempt.task.method, exc_info=error)
-            result = failure("ERR_START", f"The executor of {attempt.task.method} failed: {error!r}.")
-        else:
-            result = task.result()
-        self.finished(attempt, result)
+            _LOG.error("the end of an attempt was not taken", exc_info=error)
 
     def finished(self, attempt: Attempt, result: Result) -> None:
         """Sends the end of an attempt, once, and lets the next one start."""

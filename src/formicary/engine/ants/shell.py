@@ -4,6 +4,10 @@ Theory of operation. The lines of one attempt share two pipes, read by the event
 its shell ends (a pidfd becomes readable); what it left in the background lives until the task ends. Ended shells stay
 zombies until then, so that no process group number can be used by anybody else before its group was killed. Stopping
 sends SIGTERM to the group of the running line, SIGKILL after the grace; losing the lease sends SIGKILL at once.
+
+What a short task feels is everything the ant does from its grant to its result, also while the shell starts: often
+both share a CPU. So the pipes are made and watched ahead and given back once the result is on its way, and the end of
+a shell resumes the attempt at once. Groups are killed and shells reaped before the result leaves.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import shlex
 import signal
 import termios
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -29,7 +33,9 @@ from formicary.engine.ants.warden import MARK, Warden
 _READ_BYTES = 32768
 _NOTHING = b"\0\0\0\0"
 _GROUP_POLL_S = 0.02
+_LATER_S = 0.001
 _ENTER = 'cd -- "$0" && exec "$@"'
+_MARK = MARK.encode()
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
 """Python ignores these; its children shall not."""
 
@@ -46,6 +52,9 @@ class ShellExecutor:
         self._config = config
         self._warden = warden
         self._environment = dict(os.environb)
+        self._spare: _Pipes | None = None
+        self._is_closed = False
+        self._ended: list[_Pipes] = []
 
     async def run(self, attempt: Attempt) -> Result:
         """Runs the script of one attempt.
@@ -58,20 +67,43 @@ class ShellExecutor:
             environment = environment_of(attempt, self._environment)
         except msgspec.DecodeError as error:
             return failure("ERR_VALIDATION", f"The variables are not a JSON object: {error}.")
-        mark = f"{attempt.token}.{os.getpid()}"
-        environment[MARK.encode()] = mark.encode()
-        run = _Run(attempt, environment, self._config, self._warden)
-        self._warden.attempt_started(mark)
+        number, mark = self._warden.attempt_started()
+        environment[_MARK] = mark.encode()
+        try:
+            pipes, self._spare = self._spare or _Pipes(), None
+        except OSError:
+            self._warden.attempt_ended(number)
+            raise
+        run = _Run(attempt, environment, self._config, self._warden, pipes)
         attempt.ender = run.stop
         try:
             return await run.execute()
         finally:
             attempt.ender = None
-            run.close()
-            self._warden.attempt_ended(mark)
+            run.end()
+            self._warden.attempt_ended(number)
+            if not self._ended:
+                asyncio.get_running_loop().call_later(_LATER_S, self._tidy)
+            self._ended.append(pipes)
+
+    def _tidy(self) -> None:
+        """Gives back the pipes of ended runs and makes those of the next one."""
+        for pipes in self._ended:
+            pipes.close()
+        self._ended.clear()
+        if self._spare is None and not self._is_closed:
+            try:
+                self._spare = _Pipes()
+            except OSError:
+                pass  # the next attempt says so
 
     async def close(self) -> None:
-        """Holds nothing."""
+        """Gives the pipes back."""
+        self._is_closed = True
+        self._tidy()
+        if self._spare is not None:
+            self._spare.close()
+            self._spare = None
 
 
 def environment_of(attempt: Attempt, own: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
@@ -106,10 +138,116 @@ def _encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
+class _Pipes:
+    """The two pipes of one attempt, read by the loop. Raises OSError when there are no descriptors left."""
+
+    __slots__ = ("_loop", "feed", "reads", "writes")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.feed: Callable[[int, bytes], None] = _drop
+        out = os.pipe2(os.O_CLOEXEC)
+        try:
+            err = os.pipe2(os.O_CLOEXEC)
+        except OSError:
+            os.close(out[0])
+            os.close(out[1])
+            raise
+        self.reads = ((STDOUT, out[0]), (STDERR, err[0]))
+        self.writes = (out[1], err[1])
+        for stream, pipe in self.reads:
+            os.set_blocking(pipe, False)
+            self._loop.add_reader(pipe, self._read, stream, pipe)
+
+    def _read(self, stream: int, pipe: int) -> None:
+        try:
+            data = os.read(pipe, _READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        self.feed(stream, data)  # never empty: we hold the other end ourselves
+
+    def drain(self) -> None:
+        """Takes what the ended line left (a pipe holds 64 KB; a background writer does not hold us up)."""
+        for stream, pipe in self.reads:
+            for _ in range(4):
+                if fcntl.ioctl(pipe, termios.FIONREAD, _NOTHING) == _NOTHING:
+                    break
+                self._read(stream, pipe)
+
+    def close(self) -> None:
+        """Gives the descriptors back."""
+        for _, pipe in self.reads:
+            self._loop.remove_reader(pipe)
+            os.close(pipe)
+        for pipe in self.writes:
+            os.close(pipe)
+
+
+def _drop(stream: int, data: bytes) -> None:
+    """Takes what nobody wants any more."""
+
+
+class _End:
+    """Waits for the end of a process, and resumes its task in the very turn in which the loop hears of it.
+
+    An ``asyncio.Future`` would resume it one turn later. One task awaits it, once.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, process: int) -> None:
+        self._asyncio_future_blocking = False
+        self._loop = loop
+        self._resume: Callable[[_End], object] | None = None
+        self._is_cancelled = False
+        self._pidfd = os.pidfd_open(process)
+        loop.add_reader(self._pidfd, self._ended)
+
+    def __await__(self) -> Generator[_End, None, None]:
+        self._asyncio_future_blocking = True
+        yield self
+
+    def _ended(self) -> None:
+        self._forget()
+        if self._resume is not None:
+            resume, self._resume = self._resume, None
+            resume(self)
+
+    def _forget(self) -> None:
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    # what a task asks of what it awaits
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop of the task."""
+        return self._loop
+
+    def add_done_callback(self, resume: Callable[[_End], object], *, context: object = None) -> None:
+        """Takes the function that resumes the task."""
+        self._resume = resume
+
+    def cancel(self, msg: object = None) -> bool:
+        """Resumes the task with a CancelledError."""
+        self._forget()
+        self._is_cancelled = True
+        if self._resume is not None:
+            self._loop.call_soon(self._resume, self)
+            self._resume = None
+        return True
+
+    def result(self) -> None:
+        """Says how it ended."""
+        if self._is_cancelled:
+            raise asyncio.CancelledError
+
+
 class _Run:
     """One attempt while it runs."""
 
-    def __init__(self, attempt: Attempt, environment: dict[bytes, bytes], config: AntConfig, warden: Warden) -> None:
+    def __init__(
+        self, attempt: Attempt, environment: dict[bytes, bytes], config: AntConfig, warden: Warden, pipes: _Pipes
+    ) -> None:
         self._attempt = attempt
         self._environment = environment
         self._config = config
@@ -120,12 +258,8 @@ class _Run:
         self._is_killed = False
         self._killer: asyncio.TimerHandle | None = None
         self._folder = _folder(attempt)
-        out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
-        self._reads = {STDOUT: out[0], STDERR: err[0]}
-        self._writes = (out[1], err[1])
-        for stream, pipe in self._reads.items():
-            os.set_blocking(pipe, False)
-            self._loop.add_reader(pipe, self._read, stream, pipe)
+        self._pipes = pipes
+        pipes.feed = attempt.feed
 
     # the script -------------------------------------------------------------------------------------------------------
 
@@ -165,7 +299,7 @@ class _Run:
         self._processes.append(process)
         self._warden.group_started(process)
         status = await self._end_of(process)
-        self._drain()
+        self._pipes.drain()
         if self._is_stopped and not self._is_killed:
             await self._rest_of_group(process)
         return _result(line, status)
@@ -184,9 +318,9 @@ class _Run:
             arguments,
             self._environment,
             file_actions=(
-                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_DUP2, self._writes[0], 1),
-                (os.POSIX_SPAWN_DUP2, self._writes[1], 2),
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, self._pipes.writes[0], 1),
+                (os.POSIX_SPAWN_DUP2, self._pipes.writes[1], 2),
             ),
             setsid=True,
             setsigmask=(),
@@ -206,14 +340,7 @@ class _Run:
 
     async def _end_of(self, process: int) -> int:
         """Waits for a process without reaping it; returns its exit code, or minus the signal."""
-        pidfd = os.pidfd_open(process)
-        ended: asyncio.Future[int] = self._loop.create_future()
-        self._loop.add_reader(pidfd, _set, ended)
-        try:
-            await ended
-        finally:
-            self._loop.remove_reader(pidfd)
-            os.close(pidfd)
+        await _End(self._loop, process)
         info = os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
         assert info is not None, "the pidfd said that it ended"
         return info.si_status if info.si_code == os.CLD_EXITED else -info.si_status
@@ -222,27 +349,7 @@ class _Run:
         """Leaves processes of a stopped line the rest of the grace to end by themselves."""
         while self._killer is not None and _others_in_group(process):
             await asyncio.sleep(_GROUP_POLL_S)
-        self._drain()
-
-    # output -----------------------------------------------------------------------------------------------------------
-
-    def _read(self, stream: int, pipe: int) -> None:
-        try:
-            data = os.read(pipe, _READ_BYTES)
-        except (BlockingIOError, InterruptedError):
-            return
-        if data:
-            self._attempt.feed(stream, data)
-        else:
-            self._loop.remove_reader(pipe)
-
-    def _drain(self) -> None:
-        """Takes what the ended line left in the pipes (a pipe holds 64 KB; a background writer does not hold us up)."""
-        for stream, pipe in self._reads.items():
-            for _ in range(4):
-                if fcntl.ioctl(pipe, termios.FIONREAD, _NOTHING) == _NOTHING:
-                    break
-                self._read(stream, pipe)
+        self._pipes.drain()
 
     # the end ----------------------------------------------------------------------------------------------------------
 
@@ -272,8 +379,9 @@ class _Run:
             except (ProcessLookupError, PermissionError):
                 pass
 
-    def close(self) -> None:
-        """Kills every group of the attempt, reaps the shells and gives the pipes back."""
+    def end(self) -> None:
+        """Kills every group of the attempt and reaps the shells; what still comes through the pipes is dropped."""
+        self._pipes.feed = _drop
         if self._killer is not None:
             self._killer.cancel()
             self._killer = None
@@ -282,16 +390,6 @@ class _Run:
             if os.waitpid(process, os.WNOHANG)[0] == 0:  # killed, but the kernel takes its time
                 threading.Thread(target=os.waitpid, args=(process, 0), daemon=True).start()
             self._warden.group_ended(process)
-        for pipe in self._reads.values():
-            self._loop.remove_reader(pipe)
-            os.close(pipe)
-        for pipe in self._writes:
-            os.close(pipe)
-
-
-def _set(ended: asyncio.Future[int]) -> None:
-    if not ended.done():
-        ended.set_result(0)
 
 
 def _folder(attempt: Attempt) -> str | None:
