@@ -185,9 +185,7 @@ def carry(
                 absent.append(carrier)
             continue
         if carrier.trusted_only and not trusted:
-            events.append(carrier.slot + count.UNTRUSTED)
-            if note is not None:
-                note(carrier, count.UNTRUSTED, values, "comes from a peer that is not trusted")
+            _tell(carrier, count.UNTRUSTED, values, "comes from a peer that is not trusted", events, note)
             absent.append(carrier)
             continue
         try:
@@ -203,9 +201,7 @@ def carry(
             else:
                 carried = _carry_values(values, carrier, rules)
         except Rejected as refusal:
-            events.append(carrier.slot + count.REJECTED)
-            if note is not None:
-                note(carrier, count.REJECTED, values, str(refusal))
+            _tell(carrier, count.REJECTED, values, str(refusal), events, note)
             errors.append(_rejection(carrier, str(refusal)))
             continue
         if not carried:
@@ -216,12 +212,16 @@ def carry(
             if note is not None:
                 note(carrier, count.MAPPED, carried, "")
         else:
-            events.append(carrier.slot + count.KEPT)
-            if note is not None:
-                note(carrier, count.KEPT, values, f"{carrier.target} is there already")
+            _tell(carrier, count.KEPT, values, f"{carrier.target} is there already", events, note)
     if absent:
         _fill(absent, sent, result, errors, events, echo, note)
     return result, errors
+
+
+def _tell(carrier: Carrier, kind: int, values: list[Value], reason: str, events: list[int], note: Note | None) -> None:
+    events.append(carrier.slot + kind)
+    if note is not None:
+        note(carrier, kind, values, reason)
 
 
 def _fill(
