@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
+import uvloop
+
 from formicary.embedded.opening import as_problems, open_data
 from formicary.engine.queen.runtime import Queen, QueenConfig
 from formicary.engine.storage.data_lock import DataLock
@@ -42,7 +44,8 @@ def run_server(config: UpConfig) -> int:
     Raises:
         Problem: It cannot start: DATA_IN_USE, UNSUPPORTED_DATA_VERSION, UNAVAILABLE, FAILED_PRECONDITION (a port).
     """
-    return asyncio.run(_Server(config).run())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_Server(config).run())
 
 
 class _Server:
