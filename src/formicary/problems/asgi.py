@@ -80,7 +80,7 @@ class ProblemMiddleware:
             )
         except Exception as error:
             self.catcher.panicked(error, where + " (rendering the problem)", trace_id)
-            return fallback_http(instance=_path(scope), trace_id=trace_id)
+            return fallback_http(trace_id, instance=_path(scope))
 
     def _page(self, scope: Scope) -> HttpAnswer:
         path = scope["path"]

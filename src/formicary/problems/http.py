@@ -113,7 +113,7 @@ def public_document(
     return document
 
 
-def fallback_http(*, instance: str = "", trace_id: str = "") -> HttpAnswer:
+def fallback_http(trace_id: str = "", *, instance: str = "") -> HttpAnswer:
     """The answer when a problem cannot be rendered: made of texts alone, so that it cannot fail."""
     return render_http(problem("INTERNAL"), instance=instance, trace_id=trace_id)
 
