@@ -224,9 +224,18 @@ def _single_to_json(value: float) -> float | str:
         return double_to_json(value)
     for digits in range(6, 10):
         short = float(f"{value:.{digits}g}")
-        if abs(short) <= _FLOAT_MAX and struct.unpack("<f", struct.pack("<f", short))[0] == value:
+        if _rounded(short) == value:
             return short
     return value
+
+
+def _rounded(value: float) -> float:
+    """The nearest float of 32 bits."""
+    try:
+        found: float = struct.unpack("<f", struct.pack("<f", value))[0]
+    except OverflowError:
+        return math.inf
+    return found
 
 
 def _enum_to_json(enum: EnumDescriptor) -> Convert:
