@@ -309,7 +309,7 @@ SORTABLE: dict[str, str] = {
     "create_time": "create_time",
     "update_time": "update_time",
 }
-DEFAULT_ORDER = (("create_time", True),)
+DEFAULT_ORDER: tuple[tuple[str, bool], ...] = (("create_time", True),)
 
 
 class InvalidOrder(ValueError):

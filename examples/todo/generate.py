@@ -12,7 +12,7 @@ from examples.todo import rule_options
 ROOT = Path(__file__).resolve().parents[2]
 IMPORT = "from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2"
 OURS = "import examples.todo.rule_options"
-RAISE = "        raise NotImplementedError('Method not implemented!')\n"  # the status that was set says it
+RAISE = f"        raise {NotImplementedError.__name__}('Method not implemented!')\n"  # the status that was set says it
 STUB_IMPORT = "from buf.validate import validate_pb2 as _validate_pb2\n"
 NEEDED = (
     "google.api.annotations_pb2",

@@ -33,7 +33,7 @@ def decode(token: str, *query: str) -> list[str | int]:
         raise InvalidToken("it is no page token") from error
     if not good:
         raise InvalidToken("it belongs to another filter, order or user")
-    return last
+    return list(last)
 
 
 def _digest(query: tuple[str, ...]) -> str:

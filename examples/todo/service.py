@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 import uuid
 from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import status_pb2
 
 from examples.todo import filtering, paging, validation
 from examples.todo.access import User
@@ -18,6 +20,9 @@ from formicary.gateway.call import Call
 from formicary.gateway.service import Run
 from formicary.problems import FieldError, Problem, problem
 from formicary.problems.rpc import to_status
+from formicary.problems.showing import shown
+
+log = logging.getLogger("examples.todo")
 
 DEFAULT_PAGE = 50
 RESOURCE = "todo.example.com/Task"
@@ -116,21 +121,35 @@ class TodoService(todo_pb2_grpc.TodoServiceServicer):
     async def BatchCreateTasks(
         self, request: todo_pb2.BatchCreateTasksRequest, context: Call
     ) -> todo_pb2.BatchCreateTasksResponse:
-        """Creates what can be created and tells of each request what became of it."""
+        """Creates what can be created and tells of each request what became of it.
+
+        Raises Problem UNAVAILABLE where the database is away and nothing was created.
+        """
         validation.check_batch(request)
         response = todo_pb2.BatchCreateTasksResponse()
+        away: Problem | None = None
         for item in request.requests:
-            result = response.results.add()
-            try:
-                task = await self._create(item.task, context.principal)
-            except Problem as error:
-                error.trace_id = context.trace_id
-                result.status.CopyFrom(to_status(error))
+            found = away or await self._try_create(item.task, context)
+            if isinstance(found, Problem):
+                away = found if found.code == "UNAVAILABLE" else None
+                status = to_status(shown(found, trace_id=context.trace_id))
+                response.results.add(status=status)
             else:
-                result.status.code = 0
-                result.name = task.name
-                response.tasks.append(task)
+                response.results.add(status=status_pb2.Status(), name=found.name)
+                response.tasks.append(found)
+        if away is not None and not response.tasks:
+            raise away
         return response
+
+    async def _try_create(self, given: todo_pb2.Task, context: Call) -> todo_pb2.Task | Problem:
+        """The task, or why it was not created; one that fails must not hide that others were."""
+        try:
+            return await self._create(given, context.principal)
+        except Problem as error:
+            return error
+        except Exception:
+            log.exception("a task of a batch failed, trace %s", context.trace_id)
+            return problem("INTERNAL")
 
     async def _create(self, given: todo_pb2.Task, user: User) -> todo_pb2.Task:
         task = todo_pb2.Task(name=f"tasks/{uuid.uuid4()}", created_by=user.name, etag="1")

@@ -163,7 +163,7 @@ def check_completion(before: todo_pb2.Task, after: todo_pb2.Task, now: datetime)
 
 def copy_field(source: todo_pb2.Task, target: todo_pb2.Task, name: str) -> None:
     """Makes a field of the target what it is in the source, absent where it is absent there."""
-    target.ClearField(name)  # type: ignore[arg-type]  # the names are those of MUTABLE
+    target.ClearField(name)
     value = getattr(source, name)
     if name == "tags":
         target.tags.extend(value)

@@ -80,6 +80,8 @@ def locked(database: Path, server: Server) -> Iterator[None]:
 def test_fourth_example_a_locked_database_is_unavailable_for_a_while(rest: RestClient) -> None:
     """503 with Retry-After and what a client needs to try again; reading goes on meanwhile."""
     check_unavailable(rest.http.post("/v1/tasks", json={"task": {"title": "Buy milk"}}))
+    many = {"requests": [{"task": {"title": f"t{number}"}} for number in range(100)]}
+    check_unavailable(rest.http.post("/v1/tasks:batchCreate", json=many))
     assert rest.http.get("/v1/tasks").status_code == 200
 
 

@@ -8,6 +8,7 @@ import re
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from openapi_spec_validator import validate
 
 from examples.todo.headers import mapping
 from examples.todo.serving import SERVICE, Server
@@ -77,3 +78,22 @@ def test_health_is_told_over_grpc(server: Server) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
         answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=5)
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_type_uri_leads_to_its_page_and_the_api_is_described(rest: RestClient) -> None:
+    """The document of an error, the OpenAPI document and the viewer are all on the server itself."""
+    document = rest.http.get("/v1/tasks/none").json()
+    page = rest.http.get(document["type"], headers={"accept": "text/html"})
+    assert page.status_code == 200
+    assert "NOT_FOUND" in page.text
+    described = rest.http.get("/openapi.json").json()
+    validate(described)
+    assert set(described["paths"]) == {"/v1/tasks", "/v1/tasks/{task}", "/v1/tasks:batchCreate"}
+    assert rest.http.get("/docs/").status_code == 200
+
+
+def test_one_trace_id_is_in_header_and_document(rest: RestClient) -> None:
+    answer = rest.http.get("/v1/tasks/none", headers={"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"})
+    assert answer.json()["traceId"] == answer.headers["x-trace-id"] == TRACE
+    assert answer.json()["instance"] == "/v1/tasks/none"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", answer.json()["timestamp"])
