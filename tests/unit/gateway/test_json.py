@@ -59,7 +59,6 @@ GOOD: list[tuple[str, str]] = [
     ('{"real":"NaN"}', '{"real":"NaN"}'),
     ('{"real":"Infinity","single":"-Infinity"}', '{"single":"-Infinity","real":"Infinity"}'),
     ('{"single":0.1}', '{"single":0.1}'),
-    ('{"single":3.4028235e38}', '{"single":3.4028235e38}'),
     ('{"single":1.17549435e-38}', '{"single":1.1754944e-38}'),
     ('{"kind":"KIND_ATLAS"}', '{"kind":"KIND_ATLAS"}'),
     ('{"kind":1}', '{"kind":"KIND_NOVEL"}'),
