@@ -80,8 +80,6 @@ REASONS = {
     "whole number with point or exponent": "ProtoJSON: 'Exponent notation (such as 1e2) is accepted in both quoted and "
     "unquoted forms', and -0 is 0; Envoy takes unquoted forms alone.",
     "open enum": "proto3 enums are open, and ProtoJSON takes integer values: an unknown one is kept; Envoy refuses it.",
-    "body of white space": "A body of white space alone is read like an empty one by neither, or by one of the two.",
-    "Envoy's depth": "Both limit how deep a body may be nested, and count differently.",
     "path and body": "A field that both the path and the body have must be the same in both: we compare the field "
     "of the message, Envoy the text.",
     # --- both called
