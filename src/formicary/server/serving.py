@@ -20,6 +20,7 @@ from formicary.gateway.interceptors import standard_chain
 from formicary.problems import Problem, problem
 from formicary.server.api.rest import rest
 from formicary.server.api.serving import GrpcServer, serve
+from formicary.server.auth.local import as_local_admin
 from formicary.server.browser_guard import BrowserGuard
 from formicary.server.config import UpConfig
 from formicary.server.http import HttpServer, Pages, listen
@@ -75,7 +76,7 @@ class _Server:
             stack.callback(lock.release)
             http, http_port = await self._open_http(stack)
             queen = await self._open_queen(stack)
-            chain = standard_chain()
+            chain = standard_chain([as_local_admin])
             grpc = await self._open_grpc(queen, chain, stack)
             self._pages.mount(rest(queen, chain))
 

@@ -173,7 +173,7 @@ class Queen:
     async def cancel(self, job_id: str, reason: str = "", *, org: str = "") -> None:
         """Cancels a job; one that has ended stays as it is. Raises Problem NOT_FOUND."""
         core = self.pump.now()
-        if job_id in core.jobs:
+        if self._is_live(job_id, org):
             core.cancel(job_id, reason or "cancelled by request")
             await self.pump.commit()
         else:
@@ -182,11 +182,11 @@ class Queen:
     async def resume(self, job_id: str, *, org: str = "") -> None:
         """A paused job goes on. Raises Problem NOT_FOUND, FAILED_PRECONDITION."""
         core = self.pump.now()
+        if not self._is_live(job_id, org):
+            row = await self._row(job_id, org)
+            raise problem("FAILED_PRECONDITION", f"job {job_id} is {row[5]!s}: only a paused job can go on")
         try:
             core.resume(job_id)
-        except KeyError:
-            row = await self._row(job_id, org)
-            raise problem("FAILED_PRECONDITION", f"job {job_id} is {row[5]!s}: only a paused job can go on") from None
         except IllegalTransition as error:
             raise problem("FAILED_PRECONDITION", f"job {job_id}: {error}") from error
         await self.pump.commit()
@@ -279,6 +279,10 @@ class Queen:
         """The committed row of a job (JOB_COLUMNS). Raises Problem NOT_FOUND."""
         return await self._row(job_id, org)
 
+    def _is_live(self, job_id: str, org: str) -> bool:
+        job = self.pump.core.jobs.get(job_id)
+        return job is not None and job.org == (org or self.config.org)
+
     async def _row(self, job_id: str, org: str) -> Row:
         row = await self.pump.read(lambda: self.store.job(org or self.config.org, job_id))
         if row is None:
@@ -293,14 +297,17 @@ class Queen:
         for job_id in ids:
             watchers.setdefault(job_id, []).append(watcher)
 
-    async def watch(self, ids: list[str], watcher: Watcher) -> None:
+    async def watch(self, ids: list[str], watcher: Watcher, *, org: str = "") -> None:
         """Watches jobs; those that have ended are told at once. Raises Problem NOT_FOUND."""
+        unknown = [job_id for job_id in ids if not self._is_live(job_id, org)]
+        for job_id in unknown:
+            if job_id in self.pump.core.jobs:
+                await self._row(job_id, org)  # of another organisation: not found
         self.watch_new(ids, watcher)
-        unknown = [job_id for job_id in ids if job_id not in self.pump.core.jobs]
         if unknown:
             await self.pump.settle()
         for job_id in unknown:
-            row = await self._row(job_id, "")
+            row = await self._row(job_id, org)
             if row[5] in life.JOB_ENDED:
                 self._tell_ended([await self._end_of(row)])
 
@@ -344,10 +351,14 @@ class Queen:
         await AntSession(self, send).run(messages)
 
     async def serve_client(
-        self, messages: AsyncIterator[jobs.ClientMessage], send: Callable[[jobs.ServerMessage], Awaitable[None]]
+        self,
+        messages: AsyncIterator[jobs.ClientMessage],
+        send: Callable[[jobs.ServerMessage], Awaitable[None]],
+        *,
+        org: str = "",
     ) -> None:
         """Serves one stream of a client to its end."""
-        await ClientSession(self, self.config.org, send).run(messages)
+        await ClientSession(self, org or self.config.org, send).run(messages)
 
     def ant_joined(self, session: int, peer: Peer, hello: Hello) -> Welcome:
         """A stream of an ant has begun."""

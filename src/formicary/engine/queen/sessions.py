@@ -225,7 +225,7 @@ class ClientSession:
                     work.add(task)
                     task.add_done_callback(work.discard)
                 if message.watch:
-                    await self._queen.watch(list(message.watch), self)
+                    await self._queen.watch(list(message.watch), self, org=self._org)
         finally:
             self._over = True
             self._queen.unwatch(self)

@@ -70,14 +70,18 @@ class Submitting:
         return definition
 
     async def definition(self, key: str, org: str = "", job_type: str = "") -> Definition:
-        """A definition by id, or the newest of a job type. Raises Problem NOT_FOUND."""
+        """A definition by id, or the newest of a job type; `org` empty = of whichever organisation.
+
+        Raises:
+            Problem: NOT_FOUND.
+        """
         pump = self._queen.pump
         found = pump.core.definitions.get(key)
-        if found is not None:
+        if found is not None and org in ("", found.row[1]):
             return found
         store = self._queen.store
         row = await pump.read(lambda: store.definition(key) if key else store.latest_definition(org, job_type))
-        if row is None:
+        if row is None or org not in ("", row[1]):
             raise problem("NOT_FOUND", f"there is no definition {key or job_type!r}: register it first")
         model = await pump.read(lambda: pump.definitions.model(row))
         return pump.now().define(row, model)
@@ -85,7 +89,7 @@ class Submitting:
     async def request(self, request: jobs.SubmitJobsRequest, org: str, watcher: Watcher | None) -> list[str]:
         """Submissions as they come over the wire. Raises Problem."""
         definition = self._queen.pump.core.definitions.get(request.definition_id)
-        if definition is None:
+        if definition is None or definition.row[1] != org:
             definition = await self.definition(request.definition_id, org, request.job_type)
         checked, keyed = [], False
         for item in request.jobs:
@@ -143,7 +147,7 @@ class Submitting:
         await pump.commit()
         if watcher is not None and len(fresh) < len(ids):
             known = {item.id for item in fresh}
-            await self._queen.watch([job_id for job_id in ids if job_id not in known], watcher)
+            await self._queen.watch([job_id for job_id in ids if job_id not in known], watcher, org=org)
         return ids
 
     async def _without_repeats(

@@ -18,9 +18,8 @@ class DefinitionServicer(definitions_pb2_grpc.DefinitionServiceServicer):
         self, request: pb.RegisterDefinitionRequest, call: Call
     ) -> pb.RegisterDefinitionResponse:
         """Stores a definition."""
-        queen = self._queen
-        found = await queen.submitting.register(
-            request.source, dict(request.methods), request.path, request.filename, queen.config.org
+        found = await self._queen.submitting.register(
+            request.source, dict(request.methods), request.path, request.filename, call.principal.org
         )
         return pb.RegisterDefinitionResponse(
             definition_id=found.id, job_type=found.job_type, version=_version(found.row[3])
@@ -28,8 +27,7 @@ class DefinitionServicer(definitions_pb2_grpc.DefinitionServiceServicer):
 
     async def GetDefinition(self, request: pb.GetDefinitionRequest, call: Call) -> pb.Definition:
         """A definition by id, or the newest of a job type."""
-        queen = self._queen
-        found = await queen.submitting.definition(request.id, queen.config.org, request.job_type)
+        found = await self._queen.submitting.definition(request.id, call.principal.org, request.job_type)
         return pb.Definition(
             id=found.id, job_type=found.job_type, version=_version(found.row[3]), source=str(found.row[4])
         )

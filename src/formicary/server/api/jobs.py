@@ -56,20 +56,21 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         wanted = pb.SubmitJobsRequest(
             definition_id=request.definition_id, job_type=request.job_type, jobs=[item], resend=bool(request.id)
         )
-        (job_id,) = await self._queen.submit_request(wanted, "", None)
-        return messages.basic(await self._queen.row(job_id))
+        org = call.principal.org
+        (job_id,) = await self._queen.submit_request(wanted, org, None)
+        return messages.basic(await self._queen.row(job_id, org=org))
 
     async def SubmitJobs(self, request: pb.SubmitJobsRequest, call: Call) -> pb.SubmitJobsResponse:
         """Submits in one call."""
-        return pb.SubmitJobsResponse(ids=await self._queen.submit_request(request, "", None))
+        return pb.SubmitJobsResponse(ids=await self._queen.submit_request(request, call.principal.org, None))
 
     async def Session(self, requests: AsyncIterator[pb.ClientMessage], call: Call) -> None:
         """The client library's stream."""
-        await self._queen.serve_client(requests, lambda message: call.write(message))
+        await self._queen.serve_client(requests, lambda message: call.write(message), org=call.principal.org)
 
     async def GetJob(self, request: pb.GetJobRequest, call: Call) -> pb.Job:
         """One job with its tasks."""
-        return messages.full(await self._queen.document(request.id), exact=request.exact)
+        return messages.full(await self._queen.document(request.id, org=call.principal.org), exact=request.exact)
 
     async def ListJobs(self, request: pb.ListJobsRequest, call: Call) -> pb.ListJobsResponse:
         """A page of jobs, newest first. Jobs submitted meanwhile do not shift the pages."""
@@ -83,7 +84,9 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         filters = (sorted(request.states), request.job_type)
         before = page_tokens.position(request.page_token, filters) if request.page_token else 0
         size = request.page_size or DEFAULT_PAGE
-        rows = await self._queen.page(states=request.states, job_type=request.job_type, size=size, before=before)
+        rows = await self._queen.page(
+            states=request.states, job_type=request.job_type, size=size, before=before, org=call.principal.org
+        )
         more = len(rows) == size
         return pb.ListJobsResponse(
             jobs=[messages.basic(row) for row in rows],
@@ -92,29 +95,29 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
 
     async def CancelJob(self, request: pb.CancelJobRequest, call: Call) -> pb.Job:
         """Cancels a job."""
-        await self._queen.cancel(request.id, request.reason)
-        return await self._job(request.id)
+        await self._queen.cancel(request.id, request.reason, org=call.principal.org)
+        return await self._job(request.id, call)
 
     async def RetryJob(self, request: pb.RetryJobRequest, call: Call) -> pb.Job:
         """Runs an ended job again."""
-        await self._queen.retry(request.id, hard=request.hard)
-        return await self._job(request.id)
+        await self._queen.retry(request.id, hard=request.hard, org=call.principal.org)
+        return await self._job(request.id, call)
 
     async def ResumeJob(self, request: pb.ResumeJobRequest, call: Call) -> pb.Job:
         """A paused job goes on."""
-        await self._queen.resume(request.id)
-        return await self._job(request.id)
+        await self._queen.resume(request.id, org=call.principal.org)
+        return await self._job(request.id, call)
 
     async def FollowJob(self, request: pb.FollowJobRequest, call: Call) -> AsyncIterator[pb.Job]:
         """The job at each change."""
-        async for document in self._queen.follow(request.id):
+        async for document in self._queen.follow(request.id, org=call.principal.org):
             yield messages.full(document, exact=request.exact)
 
     async def ReadLogs(self, request: pb.ReadLogsRequest, call: Call) -> AsyncIterator[pb.LogRecord]:
         """Log lines, until the job has ended if asked."""
         queen, offset = self._queen, 0
         while True:
-            row = await queen.row(request.id)
+            row = await queen.row(request.id, org=call.principal.org)
             over = messages.basic(row).state in life.JOB_ENDED or not request.follow
             records, offset = await asyncio.to_thread(
                 queen.log_lines, request.id, task_type=request.task_type, offset=offset
@@ -126,8 +129,8 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
             if not over:
                 await asyncio.sleep(LOG_POLL_S)
 
-    async def _job(self, job_id: str) -> pb.Job:
-        return messages.full(await self._queen.document(job_id), exact=False)
+    async def _job(self, job_id: str, call: Call) -> pb.Job:
+        return messages.full(await self._queen.document(job_id, org=call.principal.org), exact=False)
 
 
 def _key(request: pb.SubmitJobRequest, call: Call) -> str:

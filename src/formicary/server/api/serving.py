@@ -16,6 +16,7 @@ from formicary.problems import problem
 from formicary.server.api.ants import AntServicer
 from formicary.server.api.definitions import DefinitionServicer
 from formicary.server.api.jobs import JobServicer
+from formicary.server.auth.local import as_local_admin
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
@@ -61,7 +62,7 @@ async def serve(queen: Queen, host: str, port: int, chain: Sequence[Interceptor]
             ("grpc.so_reuseport", 0),
         ]
     )
-    methods = add_services(server, servicers(queen), standard_chain() if chain is None else chain)
+    methods = add_services(server, servicers(queen), standard_chain([as_local_admin]) if chain is None else chain)
     names = sorted({method.service for method in methods})
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
