@@ -19,6 +19,10 @@ MUTABLE = ("title", "description", "status", "priority", "due_date", "tags")
 """What a field mask may name."""
 
 MAX_BATCH = 100
+FIRST_S, LAST_S = -62_135_596_800, 253_402_300_799
+"""The years 1 to 9999, which is what a Timestamp may hold; over gRPC nothing else looks at it."""
+
+_CONTROLS = "".join(map(chr, range(32))) + "\x7f"
 
 _VALIDATOR = Validator(names="proto")
 _CODES = {
@@ -73,8 +77,15 @@ def unless_valid(message: Message, more: Iterable[FieldError] = ()) -> None:
 def new_task_errors(task: todo_pb2.Task, prefix: str) -> list[FieldError]:
     """What the business asks of a task beyond the rules of todo.proto."""
     errors = []
-    if task.title and not task.title.strip():
+    if task.title and not task.title.strip(" "):
         errors.append(FieldError(f"{prefix}title", "REQUIRED_FIELD", f"{prefix}title is blank."))
+    for name, forbidden in (("title", _CONTROLS), ("description", "\0")):
+        if any(letter in forbidden for letter in getattr(task, name)):
+            errors.append(FieldError(prefix + name, "INVALID_FORMAT", f"{prefix}{name} holds a control character."))
+    due = task.due_date
+    if not (FIRST_S <= due.seconds <= LAST_S and 0 <= due.nanos < 1_000_000_000):
+        text = f"{prefix}due_date lies in the years 1 to 9999 and has 0 to 999,999,999 nanoseconds."
+        errors.append(FieldError(f"{prefix}due_date", "INVALID_VALUE", text))
     seen: set[str] = set()
     for index, tag in enumerate(task.tags):
         if tag in seen:
@@ -107,6 +118,8 @@ def check_batch(request: todo_pb2.BatchCreateTasksRequest) -> None:
 def check_update(request: todo_pb2.UpdateTaskRequest) -> list[str]:
     """Checks the fields that the mask names, and no others.
 
+    A mask made of a PATCH's body names etag and name where the body has them: they say which task, and change nothing.
+
     Returns:
         The names of the fields to change.
 
@@ -116,7 +129,7 @@ def check_update(request: todo_pb2.UpdateTaskRequest) -> list[str]:
     if not request.HasField("task"):
         raise refusal([FieldError("task", "REQUIRED_FIELD", "task is required.")])
     named = list(dict.fromkeys(request.update_mask.paths))
-    paths = list(MUTABLE) if named == ["*"] else named
+    paths = list(MUTABLE) if named == ["*"] else [path for path in named if path not in ("name", "etag")]
     errors = [
         FieldError("update_mask", "UNKNOWN_FIELD", f"{path!r} cannot be changed; {', '.join(MUTABLE)} can.")
         for path in paths

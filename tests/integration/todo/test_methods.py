@@ -59,11 +59,13 @@ def test_all_mistakes_of_a_task_are_told_at_once(alice: Tasks) -> None:
     ("fields", "expected"),
     [
         ({"title": "x" * 201}, ("task.title", "TOO_LONG")),
-        ({"title": " \t"}, ("task.title", "REQUIRED_FIELD")),
+        ({"title": "  "}, ("task.title", "REQUIRED_FIELD")),
         ({"tags": [f"t{n}" for n in range(11)]}, ("task.tags", "TOO_MANY")),
         ({"tags": ["x" * 51]}, ("task.tags[0]", "INVALID_TAG_FORMAT")),
         ({"tags": ["line\n"]}, ("task.tags[0]", "INVALID_TAG_FORMAT")),
         ({"priority": 9}, ("task.priority", "INVALID_VALUE")),
+        ({"title": "two\nlines"}, ("task.title", "INVALID_FORMAT")),
+        ({"description": "a\0"}, ("task.description", "INVALID_FORMAT")),
     ],
 )
 def test_a_mistake_is_named_by_its_field_and_code(

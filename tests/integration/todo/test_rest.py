@@ -72,6 +72,9 @@ def test_patch_without_a_mask_changes_what_the_body_has(rest: RestClient) -> Non
     after = rest.http.patch(f"/v1/{made['name']}", json={"priority": "PRIORITY_CRITICAL"}).json()
     assert after["priority"] == "PRIORITY_CRITICAL"
     assert (after["title"], after["description"]) == ("Buy milk", "two")
+    known = {"etag": after["etag"], "description": "three"}
+    assert rest.http.patch(f"/v1/{made['name']}", json=known).json()["description"] == "three"
+    assert rest.http.patch(f"/v1/{made['name']}", json=known).status_code == 409
 
 
 def test_health_is_told_over_grpc(server: Server) -> None:

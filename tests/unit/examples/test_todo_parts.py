@@ -93,5 +93,14 @@ def test_validation_that_cannot_be_done_lets_nothing_through(monkeypatch: pytest
     assert "canary" not in caught.value.detail
 
 
+@pytest.mark.parametrize(("seconds", "nanos"), [(2**60, 0), (253_402_300_800, 0), (4_000_000_000, -5), (0, 10**9)])
+def test_a_due_date_that_json_cannot_say_is_refused(seconds: int, nanos: int) -> None:
+    """One such task, sent over gRPC, would keep every list over REST from being shown."""
+    task = todo_pb2.Task(title="a", due_date=Timestamp(seconds=seconds, nanos=nanos))
+    with pytest.raises(Problem) as caught:
+        check_create(todo_pb2.CreateTaskRequest(task=task))
+    assert ("task.due_date", "INVALID_VALUE") in [(error.field, error.code) for error in caught.value.errors]
+
+
 def test_the_default_order_is_the_newest_first() -> None:
     assert parse_order(" ") == (("create_time", True),)
