@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 MOST_BYTES = 1 << 20
 
 
-@click.group(short_help="Check a mapping between HTTP headers and gRPC metadata.")
+@click.group(short_help="Check a mapping between HTTP headers and gRPC metadata.", epilog=exits.EXIT_HELP)
 def headers() -> None:
-    """Looks at mappings between HTTP headers and gRPC metadata."""
+    r"""Looks at mappings between HTTP headers and gRPC metadata.
+
+    \b
+    Example:
+      formicary headers check mapping.yaml --request request.http
+    """
 
 
 @headers.command(short_help="Show header by header what a mapping does with a request.")

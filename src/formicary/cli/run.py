@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -40,6 +40,14 @@ class LogLike(Protocol):
     @property
     def text(self) -> str:
         """The line."""
+        ...
+
+
+class ReadLogs(Protocol):
+    """Reads log lines that are there."""
+
+    async def __call__(self, job_id: str, task_type: str, offset: int, /) -> tuple[Sequence[LogLike], int]:
+        """Lines from `offset` on, and the next offset."""
         ...
 
 
@@ -162,7 +170,7 @@ class _Runner:
             if loaded is not None:
                 definition = await register(colony.register, loaded, self._methods)
                 self._job_id = await colony.submit(definition, loaded.params)
-            await self._follow(colony)
+            await self._follow(colony, colony.read_logs)
             if self._killed.is_set():
                 colony.kill()
 
@@ -178,13 +186,16 @@ class _Runner:
                 self._job_id = (await client.submit(ref, loaded.params)).id
             await self._follow(client)
 
-    async def _follow(self, jobs: Jobs) -> None:
-        """Shows the job until it has ended or a second signal came."""
+    async def _follow(self, jobs: Jobs, read_logs: ReadLogs | None = None) -> None:
+        """Shows the job until it has ended or a second signal came.
+
+        With `read_logs`, what a task said is read before its end is shown; a server streams lines beside the job.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._interrupted, jobs)
-        shown = asyncio.create_task(self._show(jobs))
-        lines = asyncio.create_task(self._show_logs(jobs))
+        shown = asyncio.create_task(self._show(jobs, read_logs))
+        lines = asyncio.create_task(self._show_logs(jobs) if read_logs is None else asyncio.sleep(0))
         killed = asyncio.create_task(self._killed.wait())
         try:
             await asyncio.wait({shown, killed}, return_when=asyncio.FIRST_COMPLETED)
@@ -201,11 +212,22 @@ class _Runner:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _show(self, jobs: Jobs) -> None:
+    async def _show(self, jobs: Jobs, read_logs: ReadLogs | None) -> None:
+        offset = 0
         async for document in jobs.follow(self._job_id):
+            if read_logs is not None:
+                offset = await self._show_lines(read_logs, offset)
             self._document = document
             if document["state"] not in ENDED:  # the end is shown after the last log line
                 self._display.job(document)
+        if read_logs is not None:
+            await self._show_lines(read_logs, offset)
+
+    async def _show_lines(self, read_logs: ReadLogs, offset: int) -> int:
+        lines, offset = await read_logs(self._job_id, "", offset)
+        for line in lines:
+            self._display.log(line.task_type, line.stream, line.text)
+        return offset
 
     async def _show_logs(self, jobs: Jobs) -> None:
         async for line in jobs.logs(self._job_id, follow=True):

@@ -170,14 +170,15 @@ class Colony:
         offset = 0
         if follow:
             async for _ in self.queen.follow(job_id):
-                records, offset = await self._read_logs(job_id, task_type, offset)
+                records, offset = await self.read_logs(job_id, task_type, offset)
                 for record in records:
                     yield record
-        records, offset = await self._read_logs(job_id, task_type, offset)
+        records, offset = await self.read_logs(job_id, task_type, offset)
         for record in records:
             yield record
 
-    async def _read_logs(self, job_id: str, task_type: str, offset: int) -> tuple[list[LogRecord], int]:
+    async def read_logs(self, job_id: str, task_type: str, offset: int) -> tuple[list[LogRecord], int]:
+        """Log lines from `offset` on and the next offset; those of a task are all there once its end is shown."""
         return await asyncio.to_thread(self.queen.log_lines, job_id, task_type=task_type, offset=offset)
 
     async def cancel(self, job_id: str, reason: str = "") -> dict[str, Any]:

@@ -33,7 +33,7 @@ class Call:
         metadata: What the caller sent, after header mapping.
         remote: Address of the peer as its transport names it.
         deadline: When the caller stops waiting, on ``time.monotonic()``; None = never.
-        request: The message of a call with one request.
+        request: The message of a call with one request, once it is loaded: see :meth:`load`.
         requests: The messages of a call that streams them.
         response: The answer of a call with one response, set by the handler.
         headers: Response metadata that goes out before the first message.
@@ -51,6 +51,7 @@ class Call:
         "_callbacks",
         "_code",
         "_details",
+        "_source",
         "deadline",
         "headers",
         "http_method",
@@ -104,8 +105,20 @@ class Call:
         self._callbacks: list[Callable[[Any], None]] = []
         self._code: Any = None
         self._details = ""
+        self._source: Callable[[], Awaitable[Any]] | None = None
 
     # --- for handlers and interceptors ------------------------------------------------------------------------------
+
+    def read_later(self, source: Callable[[], Awaitable[Any]]) -> None:
+        """Has the request read when the chain has come to it: who may not call is told so before anything is read."""
+        self._source = source
+
+    async def load(self) -> Any:
+        """The request of a call with one request, read if it was not yet. Raises Problem where it is not valid."""
+        source, self._source = self._source, None
+        if source is not None:
+            self.request = await source()
+        return self.request
 
     def value(self, key: str) -> str:
         """The first value of a metadata key, empty where it was not sent."""

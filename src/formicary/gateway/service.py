@@ -135,7 +135,7 @@ def _answered(handler: Callable[..., Any], descriptor: MethodDescriptor) -> Run:
     name = descriptor.full_name
 
     async def run(call: Call) -> None:
-        call.response = await handler(call.requests if streamed else call.request, call)
+        call.response = await handler(call.requests if streamed else await call.load(), call)
         call.outcome()
         if call.response is None:
             raise problem("INTERNAL", f"{name} answered nothing")
@@ -148,7 +148,7 @@ def _streamed(handler: Callable[..., Any], descriptor: MethodDescriptor) -> Run:
     streamed = descriptor.client_streaming
 
     async def run(call: Call) -> None:
-        found = handler(call.requests if streamed else call.request, call)
+        found = handler(call.requests if streamed else await call.load(), call)
         if inspect.isasyncgen(found):
             try:
                 async for message in found:

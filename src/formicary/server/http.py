@@ -14,13 +14,13 @@ from typing import Any
 import msgspec
 import uvicorn
 
-from formicary.problems import problem
+from formicary.problems import Problem, problem
+from formicary.problems.http import render_http
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Answer = tuple[int, object]
 
 _encode = msgspec.json.Encoder().encode
 _METHODS = ("GET", "HEAD")
@@ -37,11 +37,11 @@ class Pages:
     def __init__(self, checks: Callable[[], Mapping[str, str]], counters: Callable[[], Mapping[str, Any]]) -> None:
         self._checks = checks
         self._counters = counters
-        self._pages: dict[str, Callable[[], Answer]] = {
+        self._pages: dict[str, Callable[[], object]] = {
             "/livez": self._live,
             "/healthz": self._live,
             "/readyz": self._ready,
-            "/debug/counters": lambda: (200, self._counters()),
+            "/debug/counters": self._counters,
         }
         self._api: App | None = None
 
@@ -56,43 +56,38 @@ class Pages:
         if self._api is not None and scope["path"] not in self._pages:
             await self._api(scope, receive, send)
             return
-        status, body = self._answer(scope["method"], scope["path"])
-        kind = b"application/json" if status == 200 else b"application/problem+json"
-        data = _encode(body)
-        headers = [
-            (b"content-type", kind),
-            (b"content-length", str(len(data)).encode()),
-            (b"cache-control", b"no-store"),
-        ]
-        if status == 405:
-            headers.append((b"allow", b"GET, HEAD"))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else data})
+        try:
+            status, body = 200, _encode(self._answer(scope["method"], scope["path"]))
+            headers = [("content-type", "application/json"), ("cache-control", "no-store")]
+        except Problem as error:
+            status, headers, body = render_http(error, accept=_accept(scope), instance=scope["path"])
+        pairs = [(name.encode(), value.encode("latin-1")) for name, value in headers if name != "content-length"]
+        pairs.append((b"content-length", str(len(body)).encode()))
+        await send({"type": "http.response.start", "status": status, "headers": pairs})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
-    def _answer(self, method: str, path: str) -> Answer:
+    def _answer(self, method: str, path: str) -> object:
         page = self._pages.get(path)
         if page is None:
-            found = problem("NOT_FOUND", f"There is no page {path[:200]}; there are {', '.join(self._pages)}.")
-            return 404, found.to_document()
+            raise problem("NOT_FOUND", f"There is no page {path[:200]}; there are {', '.join(self._pages)}.")
         if method not in _METHODS:
-            return 405, {
-                "type": "about:blank",
-                "code": "METHOD_NOT_ALLOWED",
-                "title": "Method Not Allowed",
-                "status": 405,
-                "detail": f"{path} answers GET and HEAD, not {method[:20]}.",
-            }
+            detail = f"{path} answers GET and HEAD, not {method[:20]}."
+            raise problem("METHOD_NOT_ALLOWED", detail, allow=list(_METHODS))
         return page()
 
-    def _live(self) -> Answer:
-        return 200, {"status": "alive"}
+    def _live(self) -> object:
+        return {"status": "alive"}
 
-    def _ready(self) -> Answer:
+    def _ready(self) -> object:
         checks = self._checks()
         wrong = [text for text in checks.values() if text != "ok"]
         if wrong:
-            return 503, problem("UNAVAILABLE", " ".join(wrong), checks=checks).to_document()
-        return 200, {"status": "ready", "checks": checks}
+            raise problem("UNAVAILABLE", " ".join(wrong), checks=dict(checks))
+        return {"status": "ready", "checks": checks}
+
+
+def _accept(scope: Scope) -> str:
+    return ", ".join(value.decode("latin-1") for name, value in scope["headers"] if name == b"accept")
 
 
 class _Server(uvicorn.Server):

@@ -203,8 +203,9 @@ def test_problems_have_a_response_per_status_with_examples() -> None:
     """Operations refer to the statuses that fit them, each with codes of the catalogue; the default is any other."""
     rows = {"GONE": CodeEntry("GONE", "It is gone", 404, "NOT_FOUND")}
     found = document(problem_catalogue=rows)
-    assert list(operation(found, "Api_Get")["responses"]) == ["200", "400", "404", "429", "503", "default"]
-    assert list(operation(found, "Api_Upload")["responses"]) == ["200", "400", "409", "429", "503", "default"]
+    assert list(operation(found, "Api_Get")["responses"]) == ["200", "400", "404", "406", "429", "503", "default"]
+    upload = list(operation(found, "Api_Upload")["responses"])
+    assert upload == ["200", "400", "406", "409", "413", "415", "429", "503", "default"]
     missing = found["components"]["responses"]["Problem404"]["content"]["application/problem+json"]
     assert missing["schema"] == {"$ref": "#/components/schemas/Problem"}
     assert missing["examples"]["GONE"]["value"]["status"] == 404
@@ -248,6 +249,7 @@ def test_equal_short_names_are_told_apart_by_their_full_names() -> None:
     """A message named like one of the document's own schemas, or like another one, keeps its full name."""
     body = """service Api { rpc Get(Problem) returns (Outer) { option (google.api.http) = {get: "/v1/x"}; } }
     message Problem { string x = 1; } message Outer { message Problem { string y = 1; } Problem inner = 1; }"""
-    schemas = openapi_document([service(body)], title="x", version="1")["components"]["schemas"]  # type: ignore[index]  # JSON
+    made: Any = openapi_document([service(body)], title="x", version="1")
+    schemas = made["components"]["schemas"]
     assert {"Outer", "Outer.Problem", "Problem", "FieldError"} == set(schemas)
     assert "code" in schemas["Problem"]["properties"]

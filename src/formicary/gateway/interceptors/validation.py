@@ -23,7 +23,7 @@ class Validate:
     async def __call__(self, call: Call, proceed: Run) -> None:
         """Raises Problem VALIDATION_FAILED with all violations of a message."""
         if call.requests is None:
-            self._check(call.request)
+            self._check(await call.load())
         else:
             call.requests = self._checked(call.requests)
         await proceed(call)

@@ -48,6 +48,7 @@ class Exchange:
         "_receive",
         "_send",
         "_task",
+        "_timer",
         "_watcher",
         "call_metadata",
         "headers",
@@ -66,6 +67,7 @@ class Exchange:
         self._send = send
         self._gone = False
         self._task: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._watcher: asyncio.Task[None] | None = None
         self.started = False
         self.trace_id = ""
@@ -170,7 +172,17 @@ class Exchange:
 
     # --- the call ---------------------------------------------------------------------------------------------------
 
-    async def run(self, call: Call, *, watch: bool = True) -> None:
+    async def reading(self, request: Awaitable[Any]) -> Any:
+        """Reads the request inside the call; from then on the client's leaving is noticed."""
+        try:
+            found = await request
+        except ClientGone:
+            self._gone = True
+            raise asyncio.CancelledError from None
+        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self.watch)
+        return found
+
+    async def run(self, call: Call) -> None:
         """Runs the call, within its deadline, while the client is there.
 
         Raises:
@@ -178,7 +190,6 @@ class Exchange:
             Problem: What the call raised, or DEADLINE_EXCEEDED.
         """
         self._task = asyncio.current_task()
-        timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self.watch) if watch else None
         try:
             await _within_deadline(call)
         except asyncio.CancelledError:
@@ -189,8 +200,8 @@ class Exchange:
         finally:
             self.trace_id = call.trace_id
             self.call_metadata = (*call.headers, *call.trailers)
-            if timer is not None:
-                timer.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
             if self._watcher is not None:
                 self._watcher.cancel()
             self._task = None

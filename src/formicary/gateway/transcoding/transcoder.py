@@ -211,11 +211,11 @@ class Transcoder:
         if method.client_streaming:
             call.requests = self._requests(exchange, match)
         else:
-            call.request = await self._request(exchange, match)
+            call.read_later(lambda: exchange.reading(self._request(exchange, match)))
         if method.server_streaming:
             await self._stream(exchange, binding, call, form)
         else:
-            await exchange.run(call, watch=not method.client_streaming)
+            await exchange.run(call)
             await self._answer(exchange, binding, call, form)
 
     async def _request(self, exchange: Exchange, match: Match[Route]) -> Any:
@@ -300,7 +300,7 @@ class Transcoder:
         call.write = stream.write
         beats = asyncio.get_running_loop().create_task(stream.beat(self._heartbeat_s)) if stream.beats else None
         try:
-            await exchange.run(call, watch=not binding.method.client_streaming)
+            await exchange.run(call)
         except Problem as error:
             await stream.fail(error)
         except Exception as error:
