@@ -62,6 +62,7 @@ REASONS = {
     "are none.",
     lenience.ARRAY: "ProtoJSON: a repeated field is `[v, …]`; Envoy takes one value without brackets.",
     lenience.NESTED: "No JSON mapping has arrays of arrays for a repeated field; Envoy flattens them.",
+    lenience.TEXT: "ProtoJSON: a FieldMask, Duration or Timestamp is one text; Envoy reads an object as the message.",
     lenience.OBJECT: "ProtoJSON: wrappers 'use the same representation in JSON as the wrapped primitive type'; Envoy "
     "takes an object as an empty one.",
     lenience.NULL: "ProtoJSON: 'null is not allowed as an element of a repeated field'; Envoy skips it, or makes an "

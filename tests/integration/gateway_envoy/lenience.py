@@ -13,6 +13,7 @@ NUMBER, BOOL, ENUM, BYTES = "loose number", "loose bool", "enum number as text",
 DURATION, MASK, ARRAY, NULL = "loose duration", "loose field mask", "one value for an array", "null in an array or map"
 NESTED = "array in an array"
 OBJECT = "object for a wrapper"
+TEXT = "object for a well-known text"
 
 _F = FieldDescriptor
 _INTEGERS = {_F.TYPE_INT32, _F.TYPE_INT64, _F.TYPE_UINT32, _F.TYPE_UINT64, _F.TYPE_SINT32, _F.TYPE_SINT64}
@@ -51,6 +52,8 @@ def _of_value(field: FieldDescriptor, value: Any) -> str | None:
     if message is not None:
         if message.file.name == "google/protobuf/wrappers.proto":
             return OBJECT if isinstance(value, dict) else _of_value(message.fields_by_name["value"], value)
+        if message.name in ("Duration", "FieldMask", "Timestamp") and isinstance(value, dict):
+            return TEXT
         if message.name == "Duration" and isinstance(value, str) and not _DURATION.fullmatch(value):
             return DURATION
         if message.name == "FieldMask" and isinstance(value, str):
