@@ -14,6 +14,7 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _LENGTH = 26
 MAX_PARAMS_BYTES = 1024 * 1024
 MAX_KEY_CHARS = 255
+_YEAR_1, _YEAR_10000 = -62_135_596_800, 253_402_300_800
 
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -50,6 +51,15 @@ def check_key(key: str) -> str:
     if len(key) > MAX_KEY_CHARS or not key.isprintable():
         raise problem("VALIDATION_FAILED", f"an idempotency key has at most {MAX_KEY_CHARS} printable characters")
     return key
+
+
+def check_time(scheduled_at: float) -> float:
+    """An earliest start, in seconds since the epoch. Raises Problem VALIDATION_FAILED where no calendar has it."""
+    if not _YEAR_1 <= scheduled_at < _YEAR_10000:  # refuses NaN, too
+        raise problem(
+            "VALIDATION_FAILED", "scheduled_at has to be a time of the years 1 to 9999, in seconds since 1970"
+        )
+    return scheduled_at
 
 
 def fingerprint(definition_id: str, params: bytes, priority: int | None, scheduled_at: float | None) -> str:

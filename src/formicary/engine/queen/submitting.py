@@ -93,7 +93,7 @@ class Submitting:
             definition = await self.definition(request.definition_id, org, request.job_type)
         checked, keyed = [], False
         for item in request.jobs:
-            scheduled = item.scheduled_at or None
+            scheduled = edge.check_time(item.scheduled_at) or None
             priority = item.priority if item.HasField("priority") else None
             params = edge.check_params(item.params)
             key = item.idempotency_key

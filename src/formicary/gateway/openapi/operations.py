@@ -155,7 +155,9 @@ class Operations:
 
     def _responses(self, method: MethodDescriptor, binding: Binding, has_input: bool, has_path: bool) -> Json:
         secured = self._security is not None and method.full_name not in self._security.public
-        statuses = statuses_of(binding.verb, has_input=has_input, has_path=has_path, secured=secured)
+        statuses = statuses_of(
+            binding.verb, has_input=has_input, has_path=has_path, has_body=bool(binding.body), secured=secured
+        )
         self.statuses |= set(statuses)
         return {"200": self._success(method, binding), **problem_references(statuses)}
 

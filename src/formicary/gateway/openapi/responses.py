@@ -15,7 +15,10 @@ _TITLES = {
     401: "It is not known who is calling.",
     403: "The caller may not do this.",
     404: "There is no such thing.",
+    406: "No form of the answer is one that the caller accepts.",
     409: "It conflicts with what is there.",
+    413: "The body is too large.",
+    415: "The body is of a type or an encoding that is not read here.",
     429: "Too much at once; wait and try again.",
     503: "The service cannot answer now; try again.",
 }
@@ -110,19 +113,22 @@ def _example(row: CodeEntry) -> Json:
     return {"summary": row.title, "value": known}
 
 
-def statuses_of(verb: str, *, has_input: bool, has_path: bool, secured: bool) -> list[int]:
+def statuses_of(verb: str, *, has_input: bool, has_path: bool, has_body: bool, secured: bool) -> list[int]:
     """The statuses that an operation answers a problem with, beside the default.
 
     Args:
         verb: Upper-case HTTP method.
         has_input: Whether there is anything that can be wrong.
         has_path: Whether the path names something that may not be there.
+        has_body: Whether there is a body to read.
         secured: Whether callers must say who they are.
     """
     found = [400] if has_input else []
     found += [401, 403] if secured else []
     found += [404] if has_path else []
+    found += [406]
     found += [] if verb in ("GET", "HEAD", "OPTIONS") else [409]
+    found += [413, 415] if has_body else []
     return [*found, 429, 503]
 
 

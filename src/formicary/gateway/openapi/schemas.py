@@ -88,10 +88,13 @@ class Schemas:
             if field.name in bound or (role == "response" and "INPUT_ONLY" in self._reader.behaviors(field)):
                 continue
             nested = frozenset(path.partition(".")[2] for path in bound if path.startswith(f"{field.name}."))
-            properties[self.json_name(field)] = self.field(field, role, nested)
+            schema = self.field(field, role, nested)
             if role == "request" and not nested and self.required(field):
                 required.append(self.json_name(field))
-        schema: Json = {"type": "object"}
+            elif role == "request":
+                schema = _nullable(schema)
+            properties[self.json_name(field)] = schema
+        schema = {"type": "object"}
         schema |= self._described(kind)
         schema["properties"] = properties
         if required:
@@ -251,6 +254,20 @@ def _limited(kind: EnumDescriptor, rules: Any) -> Json:
         v.name for v in kind.values if isinstance(allowed, list) and v.number in allowed and v.number not in denied
     ]
     return {"type": "string", "enum": names}
+
+
+def _nullable(schema: Json) -> Json:
+    """The schema with null, which in JSON of protobuf means that the field is absent."""
+    kind = schema.get("type")
+    if isinstance(kind, str) and kind != "null" and not schema.keys() & {"enum", "const", "anyOf", "oneOf", "allOf"}:
+        return {**schema, "type": [kind, "null"]}
+    if kind is None and not schema.keys() & {"$ref", "anyOf", "oneOf", "allOf", "enum", "const"}:
+        return schema  # any value
+    notes: Json = {
+        name: schema[name] for name in ("description", "deprecated", "readOnly", "writeOnly") if name in schema
+    }
+    inner = {name: value for name, value in schema.items() if name not in notes}
+    return {**notes, "anyOf": [inner, {"type": "null"}]}
 
 
 def _nonzero(schema: Json, zero: object) -> Json:

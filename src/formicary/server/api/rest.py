@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from functools import cache
-from importlib.metadata import version
 from typing import Any
 
 import msgspec
 
 from formicary.engine.queen.runtime import Queen
 from formicary.gateway import Interceptor, Transcoder
-from formicary.gateway.openapi import PageFile, docs_page, openapi_document
+from formicary.gateway.openapi import PageFile, docs_page
 from formicary.problems import pages
 from formicary.problems.http import preferred
+from formicary.server.api.openapi import document
 from formicary.server.api.serving import MAX_MESSAGE_BYTES, servicers
-from formicary.v1 import ants_pb2, definitions_pb2, jobs_pb2
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -51,12 +50,7 @@ def rest(queen: Queen, chain: Sequence[Interceptor]) -> App:
 @cache
 def openapi() -> bytes:
     """The OpenAPI 3.1 document of the API, as JSON."""
-    services = [
-        file.DESCRIPTOR.services_by_name[name]
-        for file, name in ((jobs_pb2, "JobService"), (definitions_pb2, "DefinitionService"), (ants_pb2, "AntService"))
-    ]
-    document = openapi_document(services, title="Formicary", version=version("formicary"))
-    return msgspec.json.encode(document)
+    return msgspec.json.encode(document())
 
 
 @cache

@@ -1,0 +1,103 @@
+"""The OpenAPI document of the engine's API.
+
+The contract's descriptors say most of it. What the servicers check beyond them, and what HTTP alone has (the header
+Idempotency-Key), is added here, so that a request that fits the document is one that the server takes.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from formicary.engine.jobs import lifecycle as life
+from formicary.engine.queen.edge import MAX_KEY_CHARS
+from formicary.gateway.openapi import openapi_document
+from formicary.server.api.jobs import COMPATIBLE_PATH, DEFAULT_PAGE, LARGEST_PAGE, LARGEST_WHOLE
+from formicary.v1 import ants_pb2, definitions_pb2, jobs_pb2
+
+Json = dict[str, Any]
+
+_ID = "^([0-9a-hjkmnp-tv-z]{26})?$"
+_DEFINITION = "job_type: hello\ntasks:\n- task_type: greet\n  script: ['echo hello {{.name}}']\n"
+_PRINTABLE, _VISIBLE = "[ -~\u00a1-\u00ac\u00ae-\u00ff]", "[!-~\u00a1-\u00ac\u00ae-\u00ff]"
+_KEY: Json = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "A text of your own that is the same when you repeat this request, and no other's: a UUID, say.",
+    "example": "f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
+}
+_PARAM = {"$ref": "#/components/schemas/Param"}
+_PARAMS: Json = {
+    "description": "Any JSON but numbers beyond 2^53, which JSON does not keep: write them as texts.",
+    "anyOf": [
+        {"type": ["null", "boolean", "string"]},
+        {"type": "number", "minimum": -LARGEST_WHOLE, "maximum": LARGEST_WHOLE},
+        {"type": "array", "items": _PARAM},
+        {"type": "object", "additionalProperties": _PARAM},
+    ],
+}
+
+
+def document() -> Json:
+    """The document as JSON values."""
+    services = [
+        file.DESCRIPTOR.services_by_name[name]
+        for file, name in ((jobs_pb2, "JobService"), (definitions_pb2, "DefinitionService"), (ants_pb2, "AntService"))
+    ]
+    found: Json = openapi_document(services, title="Formicary", version=version("formicary"))
+    _submitting(found["paths"], found["components"]["schemas"])
+    _listing(found["paths"]["/v1/jobs"]["get"])
+    _registering(found["paths"]["/v1/definitions"]["post"], found["components"]["schemas"])
+    return found
+
+
+def _submitting(paths: Json, schemas: Json) -> None:
+    """The key is a header over HTTP; one of two fields says which job."""
+    for path, pattern in (
+        ("/v1/jobs", f"^{_PRINTABLE}*{_VISIBLE}{_PRINTABLE}*$"),
+        (COMPATIBLE_PATH, f"^{_PRINTABLE}*$"),
+    ):
+        operation = paths[path]["post"]
+        schema = {"type": "string", "maxLength": MAX_KEY_CHARS, "pattern": pattern}
+        operation["parameters"] = [{**_KEY, "required": path != COMPATIBLE_PATH, "schema": schema}]
+        _answers(operation, "422", "The key was used for another request; nothing has happened.")
+        operation["requestBody"]["required"] = True
+        _example(operation, {"job_type": "hello", "params": {"name": "Ada"}})
+    request = schemas["SubmitJobRequest"]
+    properties = request["properties"]
+    del properties["idempotency_key"]
+    properties["id"]["pattern"] = _ID
+    properties["params"]["additionalProperties"] = _PARAM
+    schemas["Param"] = _PARAMS
+    request["anyOf"] = [
+        {"required": [name], "properties": {name: {"type": "string", "minLength": 1}}}
+        for name in ("job_type", "definition_id")
+    ]
+    schemas["JobSubmission"]["properties"]["id"]["pattern"] = _ID
+    schemas["JobSubmission"]["properties"]["idempotency_key"]["maxLength"] = MAX_KEY_CHARS
+    for verb in ("resume", "retry"):
+        _answers(paths[f"/v1/jobs/{{id}}:{verb}"]["post"], "412", "The job is not in a state for that.")
+
+
+def _answers(operation: Json, status: str, text: str) -> None:
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    found = {**operation["responses"], status: {"description": text, "content": content}}
+    operation["responses"] = dict(sorted(found.items()))  # digits before "default"
+
+
+def _listing(operation: Json) -> None:
+    known = {one["name"]: one for one in operation["parameters"]}
+    known["page_size"]["schema"] |= {"minimum": 0, "maximum": LARGEST_PAGE}
+    known["page_size"]["description"] = f"Most jobs in one answer; 0 = {DEFAULT_PAGE}."
+    known["states"]["schema"]["items"] = {"type": "string", "enum": list(life.JOB_STATES)}
+    known["page_token"]["description"] = "next_page_token of the page before, with the same filters."
+
+
+def _registering(operation: Json, schemas: Json) -> None:
+    source = schemas["RegisterDefinitionRequest"]["properties"]["source"]
+    source |= {"minLength": 1, "contentMediaType": "application/yaml"}
+    _example(operation, {"source": _DEFINITION})
+
+
+def _example(operation: Json, value: Json) -> None:
+    operation["requestBody"]["content"]["application/json"]["examples"] = {"hello": {"value": value}}
