@@ -20,7 +20,12 @@ _PORT = click.IntRange(0, 65535)
     help="Data directory; default the user's state directory (FORMICARY_DATA).",
 )
 @click.option("--database", default="", metavar="URL", help="postgresql://… instead of the SQLite file.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; loopback only.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; loopback, or any with --auth and --insecure.",
+)
 @click.option("--http-port", type=_PORT, default=7777, show_default=True, help="Health pages; 0 = any free port.")
 @click.option("--grpc-port", type=_PORT, default=7778, show_default=True, help="The API; 0 = any free port.")
 @click.option("--ants", type=click.IntRange(0, 256), default=1, show_default=True, help="Local ants.")
@@ -35,6 +40,21 @@ _PORT = click.IntRange(0, 65535)
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of PYTHON modules; repeatable.",
 )
+@click.option(
+    "--auth",
+    type=click.Choice(["token"]),
+    envvar="FORMICARY_AUTH",
+    help="Every caller has to send an API token (FORMICARY_AUTH); default nobody has to, on this machine only.",
+)
+@click.option("--insecure", is_flag=True, help="Let tokens travel as plain text beyond this machine.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(0.01),
+    default=100.0,
+    show_default=True,
+    metavar="N",
+    help="Calls a second of each token, twice as many at once; only with --auth.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Say more on standard error.")
 def up(
     data: Path | None,
@@ -48,6 +68,9 @@ def up(
     grace: float,
     methods: tuple[str, ...],
     paths: tuple[Path, ...],
+    auth: str | None,
+    insecure: bool,
+    rate: float,
     verbose: bool,
 ) -> int:
     r"""Starts a queen with local ants and serves until SIGTERM or Ctrl-C.
@@ -57,6 +80,8 @@ def up(
       formicary up
       formicary up --data /var/lib/formicary --ants 2 --slots 8
       formicary up --database postgresql://me@db/formicary
+      formicary token create --data /var/lib/formicary --role admin
+      formicary up --data /var/lib/formicary --auth token
 
     Prints one line `ready http=… grpc=… data=… ants=…` when it serves. A dead ant is started again. SIGTERM drains:
     /readyz says no, running tasks finish within --grace; a second signal ends them. After a crash, start it again on
@@ -82,6 +107,9 @@ def up(
             paths=tuple(path.absolute() for path in paths),
             methods=replaced,
             grace_s=grace,
+            auth=auth or "",
+            insecure=insecure,
+            rate_per_s=rate,
         )
         return run_server(config)
     except Problem as error:

@@ -12,12 +12,13 @@ import grpc.aio
 import msgspec
 
 from formicary.client import documents
+from formicary.client.credentials import bearer
 from formicary.client.failures import backoff_s, from_rpc
 from formicary.client.ids import IdMaker
 from formicary.client.session import Call, Session
 from formicary.client.values import DefinitionRef, JobEnd, JobHandle, LogLine, end_of
 from formicary.problems import Problem, problem
-from formicary.v1 import definitions_pb2, definitions_pb2_grpc, jobs_pb2_grpc
+from formicary.v1 import definitions_pb2, definitions_pb2_grpc, jobs_pb2_grpc, tokens_pb2, tokens_pb2_grpc
 from formicary.v1 import jobs_pb2 as pb
 
 DEFAULT_ADDRESS = "127.0.0.1:7778"
@@ -56,10 +57,12 @@ class Client:
         address: ``HOST:PORT`` of the queen's gRPC server.
         timeout_s: How long a call keeps trying while no server answers, in seconds. Every method raises
             :class:`formicary.problems.Problem` UNAVAILABLE after that.
+        token: Says who is calling; None = FORMICARY_TOKEN, empty = nobody.
     """
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 30.0) -> None:
+    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 30.0, token: str | None = None) -> None:
         self.address = address
+        self._metadata = bearer(token)
         self.timeout_s = timeout_s
         self._channel: grpc.aio.Channel | None = None
         self._opened: Session | None = None
@@ -316,6 +319,36 @@ class Client:
         await self._call("ResumeJob", pb.ResumeJobRequest(id=job_id), again=False)
         return await self.get(job_id)
 
+    # --- tokens -----------------------------------------------------------------------------------------------------
+
+    async def create_token(self, role: str, *, org: str = "", name: str = "", lifetime_s: float = 0.0) -> str:
+        """Makes a token and returns its text, which nobody can show again.
+
+        Args:
+            role: admin, operator, submitter, viewer or ant.
+            org: Organisation; empty = the caller's.
+            name: What it is for.
+            lifetime_s: Seconds until it expires, 0 = never.
+
+        Raises:
+            Problem: VALIDATION_FAILED, PERMISSION_DENIED, UNAVAILABLE.
+        """
+        request = tokens_pb2.CreateTokenRequest(role=role, org=org, name=name)
+        if lifetime_s:
+            request.lifetime.FromMilliseconds(int(lifetime_s * 1000))
+        answer = cast(tokens_pb2.CreateTokenResponse, await self._call("CreateToken", request, again=False))
+        return answer.token
+
+    async def list_tokens(self) -> Sequence[dict[str, Any]]:
+        """Documents of the tokens that the caller administers. Raises Problem PERMISSION_DENIED, UNAVAILABLE."""
+        found = cast(tokens_pb2.ListTokensResponse, await self._call("ListTokens", tokens_pb2.ListTokensRequest()))
+        return [documents.token(one) for one in found.tokens]
+
+    async def revoke_token(self, token_id: str) -> dict[str, Any]:
+        """Ends a token at once. Returns its document. Raises Problem NOT_FOUND, PERMISSION_DENIED, UNAVAILABLE."""
+        request = tokens_pb2.RevokeTokenRequest(id=token_id)
+        return documents.token(cast(tokens_pb2.ApiToken, await self._call("RevokeToken", request, again=False)))
+
     # --- calls ------------------------------------------------------------------------------------------------------
 
     def _stub(self) -> Any:
@@ -325,11 +358,16 @@ class Client:
             self._rpc = cast(Any, jobs_pb2_grpc).JobServiceStub(self._channel)
             definitions = cast(Any, definitions_pb2_grpc).DefinitionServiceStub(self._channel)
             self._rpc.RegisterDefinition = definitions.RegisterDefinition
+            tokens = cast(Any, tokens_pb2_grpc).TokenServiceStub(self._channel)
+            for name in ("CreateToken", "ListTokens", "RevokeToken"):
+                setattr(self._rpc, name, getattr(tokens, name))
         return self._rpc
 
     def _session(self) -> Session:
         if self._opened is None:
-            self._opened = Session(lambda: cast(Call, self._stub().Session()), self.address, self.timeout_s)
+            self._opened = Session(
+                lambda: cast(Call, self._stub().Session(metadata=self._metadata)), self.address, self.timeout_s
+            )
         return self._opened
 
     async def _call(self, method: str, request: object, *, again: bool = True) -> Any:
@@ -339,7 +377,7 @@ class Client:
         rpc = getattr(self._stub(), method)
         while True:
             try:
-                return await rpc(request, timeout=max(0.001, deadline - loop.time()))
+                return await rpc(request, timeout=max(0.001, deadline - loop.time()), metadata=self._metadata)
             except grpc.aio.AioRpcError as failure:
                 error = from_rpc(failure, self.address)
                 attempt += 1
@@ -354,7 +392,7 @@ class Client:
         deadline, attempt = loop.time() + self.timeout_s, 0
         while True:
             begun = False
-            call = getattr(self._stub(), method)(request)
+            call = getattr(self._stub(), method)(request, metadata=self._metadata)
             try:
                 async for message in call:
                     begun, attempt = True, 0

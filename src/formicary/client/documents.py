@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from formicary.problems import Problem
 from formicary.v1 import jobs_pb2 as pb
+from formicary.v1 import tokens_pb2
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -67,6 +68,19 @@ def _task(task: pb.Task) -> dict[str, Any]:
     if task.HasField("progress"):
         document["progress"] = {"fraction": task.progress.fraction, "message": task.progress.message}
     return document
+
+
+def token(message: tokens_pb2.ApiToken) -> dict[str, Any]:
+    """What lists say of a token."""
+    return {
+        "id": message.id,
+        "org": message.org,
+        "role": message.role,
+        "name": message.name,
+        "last4": message.last4,
+        "created_at": _time(message, "created_at"),
+        "expires_at": _time(message, "expires_at"),
+    }
 
 
 def _outputs(message: pb.Job | pb.Task) -> dict[str, Any]:

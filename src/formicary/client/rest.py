@@ -14,6 +14,7 @@ from google.protobuf.json_format import ParseDict
 
 from formicary.client import documents
 from formicary.client.client import PAGE, read_source
+from formicary.client.credentials import bearer
 from formicary.client.failures import backoff_s, unreachable
 from formicary.client.ids import IdMaker
 from formicary.client.values import DefinitionRef, JobEnd, JobHandle, LogLine
@@ -36,13 +37,13 @@ class RestClient:
     Args:
         url: Where the server's HTTP port is.
         timeout_s: How long a call keeps trying while the server cannot be reached or asks to come back, in seconds.
-        token: Sent as bearer token, empty = none.
+        token: Says who is calling; None = FORMICARY_TOKEN, empty = nobody.
     """
 
-    def __init__(self, url: str = DEFAULT_URL, *, timeout_s: float = 30.0, token: str = "") -> None:
+    def __init__(self, url: str = DEFAULT_URL, *, timeout_s: float = 30.0, token: str | None = None) -> None:
         self.address = url
         self.timeout_s = timeout_s
-        headers = {"authorization": f"Bearer {token}"} if token else {}
+        headers = dict(bearer(token))
         self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout_s, trust_env=False)
         self._new_id = IdMaker()
 

@@ -21,13 +21,14 @@ class SyncClient:
     Args:
         address: ``HOST:PORT`` of the queen's gRPC server.
         timeout_s: As for the asynchronous client.
+        token: As for the asynchronous client.
     """
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 30.0) -> None:
+    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 30.0, token: str | None = None) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="formicary-client", daemon=True)
         self._thread.start()
-        self._client = Client(address, timeout_s=timeout_s)
+        self._client = Client(address, timeout_s=timeout_s, token=token)
 
     def __enter__(self) -> SyncClient:
         return self

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.problems import problem
-from formicary.server.loopback import check_loopback
+from formicary.server.loopback import check_loopback, is_loopback
 
 LEASE_VARIABLE = "FORMICARY_LEASE_S"
 MIN_LEASE_S = 1.0
+TOKEN = "token"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class UpConfig:
     Attributes:
         data: Data directory: the lock, the list of ants and, without `database`, the SQLite file and the logs.
         database: ``postgresql://…`` instead of the SQLite file; empty = SQLite.
-        host: Loopback address to listen on.
+        host: Address to listen on; loopback, unless `auth` and `insecure` are given.
         http_port: Port of health pages; 0 = any free one.
         grpc_port: Port of the API; 0 = any free one. Ants of a killed server are adopted only where it stays the same.
         ants: Local ants as child processes; 0 = none.
@@ -31,6 +32,10 @@ class UpConfig:
         paths: Folders on the import path of PYTHON tasks.
         methods: Method replacements for every definition that is registered here.
         grace_s: How long running tasks may go on after the first signal.
+        auth: ``token`` = every caller sends an API token; empty = whoever reaches the loopback port is administrator.
+        insecure: Tokens may travel beyond this machine as plain text: behind a proxy or in a network that is trusted.
+        rate_per_s: Calls a second of each principal in the long run, twice as many at once; only with `auth`. Too few
+            refuse honest clients, too many let one caller take the server from the others.
         lease_s: How long a silent ant keeps its tasks; the default is FORMICARY_LEASE_S, else 10. A shorter one runs
             the tasks of a lost ant again sooner and takes them away from one that was merely slow.
 
@@ -49,12 +54,31 @@ class UpConfig:
     paths: tuple[Path, ...] = ()
     methods: Mapping[str, str] = field(default_factory=dict)
     grace_s: float = 30.0
+    auth: str = ""
+    insecure: bool = False
+    rate_per_s: float = 100.0
     lease_s: float = field(default_factory=lambda: _lease_from_environment())
 
     def __post_init__(self) -> None:
-        check_loopback(self.host)
+        if self.auth not in ("", TOKEN):
+            raise problem("VALIDATION_FAILED", f"{self.auth[:40]!r} is no kind of authentication: use token.")
+        if not self.auth:
+            check_loopback(self.host)
+        elif not (self.insecure or is_loopback(self.host)):
+            raise problem(
+                "VALIDATION_FAILED",
+                f"{self.host} is not a loopback address, and this server does not encrypt: tokens could be read on "
+                "their way. Put a proxy with TLS before a loopback address, or add --insecure.",
+            )
+        if not self.rate_per_s > 0:
+            raise problem("VALIDATION_FAILED", "The rate has to be more than 0 calls a second.")
         if not self.lease_s >= MIN_LEASE_S:
             raise problem("VALIDATION_FAILED", f"{LEASE_VARIABLE}: the lease has to be {MIN_LEASE_S:g} s at least.")
+
+    @property
+    def ant_host(self) -> str:
+        """Where the local ants find the queen."""
+        return {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "[::1]"}.get(self.host, self.host)
 
     @property
     def target(self) -> str:

@@ -1,4 +1,4 @@
-"""Only this machine may connect: this version does not know who is calling."""
+"""Which addresses only this machine reaches."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ import ipaddress
 from formicary.problems import problem
 
 
-def check_loopback(host: str) -> str:
-    """The host as it was given. Raises Problem VALIDATION_FAILED where it is not a loopback address."""
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine reaches the host."""
     name = host.strip("[]")
     try:
-        fine = name == "localhost" or ipaddress.ip_address(name).is_loopback
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
     except ValueError:
-        fine = False
-    if not fine:
+        return False
+
+
+def check_loopback(host: str) -> str:
+    """The host as it was given. Raises Problem VALIDATION_FAILED where it is not a loopback address."""
+    if not is_loopback(host):
         raise problem(
             "VALIDATION_FAILED",
-            f"{host} is not a loopback address. This version does not authenticate anybody, so it serves this machine "
-            "only: use 127.0.0.1, ::1 or localhost.",
+            f"{host} is not a loopback address. Nobody is authenticated, so this machine only is served: use "
+            "127.0.0.1, ::1 or localhost, or have callers send tokens.",
         )
     return host

@@ -20,7 +20,10 @@ from formicary.gateway.interceptors import standard_chain
 from formicary.problems import Problem, problem
 from formicary.server.api.rest import rest
 from formicary.server.api.serving import GrpcServer, serve
+from formicary.server.auth.interceptors import Authenticate, LimitRate, authorise
 from formicary.server.auth.local import as_local_admin
+from formicary.server.auth.principal import HOME
+from formicary.server.auth.tokens import LONGEST, TokenBook, new_token
 from formicary.server.browser_guard import BrowserGuard
 from formicary.server.config import UpConfig
 from formicary.server.http import HttpServer, Pages, listen
@@ -76,26 +79,49 @@ class _Server:
             stack.callback(lock.release)
             http, http_port = await self._open_http(stack)
             queen = await self._open_queen(stack)
-            chain = standard_chain([as_local_admin])
-            grpc = await self._open_grpc(queen, chain, stack)
-            self._pages.mount(rest(queen, chain))
+            tokens = TokenBook(queen.store)
+            await tokens.load()
+            chain = standard_chain(self._who(tokens))
+            grpc = await self._open_grpc(queen, chain, tokens, stack)
+            self._pages.mount(rest(queen, chain, tokens))
 
             lock.update(http_port=http_port, grpc_port=grpc.port)
-            supervisor = Supervisor(config, f"{config.host}:{grpc.port}", self._bury)
+            supervisor = Supervisor(config, f"{config.ant_host}:{grpc.port}", self._bury, await self._ant_token(tokens))
             supervisor.start()
             self._supervisor = supervisor
             await self._ants_connected(queen, supervisor)
             self._print_ready(http_port, grpc.port)
             status = await self._serve(queen, supervisor, grpc)
+            if config.auth and status == EXIT_OK:
+                await tokens.revoke_named(self._ants_name)
             await http.stop()
             return status
 
     # --- starting ---------------------------------------------------------------------------------------------------
 
+    def _who(self, tokens: TokenBook) -> list[Interceptor]:
+        """What finds out who is calling and what the caller may do."""
+        rate = self._config.rate_per_s
+        if not self._config.auth:
+            return [as_local_admin]
+        return [Authenticate(tokens), LimitRate(rate, max(1, round(2 * rate))), authorise]
+
+    @property
+    def _ants_name(self) -> str:
+        return f"local ants of {self._config.data}"[:LONGEST]
+
+    async def _ant_token(self, tokens: TokenBook) -> str:
+        """A token for the local ants. Its hash is stored: ants that outlive a killed server are known to the next."""
+        if not self._config.auth:
+            return ""
+        text, token = new_token("ant", HOME, self._ants_name)
+        await tokens.add(token)
+        return text
+
     async def _open_http(self, stack: AsyncExitStack) -> tuple[HttpServer, int]:
         listener = listen(self._config.host, self._config.http_port)
         port = int(listener.getsockname()[1])
-        http = HttpServer(BrowserGuard(self._pages), listener)
+        http = HttpServer(self._pages if self._config.auth else BrowserGuard(self._pages), listener)
         await http.start()
         stack.push_async_callback(http.stop)
         return http, port
@@ -114,10 +140,12 @@ class _Server:
         self._queen = queen
         return queen
 
-    async def _open_grpc(self, queen: Queen, chain: Sequence[Interceptor], stack: AsyncExitStack) -> GrpcServer:
+    async def _open_grpc(
+        self, queen: Queen, chain: Sequence[Interceptor], tokens: TokenBook, stack: AsyncExitStack
+    ) -> GrpcServer:
         config = self._config
         try:
-            grpc = await serve(queen, config.host, config.grpc_port, chain)
+            grpc = await serve(queen, config.host, config.grpc_port, chain, tokens)
         except Problem as error:
             raise problem(
                 "FAILED_PRECONDITION",
@@ -208,6 +236,8 @@ class _Server:
         }
 
     def _counters(self) -> Mapping[str, Any]:
+        if self._config.auth:
+            return {}  # this page asks nobody who they are
         queen, supervisor = self._queen, self._supervisor
         found: dict[str, Any] = dict(queen.counters()) if queen is not None else {}
         found["ant_restarts"] = supervisor.restarts if supervisor is not None else 0

@@ -65,12 +65,14 @@ class Supervisor:
         config: The server's configuration.
         queen_address: Where ants find the queen.
         died: Called with the id of an ant whose process has ended.
+        token: What the ants say who they are with; given by environment, since anybody can read a command line.
     """
 
-    def __init__(self, config: UpConfig, queen_address: str, died: Callable[[str], None]) -> None:
+    def __init__(self, config: UpConfig, queen_address: str, died: Callable[[str], None], token: str = "") -> None:
         self._config = config
         self._address = queen_address
         self._tell_died = died
+        self._environment = {**os.environ, "FORMICARY_TOKEN": token}
         self._loop = asyncio.get_running_loop()
         self._boot = boot_id()
         self._places = [_Place(number) for number in range(1, config.ants + 1)]
@@ -126,6 +128,8 @@ class Supervisor:
         slots = config.slots or os.cpu_count() or 1
         command = ["ant", "--queen", self._address, "--id", ant_id, "--slots", str(slots)]
         command += ["--exit-when-orphaned", "--grace", f"{config.grace_s:g}"]
+        if config.insecure:
+            command += ["--insecure"]
         if config.tags:
             command += ["--tags", ",".join(sorted(config.tags))]
         for path in config.paths:
@@ -198,7 +202,12 @@ class Supervisor:
                 if output.tell() > LOG_BYTES:
                     output.truncate(0)
                 place.process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                    env=self._environment,
                 )
             started = started_at(place.process.pid)
             if started is None:

@@ -319,3 +319,17 @@ def test_what_goes_in_comes_out(place: Place, data: st.DataObject) -> None:
         assert set(types) <= {int, float, str, bytes, type(None)}
     if place.kind != "memory":
         place.opened.pop().close()
+
+
+def test_tokens(place: Place) -> None:
+    """Tokens are kept across restarts in order of creation, each id once, until they are dropped."""
+    store = place.open()
+    first = ("a", "local", "admin", "", "00ff", "1234", 1.5, None)
+    second = ("b", "acme", "viewer", "größer", "11", "5678", 2.5, 9.25)
+    store.add_token(second)
+    store.add_token(first)
+    with pytest.raises(RowRefused):
+        store.add_token(first)
+    assert place.open().tokens() == store.tokens() == [first, second]
+    assert store.drop_token("a") and not store.drop_token("a")
+    assert store.tokens() == [second]

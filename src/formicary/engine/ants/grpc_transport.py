@@ -25,10 +25,12 @@ _HALF_CLOSE_S = 0.5
 class GrpcTransport:
     """One stream on a channel of its own. Reads only by ``read()``: gRPC forbids mixing it with iteration."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, token: str = "") -> None:
         self._channel = channel
         stub = AntServiceStub(channel)  # type: ignore[no-untyped-call]  # generated code is untyped
-        self._call: grpc.aio.StreamStreamCall[AntMessage, QueenMessage] = stub.Session()
+        self._call: grpc.aio.StreamStreamCall[AntMessage, QueenMessage] = stub.Session(
+            metadata=(("authorization", f"Bearer {token}"),) if token else None
+        )
         self._is_closed = False
 
     async def send(self, message: AntMessage) -> None:
@@ -72,25 +74,30 @@ class GrpcTransport:
         await self._channel.close()
 
 
-def grpc_factory(address: str) -> TransportFactory:
+def grpc_factory(address: str, *, token: str = "", insecure: bool = False) -> TransportFactory:
     """Makes the factory of connections to the queen at ``address`` (HOST:PORT), without encryption.
 
+    Args:
+        address: Of the queen.
+        token: Sent with every stream; empty = none.
+        insecure: The token may travel as plain text beyond loopback.
+
     Raises:
-        ValueError: The address is not HOST:PORT or not loopback; this version has no authentication.
+        ValueError: The address is not HOST:PORT, or not loopback without a token and `insecure`.
     """
-    check_address(address)
+    check_address(address, beyond_loopback=bool(token) and insecure)
 
     async def connect() -> GrpcTransport:
-        return GrpcTransport(grpc.aio.insecure_channel(address, options=_OPTIONS))
+        return GrpcTransport(grpc.aio.insecure_channel(address, options=_OPTIONS), token)
 
     return connect
 
 
-def check_address(address: str) -> None:
+def check_address(address: str, *, beyond_loopback: bool = False) -> None:
     """Checks the address of a queen.
 
     Raises:
-        ValueError: It is not HOST:PORT, or not loopback.
+        ValueError: It is not HOST:PORT, or not loopback where it has to be.
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
@@ -100,7 +107,7 @@ def check_address(address: str) -> None:
         is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         is_loopback = False
-    if not is_loopback:
+    if not (is_loopback or beyond_loopback):
         raise ValueError(f"{host} is not a loopback address; without authentication nothing else is allowed.")
 
 

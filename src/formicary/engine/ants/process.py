@@ -25,14 +25,16 @@ _EXIT_CODES = {
 }
 
 
-def run_ant(config: AntConfig, queen_address: str) -> int:
+def run_ant(config: AntConfig, queen_address: str, *, token: str = "", insecure: bool = False) -> int:
     """Runs an ant until it is stopped by SIGTERM or SIGINT; a second signal kills what runs.
 
     Prints one line ``ready ant ID …`` on standard output when the queen has welcomed it.
 
     Args:
         config: The ant's configuration.
-        queen_address: HOST:PORT of the queen's gRPC port, loopback only.
+        queen_address: HOST:PORT of the queen's gRPC port.
+        token: Says who the ant is; empty = the queen does not ask.
+        insecure: The token may travel as plain text beyond loopback.
 
     Returns:
         0 stopped, 3 the address is not allowed, 4 the lease ended and no queen answers (only with
@@ -42,15 +44,15 @@ def run_ant(config: AntConfig, queen_address: str) -> int:
     from formicary.engine.ants.grpc_transport import check_address
 
     try:
-        check_address(queen_address)
+        check_address(queen_address, beyond_loopback=bool(token) and insecure)
     except ValueError as error:
         print(f"The ant cannot start: {error}", file=sys.stderr)
         return EXIT_CANNOT_START
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    return _EXIT_CODES[asyncio.run(_run(config, queen_address))]
+    return _EXIT_CODES[asyncio.run(_run(config, queen_address, token, insecure))]
 
 
-async def _run(config: AntConfig, queen_address: str) -> Ending:
+async def _run(config: AntConfig, queen_address: str, token: str, insecure: bool) -> Ending:
     from formicary.engine.ants.grpc_transport import grpc_factory
 
     loop = asyncio.get_running_loop()
@@ -70,4 +72,5 @@ async def _run(config: AntConfig, queen_address: str) -> Ending:
         except OSError:
             pass  # nobody reads any more; the work goes on
 
-    return await Ant(config, on_ready=on_ready).run(grpc_factory(queen_address), stop, kill)
+    factory = grpc_factory(queen_address, token=token, insecure=insecure)
+    return await Ant(config, on_ready=on_ready).run(factory, stop, kill)

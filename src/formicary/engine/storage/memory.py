@@ -56,6 +56,7 @@ class MemoryStore:
         self._last_number = 0
         self._last_order = 0
         self._tables = Changes()
+        self._tokens: dict[str, Row] = {}
         self._numbers: dict[str, int] = {}
         self._positions: dict[int, set[int]] = {}
         self._new_jobs: list[list[int]] = []
@@ -77,6 +78,7 @@ class MemoryStore:
             mine, theirs = self._tables, copy._tables
             theirs.definitions, theirs.jobs, theirs.params = dict(mine.definitions), dict(mine.jobs), dict(mine.params)
             theirs.tasks, theirs.keys, theirs.counter = dict(mine.tasks), dict(mine.keys), mine.counter
+            copy._tokens = dict(self._tokens)
             copy._numbers = dict(self._numbers)
             copy._positions = {job: set(positions) for job, positions in self._positions.items()}
         return copy
@@ -189,7 +191,14 @@ class MemoryStore:
             return row if row is not None and row[_ORG] == org else None
 
     def jobs(
-        self, org: str, *, states: Sequence[str] = (), job_type: str = "", limit: int = 0, page: int = 500, before: int = 0
+        self,
+        org: str,
+        *,
+        states: Sequence[str] = (),
+        job_type: str = "",
+        limit: int = 0,
+        page: int = 500,
+        before: int = 0,
     ) -> Iterator[list[Row]]:
         """Pages of job rows, newest first, from below the number `before` (0 = from the newest); limit 0 = all."""
         wanted = frozenset(states)
@@ -231,6 +240,23 @@ class MemoryStore:
         """Number of jobs by state."""
         with self._lock:
             return dict(Counter(str(row[_STATE]) for row in self._tables.jobs.values()))
+
+    def tokens(self) -> list[Row]:
+        """Every token in order of creation."""
+        with self._lock:
+            return sorted(self._tokens.values(), key=lambda row: (float(row[6] or 0), str(row[0])))
+
+    def add_token(self, row: Row) -> None:
+        """Stores a token. Raises RowRefused where there is one of that id."""
+        with self._lock:
+            if str(row[0]) in self._tokens:
+                raise RowRefused(f"There is a token {row[0]!r} already")
+            self._tokens[str(row[0])] = row
+
+    def drop_token(self, token_id: str) -> bool:
+        """Removes a token; False where there is none."""
+        with self._lock:
+            return self._tokens.pop(token_id, None) is not None
 
 
 def _number(row: Row) -> int:

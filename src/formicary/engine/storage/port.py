@@ -76,6 +76,9 @@ TASK_COLUMNS = (
 
 KEY_COLUMNS = ("org", "key", "fingerprint", "job", "job_id", "created_at")
 
+TOKEN_COLUMNS = ("id", "org", "role", "name", "hash", "last4", "created_at", "expires_at")
+"""`hash` is the SHA-256 of the whole token in hexadecimal; `expires_at` null = never."""
+
 _INT_COLUMNS = (
     *("number", "job", "position", "version", "priority", "execution", "retries", "pauses", "dead_letter", "attempts"),
     *("failures", "lost", "polls", "token", "exit_code", "signal", "skipped", "routed_to", "ended_order"),
@@ -83,6 +86,7 @@ _INT_COLUMNS = (
 _FLOAT_COLUMNS = (
     *("created_at", "submitted_at", "scheduled_at", "started_at", "ended_at", "timer_at", "deadline_at"),
     "clock_left_s",
+    "expires_at",
 )
 _BYTES_COLUMNS = ("params", "variables", "outputs", "rendered", "methods")
 
@@ -214,7 +218,14 @@ class Store(Protocol):
         ...
 
     def jobs(
-        self, org: str, *, states: Sequence[str] = (), job_type: str = "", limit: int = 0, page: int = 500, before: int = 0
+        self,
+        org: str,
+        *,
+        states: Sequence[str] = (),
+        job_type: str = "",
+        limit: int = 0,
+        page: int = 500,
+        before: int = 0,
     ) -> Iterator[list[Row]]:
         """Pages of job rows, newest first, from below the number `before` (0 = from the newest); limit 0 = all. Does
         not keep a transaction open between pages.
@@ -235,6 +246,18 @@ class Store(Protocol):
 
     def counts(self) -> dict[str, int]:
         """Number of jobs by state."""
+        ...
+
+    def tokens(self) -> list[Row]:
+        """Every token (rows of TOKEN_COLUMNS) in order of creation."""
+        ...
+
+    def add_token(self, row: Row) -> None:
+        """Stores a token; from any thread and whoever holds the colony. Raises RowRefused, StoreUnavailable."""
+        ...
+
+    def drop_token(self, token_id: str) -> bool:
+        """Removes a token; False where there is none. As for `add_token`."""
         ...
 
     def close(self) -> None:

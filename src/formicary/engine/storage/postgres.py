@@ -233,7 +233,14 @@ class PostgresStore:
         return self._one(schema.JOB_BY_ID, (job_id, org)) if _storable([job_id, org])[1:] else None
 
     def jobs(
-        self, org: str, *, states: Sequence[str] = (), job_type: str = "", limit: int = 0, page: int = 500, before: int = 0
+        self,
+        org: str,
+        *,
+        states: Sequence[str] = (),
+        job_type: str = "",
+        limit: int = 0,
+        page: int = 500,
+        before: int = 0,
     ) -> Iterator[list[Row]]:
         """Pages of job rows, newest first, from below the number `before` (0 = from the newest); limit 0 = all. Does
         not keep a transaction open between pages.
@@ -263,6 +270,19 @@ class PostgresStore:
     def counts(self) -> dict[str, int]:
         """Number of jobs by state."""
         return {str(row[0]): int(row[1] or 0) for row in self._rows(schema.COUNT_STATES)}
+
+    def tokens(self) -> list[Row]:
+        """Every token in order of creation."""
+        return self._rows(schema.TOKENS)
+
+    def add_token(self, row: Row) -> None:
+        """Stores a token. Raises RowRefused, StoreUnavailable."""
+        self._write(lambda writer: writer.execute(schema.ADD_TOKEN.replace("?", "%s").encode(), row))
+
+    def drop_token(self, token_id: str) -> bool:
+        """Removes a token; False where there is none."""
+        text = schema.DROP_TOKEN.replace("?", "%s").encode()
+        return self._write(lambda writer: writer.execute(text, (token_id,)).rowcount) > 0
 
 
 _TABLES: Final = (schema.DEFINITIONS, schema.JOBS, schema.PARAMS, schema.TASKS, schema.KEYS)

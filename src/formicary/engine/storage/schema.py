@@ -18,6 +18,7 @@ from formicary.engine.storage.port import (
     LIVE_JOB_STATES,
     PARAMS_COLUMNS,
     TASK_COLUMNS,
+    TOKEN_COLUMNS,
     Changes,
     Row,
     Scalar,
@@ -79,6 +80,9 @@ DEFINITION_BY_ID: Final = f"SELECT {_DEFINITION} FROM definitions WHERE id = ?"
 LATEST_DEFINITION: Final = (
     f"SELECT {_DEFINITION} FROM definitions WHERE org = ? AND job_type = ? ORDER BY version DESC LIMIT 1"
 )
+ADD_TOKEN: Final = f"INSERT INTO tokens ({', '.join(TOKEN_COLUMNS)}) VALUES ({', '.join('?' * len(TOKEN_COLUMNS))})"
+DROP_TOKEN: Final = "DELETE FROM tokens WHERE id = ?"
+TOKENS: Final = f"SELECT {', '.join(TOKEN_COLUMNS)} FROM tokens ORDER BY created_at, id"
 COUNT_STATES: Final = "SELECT state, count(*) FROM jobs GROUP BY state"
 
 

@@ -380,7 +380,14 @@ class SqliteStore:
         return self._one(schema.JOB_BY_ID, (job_id, org))
 
     def jobs(
-        self, org: str, *, states: Sequence[str] = (), job_type: str = "", limit: int = 0, page: int = 500, before: int = 0
+        self,
+        org: str,
+        *,
+        states: Sequence[str] = (),
+        job_type: str = "",
+        limit: int = 0,
+        page: int = 500,
+        before: int = 0,
     ) -> Iterator[list[Row]]:
         """Pages of job rows, newest first, from below the number `before` (0 = from the newest); limit 0 = all. Does
         not keep a transaction open between pages.
@@ -414,6 +421,19 @@ class SqliteStore:
         """Number of jobs by state."""
         with self._reading() as reader:
             return dict(reader.execute(schema.COUNT_STATES).fetchall())
+
+    def tokens(self) -> list[Row]:
+        """Every token in order of creation."""
+        with self._reading() as reader:
+            return reader.execute(schema.TOKENS).fetchall()
+
+    def add_token(self, row: Row) -> None:
+        """Stores a token. Raises RowRefused, StoreUnavailable."""
+        self._write(lambda writer: writer.execute(schema.ADD_TOKEN, row))
+
+    def drop_token(self, token_id: str) -> bool:
+        """Removes a token; False where there is none."""
+        return self._write(lambda writer: writer.execute(schema.DROP_TOKEN, (token_id,)).rowcount) > 0
 
     def _one(self, text: str, values: tuple[str | int, ...]) -> Row | None:
         with self._reading() as reader:

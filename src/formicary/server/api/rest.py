@@ -15,6 +15,7 @@ from formicary.problems import pages
 from formicary.problems.http import preferred
 from formicary.server.api.openapi import document
 from formicary.server.api.serving import MAX_MESSAGE_BYTES, servicers
+from formicary.server.auth.tokens import TokenBook
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -28,14 +29,15 @@ _JSON = "application/json"
 _READ = ("GET", "HEAD")
 
 
-def rest(queen: Queen, chain: Sequence[Interceptor]) -> App:
+def rest(queen: Queen, chain: Sequence[Interceptor], tokens: TokenBook) -> App:
     """The application that serves a started queen.
 
     Args:
         queen: The queen.
         chain: The same interceptors as over gRPC, outermost first.
+        tokens: What the token service administers.
     """
-    transcoder = Transcoder(servicers(queen), chain, emit_defaults=True, max_body_bytes=MAX_MESSAGE_BYTES)
+    transcoder = Transcoder(servicers(queen, tokens), chain, emit_defaults=True, max_body_bytes=MAX_MESSAGE_BYTES)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         found = _file(scope["path"], _accept(scope)) if scope["method"] in _READ else None

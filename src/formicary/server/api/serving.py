@@ -16,7 +16,9 @@ from formicary.problems import problem
 from formicary.server.api.ants import AntServicer
 from formicary.server.api.definitions import DefinitionServicer
 from formicary.server.api.jobs import JobServicer
+from formicary.server.api.tokens import TokenServicer
 from formicary.server.auth.local import as_local_admin
+from formicary.server.auth.tokens import TokenBook
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
@@ -38,19 +40,26 @@ class GrpcServer:
         await self._server.stop(grace_s)
 
 
-def servicers(queen: Queen) -> list[object]:
+def servicers(queen: Queen, tokens: TokenBook) -> list[object]:
     """What the queen serves, whatever the protocol."""
-    return [AntServicer(queen), DefinitionServicer(queen), JobServicer(queen)]
+    return [AntServicer(queen), DefinitionServicer(queen), JobServicer(queen), TokenServicer(tokens)]
 
 
-async def serve(queen: Queen, host: str, port: int, chain: Sequence[Interceptor] | None = None) -> GrpcServer:
+async def serve(
+    queen: Queen,
+    host: str,
+    port: int,
+    chain: Sequence[Interceptor] | None = None,
+    tokens: TokenBook | None = None,
+) -> GrpcServer:
     """Serves the queen over gRPC.
 
     Args:
         queen: A started queen.
         host: Address to listen on.
         port: 0 = any free one.
-        chain: Interceptors, outermost first; None = the standard ones.
+        chain: Interceptors, outermost first; None = the standard ones, every caller an administrator.
+        tokens: What the token service administers; None = those of the queen's store.
 
     Raises:
         Problem: FAILED_PRECONDITION where the port is taken.
@@ -62,7 +71,8 @@ async def serve(queen: Queen, host: str, port: int, chain: Sequence[Interceptor]
             ("grpc.so_reuseport", 0),
         ]
     )
-    methods = add_services(server, servicers(queen), standard_chain([as_local_admin]) if chain is None else chain)
+    book = TokenBook(queen.store) if tokens is None else tokens
+    methods = add_services(server, servicers(queen, book), standard_chain([as_local_admin]) if chain is None else chain)
     names = sorted({method.service for method in methods})
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)

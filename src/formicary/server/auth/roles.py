@@ -1,0 +1,47 @@
+"""What each role may call: one table, read by the interceptor and by nothing else.
+
+A role holds within the caller's organisation. What concerns the whole server (its ants) is left to callers of the
+server's own organisation, whatever their role elsewhere would allow.
+"""
+
+from __future__ import annotations
+
+from formicary.server.auth.principal import HOME, Principal
+
+ROLES = ("admin", "operator", "submitter", "viewer", "ant")
+
+_ADMIN = frozenset({"admin"})
+_OPERATE = _ADMIN | {"operator"}
+_SUBMIT = _OPERATE | {"submitter"}
+_VIEW = _SUBMIT | {"viewer"}
+
+ALLOWED: dict[str, frozenset[str]] = {
+    "/formicary.v1.JobService/SubmitJob": _SUBMIT,
+    "/formicary.v1.JobService/SubmitJobs": _SUBMIT,
+    "/formicary.v1.JobService/Session": _SUBMIT,
+    "/formicary.v1.JobService/GetJob": _VIEW,
+    "/formicary.v1.JobService/ListJobs": _VIEW,
+    "/formicary.v1.JobService/FollowJob": _VIEW,
+    "/formicary.v1.JobService/ReadLogs": _VIEW,
+    "/formicary.v1.JobService/CancelJob": _OPERATE,
+    "/formicary.v1.JobService/RetryJob": _OPERATE,
+    "/formicary.v1.JobService/ResumeJob": _OPERATE,
+    "/formicary.v1.DefinitionService/RegisterDefinition": _SUBMIT,
+    "/formicary.v1.DefinitionService/GetDefinition": _VIEW,
+    "/formicary.v1.AntService/Session": _ADMIN | {"ant"},
+    "/formicary.v1.AntService/ListAnts": _VIEW,
+    "/formicary.v1.TokenService/CreateToken": _ADMIN,
+    "/formicary.v1.TokenService/ListTokens": _ADMIN,
+    "/formicary.v1.TokenService/RevokeToken": _ADMIN,
+}
+"""Full name of a method -> roles that may call it. A method that is not named here may be called by nobody."""
+
+HOME_ONLY = frozenset({"/formicary.v1.AntService/Session", "/formicary.v1.AntService/ListAnts"})
+"""Methods that show or serve more than one organisation."""
+
+
+def may_call(principal: Principal, method: str) -> bool:
+    """Whether a caller may call a method."""
+    if method in HOME_ONLY and principal.org != HOME:
+        return False
+    return not principal.roles.isdisjoint(ALLOWED.get(method, frozenset()))

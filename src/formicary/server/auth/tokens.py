@@ -1,0 +1,182 @@
+"""API tokens: made once, shown once, kept as a hash.
+
+Theory of operation. A token is ``fmc_<id>_<secret>``, the secret 192 random bits, which is why one round of SHA-256 is
+enough: there is nothing to guess. The store has the hashes, the server a copy in memory that it reads at start and
+changes together with the store, so that a revoked token is refused by the very next look. Whatever is wrong with a
+token, the answer is the same and a comparison of hashes in constant time has been made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import astuple, dataclass
+from hashlib import sha256
+from hmac import compare_digest
+from secrets import token_hex
+
+from formicary.embedded.opening import as_problems
+from formicary.engine.storage.port import Row, Store
+from formicary.problems import FieldError, problem
+from formicary.server.auth.principal import HOME, Principal
+from formicary.server.auth.roles import ROLES
+
+PREFIX = "fmc"
+ID_BYTES = 6
+SECRET_BYTES = 24
+SHOWN = 4
+LONGEST = 200
+_NOBODY = sha256(b"").hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What is known of a token, in the order of the store's columns.
+
+    Attributes:
+        id: Public part.
+        org: Organisation of whoever holds it.
+        role: One of :data:`formicary.server.auth.roles.ROLES`.
+        name: What it is for.
+        hash: SHA-256 of the whole token, hexadecimal.
+        last4: Its last characters.
+        created_at: Seconds since the epoch.
+        expires_at: The same; None = never.
+    """
+
+    id: str
+    org: str
+    role: str
+    name: str
+    hash: str
+    last4: str
+    created_at: float
+    expires_at: float | None
+
+    @property
+    def principal(self) -> Principal:
+        """Whom it stands for."""
+        return Principal(self.id, self.org, frozenset({self.role}))
+
+
+def new_token(role: str, org: str, name: str = "", lifetime_s: float = 0.0) -> tuple[str, Token]:
+    """Makes a token.
+
+    Args:
+        role: What its holder may do.
+        org: Organisation; empty = the server's own.
+        name: What it is for.
+        lifetime_s: Seconds until it expires, 0 = never.
+
+    Returns:
+        The text to be handed over, which nothing keeps, and the record.
+
+    Raises:
+        Problem: VALIDATION_FAILED naming every argument that is wrong.
+    """
+    org = org or HOME
+    errors = []
+    if role not in ROLES:
+        errors.append(FieldError("role", "UNKNOWN_VALUE", f"One of {', '.join(ROLES)}."))
+    if role == "ant" and org != HOME:
+        errors.append(FieldError("org", "CONFLICT", f"Ants run tasks of every organisation: theirs is {HOME}."))
+    for field, text in (("org", org), ("name", name)):
+        if len(text) > LONGEST or not (text.isprintable() or not text):
+            errors.append(FieldError(field, "INVALID_FORMAT", f"At most {LONGEST} printable characters."))
+    if not 0 <= lifetime_s < 1e10:
+        errors.append(FieldError("lifetime", "OUT_OF_RANGE", "A positive time, or none."))
+    if errors:
+        raise problem("VALIDATION_FAILED", "The token cannot be made as asked.", errors=errors)
+    token_id = token_hex(ID_BYTES)
+    text = f"{PREFIX}_{token_id}_{token_hex(SECRET_BYTES)}"
+    now = time.time()
+    expires_at = now + lifetime_s if lifetime_s else None
+    return text, Token(token_id, org, role, name, _hash(text), text[-SHOWN:], now, expires_at)
+
+
+def as_row(token: Token) -> Row:
+    """The token as the store has it."""
+    row: Row = astuple(token)
+    return row
+
+
+class TokenBook:
+    """The tokens of one server.
+
+    Args:
+        store: Where they are kept.
+        wall: Seconds since the epoch.
+    """
+
+    def __init__(self, store: Store, wall: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._wall = wall
+        self._tokens: dict[str, Token] = {}
+
+    async def load(self) -> None:
+        """Reads what the store has. Raises Problem UNAVAILABLE."""
+        with as_problems():
+            rows = await asyncio.to_thread(self._store.tokens)
+        self._tokens = {token.id: token for token in map(_from_row, rows)}
+
+    async def add(self, token: Token) -> None:
+        """Keeps a token that was just made. Raises Problem UNAVAILABLE."""
+        with as_problems():
+            await asyncio.to_thread(self._store.add_token, as_row(token))
+        self._tokens[token.id] = token
+
+    async def revoke(self, token_id: str, org: str) -> Token:
+        """Forgets a token; it is refused from now on.
+
+        Args:
+            token_id: Its public part.
+            org: Organisation it must belong to; that of the server may revoke any.
+
+        Raises:
+            Problem: NOT_FOUND.
+        """
+        token = self._tokens.get(token_id)
+        if token is None or org not in (HOME, token.org):
+            text = f"There is no token {token_id[:40]!r}; `formicary token list` shows those that are."
+            raise problem("NOT_FOUND", text)
+        del self._tokens[token_id]
+        try:
+            with as_problems():
+                await asyncio.to_thread(self._store.drop_token, token_id)
+        except BaseException:
+            self._tokens[token_id] = token  # it would be back after a restart: better to say so now
+            raise
+        return token
+
+    async def revoke_named(self, name: str) -> None:
+        """Forgets every token of this name in the server's own organisation."""
+        for token in list(self.of(HOME)):
+            if token.org == HOME and token.name == name:
+                await self.revoke(token.id, HOME)
+
+    def of(self, org: str) -> Iterable[Token]:
+        """The tokens that an administrator of an organisation sees."""
+        return [token for token in self._tokens.values() if org in (HOME, token.org)]
+
+    def find(self, text: str) -> Token | None:
+        """The token of this text, None where anything is wrong with it."""
+        parts = text.split("_")
+        token = self._tokens.get(parts[1]) if len(parts) == 3 else None
+        is_same = compare_digest(_hash(text), token.hash if token is not None else _NOBODY)
+        return token if token is not None and is_same and self.is_valid(token) else None
+
+    def is_valid(self, token: Token) -> bool:
+        """Whether a token that was found is still good."""
+        return token.id in self._tokens and (token.expires_at is None or self._wall() < token.expires_at)
+
+
+def _hash(text: str) -> str:
+    return sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+def _from_row(row: Row) -> Token:
+    token_id, org, role, name, digest, last4, created_at, expires_at = row
+    expires = float(expires_at) if isinstance(expires_at, int | float) else None
+    created = float(created_at) if isinstance(created_at, int | float) else 0.0
+    return Token(str(token_id), str(org), str(role), str(name), str(digest), str(last4), created, expires)

@@ -1,0 +1,156 @@
+"""A real server that asks for tokens: who may come in, who may do what, and that secrets stay secret."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from formicary.client import Client, RestClient
+from formicary.problems import Problem
+from tests.acceptance.server import FORMICARY, REPOSITORY, Up, until
+from tests.integration.server.test_rest_api import JOB, ask
+
+
+def token(up: Up, *options: str) -> str:
+    return up.cli("token", "create", *options).strip()
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """A server with one ant; the environment has an administrator's token, made before it started."""
+    server = Up(tmp_path_factory.mktemp("tokens") / "data", "--auth", "token", "--verbose", "--rate", "30")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FORMICARY_TOKEN", token(server, "--role", "admin", "--data", str(server.data)))
+        server.start()
+        yield server
+        server.clear()
+
+
+def as_bearer(text: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {text}"}
+
+
+@pytest.mark.parametrize("text", ["", "x", "fmc_000000000000_00", "fmc__", "fmc_a_b_c"])
+def test_unknown_callers_get_the_same_401(up: Up, text: str) -> None:
+    """Whatever is wrong with a token, the answer is one and the same, with its challenge; gRPC says it too."""
+    status, headers, body = ask(up, "GET", "/v1/jobs", **(as_bearer(text) if text else {}))
+    assert (status, body["code"]) == (401, "UNAUTHENTICATED")
+    assert headers["www-authenticate"].startswith("Bearer")
+
+    async def refused() -> None:
+        async with Client(up.address, token=text) as client:
+            await client.get("1")
+
+    with pytest.raises(Problem) as error:
+        asyncio.run(refused())
+    assert error.value.code == "UNAUTHENTICATED"
+
+
+def test_a_wrong_secret_is_refused(up: Up) -> None:
+    """The public part alone opens nothing."""
+    good = token(up, "--role", "viewer")
+    assert ask(up, "GET", "/v1/jobs", **as_bearer(good))[0] == 200
+    wrong = good[:-1] + ("0" if good[-1] != "0" else "1")
+    assert ask(up, "GET", "/v1/jobs", **as_bearer(wrong))[0] == 401
+
+
+def test_jobs_run_and_other_organisations_see_nothing(up: Up) -> None:
+    """A submitter's job runs on the local ant over gRPC and REST; a token of another organisation finds neither."""
+    mine, other = token(up, "--role", "submitter", "--org", "a"), token(up, "--role", "admin", "--org", "b")
+
+    async def test() -> None:
+        url = f"http://127.0.0.1:{up.http}"
+        async with Client(up.address, token=mine) as client, RestClient(url, token=mine) as rest:
+            for one in (client, rest):
+                handle = await one.submit(await one.register(JOB), {"name": "Ada"}, watch=True)
+                assert (await one.wait(handle.id, 20)).outputs["text"] == "hello Ada"
+        async with Client(up.address, token=other) as client, RestClient(url, token=other) as rest:
+            for reader in (client, rest):
+                assert [found async for found in reader.list()] == []
+                with pytest.raises(Problem) as error:
+                    await reader.get(handle.id)
+                assert error.value.code == "NOT_FOUND"
+
+    asyncio.run(test())
+
+
+def test_roles(up: Up) -> None:
+    """A viewer reads and may not submit or administer; another organisation's administrator stays in its own."""
+    viewer = as_bearer(token(up, "--role", "viewer"))
+    assert ask(up, "GET", "/v1/jobs", **viewer)[0] == 200
+    assert ask(up, "POST", "/v1/jobs", {"job_type": "hello"}, idempotency_key="k", **viewer)[0] == 403
+    assert ask(up, "GET", "/v1/tokens", **viewer)[0] == 403
+    other = as_bearer(token(up, "--role", "admin", "--org", "c"))
+    assert ask(up, "POST", "/v1/tokens", {"role": "viewer", "org": "local"}, **other)[0] == 403
+    assert ask(up, "POST", "/v1/tokens", {"role": "ant"}, **other)[0] == 400
+    assert {one["org"] for one in ask(up, "GET", "/v1/tokens", **other)[2]["tokens"]} == {"c"}
+
+
+def test_a_revoked_token_is_refused_at_once(up: Up) -> None:
+    """The very next call is refused, and the list has it no more."""
+    text = token(up, "--role", "viewer", "--expires", "30d")
+    assert ask(up, "GET", "/v1/jobs", **as_bearer(text))[0] == 200
+    assert text.split("_")[1] in up.cli("token", "list")
+    up.cli("token", "revoke", text.split("_")[1])
+    assert ask(up, "GET", "/v1/jobs", **as_bearer(text))[0] == 401
+    assert text.split("_")[1] not in up.cli("token", "list")
+
+
+def test_too_many_calls(up: Up) -> None:
+    """The limit is told with every answer; beyond it callers are asked to come back."""
+    viewer = as_bearer(token(up, "--role", "viewer"))
+    _, headers, _ = ask(up, "GET", "/v1/jobs", **viewer)
+    assert headers["ratelimit-policy"] == '"default";q=60;w=2' and headers["ratelimit"].startswith('"default";r=')
+    found: tuple[int, dict[str, str], Any] = (0, {}, {})
+    for _ in range(2000):
+        found = ask(up, "GET", "/v1/jobs", **viewer)
+        if found[0] != 200:
+            break
+    assert found[0] == 429 and int(found[1]["retry-after"]) >= 0 and "r=0" in found[1]["ratelimit"]
+
+
+def test_an_ant_needs_a_token_of_its_role(up: Up, tmp_path: Path) -> None:
+    """An ant without one, or with another role's, is never welcomed."""
+    for text, code in (("", "UNAUTHENTICATED"), (token(up, "--role", "viewer"), "PERMISSION_DENIED")):
+        command = (*FORMICARY, "ant", "--queen", up.address, "--id", "stranger")
+        environment = {**os.environ, "FORMICARY_TOKEN": text}
+        with (tmp_path / "out").open("wb") as out:
+            process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, cwd=REPOSITORY)
+        try:
+            line = f"/formicary.v1.AntService/Session {code}"
+            until(partial(lambda line: line in up.log.read_text(), line), 20, line)
+            assert "ready ant" not in (tmp_path / "out").read_text()
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_secrets_are_nowhere(up: Up) -> None:
+    """No log, no data file and no command line of the server or its ants holds the secret of a token."""
+    text = token(up, "--role", "viewer")
+    ask(up, "GET", "/v1/jobs", **as_bearer(text))
+    secrets = [text.split("_")[2].encode(), os.environ["FORMICARY_TOKEN"].split("_")[2].encode()]
+    ant = Path(f"/proc/{up.ants()[0]}")
+    given = [line for line in (ant / "environ").read_bytes().split(b"\0") if line.startswith(b"FORMICARY_TOKEN=")]
+    secrets.append(given[0].split(b"_")[-1])
+    assert up.process is not None
+    files = [up.log, ant / "cmdline", Path(f"/proc/{up.process.pid}/cmdline")]
+    files += [path for path in up.data.rglob("*") if path.is_file()]
+    for secret in secrets:
+        assert len(secret) == 48
+        assert [path for path in files if secret in path.read_bytes()] == []
+
+
+def test_beyond_loopback_has_to_be_said_twice(tmp_path: Path) -> None:
+    """Without tokens, or with tokens as plain text, other machines are not served."""
+    for options in ((), ("--auth", "token")):
+        command = (*FORMICARY, "up", "--data", str(tmp_path / "d"), "--host", "0.0.0.0", *options)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=REPOSITORY)
+        assert done.returncode != 0 and "not a loopback address" in done.stderr

@@ -1,0 +1,68 @@
+"""Tokens, roles and buckets."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib import import_module
+
+import pytest
+
+from formicary.engine.storage.memory import MemoryStore
+from formicary.problems import Problem
+from formicary.server.auth.principal import Principal
+from formicary.server.auth.roles import ALLOWED, ROLES, may_call
+from formicary.server.auth.token_bucket import TokenBucket
+from formicary.server.auth.tokens import TokenBook, new_token
+
+
+def test_every_method_says_who_may_call_it() -> None:
+    """The table names each method of the contract and no other, and known roles only."""
+    methods = set()
+    for name in ("ants", "definitions", "jobs", "tokens"):
+        for service in import_module(f"formicary.v1.{name}_pb2").DESCRIPTOR.services_by_name.values():
+            methods |= {f"/{service.full_name}/{method.name}" for method in service.methods}
+    assert set(ALLOWED) == methods
+    assert set().union(*ALLOWED.values()) == set(ROLES)
+
+
+def test_ants_serve_all_and_so_belong_to_the_server() -> None:
+    """An ant's role in another organisation opens nothing; no role but its own and admin opens an ant's stream."""
+    session = "/formicary.v1.AntService/Session"
+    for role in ROLES:
+        assert may_call(Principal("x", "local", frozenset({role})), session) == (role in ("ant", "admin"))
+        assert not may_call(Principal("x", "acme", frozenset({role})), session)
+    with pytest.raises(Problem):
+        new_token("ant", "acme")
+
+
+def test_a_token_is_kept_as_a_hash_and_ends() -> None:
+    """The store never sees the secret; a token is good until it expires, is revoked, or another book has it not."""
+
+    async def test() -> None:
+        store, now = MemoryStore(), [0.0]
+        book = TokenBook(store, wall=lambda: now[0])
+        text, token = new_token("viewer", "acme", "for tests", 60)
+        await book.add(token)
+        now[0] = token.created_at
+        assert text.split("_")[2] not in repr(store.tokens()) and token.last4 == text[-4:]
+        other = TokenBook(store, wall=lambda: now[0])
+        await other.load()
+        assert book.find(text) == other.find(text) == token
+        assert book.find(text + "0") is None and book.find(text[:-1]) is None and book.find("") is None
+        now[0] += 60
+        assert book.find(text) is None
+        now[0] -= 60
+        with pytest.raises(Problem):
+            await book.revoke(token.id, "another")
+        await book.revoke(token.id, "acme")
+        assert book.find(text) is None and not book.is_valid(token) and store.tokens() == []
+
+    asyncio.run(test())
+
+
+def test_a_bucket_gives_a_burst_and_then_its_rate() -> None:
+    """Three at once, then one every half second; idle time fills it to the brim and no further."""
+    bucket = TokenBucket(2, 3, 0)
+    assert [bucket.take(0) for _ in range(4)] == [0, 0, 0, 0.5]
+    assert bucket.take(0.5) == 0 and bucket.take(0.5) == 0.5
+    assert not bucket.is_full(1) and bucket.is_full(100) and bucket.left == 3
