@@ -13,7 +13,10 @@ from formicary.engine.jobs import lifecycle as life
 from formicary.engine.queen.edge import MAX_KEY_CHARS
 from formicary.gateway.openapi import openapi_document
 from formicary.server.api.jobs import COMPATIBLE_PATH, DEFAULT_PAGE, LARGEST_PAGE, LARGEST_WHOLE
-from formicary.v1 import ants_pb2, definitions_pb2, jobs_pb2
+from formicary.server.auth.principal import HOME
+from formicary.server.auth.roles import ROLES
+from formicary.server.auth.tokens import LONGEST
+from formicary.v1 import ants_pb2, definitions_pb2, jobs_pb2, tokens_pb2
 
 Json = dict[str, Any]
 
@@ -37,18 +40,36 @@ _PARAMS: Json = {
     ],
 }
 
+_SERVICES = (
+    (jobs_pb2, "JobService"),
+    (definitions_pb2, "DefinitionService"),
+    (ants_pb2, "AntService"),
+    (tokens_pb2, "TokenService"),
+)
+
 
 def document() -> Json:
     """The document as JSON values."""
-    services = [
-        file.DESCRIPTOR.services_by_name[name]
-        for file, name in ((jobs_pb2, "JobService"), (definitions_pb2, "DefinitionService"), (ants_pb2, "AntService"))
-    ]
+    services = [file.DESCRIPTOR.services_by_name[name] for file, name in _SERVICES]
     found: Json = openapi_document(services, title="Formicary", version=version("formicary"))
     _submitting(found["paths"], found["components"]["schemas"])
     _listing(found["paths"]["/v1/jobs"]["get"])
     _registering(found["paths"]["/v1/definitions"]["post"], found["components"]["schemas"])
+    _tokens(found["components"]["schemas"]["CreateTokenRequest"])
     return found
+
+
+def _tokens(request: Json) -> None:
+    """Roles and bounds; an ant's token belongs to no other organisation than the server's own."""
+    properties = request["properties"]
+    properties["role"] = {"type": "string", "enum": [*ROLES]}
+    for name in ("org", "name"):
+        properties[name] = {"type": ["string", "null"], "maxLength": LONGEST, "pattern": "^[ -~]*$"}
+    properties["lifetime"] = {"type": ["string", "null"], "pattern": "^[0-9]{1,9}s$", "examples": ["2592000s"]}
+    request["anyOf"] = [
+        {"properties": {"role": {"enum": [role for role in ROLES if role != "ant"]}}},
+        {"properties": {"org": {"enum": ["", HOME, None]}}},
+    ]
 
 
 def _submitting(paths: Json, schemas: Json) -> None:
