@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from formicary.gateway.call import Call
 from formicary.gateway.service import Interceptor, Method, bind
@@ -62,9 +63,13 @@ def _handler(method: Method) -> grpc.RpcMethodHandler[Any, Any]:
     behaviour = _streaming(method) if method.server_streaming else _single(method)
     return make(
         behaviour,
-        request_deserializer=method.request_class.FromString,
+        request_deserializer=method.request_class.FromString if method.client_streaming else None,
         response_serializer=method.response_class.SerializeToString,
     )
+
+
+async def _unreadable() -> Any:
+    raise problem("VALIDATION_FAILED", "The message is not in the binary form of protobuf, or of another type.")
 
 
 def _call(method: Method, context: Context, request: Any) -> Call:
@@ -80,7 +85,10 @@ def _call(method: Method, context: Context, request: Any) -> Call:
     if method.client_streaming:
         call.requests = request
     else:
-        call.request = request
+        try:
+            call.request = method.request_class.FromString(request)
+        except DecodeError:  # told by us: grpc.aio would answer with the name of a Python class
+            call.read_later(_unreadable)
     return call
 
 

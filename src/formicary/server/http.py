@@ -24,6 +24,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _encode = msgspec.json.Encoder().encode
 _METHODS = ("GET", "HEAD")
+MAX_HEADER_BYTES = 64 * 1024
+"""All names and values of a request; larger ones are answered 431 (RFC 6585)."""
 
 
 class Pages:
@@ -53,10 +55,13 @@ class Pages:
         """Answers one request."""
         if scope["type"] != "http":
             return
-        if self._api is not None and scope["path"] not in self._pages:
+        large = sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES
+        if self._api is not None and scope["path"] not in self._pages and not large:
             await self._api(scope, receive, send)
             return
         try:
+            if large:
+                raise _too_large()
             status, body = 200, _encode(self._answer(scope["method"], scope["path"]))
             headers = [("content-type", "application/json"), ("cache-control", "no-store")]
         except Problem as error:
@@ -88,6 +93,12 @@ class Pages:
 
 def _accept(scope: Scope) -> str:
     return ", ".join(value.decode("latin-1") for name, value in scope["headers"] if name == b"accept")
+
+
+def _too_large() -> Problem:
+    found = problem("HEADER_INVALID", f"The headers of a request have at most {MAX_HEADER_BYTES} bytes.")
+    found.status = 431
+    return found
 
 
 class _Server(uvicorn.Server):
