@@ -47,6 +47,11 @@ class Pages:
         }
         self._api: App | None = None
 
+    @property
+    def mounted(self) -> bool:
+        """Whether the API is there."""
+        return self._api is not None
+
     def mount(self, api: App) -> None:
         """From now on everything but these pages is answered by the API."""
         self._api = api

@@ -84,7 +84,6 @@ class _Server:
             chain = standard_chain(self._who(tokens))
             grpc = await self._open_grpc(queen, chain, tokens, stack)
             self._pages.mount(rest(queen, chain, tokens))
-
             lock.update(http_port=http_port, grpc_port=grpc.port)
             supervisor = Supervisor(config, f"{config.ant_host}:{grpc.port}", self._bury, await self._ant_token(tokens))
             supervisor.start()
@@ -229,9 +228,10 @@ class _Server:
     def _checks(self) -> Mapping[str, str]:
         """What readiness depends on, each ``ok`` or a sentence that says why not."""
         queen = self._queen
-        store = "The queen is starting." if queen is None else "The store cannot be written at the moment."
+        starting = queen is None or not self._pages.mounted
+        store = "The queen is starting." if starting else "The store cannot be written at the moment."
         return {
-            "queen": "ok" if queen is not None and queen.ready else store,
+            "queen": "ok" if queen is not None and queen.ready and not starting else store,
             "draining": "The server is draining." if self._draining else "ok",
         }
 
