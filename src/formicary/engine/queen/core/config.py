@@ -19,7 +19,8 @@ class CoreConfig:
         beat_interval_s: Seconds between an ant's beats; at most a third of the lease, and at most three quarters of the
             time for which an ant may begin tasks on one answer (the grace less 1 s, at least half the grace). A longer
             one leaves ants idle before each beat.
-        hot_params_bytes: Parameters of pending jobs kept in memory, in bytes; the rest is read shortly before its turn.
+        hot_params_bytes: Parameters of pending jobs kept in memory, in bytes, 0 = none; the rest is read shortly before
+            its turn.
         prefetch: Pending jobs whose parameters are asked for at a time.
         slice_decisions: Decisions of one slice of a scheduling round (a slice stays below 2 ms of loop time).
     """
@@ -40,8 +41,10 @@ class CoreConfig:
         wrong = [
             f"{name} is {value}: it must be above 0"
             for name, value in ((name, getattr(self, name)) for name in self.__slots__)
-            if not value > 0
+            if not value > 0 and name != "hot_params_bytes"
         ]
+        if self.hot_params_bytes < 0:
+            wrong.append(f"hot_params_bytes is {self.hot_params_bytes}: it must be at least 0")
         third_s = self.lease_s / 3
         fresh_s = max(self.reconnect_grace_s - _ANT_MARGIN_S, self.reconnect_grace_s / 2)
         if self.reconnect_grace_s > self.lease_s:
