@@ -6,6 +6,7 @@ The adapters are in ``formicary.headers.asgi``, ``formicary.headers.grpc_aio`` a
 
 from formicary.headers.builder import MappingBuilder
 from formicary.headers.compiling import compile_mapping
+from formicary.headers.engine_chain import engine_mapping
 from formicary.headers.files import load, loads
 from formicary.headers.mapping import HeaderMapping
 from formicary.headers.model import Direction, Generated, Limits, MappingConfig, PathPattern, Route, Rule
@@ -27,6 +28,7 @@ __all__ = [
     "Rule",
     "Transform",
     "compile_mapping",
+    "engine_mapping",
     "load",
     "loads",
     "reject",

@@ -63,6 +63,17 @@ SECURITY = (
     _always("Cross-Origin-Resource-Policy", "same-origin"),
 )
 
+# The engine's chain gives every call a trace before headers are mapped, and shows it as X-Trace-ID itself.
+_ENGINE_TRACING = (
+    Rule(header="traceparent", metadata="traceparent", direction=_IN, incoming=(make("traceparent"),)),
+    Rule(header="tracestate", metadata="tracestate", direction=_IN),
+    Rule(header="baggage", metadata="baggage", direction=_IN),
+    Rule(header="X-Trace-ID", metadata="trace-id", direction=_IN),
+    Rule(header="X-Correlation-ID", metadata="correlation-id", direction=_BOTH, default=Generated("uuid")),
+)
+# Without Strict-Transport-Security: on a host that also serves plain HTTP (localhost!) it would lock browsers out.
+_ENGINE_SECURITY = tuple(rule for rule in SECURITY if rule.header != "Strict-Transport-Security")
+
 PRESETS: Mapping[str, tuple[Rule, ...]] = {
     "common": COMMON,
     "auth": AUTH,
@@ -70,5 +81,6 @@ PRESETS: Mapping[str, tuple[Rule, ...]] = {
     "rate_limit": RATE_LIMIT,
     "security": SECURITY,
     "production": COMMON + AUTH + TRACING + RATE_LIMIT + SECURITY,
+    "engine": COMMON + AUTH + _ENGINE_TRACING + RATE_LIMIT + _ENGINE_SECURITY,
 }
 """Every preset by name."""
