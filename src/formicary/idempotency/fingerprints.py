@@ -1,0 +1,85 @@
+"""What a request asked for, in 32 bytes: the same operation spelled differently is the same, anything else is not.
+
+JSON bodies are brought into the canonical form of RFC 8785 first, so that blanks and the order of members do not count.
+What has no such form (not UTF-8, a member twice, NaN, whole numbers beyond 2^53) counts byte by byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+
+import msgspec
+import rfc8785
+
+_JSON_ENDINGS = ("/json", "+json")
+
+
+def request_fingerprint(*, path: str, query: bytes, content_type: str, body: bytes) -> bytes:
+    """The fingerprint of an HTTP request. Tenant, method and route are in the record's scope already.
+
+    Args:
+        path: The path as it was called, so that two resources of one route differ.
+        query: The query string as it came.
+        content_type: The media type with its parameters, as it came.
+        body: The body, decoded from its transfer coding.
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind.endswith(_JSON_ENDINGS):
+        canonical = canonical_json(body)
+        if canonical is not None:
+            return digest(b"json", path.encode(), query, kind.encode(), canonical)
+    return digest(b"raw", path.encode(), query, content_type.strip().encode(), body)
+
+
+def digest(*parts: bytes) -> bytes:
+    """SHA-256 over parts, each with its length before it: no two lists of parts give the same text."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(b"%d:" % len(part))
+        found.update(part)
+    return found.digest()
+
+
+def canonical_json(text: bytes) -> bytes | None:
+    """RFC 8785; None where the text is no JSON or has no canonical form of its own."""
+    if not _UNUSUAL.search(text):
+        try:
+            canonical = _encode(_decode_plain(text))
+        except _FractionError:
+            pass
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        else:  # a member that stood twice has taken the quotes of its name with it
+            return canonical if canonical.count(b'"') == text.count(b'"') else None
+    try:
+        return rfc8785.dumps(_decode(text.decode()))
+    except (ValueError, RecursionError, rfc8785.CanonicalizationError):
+        return None
+
+
+class _FractionError(Exception):
+    """A number with a fraction or an exponent: JavaScript writes those in its own way."""
+
+
+def _fraction(text: str) -> float:
+    raise _FractionError(text)
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _no_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a member stands twice")
+    return found
+
+
+_UNUSUAL = re.compile(rb"\d{16}|\\[u/]|[\xf0-\xff]")
+"""Where the quick way may write something else than RFC 8785: long numbers, escapes, names beyond the basic plane."""
+_decode_plain = msgspec.json.Decoder(float_hook=_fraction).decode
+_encode = msgspec.json.Encoder(order="sorted").encode
+_decode = json.JSONDecoder(object_pairs_hook=_no_repeats, parse_constant=_no_constant).decode
