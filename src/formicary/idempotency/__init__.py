@@ -1,1 +1,49 @@
-"""True idempotency: an operation done many times has the effect of one, and gives exactly the same answer."""
+"""True idempotency: an operation done many times has the effect of one, and gives exactly the same answer.
+
+Begin with a :class:`Policy` and a store; the adapters (ASGI, gRPC, functions) take both. Drivers are loaded where a
+store is used: importing this room loads none.
+"""
+
+from formicary.idempotency.fingerprints import canonical_json, digest, request_fingerprint
+from formicary.idempotency.keys import check_key, parse_key
+from formicary.idempotency.memory import MemoryStore
+from formicary.idempotency.model import (
+    Acquired,
+    Busy,
+    Claim,
+    Mismatch,
+    Outcome,
+    Record,
+    Replay,
+    State,
+    StoredResponse,
+    decode_response,
+    encode_response,
+)
+from formicary.idempotency.policy import Policy, Route, Rule
+from formicary.idempotency.store import Capabilities, Store
+
+__all__ = [
+    "Acquired",
+    "Busy",
+    "Capabilities",
+    "Claim",
+    "MemoryStore",
+    "Mismatch",
+    "Outcome",
+    "Policy",
+    "Record",
+    "Replay",
+    "Route",
+    "Rule",
+    "State",
+    "Store",
+    "StoredResponse",
+    "canonical_json",
+    "check_key",
+    "decode_response",
+    "digest",
+    "encode_response",
+    "parse_key",
+    "request_fingerprint",
+]
