@@ -16,6 +16,7 @@ import uvicorn
 
 from formicary.problems import Problem, problem
 from formicary.problems.http import render_http
+from formicary.server.connections import MAX_HEADER_BYTES, ConnectionLimits, bounded, headers_too_large
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -24,8 +25,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _encode = msgspec.json.Encoder().encode
 _METHODS = ("GET", "HEAD")
-MAX_HEADER_BYTES = 64 * 1024
-"""All names and values of a request; larger ones are answered 431 (RFC 6585)."""
 
 
 class Pages:
@@ -66,7 +65,7 @@ class Pages:
             return
         try:
             if large:
-                raise _too_large()
+                raise headers_too_large()
             status, body = 200, _encode(self._answer(scope["method"], scope["path"]))
             headers = [("content-type", "application/json"), ("cache-control", "no-store")]
         except Problem as error:
@@ -100,12 +99,6 @@ def _accept(scope: Scope) -> str:
     return ", ".join(value.decode("latin-1") for name, value in scope["headers"] if name == b"accept")
 
 
-def _too_large() -> Problem:
-    found = problem("HEADER_INVALID", f"The headers of a request have at most {MAX_HEADER_BYTES} bytes.")
-    found.status = 431
-    return found
-
-
 class _Server(uvicorn.Server):
     """A server that leaves signals to whoever runs it."""
 
@@ -121,10 +114,12 @@ class HttpServer:
     Args:
         pages: The application.
         listener: A bound socket.
+        limits: Bounds of each connection; None = the usual ones.
     """
 
-    def __init__(self, pages: App, listener: socket.socket) -> None:
+    def __init__(self, pages: App, listener: socket.socket, limits: ConnectionLimits | None = None) -> None:
         self._listener = listener
+        limits = limits or ConnectionLimits()
         config = uvicorn.Config(
             pages,
             lifespan="off",
@@ -133,6 +128,8 @@ class HttpServer:
             log_config=None,
             timeout_graceful_shutdown=1,
             ws="none",
+            http=bounded(limits),
+            timeout_keep_alive=limits.idle_s,  # type: ignore[arg-type]  # seconds; a fraction of one serves as well
         )
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None
