@@ -4,6 +4,9 @@ Begin with a :class:`Policy` and a store; the adapters (ASGI, gRPC, functions) t
 store is used: importing this room loads none.
 """
 
+from formicary.idempotency.asgi import IdempotencyMiddleware
+from formicary.idempotency.counts import Counts
+from formicary.idempotency.execution import Execution, begin
 from formicary.idempotency.fingerprints import canonical_json, digest, request_fingerprint
 from formicary.idempotency.keys import check_key, parse_key
 from formicary.idempotency.memory import MemoryStore
@@ -28,6 +31,9 @@ __all__ = [
     "Busy",
     "Capabilities",
     "Claim",
+    "Counts",
+    "Execution",
+    "IdempotencyMiddleware",
     "MemoryStore",
     "Mismatch",
     "Outcome",
@@ -39,6 +45,7 @@ __all__ = [
     "State",
     "Store",
     "StoredResponse",
+    "begin",
     "canonical_json",
     "check_key",
     "decode_response",

@@ -6,7 +6,8 @@ Stores that decide in SQL or Lua do the same there; the contract suite holds the
 from __future__ import annotations
 
 import hmac
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from formicary.idempotency.model import Acquired, Busy, Claim, Mismatch, Outcome, Record, Replay, State
 

@@ -35,11 +35,7 @@ def request_fingerprint(*, path: str, query: bytes, content_type: str, body: byt
 
 def digest(*parts: bytes) -> bytes:
     """SHA-256 over parts, each with its length before it: no two lists of parts give the same text."""
-    found = hashlib.sha256()
-    for part in parts:
-        found.update(b"%d:" % len(part))
-        found.update(part)
-    return found.digest()
+    return hashlib.sha256(b"".join([b"%d:%b" % (len(part), part) for part in parts])).digest()
 
 
 def canonical_json(text: bytes) -> bytes | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import islice
+
+from msgspec.structs import replace
 
 from formicary.idempotency.deciding import decide, is_absent
 from formicary.idempotency.model import Claim, Outcome, Record, State

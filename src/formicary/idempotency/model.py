@@ -15,7 +15,6 @@ A record's life is this table; whatever is not in it is refused and changes noth
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -34,8 +33,7 @@ class State(StrEnum):
     RELEASED = "RELEASED"
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True):
     """One request's wish to be the one that executes.
 
     Attributes:
@@ -48,7 +46,8 @@ class Claim:
         lease_s: How long the holder may be silent before another takes over. Too short runs slow operations twice in
             parallel (the late one is refused), too long makes retries wait after a crash.
         ttl_s: How long the answer is kept from its completion.
-        id: Identity of the record: SHA-256 of tenant, method, route and key, each with its length before it.
+        id: Identity of the record: SHA-256 of tenant, method, route and key, each with its length before it. Made from
+            them.
     """
 
     key: str
@@ -59,10 +58,11 @@ class Claim:
     parent: str = ""
     lease_s: float = 30.0
     ttl_s: float = DAY_S
-    id: bytes = field(init=False)
+    id: bytes = b""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "id", record_id(self.tenant, self.method, self.route, self.key))
+        if not self.id:
+            msgspec.structs.force_setattr(self, "id", record_id(self.tenant, self.method, self.route, self.key))
 
 
 def record_id(tenant: str, method: str, route: str, key: str) -> bytes:
@@ -71,8 +71,7 @@ def record_id(tenant: str, method: str, route: str, key: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """What a store keeps of one key. Times are milliseconds since 1970 on the store's own clock.
 
     Attributes:
@@ -107,8 +106,7 @@ class Record:
 # --- answers to a claim ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Acquired:
+class Acquired(msgspec.Struct, frozen=True):
     """This caller executes.
 
     Attributes:
@@ -126,16 +124,14 @@ class Acquired:
     taken_over: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
+class Replay(msgspec.Struct, frozen=True):
     """It was done before: this is the answer, byte for byte."""
 
     response: bytes
     created_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Busy:
+class Busy(msgspec.Struct, frozen=True):
     """Another caller executes just now.
 
     Attributes:
@@ -145,8 +141,7 @@ class Busy:
     retry_after_s: int
 
 
-@dataclass(frozen=True, slots=True)
-class Mismatch:
+class Mismatch(msgspec.Struct, frozen=True):
     """The key was used for something else."""
 
 

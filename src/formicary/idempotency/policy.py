@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final, Literal
@@ -124,9 +124,14 @@ class Policy:
     header: str = "Idempotency-Key"
     dropped: frozenset[str] = frozenset()
     _patterns: tuple[tuple[re.Pattern[str], Route], ...] = field(init=False, repr=False, compare=False)
+    _never: frozenset[bytes] = field(init=False, repr=False, compare=False)
+    _never_nor_cookies: frozenset[bytes] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_patterns", tuple((_compile(route.pattern), route) for route in self.routes))
+        never = frozenset(name.lower().encode() for name in (*HOP_BY_HOP, "date", *self.dropped))
+        object.__setattr__(self, "_never", never)
+        object.__setattr__(self, "_never_nor_cookies", never | {b"set-cookie"})
 
     def find(self, method: str, path: str) -> tuple[str, Rule] | None:
         """The operation's name in the scope and its rule; None = not protected."""
@@ -135,11 +140,10 @@ class Policy:
                 return None if route.rule is None else (route.pattern, route.rule)
         return (path, self.rule) if method in self.methods else None
 
-    def replayed(self, name: str, rule: Rule) -> bool:
-        """Whether a response header (lower case) belongs to the kept answer."""
-        if name == "set-cookie":
-            return rule.set_cookie == "keep"
-        return name != "date" and name not in HOP_BY_HOP and name not in self.dropped
+    def kept(self, headers: Iterable[tuple[bytes, bytes]], rule: Rule) -> tuple[tuple[bytes, bytes], ...]:
+        """The response headers that belong to the kept answer, in order, repeated ones too."""
+        never = self._never if rule.set_cookie == "keep" else self._never_nor_cookies
+        return tuple([(bytes(name), bytes(value)) for name, value in headers if name.lower() not in never])
 
     def with_rule(self, **changes: object) -> Policy:
         """The same policy with other values in its general rule."""

@@ -198,8 +198,8 @@ def _ranges(accept: str) -> list[tuple[str, int, float]]:
 
 
 def _headers_of(problem: Problem, status: int, document: Mapping[str, object]) -> Headers:
-    """Retry-After on 429 and 503, WWW-Authenticate on 401, Allow on 405."""
-    if status in (429, 503):
+    """Retry-After on 429, 503 and a 409 that says when, WWW-Authenticate on 401, Allow on 405."""
+    if status in (409, 429, 503):
         hints = document["extensions"]
         after = hints.get("retryAfter") if isinstance(hints, dict) else None
         return [("retry-after", str(max(0, math.ceil(after))))] if isinstance(after, int | float) else []
