@@ -14,6 +14,9 @@ import click
 from formicary.engine.jobs import lifecycle
 from formicary.engine.jobs.fields import JOB_FIELDS, NOW, TASK_FIELDS, Field
 from formicary.problems.catalogue import ALIASES, CATALOGUE
+from formicary.server.metrics.catalogue import CATALOGUE as METRICS
+from formicary.server.metrics.catalogue import LEFT_OUT
+from formicary.server.metrics.collector import MOST_LABELS
 
 REFERENCE = Path(__file__).with_name("reference")
 
@@ -177,11 +180,34 @@ def command_line() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def metrics() -> str:
+    """Every metric of a server."""
+    rows = ((f"`{row.name}`", row.kind, ", ".join(f"`{label}`" for label in row.labels), row.help) for row in METRICS)
+    left_out = "\n".join(f"- `{name}`: {reason}" for name, reason in LEFT_OUT.items())
+    return f"""# Metrics
+
+`GET /metrics` on the HTTP port gives these figures in Prometheus' text format, or as OpenMetrics where `Accept` asks
+for it. Beside them stand `process_*` (processor time, memory, open files) and `python_*` of the server's process. They
+are read from the server's counters when somebody asks; how to scrape them: [Observe a server](../how-to/observe.md).
+
+Counters of the queen begin at zero when the server starts, and again when she reads her state anew because the store
+failed. Organisations, tags and ants beyond the {MOST_LABELS} largest stand together as `other` (tags: are left out).
+A call that streams ends with its stream, so sessions of ants and clients count once they are over.
+
+{table(("metric", "kind", "labels", "meaning"), rows)}
+
+Not exposed:
+
+{left_out}
+"""
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "job-file.md": job_file,
     "life-cycles.md": life_cycles,
     "problems.md": problems,
     "command-line.md": command_line,
+    "metrics.md": metrics,
 }
 
 

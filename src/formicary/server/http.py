@@ -45,6 +45,7 @@ class Pages:
             "/debug/counters": self._counters,
         }
         self._api: App | None = None
+        self._apps: dict[str, App] = {}
 
     @property
     def mounted(self) -> bool:
@@ -55,13 +56,18 @@ class Pages:
         """From now on everything but these pages is answered by the API."""
         self._api = api
 
+    def add(self, path: str, app: App) -> None:
+        """From now on this path is answered by an application of its own."""
+        self._apps[path] = app
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         if scope["type"] != "http":
             return
         large = sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES
-        if self._api is not None and scope["path"] not in self._pages and not large:
-            await self._api(scope, receive, send)
+        app = self._apps.get(scope["path"], self._api)
+        if app is not None and scope["path"] not in self._pages and not large:
+            await app(scope, receive, send)
             return
         try:
             if large:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
@@ -16,7 +17,7 @@ from formicary.embedded.opening import as_problems, open_data
 from formicary.engine.queen.runtime import Queen, QueenConfig
 from formicary.engine.storage.data_lock import DataLock
 from formicary.gateway import Interceptor
-from formicary.gateway.interceptors import standard_chain
+from formicary.gateway.interceptors import AccessLog, standard_chain
 from formicary.problems import Problem, problem
 from formicary.server.api.rest import rest
 from formicary.server.api.serving import GrpcServer, serve
@@ -27,6 +28,9 @@ from formicary.server.auth.tokens import LONGEST, TokenBook, new_token
 from formicary.server.browser_guard import BrowserGuard
 from formicary.server.config import UpConfig
 from formicary.server.http import HttpServer, Pages, listen
+from formicary.server.metrics import page as metrics_page
+from formicary.server.metrics.collector import Sources
+from formicary.server.metrics.page import MetricsPage
 from formicary.server.supervisor import Supervisor
 
 log = logging.getLogger("formicary.server")
@@ -61,6 +65,8 @@ class _Server:
         self._queen: Queen | None = None
         self._supervisor: Supervisor | None = None
         self._unburied: list[str] = []
+        self._metrics = Sources(ant_restarts=lambda: self._supervisor.restarts if self._supervisor is not None else 0)
+        self._begun = time.monotonic()
         self._draining = False
         self._signals = 0
         self._stop = asyncio.Event()
@@ -81,7 +87,8 @@ class _Server:
             queen = await self._open_queen(stack)
             tokens = TokenBook(queen.store)
             await tokens.load()
-            chain = standard_chain(self._who(tokens))
+            self._pages.add(metrics_page.PATH, MetricsPage(self._metrics, tokens.principal if config.auth else None))
+            chain = standard_chain(self._who(tokens), access_log=AccessLog(self._metrics.counts))
             grpc = await self._open_grpc(queen, chain, tokens, stack)
             self._pages.mount(rest(queen, chain, tokens))
             lock.update(http_port=http_port, grpc_port=grpc.port)
@@ -89,6 +96,7 @@ class _Server:
             supervisor.start()
             self._supervisor = supervisor
             await self._ants_connected(queen, supervisor)
+            self._metrics.startup_s = time.monotonic() - self._begun
             self._print_ready(http_port, grpc.port)
             status = await self._serve(queen, supervisor, grpc)
             if config.auth and status == EXIT_OK:
@@ -136,7 +144,7 @@ class _Server:
             store.close()
             raise
         stack.push_async_callback(queen.stop)
-        self._queen = queen
+        self._queen = self._metrics.queen = queen
         return queen
 
     async def _open_grpc(

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
+from bisect import bisect_left
 from collections.abc import Callable
 from queue import SimpleQueue
 
@@ -17,6 +19,8 @@ from formicary.engine.storage.port import LogStore, Store, StoreError, StoreUnav
 
 log = logging.getLogger("formicary.queen")
 Done = Callable[[Batch, StoreError | None], None]
+COMMIT_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+SIZE_BOUNDS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
 
 
 class Journal:
@@ -33,6 +37,13 @@ class Journal:
         """A batch is being written."""
         self.commits = 0
         self.rows = 0
+        self.seconds = 0.0
+        self.durations = [0] * (len(COMMIT_BOUNDS_S) + 1)
+        """Commits by duration: up to each of the bounds, and longer ones."""
+        self.sizes = [0] * (len(SIZE_BOUNDS) + 1)
+        """Commits by rows, likewise."""
+        self.committed_at = time.monotonic()
+        """When the last commit succeeded (monotonic clock); before the first, when the journal was made."""
 
     def start(self) -> None:
         """Starts the writer."""
@@ -55,15 +66,23 @@ class Journal:
             error: StoreError | None = None
             try:
                 self._flush_logs()
+                begun = time.monotonic()
                 self._store.commit(epoch, batch.changes)
-                self.commits += 1
-                self.rows += batch.changes.rows()
+                self._count(begun, batch.changes.rows())
             except StoreError as problem:
                 error = problem
             except Exception as problem:  # whatever a driver throws: the outcome is unknown, so it is handled as such
                 error = StoreUnavailable(f"the commit failed: {type(problem).__name__}: {problem}")
                 error.__cause__ = problem
             self._loop.call_soon_threadsafe(self._finished, batch, error)
+
+    def _count(self, begun: float, rows: int) -> None:
+        self.committed_at = now = time.monotonic()
+        self.commits += 1
+        self.rows += rows
+        self.seconds += now - begun
+        self.durations[bisect_left(COMMIT_BOUNDS_S, now - begun)] += 1
+        self.sizes[bisect_left(SIZE_BOUNDS, rows)] += 1
 
     def _flush_logs(self) -> None:
         """Lines are on their way to the disk before their task's end is acknowledged; a full disk stops no commit."""

@@ -25,7 +25,7 @@ from formicary.engine.queen.core.core import Core
 from formicary.engine.queen.definitions import Definitions
 from formicary.engine.queen.journal import Journal
 from formicary.engine.queen.rendering import Prepared, Rendered, render
-from formicary.engine.storage.port import Fenced, LogStore, Store, StoreError
+from formicary.engine.storage.port import Fenced, LogStore, RowRefused, Store, StoreError
 from formicary.problems import Problem, problem
 
 log = logging.getLogger("formicary.queen")
@@ -64,6 +64,14 @@ class Pump:
         self.on_touched: Callable[[set[str]], None] = lambda _ids: None
         self.on_settled: Callable[[dict[tuple[str, str], tuple[str, str]]], None] = lambda _keys: None
         self.recoveries = 0
+        self.failures = 0
+        """Times that everything stopped since a commit or a read of the store had failed."""
+        self.inconsistencies = 0
+        """Failures that mean more than a store out of reach: another queen wrote, or a row breaks the schema."""
+        self.loads = 0
+        """Times that the whole state was read from the store and checked: at the start and after each failure."""
+        self.load_s = 0.0
+        """Seconds that the last of them took."""
         self._readers = ThreadPoolExecutor(2, "formicary-reader")
         self._waiting: list[asyncio.Future[None]] = []
         self._in_commit: list[asyncio.Future[None]] = []
@@ -101,12 +109,18 @@ class Pump:
         await asyncio.to_thread(self._journal.stop)
         self._readers.shutdown(wait=True)
 
+    @property
+    def journal(self) -> Journal:
+        """The writer and its counts; there once the pump has started."""
+        return self._journal
+
     async def settle(self) -> None:
         """Returns when everything applied so far is committed and let out. Raises Problem UNAVAILABLE."""
         self.now()
         await self.commit()
 
     async def _load(self, *, counter: int) -> None:
+        begun = time.monotonic()
         snapshot = await self.read(self.store.load)
         models = {str(row[0]): self.definitions.model(row) for row in snapshot.definitions}
         core = Core(self.config, self.epoch, self.rng, counter=counter)
@@ -115,6 +129,8 @@ class Pump:
         core.recover(snapshot, models)
         core.leases.follow(self.core.leases)
         self.core = core
+        self.loads += 1
+        self.load_s = time.monotonic() - begun
 
     # --- events -----------------------------------------------------------------------------------------------------
 
@@ -258,6 +274,8 @@ class Pump:
     def _failed(self, error: StoreError, waiting: list[asyncio.Future[None]]) -> None:
         """Drops everything that is not committed; builds the core again, or steps down where another queen leads."""
         self.ready = False
+        self.failures += 1
+        self.inconsistencies += isinstance(error, Fenced | RowRefused)
         self._generation += 1
         waiting, self._waiting = waiting + self._waiting, []
         for future in waiting:

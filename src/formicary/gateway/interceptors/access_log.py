@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from formicary.gateway.service import Run
 from formicary.problems import Problem
 
 log = logging.getLogger("formicary.access")
+BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 @dataclass(slots=True)
@@ -20,8 +22,12 @@ class CallCounts:
 
     ended: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """(method, protocol, code) -> calls."""
-    seconds: dict[str, float] = field(default_factory=dict)
-    """method -> seconds that its calls took together."""
+    seconds: dict[tuple[str, str], float] = field(default_factory=dict)
+    """(method, protocol) -> seconds that its calls took together."""
+    durations: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+    """(method, protocol) -> calls by duration: up to each of BOUNDS_S, and longer ones."""
+    panics: int = 0
+    """Calls that ended by an exception that nobody expected."""
 
 
 class AccessLog:
@@ -41,6 +47,8 @@ class AccessLog:
             await proceed(call)
         except Problem as error:
             code = error.code
+            if code == "INTERNAL" and error.__cause__ is not None:
+                self.counts.panics += 1
             raise
         except BaseException:
             code = "CANCELLED"
@@ -49,9 +57,14 @@ class AccessLog:
             self._ended(call, code)
 
     def _ended(self, call: Call, code: str) -> None:
-        method = call.method.full_name
+        method, counts = call.method.full_name, self.counts
         took = time.monotonic() - call.started
-        self.counts.ended[method, call.protocol, code] += 1
-        self.counts.seconds[method] = self.counts.seconds.get(method, 0.0) + took
+        counts.ended[method, call.protocol, code] += 1
+        key = (method, call.protocol)
+        durations = counts.durations.get(key)
+        if durations is None:
+            durations = counts.durations[key] = [0] * (len(BOUNDS_S) + 1)
+        durations[bisect_left(BOUNDS_S, took)] += 1
+        counts.seconds[key] = counts.seconds.get(key, 0.0) + took
         if log.isEnabledFor(logging.INFO):
             log.info("%s %s %s %.1f ms trace %s", call.protocol, method, code, took * 1000, call.trace_id)

@@ -166,6 +166,11 @@ class TokenBook:
         is_same = compare_digest(_hash(text), token.hash if token is not None else _NOBODY)
         return token if token is not None and is_same and self.is_valid(token) else None
 
+    def principal(self, text: str) -> Principal | None:
+        """Who holds the token of this text, None where anything is wrong with it."""
+        token = self.find(text)
+        return None if token is None else token.principal
+
     def is_valid(self, token: Token) -> bool:
         """Whether a token that was found is still good."""
         return token.id in self._tokens and (token.expires_at is None or self._wall() < token.expires_at)

@@ -11,7 +11,7 @@ Time comes in with `at`: `mono` for leases and timers, `wall` for records.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, cast
 
@@ -37,6 +37,9 @@ from formicary.engine.storage.port import Row, Snapshot
 if TYPE_CHECKING:
     from formicary.engine.jobs.rendering import RenderedTask
 
+MOST_TAG_SETS = 1000
+OTHER_TAGS = frozenset({"other"})
+"""Where waits are counted once there are too many sets of tags to tell apart."""
 POLICY = Policy(gates=(below_limit,), order=fcfs_within_priority, place=least_loaded)
 
 
@@ -61,6 +64,22 @@ class Stats:
     jobs_ended: int = 0
     stale: int = 0
     lost: int = 0
+    retries: int = 0
+    """Attempts after the first that a definition has asked for: retries, polls."""
+    idle_rounds: int = 0
+    """Scheduling rounds after which no job and no task was waiting for an ant."""
+    ended: dict[tuple[str, str], int] = field(default_factory=dict)
+    """(organisation, state) -> jobs."""
+    waits: dict[frozenset[str], list[float]] = field(default_factory=dict)
+    """Tags of a job's first task -> number of jobs that began, seconds that they waited together."""
+
+    def waited(self, tags: frozenset[str], seconds: float) -> None:
+        """A job has begun after a wait."""
+        found = self.waits.get(tags)
+        if found is None:
+            found = self.waits.setdefault(tags if len(self.waits) < MOST_TAG_SETS else OTHER_TAGS, [0, 0.0])
+        found[0] += 1
+        found[1] += seconds
 
 
 class Core:
@@ -334,6 +353,8 @@ class Core:
             if not left:
                 return True
         self._fetch_params()
+        if not self.queues:
+            self.stats.idle_rounds += 1
         return False
 
     def _fetch_params(self) -> None:
@@ -406,6 +427,8 @@ class Core:
         self.jobs.pop(job.id, None)
         self._over.append(job)
         self.stats.jobs_ended += 1
+        key = (job.org, job.state)
+        self.stats.ended[key] = self.stats.ended.get(key, 0) + 1
 
     # --- batches ----------------------------------------------------------------------------------------------------
 

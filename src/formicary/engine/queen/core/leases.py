@@ -54,6 +54,8 @@ class Leases:
         """Told of each attempt whose ant is gone; set by the core."""
         self.undelivered: Callable[[TaskRun], None] = _nobody
         """Told of each attempt that never reached its ant."""
+        self.expiries = 0
+        """Leases that ran out: ants that went silent or did not come back."""
         self._matching: dict[Demand, list[Ant]] = {}
 
     def connect(self, session: int, hello: Hello, mono: float, batch: Batch) -> Welcome:
@@ -118,6 +120,7 @@ class Leases:
         if mono < ant.lease_until:
             ant.timer = self.timers.set(ant.lease_until, ant)
             return
+        self.expiries += 1
         self.bury(ant, batch)
 
     def bury(self, ant: Ant, batch: Batch) -> None:

@@ -47,6 +47,8 @@ class Progress:
         job.execution += 1
         if job.started_at is None:
             job.started_at = core.wall
+            due = max(job.submitted_at, job.scheduled_at or 0.0)
+            core.stats.waited(job.definition.demand.tags, max(0.0, core.wall - due))
         if job.deadline_at is None:
             job.deadline_at = core.wall + job.definition.model.timeout_s
         core.set_job_timer(job, job.deadline_at)
@@ -247,6 +249,7 @@ class Progress:
         if self._until(run) <= self.core.wall + delay_s:
             run.error_message = run.error_message or "the total time-out leaves no room for another attempt"
             return False
+        self.core.stats.retries += 1
         self._wait(run, delay_s)
         return True
 

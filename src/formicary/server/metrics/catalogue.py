@@ -1,0 +1,113 @@
+"""Every metric of a server in one table: the collector, the reference and the checks of `deploy/` read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """One metric.
+
+    Attributes:
+        name: As it is exposed; a counter's ends with ``_total``.
+        kind: counter, gauge or histogram.
+        help: What the figure is, in one sentence, unit included.
+        labels: Names of its labels.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+_CALL = ("method", "protocol")
+
+CATALOGUE: tuple[MetricRow, ...] = (
+    # --- the API
+    MetricRow("formicary_calls_total", "counter", "Calls that ended, by problem code (OK = none).", (*_CALL, "code")),
+    MetricRow("formicary_call_duration_seconds", "histogram", "Seconds from a call's begin to its end.", _CALL),
+    MetricRow("formicary_problems_total", "counter", "Calls that ended with a problem.", ("code",)),
+    MetricRow("problems_panics_total", "counter", "Calls that ended by an exception that nobody expected."),
+    # --- jobs and tasks
+    MetricRow("formicary_jobs", "gauge", "Live jobs.", ("state",)),
+    MetricRow("formicary_jobs_submitted_total", "counter", "Jobs accepted."),
+    MetricRow("formicary_jobs_ended_total", "counter", "Jobs that ended.", ("tenant", "state")),
+    MetricRow("formicary_tasks_running", "gauge", "Attempts that ants hold."),
+    MetricRow("formicary_tasks_ended_total", "counter", "Tasks that ended."),
+    MetricRow("formicary_attempts_granted_total", "counter", "Attempts given to ants."),
+    MetricRow(
+        "formicary_attempts_retried_total", "counter", "Further attempts that definitions asked for: retries and polls."
+    ),
+    MetricRow("formicary_attempts_lost_total", "counter", "Attempts whose ant was gone."),
+    MetricRow("formicary_results_stale_total", "counter", "Results that came under a lease that had ended."),
+    MetricRow("formicary_lease_expiries_total", "counter", "Leases of ants that ran out."),
+    # --- the journal
+    MetricRow("formicary_commits_total", "counter", "Commits to the store."),
+    MetricRow("formicary_commit_duration_seconds", "histogram", "Seconds that a commit took."),
+    MetricRow("formicary_commit_rows", "histogram", "Rows of a commit."),
+    # --- ants
+    MetricRow("formicary_ants_connected", "gauge", "Ants with a session."),
+    MetricRow("formicary_ant_slots", "gauge", "Tasks that the connected ants can run at the same time."),
+    MetricRow("formicary_ant_slots_busy", "gauge", "Slots of connected ants that hold an attempt."),
+    MetricRow("formicary_ant_restarts_total", "counter", "Local ants that ended and were started again."),
+    MetricRow("formicary_ready", "gauge", "1 while the server accepts work."),
+    MetricRow("formicary_info", "gauge", "Always 1.", ("version",)),
+    # --- names of the articles
+    MetricRow("queue_depth_by_priority", "gauge", "Jobs that wait to begin.", ("priority",)),
+    MetricRow(
+        "average_wait_time_by_tag",
+        "gauge",
+        "Mean seconds between a job's earliest start and its begin, over all jobs that began since the queen last read "
+        "her store; a job counts for each tag of its first task, without tags for the empty one.",
+        ("tag",),
+    ),
+    MetricRow(
+        "resource_utilization_by_worker", "gauge", "Share of an ant's slots that hold an attempt, 0 to 1.", ("worker",)
+    ),
+    MetricRow(
+        "job_completion_rate_by_tenant",
+        "gauge",
+        "Share of the jobs that ended, since the queen last read her store, which COMPLETED, 0 to 1.",
+        ("tenant",),
+    ),
+    MetricRow("org_concurrent_jobs", "gauge", "Jobs that are EXECUTING.", ("org",)),
+    MetricRow(
+        "scheduler_failed_total", "counter", "Times that scheduling stopped because the store failed or was taken over."
+    ),
+    MetricRow("scheduler_no_more_jobs_total", "counter", "Scheduling rounds that left nothing waiting for an ant."),
+    MetricRow("service_startup_duration_seconds", "gauge", "Seconds from the server's start to its first `ready`."),
+    MetricRow(
+        "service_recovery_duration_seconds",
+        "gauge",
+        "Seconds that the queen took to build her state from the store, the last time she did.",
+    ),
+    MetricRow(
+        "last_checkpoint_age_seconds",
+        "gauge",
+        "Seconds since the last successful commit; nothing acknowledged is younger than its commit, so this is no "
+        "measure of loss: an idle server grows old.",
+    ),
+    MetricRow(
+        "data_consistency_checks_total",
+        "counter",
+        "Commits, each of which first checks that no other queen has written, and loads of the whole state, each of "
+        "which rebuilds every live job under the life-cycle rules.",
+    ),
+    MetricRow(
+        "data_inconsistencies_detected_total",
+        "counter",
+        "Commits refused because another queen had written or a row broke a rule of the schema.",
+    ),
+)
+"""In the order in which they are exposed."""
+
+LEFT_OUT = {
+    "user_concurrent_jobs": "jobs belong to an organisation; the engine does not record which of its users submitted "
+    "one, so there is no true figure by user.",
+}
+"""Names that others use and this server does not expose, with the reason."""

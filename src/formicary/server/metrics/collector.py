@@ -1,0 +1,235 @@
+"""Reads the counters of a server when it is scraped; nothing is registered, locked or observed while it works.
+
+Labels are bounded: methods, codes, states and protocols are fixed sets; of organisations, tags and ants the first ones
+are named and the rest stands together under ``other``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+import formicary
+from formicary.engine.jobs import lifecycle as life
+from formicary.engine.queen.census import Census
+from formicary.engine.queen.journal import COMMIT_BOUNDS_S, SIZE_BOUNDS
+from formicary.engine.queen.runtime import Queen
+from formicary.gateway.interceptors.access_log import BOUNDS_S, CallCounts
+from formicary.server.metrics.catalogue import CATALOGUE, MetricRow
+
+MOST_LABELS = 200
+"""Organisations, tags and ants that are told apart."""
+OTHER = "other"
+Labels = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """A histogram's state: observations up to each bound and beyond the last one, and their sum."""
+
+    bounds: Sequence[float]
+    counts: Sequence[int]
+    total: float
+
+
+Value = float | Buckets
+Samples = Iterable[tuple[Labels, Value]]
+
+
+@dataclass(slots=True)
+class Sources:
+    """Where the figures come from.
+
+    Attributes:
+        counts: Calls, as the chain of both protocols counts them.
+        queen: None while she starts.
+        census: Live jobs, counted for this scrape.
+        ant_restarts: Of the local ants.
+        startup_s: Seconds from start to ready, None before.
+    """
+
+    counts: CallCounts = field(default_factory=CallCounts)
+    queen: Queen | None = None
+    census: Census = field(default_factory=Counter)
+    ant_restarts: Callable[[], int] = lambda: 0
+    startup_s: float | None = None
+
+
+class ServerCollector(Collector):
+    """The metrics of `CATALOGUE` for a registry of prometheus_client.
+
+    Args:
+        sources: Where the figures come from; read at each scrape.
+    """
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
+    def describe(self) -> Iterable[Metric]:
+        """The metrics without samples: nothing is read when the collector is registered."""
+        return [_family(row, ()) for row in CATALOGUE]
+
+    def collect(self) -> Iterable[Metric]:
+        """All metrics, those without a figure yet by name and kind only."""
+        found: dict[str, Samples] = {
+            "formicary_info": [((formicary.__version__,), 1)],
+            **_calls(self._sources.counts),
+            "formicary_ant_restarts_total": [((), self._sources.ant_restarts())],
+            "formicary_ready": [((), 0)],
+        }
+        if self._sources.startup_s is not None:
+            found["service_startup_duration_seconds"] = [((), self._sources.startup_s)]
+        if self._sources.queen is not None:
+            found |= _queen(self._sources.queen)
+            found |= _ants(self._sources.queen)
+            found |= _jobs(self._sources.queen, self._sources.census)
+        for row in CATALOGUE:
+            yield _family(row, found.get(row.name, ()))
+
+
+def _family(row: MetricRow, samples: Samples) -> Metric:
+    if row.kind == "histogram":
+        histogram = HistogramMetricFamily(row.name, row.help, labels=row.labels)
+        for labels, value in samples:
+            assert isinstance(value, Buckets)
+            histogram.add_metric(labels, list(_cumulated(value)), value.total)
+        return histogram
+    kind = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily
+    family = kind(row.name, row.help, labels=row.labels)
+    for labels, value in samples:
+        assert not isinstance(value, Buckets)
+        family.add_metric(labels, value)
+    return family
+
+
+def _cumulated(value: Buckets) -> Iterator[tuple[str, float]]:
+    so_far = 0
+    for bound, count in zip((*value.bounds, float("inf")), value.counts, strict=True):
+        so_far += count
+        yield ("+Inf" if bound == float("inf") else f"{float(bound)}"), so_far
+
+
+def _calls(counts: CallCounts) -> dict[str, Samples]:
+    problems: Counter[str] = Counter()
+    for (_, _, code), number in counts.ended.items():
+        if code != "OK":
+            problems[code] += number
+    return {
+        "formicary_calls_total": [
+            ((method, protocol, code), n) for (method, protocol, code), n in counts.ended.items()
+        ],
+        "formicary_call_duration_seconds": [
+            (key, Buckets(BOUNDS_S, durations, counts.seconds.get(key, 0.0)))
+            for key, durations in counts.durations.items()
+        ],
+        "formicary_problems_total": [((code,), number) for code, number in problems.items()],
+        "problems_panics_total": [((), counts.panics)],
+    }
+
+
+def _queen(queen: Queen) -> dict[str, Samples]:
+    pump, stats, journal = queen.pump, queen.pump.core.stats, queen.pump.journal
+    figures: dict[str, float] = {
+        "formicary_ready": queen.ready,
+        "formicary_jobs_submitted_total": stats.submitted,
+        "formicary_tasks_ended_total": stats.tasks_ended,
+        "formicary_attempts_granted_total": stats.granted,
+        "formicary_attempts_retried_total": stats.retries,
+        "formicary_attempts_lost_total": stats.lost,
+        "formicary_results_stale_total": stats.stale,
+        "formicary_lease_expiries_total": pump.core.leases.expiries,
+        "formicary_tasks_running": len(pump.core.leases.tokens),
+        "formicary_commits_total": journal.commits,
+        "scheduler_failed_total": pump.failures,
+        "scheduler_no_more_jobs_total": stats.idle_rounds,
+        "service_recovery_duration_seconds": pump.load_s,
+        "last_checkpoint_age_seconds": max(0.0, time.monotonic() - journal.committed_at),
+        "data_consistency_checks_total": journal.commits + pump.loads,
+        "data_inconsistencies_detected_total": pump.inconsistencies,
+    }
+    return {name: [((), value)] for name, value in figures.items()} | {
+        "formicary_commit_duration_seconds": [((), Buckets(COMMIT_BOUNDS_S, journal.durations, journal.seconds))],
+        "formicary_commit_rows": [((), Buckets(SIZE_BOUNDS, journal.sizes, journal.rows))],
+    }
+
+
+def _ants(queen: Queen) -> dict[str, Samples]:
+    ants = sorted((ant for ant in queen.pump.core.leases.ants.values() if ant.connected), key=lambda ant: ant.id)
+    busy = [min(len(ant.held), ant.slots) for ant in ants]
+    shares: dict[str, tuple[int, int]] = {}
+    for ant, held in zip(ants, busy, strict=True):
+        name = ant.id if len(shares) < MOST_LABELS or ant.id in shares else OTHER
+        before = shares.get(name, (0, 0))
+        shares[name] = (before[0] + held, before[1] + ant.slots)
+    return {
+        "formicary_ants_connected": [((), len(ants))],
+        "formicary_ant_slots": [((), sum(ant.slots for ant in ants))],
+        "formicary_ant_slots_busy": [((), sum(busy))],
+        "resource_utilization_by_worker": [((name,), held / slots) for name, (held, slots) in shares.items()],
+    }
+
+
+def _jobs(queen: Queen, census: Census) -> dict[str, Samples]:
+    stats = queen.pump.core.stats
+    states: Counter[str] = Counter({state: 0 for state in life.JOB_STATES if state not in life.JOB_ENDED})
+    depth: Counter[str] = Counter({str(priority): 0 for priority in range(11)})
+    running: Counter[str] = Counter()
+    for (state, priority, org), number in census.items():
+        states[state] += number
+        if state == life.PENDING:
+            depth[_priority(priority)] += number
+        elif state == life.EXECUTING:
+            running[org] += number
+    ended: Counter[tuple[str, str]] = Counter(stats.ended)
+    of_org: Counter[str] = Counter()
+    for (org, _), number in ended.items():
+        of_org[org] += number
+    kept = {org for org, _ in of_org.most_common(MOST_LABELS)}
+    by_tenant: Counter[tuple[str, str]] = Counter()
+    for (org, state), number in ended.items():
+        by_tenant[org if org in kept else OTHER, state] += number
+    tenants: Counter[str] = Counter()
+    for (org, _), number in by_tenant.items():
+        tenants[org] += number
+    return {
+        "formicary_jobs": _samples(states),
+        "queue_depth_by_priority": _samples(depth),
+        "org_concurrent_jobs": _samples(bounded(running)),
+        "formicary_jobs_ended_total": [(key, number) for key, number in by_tenant.items()],
+        "job_completion_rate_by_tenant": [
+            ((org,), by_tenant[org, life.COMPLETED] / number) for org, number in tenants.items()
+        ],
+        "average_wait_time_by_tag": _waits(stats.waits),
+    }
+
+
+def _priority(priority: int) -> str:
+    return str(priority) if 0 <= priority <= 10 else "below 0" if priority < 0 else "above 10"
+
+
+def _samples(counts: Mapping[str, int]) -> Samples:
+    return [((label,), number) for label, number in counts.items()]
+
+
+def _waits(waits: Mapping[frozenset[str], list[float]]) -> Samples:
+    jobs: Counter[str] = Counter()
+    seconds: dict[str, float] = {}
+    for tags, (number, total) in waits.items():
+        for tag in tags or ("",):
+            jobs[tag] += int(number)
+            seconds[tag] = seconds.get(tag, 0.0) + total
+    return [((tag,), seconds[tag] / number) for tag, number in jobs.most_common(MOST_LABELS)]
+
+
+def bounded(counts: Counter[str]) -> dict[str, int]:
+    """The largest counts by name, the rest together under ``other``."""
+    kept = dict(counts.most_common(MOST_LABELS))
+    rest = counts.total() - sum(kept.values())
+    if rest:
+        kept[OTHER] = kept.get(OTHER, 0) + rest
+    return kept

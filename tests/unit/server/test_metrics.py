@@ -1,0 +1,97 @@
+"""The catalogue of metrics, what is exposed, and what `deploy/` asks of it, say the same."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+
+from formicary.gateway.interceptors.access_log import BOUNDS_S, CallCounts
+from formicary.server.metrics.catalogue import CATALOGUE, LEFT_OUT
+from formicary.server.metrics.collector import MOST_LABELS, OTHER, Sources, bounded
+from formicary.server.metrics.page import registry_of
+
+ROOT = Path(__file__).resolve().parents[3]
+WORDS = {
+    *("absent", "and", "by", "deriv", "histogram_quantile", "increase", "or", "rate", "sum", "topk", "without"),
+    *("code", "instance", "le", "method", "priority", "protocol", "state"),
+}
+ARTICLES = {
+    *("queue_depth_by_priority", "average_wait_time_by_tag", "resource_utilization_by_worker"),
+    *("job_completion_rate_by_tenant", "org_concurrent_jobs", "user_concurrent_jobs", "scheduler_failed_total"),
+    *("scheduler_no_more_jobs_total", "service_startup_duration_seconds", "service_recovery_duration_seconds"),
+    *("last_checkpoint_age_seconds", "data_consistency_checks_total", "data_inconsistencies_detected_total"),
+}
+
+
+def exposed(registry: CollectorRegistry) -> dict[str, Metric]:
+    return {metric.name: metric for metric in registry.collect()}
+
+
+def sample_names() -> set[str]:
+    """Every name that a query may use."""
+    found = {sample.name for metric in registry_of(Sources()).collect() for sample in metric.samples}
+    for row in CATALOGUE:
+        parts = ("_bucket", "_sum", "_count") if row.kind == "histogram" else ("",)
+        found |= {row.name + part for part in parts}
+    return found
+
+
+def test_every_row_is_exposed_under_its_kind_and_nothing_else_of_ours() -> None:
+    metrics = exposed(registry_of(Sources()))
+    for row in CATALOGUE:
+        assert metrics.pop(row.name.removesuffix("_total")).type == row.kind
+    assert all(name.startswith(("process_", "python_")) for name in metrics)
+
+
+def test_the_articles_names_are_there_or_left_out_with_a_reason() -> None:
+    names = {row.name for row in CATALOGUE}
+    assert ARTICLES - names == set(LEFT_OUT)
+
+
+def expressions() -> Iterator[tuple[str, str]]:
+    for group in yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"]:
+        for rule in group["rules"]:
+            yield rule["alert"], rule["expr"]
+    for panel in json.loads((ROOT / "deploy/grafana/formicary.json").read_text())["panels"]:
+        for target in panel["targets"]:
+            yield panel["title"], target["expr"]
+
+
+@pytest.mark.parametrize(("where", "expression"), list(expressions()))
+def test_alerts_and_dashboard_name_only_metrics_that_exist(where: str, expression: str) -> None:
+    text = re.sub(r'"[^"]*"|\[[^\]]*\]', "", expression)
+    words = set(re.findall(r"[A-Za-z_:][A-Za-z0-9_:]*", text))
+    assert words - WORDS <= sample_names(), where
+    assert words - WORDS, "a query without a metric"
+
+
+def test_the_scrape_example_loads_the_rules_beside_it() -> None:
+    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    assert [(ROOT / "deploy/prometheus" / name).exists() for name in config["rule_files"]] == [True]
+    assert config["scrape_configs"][0]["metrics_path"] == "/metrics"
+
+
+def test_labels_beyond_the_bound_stand_together() -> None:
+    found = bounded(Counter({f"org{number}": number for number in range(1, MOST_LABELS + 11)}))
+    assert len(found) == MOST_LABELS + 1 and found[OTHER] == sum(range(1, 11))
+
+
+def test_a_histogram_counts_each_call_once() -> None:
+    counts = CallCounts()
+    counts.durations["/m", "grpc"] = [1] * (len(BOUNDS_S) + 1)
+    counts.seconds["/m", "grpc"] = 2.5
+    samples = exposed(registry_of(Sources(counts)))["formicary_call_duration_seconds"].samples
+    buckets = [sample.value for sample in samples if sample.name.endswith("_bucket")]
+    assert buckets == list(range(1, len(BOUNDS_S) + 2))
+    assert {s.name: s.value for s in samples if not s.name.endswith("_bucket")} == {
+        "formicary_call_duration_seconds_count": len(BOUNDS_S) + 1,
+        "formicary_call_duration_seconds_sum": 2.5,
+    }
