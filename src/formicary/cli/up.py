@@ -55,6 +55,13 @@ _PORT = click.IntRange(0, 65535)
     metavar="N",
     help="Calls a second of each token, twice as many at once; only with --auth.",
 )
+@click.option(
+    "--cors-origin",
+    "cors_origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Let pages of this origin (https://app.example) call over HTTP; repeatable, never *.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Say more on standard error.")
 def up(
     data: Path | None,
@@ -71,6 +78,7 @@ def up(
     auth: str | None,
     insecure: bool,
     rate: float,
+    cors_origins: tuple[str, ...],
     verbose: bool,
 ) -> int:
     r"""Starts a queen with local ants and serves until SIGTERM or Ctrl-C.
@@ -110,6 +118,7 @@ def up(
             auth=auth or "",
             insecure=insecure,
             rate_per_s=rate,
+            cors_origins=cors_origins,
         )
         return run_server(config)
     except Problem as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.problems import problem
+from formicary.server.cors import origin
 from formicary.server.loopback import check_loopback, is_loopback
 
 LEASE_VARIABLE = "FORMICARY_LEASE_S"
@@ -36,6 +37,8 @@ class UpConfig:
         insecure: Tokens may travel beyond this machine as plain text: behind a proxy or in a network that is trusted.
         rate_per_s: Calls a second of each principal in the long run, twice as many at once; only with `auth`. Too few
             refuse honest clients, too many let one caller take the server from the others.
+        cors_origins: Origins (scheme, host, port) whose pages may call over HTTP; empty = none. Without `auth` such a
+            page administers the server.
         lease_s: How long a silent ant keeps its tasks; the default is FORMICARY_LEASE_S, else 10. A shorter one runs
             the tasks of a lost ant again sooner and takes them away from one that was merely slow.
 
@@ -57,6 +60,7 @@ class UpConfig:
     auth: str = ""
     insecure: bool = False
     rate_per_s: float = 100.0
+    cors_origins: tuple[str, ...] = ()
     lease_s: float = field(default_factory=lambda: _lease_from_environment())
 
     def __post_init__(self) -> None:
@@ -70,6 +74,8 @@ class UpConfig:
                 f"{self.host} is not a loopback address, and this server does not encrypt: tokens could be read on "
                 "their way. Put a proxy with TLS before a loopback address, or add --insecure.",
             )
+        for text in self.cors_origins:
+            origin(text)
         if not self.rate_per_s > 0:
             raise problem("VALIDATION_FAILED", "The rate has to be more than 0 calls a second.")
         if not self.lease_s >= MIN_LEASE_S:

@@ -27,7 +27,8 @@ from formicary.server.auth.principal import HOME
 from formicary.server.auth.tokens import LONGEST, TokenBook, new_token
 from formicary.server.browser_guard import BrowserGuard
 from formicary.server.config import UpConfig
-from formicary.server.http import HttpServer, Pages, listen
+from formicary.server.cors import Cors, origin
+from formicary.server.http import App, HttpServer, Pages, listen
 from formicary.server.metrics import page as metrics_page
 from formicary.server.metrics.collector import Sources
 from formicary.server.metrics.page import MetricsPage
@@ -128,10 +129,16 @@ class _Server:
     async def _open_http(self, stack: AsyncExitStack) -> tuple[HttpServer, int]:
         listener = listen(self._config.host, self._config.http_port)
         port = int(listener.getsockname()[1])
-        http = HttpServer(self._pages if self._config.auth else BrowserGuard(self._pages), listener)
+        http = HttpServer(self._http_app(), listener)
         await http.start()
         stack.push_async_callback(http.stop)
         return http, port
+
+    def _http_app(self) -> App:
+        """What the HTTP port answers with: the pages, guarded, and read by the pages of named origins."""
+        origins = [origin(text) for text in self._config.cors_origins]
+        app: App = self._pages if self._config.auth else BrowserGuard(self._pages, origins)
+        return Cors(app, origins) if origins else app
 
     async def _open_queen(self, stack: AsyncExitStack) -> Queen:
         config = self._config
