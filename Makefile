@@ -26,7 +26,7 @@ check: $(DEV)  ## format, lint, types, layers, house rules, generated code
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	@mkdir -p build
-	$(PROTOC) --include_imports --include_source_info -o build/contract.binpb proto/formicary/v1/*.proto
+	$(COMPILER) --image build/contract.binpb
 	$(BIN)/buf lint build/contract.binpb --config proto/buf.yaml
 	$(BIN)/buf breaking build/contract.binpb --against proto/released.binpb --config proto/buf.yaml
 	$(BIN)/python -m pytest -q tests/unit/test_tidy.py
@@ -48,14 +48,12 @@ docs: $(DEV)  ## write the generated pages of docs/reference
 	$(BIN)/python -m docs.generate
 
 proto: $(DEV)  ## generate src/formicary/v1 from proto/
-	$(PROTOC) --python_out=src --pyi_out=src --grpc_python_out=src proto/formicary/v1/*.proto
+	$(COMPILER)
 
 release-contract: $(DEV)  ## make the present contract the one that later changes may not break
-	$(PROTOC) --include_imports -o proto/released.binpb proto/formicary/v1/*.proto
+	$(COMPILER) --image proto/released.binpb --bare
 
-# What the contract imports comes from the package googleapis-common-protos.
-PROTOC = $(BIN)/python -W ignore -m grpc_tools.protoc -Iproto \
-	-I$$($(BIN)/python -c 'import google.api; print(google.api.__path__[0])')/../..
+COMPILER = $(BIN)/python -W ignore proto/generate.py
 
 clean:  ## remove everything that was generated, the virtual environment included
 	rm -rf $(VENV) out dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -17,10 +17,10 @@ from formicary.embedded.opening import as_problems, open_data
 from formicary.engine.queen.runtime import Queen, QueenConfig
 from formicary.engine.storage.data_lock import DataLock
 from formicary.gateway import Interceptor
-from formicary.gateway.interceptors import AccessLog, standard_chain
+from formicary.gateway.interceptors import AccessLog
 from formicary.problems import Problem, problem
 from formicary.server.api.rest import rest
-from formicary.server.api.serving import GrpcServer, serve
+from formicary.server.api.serving import GrpcServer, engine_chain, serve
 from formicary.server.auth.interceptors import Authenticate, LimitRate, authorise
 from formicary.server.auth.local import as_local_admin
 from formicary.server.auth.principal import HOME
@@ -89,7 +89,7 @@ class _Server:
             tokens = TokenBook(queen.store)
             await tokens.load()
             self._pages.add(metrics_page.PATH, MetricsPage(self._metrics, tokens.principal if config.auth else None))
-            chain = standard_chain(self._who(tokens), access_log=AccessLog(self._metrics.counts))
+            chain = engine_chain(self._who(tokens), access_log=AccessLog(self._metrics.counts))
             grpc = await self._open_grpc(queen, chain, tokens, stack)
             self._pages.mount(rest(queen, chain, tokens))
             lock.update(http_port=http_port, grpc_port=grpc.port)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66ormicary/v1/ants.proto\x12\x0c\x66ormicary.v1\x1a\x1cgoogle/api/annotations.proto\"\x11\n\x0fListAntsRequest\"3\n\x10ListAntsResponse\x12\x1f\n\x04\x61nts\x18\x01 \x03(\x0b\x32\x11.formicary.v1.Ant\"A\n\x03\x41nt\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05slots\x18\x02 \x01(\x05\x12\x0c\n\x04held\x18\x03 \x01(\x05\x12\x11\n\tconnected\x18\x04 \x01(\x08\"\x9d\x02\n\nAntMessage\x12\"\n\x05hello\x18\x01 \x01(\x0b\x32\x13.formicary.v1.Hello\x12\x0c\n\x04\x62\x65\x61t\x18\x02 \x01(\x04\x12)\n\x07results\x18\x03 \x03(\x0b\x32\x18.formicary.v1.TaskResult\x12*\n\x07started\x18\x04 \x03(\x0b\x32\x19.formicary.v1.TaskStarted\x12$\n\x04logs\x18\x05 \x03(\x0b\x32\x16.formicary.v1.LogChunk\x12,\n\x08progress\x18\x06 \x03(\x0b\x32\x1a.formicary.v1.TaskProgress\x12\x10\n\x08returned\x18\x07 \x03(\x04\x12\x0e\n\x06window\x18\x08 \x01(\r\x12\x10\n\x08\x64raining\x18\t \x01(\x08\"\xa6\x01\n\x05Hello\x12\x0e\n\x06\x61nt_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x0f\n\x07methods\x18\x03 \x03(\t\x12\x0c\n\x04tags\x18\x04 \x03(\t\x12\r\n\x05slots\x18\x05 \x01(\r\x12\x0e\n\x06window\x18\x06 \x01(\r\x12\x0c\n\x04held\x18\x07 \x03(\x04\x12\x0f\n\x07version\x18\x08 \x01(\t\x12\x0b\n\x03pid\x18\t \x01(\r\x12\x0e\n\x06stream\x18\n \x01(\x04\"0\n\x0bTaskStarted\x12\r\n\x05token\x18\x01 \x01(\x04\x12\x12\n\nstarted_at\x18\x02 \x01(\x01\"\xe4\x02\n\nTaskResult\x12\r\n\x05token\x18\x01 \x01(\x04\x12\x31\n\x07outcome\x18\x02 \x01(\x0e\x32 .formicary.v1.TaskResult.Outcome\x12\x15\n\rhas_exit_code\x18\x03 \x01(\x08\x12\x11\n\texit_code\x18\x04 \x01(\x05\x12\x0e\n\x06signal\x18\x05 \x01(\r\x12\x0f\n\x07outputs\x18\x06 \x01(\x0c\x12\x12\n\nerror_code\x18\x07 \x01(\t\x12\x15\n\rerror_message\x18\x08 \x01(\t\x12\x11\n\ttraceback\x18\t \x01(\t\x12\x12\n\nstarted_at\x18\n \x01(\x01\x12\x10\n\x08\x65nded_at\x18\x0b \x01(\x01\"e\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\r\n\tCOMPLETED\x10\x01\x12\n\n\x06\x46\x41ILED\x10\x02\x12\r\n\tTIMED_OUT\x10\x03\x12\r\n\tCANCELLED\x10\x04\x12\x08\n\x04LOST\x10\x05\"s\n\x08LogChunk\x12\r\n\x05token\x18\x01 \x01(\x04\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x11\n\ttask_type\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12$\n\x05lines\x18\x05 \x03(\x0b\x32\x15.formicary.v1.LogLine\"5\n\x07LogLine\x12\x0c\n\x04time\x18\x01 \x01(\x01\x12\x0e\n\x06stream\x18\x02 \x01(\r\x12\x0c\n\x04text\x18\x03 \x01(\t\"@\n\x0cTaskProgress\x12\r\n\x05token\x18\x01 \x01(\x04\x12\x10\n\x08\x66raction\x18\x02 \x01(\x01\x12\x0f\n\x07message\x18\x03 \x01(\t\"\xc3\x01\n\x0cQueenMessage\x12&\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.formicary.v1.Welcome\x12\x0c\n\x04\x62\x65\x61t\x18\x02 \x01(\x04\x12%\n\x05specs\x18\x03 \x03(\x0b\x32\x16.formicary.v1.TaskSpec\x12-\n\x0b\x61ssignments\x18\x04 \x03(\x0b\x32\x18.formicary.v1.Assignment\x12\x14\n\x0c\x61\x63knowledged\x18\x05 \x03(\x04\x12\x11\n\tcancelled\x18\x06 \x03(\x04\"y\n\x07Welcome\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07lease_s\x18\x02 \x01(\x01\x12\x19\n\x11reconnect_grace_s\x18\x03 \x01(\x01\x12\x17\n\x0f\x62\x65\x61t_interval_s\x18\x04 \x01(\x01\x12\x0c\n\x04keep\x18\x05 \x03(\x04\x12\x0c\n\x04kill\x18\x06 \x03(\x04\"D\n\x08TaskSpec\x12\n\n\x02id\x18\x01 \x01(\r\x12\x0c\n\x04task\x18\x02 \x01(\x0c\x12\x10\n\x08job_type\x18\x03 \x01(\t\x12\x0c\n\x04path\x18\x04 \x01(\t\"\x91\x01\n\nAssignment\x12\r\n\x05token\x18\x01 \x01(\x04\x12\x0c\n\x04spec\x18\x02 \x01(\r\x12\x0c\n\x04task\x18\x03 \x01(\x0c\x12\x0e\n\x06job_id\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\x12\x11\n\tvariables\x18\x06 \x01(\x0c\x12\x11\n\ttimeout_s\x18\x07 \x01(\x01\x12\x11\n\texecution\x18\x08 \x01(\r2\xae\x01\n\nAntService\x12\x43\n\x07Session\x12\x18.formicary.v1.AntMessage\x1a\x1a.formicary.v1.QueenMessage(\x01\x30\x01\x12[\n\x08ListAnts\x12\x1d.formicary.v1.ListAntsRequest\x1a\x1e.formicary.v1.ListAntsResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/v1/antsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66ormicary/v1/ants.proto\x12\x0c\x66ormicary.v1\x1a\x1cgoogle/api/annotations.proto\"\x11\n\x0fListAntsRequest\"9\n\x10ListAntsResponse\x12%\n\x04\x61nts\x18\x01 \x03(\x0b\x32\x11.formicary.v1.AntR\x04\x61nts\"]\n\x03\x41nt\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n\x05slots\x18\x02 \x01(\x05R\x05slots\x12\x12\n\x04held\x18\x03 \x01(\x05R\x04held\x12\x1c\n\tconnected\x18\x04 \x01(\x08R\tconnected\"\xe8\x02\n\nAntMessage\x12)\n\x05hello\x18\x01 \x01(\x0b\x32\x13.formicary.v1.HelloR\x05hello\x12\x12\n\x04\x62\x65\x61t\x18\x02 \x01(\x04R\x04\x62\x65\x61t\x12\x32\n\x07results\x18\x03 \x03(\x0b\x32\x18.formicary.v1.TaskResultR\x07results\x12\x33\n\x07started\x18\x04 \x03(\x0b\x32\x19.formicary.v1.TaskStartedR\x07started\x12*\n\x04logs\x18\x05 \x03(\x0b\x32\x16.formicary.v1.LogChunkR\x04logs\x12\x36\n\x08progress\x18\x06 \x03(\x0b\x32\x1a.formicary.v1.TaskProgressR\x08progress\x12\x1a\n\x08returned\x18\x07 \x03(\x04R\x08returned\x12\x16\n\x06window\x18\x08 \x01(\rR\x06window\x12\x1a\n\x08\x64raining\x18\t \x01(\x08R\x08\x64raining\"\xf4\x01\n\x05Hello\x12\x15\n\x06\x61nt_id\x18\x01 \x01(\tR\x05\x61ntId\x12 \n\x0bincarnation\x18\x02 \x01(\tR\x0bincarnation\x12\x18\n\x07methods\x18\x03 \x03(\tR\x07methods\x12\x12\n\x04tags\x18\x04 \x03(\tR\x04tags\x12\x14\n\x05slots\x18\x05 \x01(\rR\x05slots\x12\x16\n\x06window\x18\x06 \x01(\rR\x06window\x12\x12\n\x04held\x18\x07 \x03(\x04R\x04held\x12\x18\n\x07version\x18\x08 \x01(\tR\x07version\x12\x10\n\x03pid\x18\t \x01(\rR\x03pid\x12\x16\n\x06stream\x18\n \x01(\x04R\x06stream\"B\n\x0bTaskStarted\x12\x14\n\x05token\x18\x01 \x01(\x04R\x05token\x12\x1d\n\nstarted_at\x18\x02 \x01(\x01R\tstartedAt\"\xd4\x03\n\nTaskResult\x12\x14\n\x05token\x18\x01 \x01(\x04R\x05token\x12:\n\x07outcome\x18\x02 \x01(\x0e\x32 .formicary.v1.TaskResult.OutcomeR\x07outcome\x12\"\n\rhas_exit_code\x18\x03 \x01(\x08R\x0bhasExitCode\x12\x1b\n\texit_code\x18\x04 \x01(\x05R\x08\x65xitCode\x12\x16\n\x06signal\x18\x05 \x01(\rR\x06signal\x12\x18\n\x07outputs\x18\x06 \x01(\x0cR\x07outputs\x12\x1d\n\nerror_code\x18\x07 \x01(\tR\terrorCode\x12#\n\rerror_message\x18\x08 \x01(\tR\x0c\x65rrorMessage\x12\x1c\n\ttraceback\x18\t \x01(\tR\ttraceback\x12\x1d\n\nstarted_at\x18\n \x01(\x01R\tstartedAt\x12\x19\n\x08\x65nded_at\x18\x0b \x01(\x01R\x07\x65ndedAt\"e\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\r\n\tCOMPLETED\x10\x01\x12\n\n\x06\x46\x41ILED\x10\x02\x12\r\n\tTIMED_OUT\x10\x03\x12\r\n\tCANCELLED\x10\x04\x12\x08\n\x04LOST\x10\x05\"\x9b\x01\n\x08LogChunk\x12\x14\n\x05token\x18\x01 \x01(\x04R\x05token\x12\x15\n\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x1b\n\ttask_type\x18\x03 \x01(\tR\x08taskType\x12\x18\n\x07\x61ttempt\x18\x04 \x01(\rR\x07\x61ttempt\x12+\n\x05lines\x18\x05 \x03(\x0b\x32\x15.formicary.v1.LogLineR\x05lines\"I\n\x07LogLine\x12\x12\n\x04time\x18\x01 \x01(\x01R\x04time\x12\x16\n\x06stream\x18\x02 \x01(\rR\x06stream\x12\x12\n\x04text\x18\x03 \x01(\tR\x04text\"Z\n\x0cTaskProgress\x12\x14\n\x05token\x18\x01 \x01(\x04R\x05token\x12\x1a\n\x08\x66raction\x18\x02 \x01(\x01R\x08\x66raction\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\"\xff\x01\n\x0cQueenMessage\x12/\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.formicary.v1.WelcomeR\x07welcome\x12\x12\n\x04\x62\x65\x61t\x18\x02 \x01(\x04R\x04\x62\x65\x61t\x12,\n\x05specs\x18\x03 \x03(\x0b\x32\x16.formicary.v1.TaskSpecR\x05specs\x12:\n\x0b\x61ssignments\x18\x04 \x03(\x0b\x32\x18.formicary.v1.AssignmentR\x0b\x61ssignments\x12\"\n\x0c\x61\x63knowledged\x18\x05 \x03(\x04R\x0c\x61\x63knowledged\x12\x1c\n\tcancelled\x18\x06 \x03(\x04R\tcancelled\"\xb4\x01\n\x07Welcome\x12\x14\n\x05\x65poch\x18\x01 \x01(\x04R\x05\x65poch\x12\x17\n\x07lease_s\x18\x02 \x01(\x01R\x06leaseS\x12*\n\x11reconnect_grace_s\x18\x03 \x01(\x01R\x0freconnectGraceS\x12&\n\x0f\x62\x65\x61t_interval_s\x18\x04 \x01(\x01R\rbeatIntervalS\x12\x12\n\x04keep\x18\x05 \x03(\x04R\x04keep\x12\x12\n\x04kill\x18\x06 \x03(\x04R\x04kill\"]\n\x08TaskSpec\x12\x0e\n\x02id\x18\x01 \x01(\rR\x02id\x12\x12\n\x04task\x18\x02 \x01(\x0cR\x04task\x12\x19\n\x08job_type\x18\x03 \x01(\tR\x07jobType\x12\x12\n\x04path\x18\x04 \x01(\tR\x04path\"\xd4\x01\n\nAssignment\x12\x14\n\x05token\x18\x01 \x01(\x04R\x05token\x12\x12\n\x04spec\x18\x02 \x01(\rR\x04spec\x12\x12\n\x04task\x18\x03 \x01(\x0cR\x04task\x12\x15\n\x06job_id\x18\x04 \x01(\tR\x05jobId\x12\x18\n\x07\x61ttempt\x18\x05 \x01(\rR\x07\x61ttempt\x12\x1c\n\tvariables\x18\x06 \x01(\x0cR\tvariables\x12\x1b\n\ttimeout_s\x18\x07 \x01(\x01R\x08timeoutS\x12\x1c\n\texecution\x18\x08 \x01(\rR\texecution2\xbb\x01\n\nAntService\x12\x43\n\x07Session\x12\x18.formicary.v1.AntMessage\x1a\x1a.formicary.v1.QueenMessage(\x01\x30\x01\x12h\n\x08ListAnts\x12\x1d.formicary.v1.ListAntsRequest\x1a\x1e.formicary.v1.ListAntsResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x08/v1/antsZ\x0b\x12\t/api/antsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,37 +33,37 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'formicary.v1.ants_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ANTSERVICE'].methods_by_name['ListAnts']._loaded_options = None
-  _globals['_ANTSERVICE'].methods_by_name['ListAnts']._serialized_options = b'\202\323\344\223\002\n\022\010/v1/ants'
+  _globals['_ANTSERVICE'].methods_by_name['ListAnts']._serialized_options = b'\202\323\344\223\002\027\022\010/v1/antsZ\013\022\t/api/ants'
   _globals['_LISTANTSREQUEST']._serialized_start=71
   _globals['_LISTANTSREQUEST']._serialized_end=88
   _globals['_LISTANTSRESPONSE']._serialized_start=90
-  _globals['_LISTANTSRESPONSE']._serialized_end=141
-  _globals['_ANT']._serialized_start=143
-  _globals['_ANT']._serialized_end=208
-  _globals['_ANTMESSAGE']._serialized_start=211
-  _globals['_ANTMESSAGE']._serialized_end=496
-  _globals['_HELLO']._serialized_start=499
-  _globals['_HELLO']._serialized_end=665
-  _globals['_TASKSTARTED']._serialized_start=667
-  _globals['_TASKSTARTED']._serialized_end=715
-  _globals['_TASKRESULT']._serialized_start=718
-  _globals['_TASKRESULT']._serialized_end=1074
-  _globals['_TASKRESULT_OUTCOME']._serialized_start=973
-  _globals['_TASKRESULT_OUTCOME']._serialized_end=1074
-  _globals['_LOGCHUNK']._serialized_start=1076
-  _globals['_LOGCHUNK']._serialized_end=1191
-  _globals['_LOGLINE']._serialized_start=1193
-  _globals['_LOGLINE']._serialized_end=1246
-  _globals['_TASKPROGRESS']._serialized_start=1248
-  _globals['_TASKPROGRESS']._serialized_end=1312
-  _globals['_QUEENMESSAGE']._serialized_start=1315
-  _globals['_QUEENMESSAGE']._serialized_end=1510
-  _globals['_WELCOME']._serialized_start=1512
-  _globals['_WELCOME']._serialized_end=1633
-  _globals['_TASKSPEC']._serialized_start=1635
-  _globals['_TASKSPEC']._serialized_end=1703
-  _globals['_ASSIGNMENT']._serialized_start=1706
-  _globals['_ASSIGNMENT']._serialized_end=1851
-  _globals['_ANTSERVICE']._serialized_start=1854
-  _globals['_ANTSERVICE']._serialized_end=2028
+  _globals['_LISTANTSRESPONSE']._serialized_end=147
+  _globals['_ANT']._serialized_start=149
+  _globals['_ANT']._serialized_end=242
+  _globals['_ANTMESSAGE']._serialized_start=245
+  _globals['_ANTMESSAGE']._serialized_end=605
+  _globals['_HELLO']._serialized_start=608
+  _globals['_HELLO']._serialized_end=852
+  _globals['_TASKSTARTED']._serialized_start=854
+  _globals['_TASKSTARTED']._serialized_end=920
+  _globals['_TASKRESULT']._serialized_start=923
+  _globals['_TASKRESULT']._serialized_end=1391
+  _globals['_TASKRESULT_OUTCOME']._serialized_start=1290
+  _globals['_TASKRESULT_OUTCOME']._serialized_end=1391
+  _globals['_LOGCHUNK']._serialized_start=1394
+  _globals['_LOGCHUNK']._serialized_end=1549
+  _globals['_LOGLINE']._serialized_start=1551
+  _globals['_LOGLINE']._serialized_end=1624
+  _globals['_TASKPROGRESS']._serialized_start=1626
+  _globals['_TASKPROGRESS']._serialized_end=1716
+  _globals['_QUEENMESSAGE']._serialized_start=1719
+  _globals['_QUEENMESSAGE']._serialized_end=1974
+  _globals['_WELCOME']._serialized_start=1977
+  _globals['_WELCOME']._serialized_end=2157
+  _globals['_TASKSPEC']._serialized_start=2159
+  _globals['_TASKSPEC']._serialized_end=2252
+  _globals['_ASSIGNMENT']._serialized_start=2255
+  _globals['_ASSIGNMENT']._serialized_end=2467
+  _globals['_ANTSERVICE']._serialized_start=2470
+  _globals['_ANTSERVICE']._serialized_end=2657
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,11 @@ class DefinitionServiceStub:
                 request_serializer=formicary_dot_v1_dot_definitions__pb2.GetDefinitionRequest.SerializeToString,
                 response_deserializer=formicary_dot_v1_dot_definitions__pb2.Definition.FromString,
                 _registered_method=True)
+        self.ListDefinitions = channel.unary_unary(
+                '/formicary.v1.DefinitionService/ListDefinitions',
+                request_serializer=formicary_dot_v1_dot_definitions__pb2.ListDefinitionsRequest.SerializeToString,
+                response_deserializer=formicary_dot_v1_dot_definitions__pb2.ListDefinitionsResponse.FromString,
+                _registered_method=True)
 
 
 class DefinitionServiceServicer:
@@ -65,6 +70,13 @@ class DefinitionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDefinitions(self, request, context):
+        """Definitions by job type, newest version first, without their texts unless `view` is FULL.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DefinitionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +89,11 @@ def add_DefinitionServiceServicer_to_server(servicer, server):
                     servicer.GetDefinition,
                     request_deserializer=formicary_dot_v1_dot_definitions__pb2.GetDefinitionRequest.FromString,
                     response_serializer=formicary_dot_v1_dot_definitions__pb2.Definition.SerializeToString,
+            ),
+            'ListDefinitions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDefinitions,
+                    request_deserializer=formicary_dot_v1_dot_definitions__pb2.ListDefinitionsRequest.FromString,
+                    response_serializer=formicary_dot_v1_dot_definitions__pb2.ListDefinitionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +151,33 @@ class DefinitionService:
             '/formicary.v1.DefinitionService/GetDefinition',
             formicary_dot_v1_dot_definitions__pb2.GetDefinitionRequest.SerializeToString,
             formicary_dot_v1_dot_definitions__pb2.Definition.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDefinitions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/formicary.v1.DefinitionService/ListDefinitions',
+            formicary_dot_v1_dot_definitions__pb2.ListDefinitionsRequest.SerializeToString,
+            formicary_dot_v1_dot_definitions__pb2.ListDefinitionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,6 +4,7 @@ from google.api import annotations_pb2 as _annotations_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.rpc import status_pb2 as _status_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -47,22 +48,34 @@ class JobSubmission(_message.Message):
     def __init__(self, params: _Optional[bytes] = ..., id: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., scheduled_at: _Optional[float] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class SubmitJobsRequest(_message.Message):
-    __slots__ = ("definition_id", "job_type", "jobs", "resend")
+    __slots__ = ("definition_id", "job_type", "jobs", "resend", "allow_partial")
     DEFINITION_ID_FIELD_NUMBER: _ClassVar[int]
     JOB_TYPE_FIELD_NUMBER: _ClassVar[int]
     JOBS_FIELD_NUMBER: _ClassVar[int]
     RESEND_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_PARTIAL_FIELD_NUMBER: _ClassVar[int]
     definition_id: str
     job_type: str
     jobs: _containers.RepeatedCompositeFieldContainer[JobSubmission]
     resend: bool
-    def __init__(self, definition_id: _Optional[str] = ..., job_type: _Optional[str] = ..., jobs: _Optional[_Iterable[_Union[JobSubmission, _Mapping]]] = ..., resend: _Optional[bool] = ...) -> None: ...
+    allow_partial: bool
+    def __init__(self, definition_id: _Optional[str] = ..., job_type: _Optional[str] = ..., jobs: _Optional[_Iterable[_Union[JobSubmission, _Mapping]]] = ..., resend: _Optional[bool] = ..., allow_partial: _Optional[bool] = ...) -> None: ...
 
 class SubmitJobsResponse(_message.Message):
-    __slots__ = ("ids",)
+    __slots__ = ("ids", "results")
     IDS_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
     ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    results: _containers.RepeatedCompositeFieldContainer[SubmissionResult]
+    def __init__(self, ids: _Optional[_Iterable[str]] = ..., results: _Optional[_Iterable[_Union[SubmissionResult, _Mapping]]] = ...) -> None: ...
+
+class SubmissionResult(_message.Message):
+    __slots__ = ("id", "status")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    status: _status_pb2.Status
+    def __init__(self, id: _Optional[str] = ..., status: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
 
 class ClientMessage(_message.Message):
     __slots__ = ("submits", "watch")

@@ -99,7 +99,7 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SubmitJobs(self, request, context):
-        """Submits jobs in one call; answers after the commit.
+        """Submits jobs in one call; answers after the commit. All of them or none, unless `allow_partial`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

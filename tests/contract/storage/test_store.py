@@ -165,6 +165,20 @@ def test_the_latest_version_of_a_definition_is_found(store: Store, epoch: int) -
     assert store.latest_definition("default", "none") is None
 
 
+def test_definitions_are_listed_by_type_and_newest_version_in_pages(store: Store, epoch: int) -> None:
+    """No page repeats or leaves out one; texts are there where they are asked for."""
+    kept = [definition(f"{kind}{version}", version, job_type=kind) for kind in "ab" for version in (1, 2, 10)]
+    store.commit(epoch, changes(definitions=[*kept, definition("o", 99, org="other")]))
+    found, after = [], ("", 0)
+    while page := store.definitions("default", after=after, limit=2, with_source=True):
+        found += page
+        after = (str(page[-1][2]), int(page[-1][3] or 0))
+    assert found == [kept[at] for at in (2, 1, 0, 5, 4, 3)]
+    bare = store.definitions("default", job_type="b", limit=2)
+    assert bare == [(*row[:4], "", *row[5:]) for row in (kept[5], kept[4])]
+    assert store.definitions("default", job_type="b", after=("b", 1)) == []
+
+
 @pytest.mark.parametrize("count", [1, 2, 5, 63, 100, 255, 256, 257, 300, 1000])
 def test_batches_of_any_size_arrive_whole(store: Store, epoch: int, count: int) -> None:
     jobs = [job(number, priority=number) for number in range(1, count + 1)]

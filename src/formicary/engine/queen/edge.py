@@ -8,6 +8,7 @@ from hashlib import sha256
 
 import msgspec
 
+from formicary.engine.jobs.model import MAX_PRIORITY
 from formicary.problems import problem
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -44,6 +45,13 @@ def check_params(params: bytes) -> bytes:
     except msgspec.DecodeError as error:
         raise problem("VALIDATION_FAILED", f"the parameters are not a JSON object: {error}") from error
     return params
+
+
+def check_priority(priority: int) -> int:
+    """A job's priority. Raises Problem VALIDATION_FAILED where it is out of range."""
+    if not 0 <= priority <= MAX_PRIORITY:
+        raise problem("VALIDATION_FAILED", f"a priority is from 0 to {MAX_PRIORITY}, not {priority}")
+    return priority
 
 
 def check_key(key: str) -> str:

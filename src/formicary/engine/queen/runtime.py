@@ -243,6 +243,21 @@ class Queen:
         )
         return await self.pump.read(lambda: next(pages, []))
 
+    async def definitions(
+        self,
+        *,
+        job_type: str = "",
+        after: tuple[str, int] = ("", 0),
+        size: int = 100,
+        with_source: bool = False,
+        org: str = "",
+    ) -> list[Row]:
+        """At most `size` rows of definitions by job type, newest version first, from behind `after`."""
+        wanted = org or self.config.org
+        return await self.pump.read(
+            lambda: self.store.definitions(wanted, job_type=job_type, after=after, limit=size, with_source=with_source)
+        )
+
     async def follow(self, job_id: str, *, org: str = "") -> AsyncIterator[dict[str, Any]]:
         """The document now and after each change, until the job has ended. Raises Problem NOT_FOUND."""
         changed = asyncio.Event()

@@ -94,7 +94,7 @@ class Submitting:
         checked, keyed = [], False
         for item in request.jobs:
             scheduled = edge.check_time(item.scheduled_at) or None
-            priority = item.priority if item.HasField("priority") else None
+            priority = edge.check_priority(item.priority) if item.HasField("priority") else None
             params = edge.check_params(item.params)
             key = item.idempotency_key
             keyed = keyed or bool(key)

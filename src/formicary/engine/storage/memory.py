@@ -236,6 +236,23 @@ class MemoryStore:
             rows = [row for row in self._tables.definitions.values() if row[1] == org and row[2] == job_type]
         return max(rows, key=lambda row: int(row[3] or 0), default=None)
 
+    def definitions(
+        self,
+        org: str,
+        *,
+        job_type: str = "",
+        after: tuple[str, int] = ("", 0),
+        limit: int = 100,
+        with_source: bool = False,
+    ) -> list[Row]:
+        """A page of definitions."""
+        with self._lock:
+            known = [row for row in self._tables.definitions.values() if row[1] == org]
+        placed = sorted(((str(row[2]), -int(row[3] or 0)), row) for row in known if job_type in ("", row[2]))
+        start = (after[0], -after[1])
+        found = [row for place, row in placed if place > start or not after[0]][:limit]
+        return found if with_source else [(*row[:4], "", *row[5:]) for row in found]
+
     def counts(self) -> dict[str, int]:
         """Number of jobs by state."""
         with self._lock:

@@ -244,6 +244,20 @@ class Store(Protocol):
         """The newest version of a job type."""
         ...
 
+    def definitions(
+        self,
+        org: str,
+        *,
+        job_type: str = "",
+        after: tuple[str, int] = ("", 0),
+        limit: int = 100,
+        with_source: bool = False,
+    ) -> list[Row]:
+        """Definitions by job type, newest version first, from behind the job type and version `after`; of one type
+        where `job_type` is given. Their sources are empty unless asked for.
+        """
+        ...
+
     def counts(self) -> dict[str, int]:
         """Number of jobs by state."""
         ...

@@ -267,6 +267,18 @@ class PostgresStore:
         """The newest version of a job type."""
         return self._one(schema.LATEST_DEFINITION, (org, job_type))
 
+    def definitions(
+        self,
+        org: str,
+        *,
+        job_type: str = "",
+        after: tuple[str, int] = ("", 0),
+        limit: int = 100,
+        with_source: bool = False,
+    ) -> list[Row]:
+        """A page of definitions."""
+        return self._rows(*schema.definitions_query(org, job_type, after, limit, with_source=with_source))
+
     def counts(self) -> dict[str, int]:
         """Number of jobs by state."""
         return {str(row[0]): int(row[1] or 0) for row in self._rows(schema.COUNT_STATES)}

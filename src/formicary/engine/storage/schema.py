@@ -86,6 +86,19 @@ TOKENS: Final = f"SELECT {', '.join(TOKEN_COLUMNS)} FROM tokens ORDER BY created
 COUNT_STATES: Final = "SELECT state, count(*) FROM jobs GROUP BY state"
 
 
+def definitions_query(
+    org: str, job_type: str, after: tuple[str, int], limit: int, *, with_source: bool
+) -> tuple[str, tuple[Scalar, ...]]:
+    """One page of definitions in order of job type, newest version first, that come behind `after`."""
+    columns = _DEFINITION if with_source else _DEFINITION.replace("source", "'' AS source")
+    typed = " AND job_type = ?" if job_type else ""
+    text = (
+        f"SELECT {columns} FROM definitions WHERE org = ?{typed} AND (job_type > ? OR (job_type = ? AND version < ?)) "
+        "ORDER BY job_type, version DESC LIMIT ?"
+    )
+    return text, (org, *([job_type] if job_type else []), after[0], *after, limit)
+
+
 def page_query(
     org: str, states: Sequence[str], job_type: str, before: int, limit: int
 ) -> tuple[str, tuple[Scalar, ...]]:

@@ -417,6 +417,20 @@ class SqliteStore:
         """The newest version of a job type."""
         return self._one(schema.LATEST_DEFINITION, (org, job_type))
 
+    def definitions(
+        self,
+        org: str,
+        *,
+        job_type: str = "",
+        after: tuple[str, int] = ("", 0),
+        limit: int = 100,
+        with_source: bool = False,
+    ) -> list[Row]:
+        """A page of definitions."""
+        text, values = schema.definitions_query(org, job_type, after, limit, with_source=with_source)
+        with self._reading() as reader:
+            return reader.execute(text, values).fetchall()
+
     def counts(self) -> dict[str, int]:
         """Number of jobs by state."""
         with self._reading() as reader:

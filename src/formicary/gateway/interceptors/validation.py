@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from formicary.gateway.call import Call
-from formicary.gateway.service import Run
+from formicary.gateway.service import Method, Run
 from formicary.problems.validation import Validator
 
 
@@ -15,10 +15,16 @@ class Validate:
 
     Args:
         validator: With its business rules; None = the rules of the contract alone.
+        streams: Whether the messages of streams are checked, too: each costs what a request costs.
     """
 
-    def __init__(self, validator: Validator | None = None) -> None:
+    def __init__(self, validator: Validator | None = None, *, streams: bool = True) -> None:
         self._check = (validator or Validator(names="proto")).check
+        self._streams = streams
+
+    def applies(self, method: Method) -> bool:
+        """Whether a method's requests are checked."""
+        return self._streams or not method.client_streaming
 
     async def __call__(self, call: Call, proceed: Run) -> None:
         """Raises Problem VALIDATION_FAILED with all violations of a message."""

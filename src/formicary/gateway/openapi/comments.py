@@ -9,12 +9,16 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from google.protobuf import descriptor_pb2, duration_pb2, field_mask_pb2, timestamp_pb2
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     EnumDescriptorProto,
     FileDescriptorProto,
     FileDescriptorSet,
 )
+from protovalidate._gen.buf.validate import validate_pb
+
+_RULES_NEED = (descriptor_pb2.DESCRIPTOR, duration_pb2.DESCRIPTOR, field_mask_pb2.DESCRIPTOR, timestamp_pb2.DESCRIPTOR)
 
 # Field numbers of descriptor.proto along the path of a source location.
 _MESSAGE, _ENUM, _SERVICE = 4, 5, 6
@@ -29,7 +33,7 @@ def descriptor_set(
 
     Args:
         protos: Files, relative to one of the includes.
-        includes: Directories of proto files; googleapis' and protobuf's own are added.
+        includes: Directories of proto files; googleapis', protobuf's own and protovalidate's are added.
         descriptor_sets: Files of compiled descriptors for imports that are not there as text.
 
     Returns:
@@ -42,13 +46,23 @@ def descriptor_set(
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "set.bin"
         command = [sys.executable, "-W", "ignore", "-m", "grpc_tools.protoc", "--include_source_info", "-o", str(out)]
-        if descriptor_sets:
-            command.append("--descriptor_set_in=" + ":".join(str(one) for one in descriptor_sets))
+        rules = Path(place) / "rules.bin"
+        rules.write_bytes(rules_set().SerializeToString())
+        command.append("--descriptor_set_in=" + ":".join(str(one) for one in (*descriptor_sets, rules)))
         command += [f"-I{one}" for one in (*includes, *own)] + list(protos)
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ValueError(f"The proto files do not compile:\n{done.stderr}")
         return out.read_bytes()
+
+
+def rules_set() -> FileDescriptorSet:
+    """The options of protovalidate, ``buf/validate/validate.proto``, behind the files that it imports."""
+    found = FileDescriptorSet()
+    for file in _RULES_NEED:
+        file.CopyToProto(found.file.add())
+    found.file.add().MergeFromString(validate_pb.desc().proto.to_binary())
+    return found
 
 
 def _protobuf_includes() -> list[str]:

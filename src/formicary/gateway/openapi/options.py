@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-_DESCRIPTOR_PROTO = "google/protobuf/descriptor.proto"
+from formicary.gateway.openapi.comments import rules_set
+
 _KINDS = ("get", "put", "post", "delete", "patch")
 
 
@@ -54,8 +54,9 @@ class OptionReader:
         for file in files:
             for one in _with_imports(file, seen):
                 self._pool.AddSerializedFile(one.serialized_pb)
-        if _DESCRIPTOR_PROTO not in seen:
-            self._pool.AddSerializedFile(descriptor_pb2.DESCRIPTOR.serialized_pb)
+        for rules in rules_set().file:  # code may carry rules without importing their file, which nobody else needs
+            if rules.name not in seen:
+                self._pool.AddSerializedFile(rules.SerializeToString())
 
     def bindings(self, method: HasOptions) -> list[Binding]:
         """The routes of a method: the first one, then the additional ones; none without the option."""

@@ -13,7 +13,7 @@ from formicary.engine.jobs import lifecycle as life
 from formicary.engine.queen.runtime import Queen
 from formicary.gateway import Call
 from formicary.problems import FieldError, problem
-from formicary.server.api import messages, page_tokens
+from formicary.server.api import batches, messages, page_tokens
 from formicary.v1 import jobs_pb2 as pb
 from formicary.v1 import jobs_pb2_grpc
 
@@ -22,8 +22,6 @@ KEY_HEADER = "idempotency-key"
 COMPATIBLE_PATH = "/api/jobs/requests"
 """The older engine's way to submit knows no idempotency key."""
 DEFAULT_PAGE = 100
-LARGEST_PAGE = 1000
-LARGEST_WHOLE = 2**53
 
 _encode = msgspec.json.Encoder().encode
 
@@ -36,12 +34,6 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, call: Call) -> pb.Job:
         """Submits one job and shows it as it was committed."""
-        if not (request.job_type or request.definition_id):
-            raise problem(
-                "VALIDATION_FAILED",
-                "The request does not say which job.",
-                errors=[FieldError("job_type", "REQUIRED_FIELD", "Give job_type, or definition_id of one version.")],
-            )
         item = pb.JobSubmission(
             id=request.id,
             params=_params(request) if request.params.fields else b"",
@@ -61,7 +53,9 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         return messages.basic(await self._queen.row(job_id, org=org))
 
     async def SubmitJobs(self, request: pb.SubmitJobsRequest, call: Call) -> pb.SubmitJobsResponse:
-        """Submits in one call."""
+        """Submits in one call: all or none, or what can be submitted where partial success is allowed."""
+        if request.allow_partial:
+            return await batches.submit_each(self._queen, request, call)
         return pb.SubmitJobsResponse(ids=await self._queen.submit_request(request, call.principal.org, None))
 
     async def Session(self, requests: AsyncIterator[pb.ClientMessage], call: Call) -> None:
@@ -74,13 +68,6 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
 
     async def ListJobs(self, request: pb.ListJobsRequest, call: Call) -> pb.ListJobsResponse:
         """A page of jobs, newest first. Jobs submitted meanwhile do not shift the pages."""
-        if not 0 <= request.page_size <= LARGEST_PAGE:
-            text = f"At most {LARGEST_PAGE} jobs fit into one answer, and at least 0."
-            raise problem(
-                "VALIDATION_FAILED",
-                "The page size is not valid.",
-                errors=[FieldError("page_size", "OUT_OF_RANGE", text)],
-            )
         filters = (sorted(request.states), request.job_type)
         before = page_tokens.position(request.page_token, filters) if request.page_token else 0
         size = request.page_size or DEFAULT_PAGE
@@ -153,14 +140,8 @@ def _key(request: pb.SubmitJobRequest, call: Call) -> str:
 
 
 def _params(request: pb.SubmitJobRequest) -> bytes:
-    """The parameters as JSON. Raises Problem where a whole number is beyond what a double holds."""
-    found: dict[str, Any] = _whole(MessageToDict(request.params))
-    too_large = list(_too_large(found, "params"))
-    if too_large:
-        text = "A whole number beyond 2^53 does not survive JSON: send it as a text."
-        errors = [FieldError(path, "OUT_OF_RANGE", text) for path in too_large]
-        raise problem("VALIDATION_FAILED", "Numbers that would be changed.", errors=errors)
-    return _encode(found)
+    """The parameters as JSON."""
+    return _encode(_whole(MessageToDict(request.params)))
 
 
 def _whole(value: Any) -> Any:
@@ -170,11 +151,3 @@ def _whole(value: Any) -> Any:
     if isinstance(value, list):
         return [_whole(one) for one in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _too_large(value: object, path: str) -> list[str]:
-    if isinstance(value, dict):
-        return [found for key, one in value.items() for found in _too_large(one, f"{path}.{key}")]
-    if isinstance(value, list):
-        return [found for at, one in enumerate(value) for found in _too_large(one, f"{path}[{at}]")]
-    return [path] if isinstance(value, int) and abs(value) > LARGEST_WHOLE else []

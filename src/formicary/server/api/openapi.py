@@ -12,7 +12,8 @@ from typing import Any
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.queen.edge import MAX_KEY_CHARS
 from formicary.gateway.openapi import openapi_document
-from formicary.server.api.jobs import COMPATIBLE_PATH, DEFAULT_PAGE, LARGEST_PAGE, LARGEST_WHOLE
+from formicary.server.api.jobs import COMPATIBLE_PATH
+from formicary.server.api.rules import LARGEST_WHOLE
 from formicary.server.auth.principal import HOME
 from formicary.server.auth.roles import ROLES
 from formicary.server.auth.tokens import LONGEST
@@ -20,7 +21,6 @@ from formicary.v1 import ants_pb2, definitions_pb2, jobs_pb2, tokens_pb2
 
 Json = dict[str, Any]
 
-_ID = "^([0-9a-hjkmnp-tv-z]{26})?$"
 _DEFINITION = "job_type: hello\ntasks:\n- task_type: greet\n  script: ['echo hello {{.name}}']\n"
 _PRINTABLE, _VISIBLE = "[ -~\u00a1-\u00ac\u00ae-\u00ff]", "[!-~\u00a1-\u00ac\u00ae-\u00ff]"
 _KEY: Json = {
@@ -40,6 +40,10 @@ _PARAMS: Json = {
     ],
 }
 
+_VIEWED = (
+    *("/v1/definitions", "/v1/definitions/{id}", "/v1/job-types/{job_type}/definition"),
+    *("/api/jobs/definitions", "/api/jobs/definitions/{id}"),
+)
 _SERVICES = (
     (jobs_pb2, "JobService"),
     (definitions_pb2, "DefinitionService"),
@@ -53,7 +57,10 @@ def document() -> Json:
     services = [file.DESCRIPTOR.services_by_name[name] for file, name in _SERVICES]
     found: Json = openapi_document(services, title="Formicary", version=version("formicary"))
     _submitting(found["paths"], found["components"]["schemas"])
-    _listing(found["paths"]["/v1/jobs"]["get"])
+    for path in ("/v1/jobs", COMPATIBLE_PATH):
+        _listing(found["paths"][path]["get"])
+    for path in _VIEWED:
+        _viewing(found["paths"][path]["get"])
     _registering(found["paths"]["/v1/definitions"]["post"], found["components"]["schemas"])
     _tokens(found["components"]["schemas"]["CreateTokenRequest"])
     return found
@@ -87,15 +94,12 @@ def _submitting(paths: Json, schemas: Json) -> None:
     request = schemas["SubmitJobRequest"]
     properties = request["properties"]
     del properties["idempotency_key"]
-    properties["id"]["pattern"] = _ID
     properties["params"]["additionalProperties"] = _PARAM
     schemas["Param"] = _PARAMS
     request["anyOf"] = [
         {"required": [name], "properties": {name: {"type": "string", "minLength": 1}}}
         for name in ("job_type", "definition_id")
     ]
-    schemas["JobSubmission"]["properties"]["id"]["pattern"] = _ID
-    schemas["JobSubmission"]["properties"]["idempotency_key"]["maxLength"] = MAX_KEY_CHARS
     for verb in ("resume", "retry"):
         _answers(paths[f"/v1/jobs/{{id}}:{verb}"]["post"], "412", "The job is not in a state for that.")
 
@@ -108,15 +112,20 @@ def _answers(operation: Json, status: str, text: str) -> None:
 
 def _listing(operation: Json) -> None:
     known = {one["name"]: one for one in operation["parameters"]}
-    known["page_size"]["schema"] |= {"minimum": 0, "maximum": LARGEST_PAGE}
-    known["page_size"]["description"] = f"Most jobs in one answer; 0 = {DEFAULT_PAGE}."
     known["states"]["schema"]["items"] = {"type": "string", "enum": list(life.JOB_STATES)}
     known["page_token"]["description"] = "next_page_token of the page before, with the same filters."
 
 
+def _viewing(operation: Json) -> None:
+    """A view is named, or numbered as in the contract."""
+    (view,) = (one for one in operation["parameters"] if one["name"] == "view")
+    numbers = sorted(definitions_pb2.DefinitionView.values())
+    view["schema"] = {"anyOf": [view["schema"], {"type": "integer", "enum": numbers}]}
+
+
 def _registering(operation: Json, schemas: Json) -> None:
     source = schemas["RegisterDefinitionRequest"]["properties"]["source"]
-    source |= {"minLength": 1, "contentMediaType": "application/yaml"}
+    source["contentMediaType"] = "application/yaml"
     _example(operation, {"source": _DEFINITION})
 
 

@@ -20,6 +20,21 @@ def token(position: int, filters: Any) -> str:
     return base64.urlsafe_b64encode(b"%d.%s" % (position, _digest(filters))).rstrip(b"=").decode()
 
 
+def named(name: str, position: int, filters: Any) -> str:
+    """The token of what comes after `name` and then `position` under the same filters."""
+    return token(position, [name, filters]) + "." + base64.urlsafe_b64encode(name.encode()).rstrip(b"=").decode()
+
+
+def named_position(text: str, filters: Any) -> tuple[str, int]:
+    """Name and position in a token of :func:`named`. Raises Problem VALIDATION_FAILED as :func:`position`."""
+    number, _, name = text.partition(".")
+    try:
+        found = base64.b64decode(name + "=" * (-len(name) % 4), b"-_", validate=True).decode()
+    except (ValueError, binascii.Error):
+        found, number = "", ""  # told below, like every other token that is not ours
+    return found, position(number, [found, filters])
+
+
 def position(text: str, filters: Any) -> int:
     """The position in a token. Raises Problem VALIDATION_FAILED where it is damaged or of another list."""
     try:

@@ -11,11 +11,13 @@ from grpc_reflection.v1alpha import reflection
 
 from formicary.engine.queen.runtime import Queen
 from formicary.gateway import Interceptor, add_services
-from formicary.gateway.interceptors import standard_chain
+from formicary.gateway.interceptors import AccessLog, MapHeaders, standard_chain
+from formicary.headers import engine_mapping
 from formicary.problems import problem
 from formicary.server.api.ants import AntServicer
 from formicary.server.api.definitions import DefinitionServicer
 from formicary.server.api.jobs import JobServicer
+from formicary.server.api.rules import check_requests
 from formicary.server.api.tokens import TokenServicer
 from formicary.server.auth.local import as_local_admin
 from formicary.server.auth.tokens import TokenBook
@@ -40,6 +42,16 @@ class GrpcServer:
         await self._server.stop(grace_s)
 
 
+def engine_chain(who: Sequence[Interceptor], *, access_log: AccessLog | None = None) -> list[Interceptor]:
+    """The interceptors of the engine's API, outermost first; headers are mapped before anybody is asked who they are.
+
+    Args:
+        who: What finds out who is calling and what the caller may do.
+        access_log: Counts and logs calls; None = a new one.
+    """
+    return standard_chain([MapHeaders(engine_mapping()), *who, check_requests()], access_log=access_log)
+
+
 def servicers(queen: Queen, tokens: TokenBook) -> list[object]:
     """What the queen serves, whatever the protocol."""
     return [AntServicer(queen), DefinitionServicer(queen), JobServicer(queen), TokenServicer(tokens)]
@@ -58,7 +70,7 @@ async def serve(
         queen: A started queen.
         host: Address to listen on.
         port: 0 = any free one.
-        chain: Interceptors, outermost first; None = the standard ones, every caller an administrator.
+        chain: Interceptors, outermost first; None = the engine's, every caller an administrator.
         tokens: What the token service administers; None = those of the queen's store.
 
     Raises:
@@ -72,7 +84,7 @@ async def serve(
         ]
     )
     book = TokenBook(queen.store) if tokens is None else tokens
-    methods = add_services(server, servicers(queen, book), standard_chain([as_local_admin]) if chain is None else chain)
+    methods = add_services(server, servicers(queen, book), engine_chain([as_local_admin]) if chain is None else chain)
     names = sorted({method.service for method in methods})
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)

@@ -28,6 +28,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "/formicary.v1.JobService/ResumeJob": _OPERATE,
     "/formicary.v1.DefinitionService/RegisterDefinition": _SUBMIT,
     "/formicary.v1.DefinitionService/GetDefinition": _VIEW,
+    "/formicary.v1.DefinitionService/ListDefinitions": _VIEW,
     "/formicary.v1.AntService/Session": _ADMIN | {"ant"},
     "/formicary.v1.AntService/ListAnts": _VIEW,
     "/formicary.v1.TokenService/CreateToken": _ADMIN,
