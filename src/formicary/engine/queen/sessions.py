@@ -27,6 +27,9 @@ _numbers = itertools.count(1)
 MAX_ASSIGNMENTS = 2000
 """Assignments of one message; keeps it far below gRPC's size limit for ordinary parameters."""
 MAX_MESSAGE_BYTES = 2 * 1024 * 1024
+ACKNOWLEDGE_AFTER_S = 0.001
+"""Acknowledgements hold up nobody: they leave with the next grants, or after this time, so that the ends of the same
+commit reach the clients first."""
 
 
 class AntSession:
@@ -41,6 +44,7 @@ class AntSession:
         self._beat = 0
         self._welcome: ants.Welcome | None = None
         self._news = asyncio.Event()
+        self._later: asyncio.TimerHandle | None = None
         self._over = False
 
     async def run(self, messages: AsyncIterator[ants.AntMessage]) -> None:
@@ -53,6 +57,8 @@ class AntSession:
                 task.result()
         finally:
             self._over = True
+            if self._later is not None:
+                self._later.cancel()
             for task in (sender, reader):
                 task.cancel()
             await asyncio.gather(sender, reader, return_exceptions=True)
@@ -66,6 +72,13 @@ class AntSession:
         out.assignments += outgoing.assignments
         out.acknowledged += outgoing.acknowledged
         out.cancelled += outgoing.cancelled
+        if outgoing.is_urgent:
+            self._news.set()
+        elif self._later is None:
+            self._later = asyncio.get_running_loop().call_later(ACKNOWLEDGE_AFTER_S, self._acknowledge)
+
+    def _acknowledge(self) -> None:
+        self._later = None
         self._news.set()
 
     def shut(self) -> None:

@@ -37,6 +37,7 @@ from formicary.engine.storage.port import (
 )
 from formicary.engine.storage.schema import Table
 from formicary.engine.storage.sqlite_errors import needs_new_connection, translate
+from formicary.engine.storage.sqlite_log import lengthen
 
 MINIMUM_VERSION: Final = (3, 32, 0)
 """Upsert (3.24) and 32,766 parameters per statement (3.32); JSON functions are asked for when a file is opened."""
@@ -67,6 +68,8 @@ _PARAMS: Final = (
     "group_concat(CAST(coalesce(params, '') AS TEXT), ''), group_concat(CAST(coalesce(variables, '') AS TEXT), '') "
     "FROM params WHERE number IN (SELECT value FROM json_each(?))"
 )
+_WRITER_CACHE: Final = -16384
+"""Page cache of the writing connection, in KiB with a minus, as SQLite takes it."""
 
 Result = TypeVar("Result")
 
@@ -179,7 +182,7 @@ class SqliteStore:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {self._checkpoint_pages}")
             connection.execute(f"PRAGMA journal_size_limit = {4 * 4096 * self._checkpoint_pages}")
-            connection.execute("PRAGMA cache_size = -16384")
+            connection.execute(f"PRAGMA cache_size = {_WRITER_CACHE}")
             if self._max_pages:
                 connection.execute(f"PRAGMA max_page_count = {self._max_pages}")
             status = os.stat(self.path)
@@ -228,6 +231,8 @@ class SqliteStore:
             epoch: int = writer.execute("SELECT epoch FROM colony").fetchone()[0]
             return epoch
 
+        with self._lock:
+            lengthen(self._sound_writer(), self.path, self._checkpoint_pages, _WRITER_CACHE)
         return self._write(take)
 
     def commit(self, epoch: int, changes: Changes) -> None:

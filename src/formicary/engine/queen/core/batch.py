@@ -42,6 +42,11 @@ class Outgoing:
     cancelled: list[int] = field(default_factory=list)
     welcome: Welcome | None = None
 
+    @property
+    def is_urgent(self) -> bool:
+        """Whether it holds more than acknowledgements."""
+        return bool(self.assignments or self.cancelled or self.welcome is not None)
+
 
 class JobEnded(msgspec.Struct, frozen=True, gc=False):
     """A job that reached its end in this batch."""
