@@ -4,6 +4,9 @@ Begin with a :class:`Policy` and a store; the adapters (ASGI, gRPC, functions) t
 store is used: importing this room loads none.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from formicary.idempotency.asgi import IdempotencyMiddleware
 from formicary.idempotency.counts import Counts
 from formicary.idempotency.execution import Execution, begin
@@ -26,12 +29,17 @@ from formicary.idempotency.model import (
 from formicary.idempotency.policy import Policy, Route, Rule
 from formicary.idempotency.store import Capabilities, Store
 
+if TYPE_CHECKING:
+    from formicary.idempotency.grouped import Executed
+    from formicary.idempotency.sqlite import SqliteStore
+
 __all__ = [
     "Acquired",
     "Busy",
     "Capabilities",
     "Claim",
     "Counts",
+    "Executed",
     "Execution",
     "IdempotencyMiddleware",
     "MemoryStore",
@@ -42,6 +50,7 @@ __all__ = [
     "Replay",
     "Route",
     "Rule",
+    "SqliteStore",
     "State",
     "Store",
     "StoredResponse",
@@ -54,3 +63,12 @@ __all__ = [
     "parse_key",
     "request_fingerprint",
 ]
+
+_LAZY = {"Executed": "grouped", "SqliteStore": "sqlite"}
+
+
+def __getattr__(name: str) -> object:
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{module}"), name)

@@ -24,19 +24,21 @@ def is_absent(record: Record, now_ms: int) -> bool:
     return record.expires_ms <= now_ms and not is_live(record, now_ms)
 
 
-def decide(record: Record | None, claim: Claim, now_ms: int) -> tuple[Outcome, Record | None]:
+def decide(record: Record | None, claim: Claim, now_ms: int, least_token: int = 0) -> tuple[Outcome, Record | None]:
     """What the claim leads to.
 
     Args:
         record: What the store has under the claim's id.
         claim: Who wants to execute what.
         now_ms: The store's time.
+        least_token: A new token is not below it: a store gives its clock in microseconds or the highest token that it
+            gave plus one, so that a claim in the same millisecond after a discard does not get the token once more.
 
     Returns:
         The answer, and the record to write (None = nothing changes).
     """
     if record is None or is_absent(record, now_ms):
-        token = new_token(0 if record is None else record.token, now_ms)
+        token = max(least_token, new_token(0 if record is None else record.token, now_ms))
         return Acquired(token), new_record(claim, token, now_ms)
     if not hmac.compare_digest(record.fingerprint, claim.fingerprint):
         return Mismatch(), None
@@ -44,7 +46,7 @@ def decide(record: Record | None, claim: Claim, now_ms: int) -> tuple[Outcome, R
         return Replay(record.response or b"", record.created_ms), None
     if is_live(record, now_ms):
         return Busy(retry_after_s(record.lease_ms, now_ms)), None
-    token = new_token(record.token, now_ms)
+    token = max(least_token, new_token(record.token, now_ms))
     attempts = record.attempts + 1
     taken_over = record.state is State.IN_PROGRESS
     held = replace(

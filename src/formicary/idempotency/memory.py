@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from formicary.idempotency.deciding import decide, is_absent
 from formicary.idempotency.model import Claim, Outcome, Record, State
-from formicary.idempotency.refusals import lease_lost
+from formicary.idempotency.refusals import lease_lost, store_unavailable
 from formicary.idempotency.store import Capabilities
 
 
@@ -32,6 +32,7 @@ class MemoryStore:
         self._now = now_ms or _wall_ms
         self._records: dict[bytes, Record] = {}
         self._max = max_records
+        self._last_token = 0
 
     async def open(self) -> None:
         """Nothing to connect to."""
@@ -47,11 +48,12 @@ class MemoryStore:
         """Decides and writes without giving way to another task."""
         now = self._now()
         record = self._records.get(claim.id)
-        outcome, changed = decide(record, claim, now)
+        outcome, changed = decide(record, claim, now, self._last_token + 1)
         if changed is not None:
             if record is None and len(self._records) >= self._max:
                 self._make_room(now)
             self._records[claim.id] = changed
+            self._last_token = max(self._last_token, changed.token)
         return outcome
 
     async def renew(self, record_id: bytes, token: int, lease_s: float) -> None:
@@ -116,8 +118,6 @@ class MemoryStore:
     def _make_room(self, now: int) -> None:
         self._records = {each: record for each, record in self._records.items() if not is_absent(record, now)}
         if len(self._records) >= self._max:
-            from formicary.idempotency.refusals import store_unavailable
-
             raise store_unavailable(f"the memory store is full: {self._max} records are still valid")
 
 

@@ -14,11 +14,13 @@ A record's life is this table; whatever is not in it is refused and changes noth
 
 from __future__ import annotations
 
-import hashlib
 from enum import StrEnum
+from functools import lru_cache
+from hashlib import sha256 as _sha256
 from typing import Final
 
 import msgspec
+from msgspec.structs import force_setattr as _set
 
 DAY_S: Final = 86_400.0
 MAX_PART_CHARS: Final = 1024
@@ -33,7 +35,7 @@ class State(StrEnum):
     RELEASED = "RELEASED"
 
 
-class Claim(msgspec.Struct, frozen=True):
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """One request's wish to be the one that executes.
 
     Attributes:
@@ -46,8 +48,8 @@ class Claim(msgspec.Struct, frozen=True):
         lease_s: How long the holder may be silent before another takes over. Too short runs slow operations twice in
             parallel (the late one is refused), too long makes retries wait after a crash.
         ttl_s: How long the answer is kept from its completion.
-        id: Identity of the record: SHA-256 of tenant, method, route and key, each with its length before it. Made from
-            them.
+        id: Identity of the record: SHA-256 of tenant, method, route and key, each with its length before it. It is
+            always computed; what is passed for it does not count.
     """
 
     key: str
@@ -61,17 +63,20 @@ class Claim(msgspec.Struct, frozen=True):
     id: bytes = b""
 
     def __post_init__(self) -> None:
-        if not self.id:
-            msgspec.structs.force_setattr(self, "id", record_id(self.tenant, self.method, self.route, self.key))
+        _set(self, "id", _sha256(_scope(self.tenant, self.method, self.route) + self.key.encode()).digest())
 
 
 def record_id(tenant: str, method: str, route: str, key: str) -> bytes:
     """Identity of a record, 32 bytes: no two scopes and keys share one."""
-    text = f"{len(tenant)}:{tenant}{len(method)}:{method}{len(route)}:{route}{key}"
-    return hashlib.sha256(text.encode()).digest()
+    return _sha256(_scope(tenant, method, route) + key.encode()).digest()
 
 
-class Record(msgspec.Struct, frozen=True):
+@lru_cache(maxsize=4096)
+def _scope(tenant: str, method: str, route: str) -> bytes:
+    return f"{len(tenant)}:{tenant}{len(method)}:{method}{len(route)}:{route}".encode()
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
     """What a store keeps of one key. Times are milliseconds since 1970 on the store's own clock.
 
     Attributes:
@@ -106,7 +111,7 @@ class Record(msgspec.Struct, frozen=True):
 # --- answers to a claim ---------------------------------------------------------------------------------------------
 
 
-class Acquired(msgspec.Struct, frozen=True):
+class Acquired(msgspec.Struct, frozen=True, gc=False):
     """This caller executes.
 
     Attributes:
@@ -124,14 +129,14 @@ class Acquired(msgspec.Struct, frozen=True):
     taken_over: bool = False
 
 
-class Replay(msgspec.Struct, frozen=True):
+class Replay(msgspec.Struct, frozen=True, gc=False):
     """It was done before: this is the answer, byte for byte."""
 
     response: bytes
     created_ms: int = 0
 
 
-class Busy(msgspec.Struct, frozen=True):
+class Busy(msgspec.Struct, frozen=True, gc=False):
     """Another caller executes just now.
 
     Attributes:
@@ -141,7 +146,7 @@ class Busy(msgspec.Struct, frozen=True):
     retry_after_s: int
 
 
-class Mismatch(msgspec.Struct, frozen=True):
+class Mismatch(msgspec.Struct, frozen=True, gc=False):
     """The key was used for something else."""
 
 
