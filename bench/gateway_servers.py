@@ -70,6 +70,7 @@ async def _serve_http(service: ServiceDescriptor, port: int, grpc_port: int | No
         host="127.0.0.1",
         port=port,
         http="httptools",
+        server_header=False,
         ws="none",
         lifespan="off",
         log_level="warning",

@@ -1,4 +1,4 @@
-"""Load over HTTP/1.1 and gRPC from a process of its own: h2load where it is installed, else this module as a client.
+"""Load over HTTP/1.1 and gRPC from a process of its own: h2load where it is installed, else `bench.wire` as a client.
 
 ``python -m bench.load http|grpc --port N --path P --file F --requests N`` sends the same request again and again.
 """
@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import re
 import shutil
@@ -16,6 +15,8 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from bench import wire
 
 CONNECTIONS = 32
 GRPC_CONNECTIONS, GRPC_STREAMS = 8, 4
@@ -73,7 +74,7 @@ class Load:
 
 def client() -> str:
     """What sends the load."""
-    return "h2load" if shutil.which("h2load") else "a Python client"
+    return "h2load" if shutil.which("h2load") else "sockets with prepared requests"
 
 
 def _read(output: str, requests: int) -> float:
@@ -86,40 +87,6 @@ def _read(output: str, requests: int) -> float:
     return float(found.group(1))
 
 
-async def _over_http(chosen: argparse.Namespace, body: bytes) -> None:
-    from tests.integration.gateway_envoy.http1 import Connection
-
-    numbers = iter(range(chosen.requests))
-
-    async def work() -> None:
-        connection = Connection(chosen.port)
-        for _ in numbers:
-            reply = await connection.send("POST", chosen.path, {"content-type": "application/json"}, body)
-            if reply.status != 200:
-                raise RuntimeError(f"status {reply.status}: {reply.body[:200]!r}")
-        await connection.close()
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(CONNECTIONS):
-            group.create_task(work())
-
-
-async def _over_grpc(chosen: argparse.Namespace, message: bytes) -> None:
-    import grpc.aio
-
-    numbers = iter(range(chosen.requests))
-
-    async def work() -> None:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{chosen.port}") as channel:
-            call = channel.unary_unary(chosen.path)
-            for _ in numbers:
-                await call(message)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(CONNECTIONS):
-            group.create_task(work())
-
-
 def main() -> None:
     """The client of our own."""
     parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__)
@@ -129,9 +96,12 @@ def main() -> None:
     parser.add_argument("--file", type=Path, required=True, help="the body")
     parser.add_argument("--requests", type=int, required=True)
     chosen = parser.parse_args()
-    send = _over_http if chosen.protocol == "http" else _over_grpc
+    body = chosen.file.read_bytes()
     begin = time.perf_counter()
-    asyncio.run(send(chosen, chosen.file.read_bytes()))
+    if chosen.protocol == "http":
+        wire.http1(chosen.port, chosen.path, body, chosen.requests, CONNECTIONS)
+    else:
+        wire.grpc(chosen.port, chosen.path, body, chosen.requests, GRPC_CONNECTIONS, GRPC_STREAMS)
     print(json.dumps({"per_s": chosen.requests / (time.perf_counter() - begin)}))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any, cast
 
 import grpc
@@ -61,15 +61,23 @@ _MAKERS: dict[tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any]]]
 def _handler(method: Method) -> grpc.RpcMethodHandler[Any, Any]:
     make = _MAKERS[method.client_streaming, method.server_streaming]
     behaviour = _streaming(method) if method.server_streaming else _single(method)
-    return make(
-        behaviour,
-        request_deserializer=method.request_class.FromString if method.client_streaming else None,
-        response_serializer=method.response_class.SerializeToString,
-    )
+    return make(behaviour, response_serializer=method.response_class.SerializeToString)
+
+
+_UNREADABLE = "The message is not in the binary form of protobuf, or of another type."
 
 
 async def _unreadable() -> Any:
-    raise problem("VALIDATION_FAILED", "The message is not in the binary form of protobuf, or of another type.")
+    raise problem("VALIDATION_FAILED", _UNREADABLE)
+
+
+async def _parsed(parse: Callable[[bytes], Any], requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    async for request in requests:
+        try:
+            message = parse(request)
+        except DecodeError:
+            raise problem("VALIDATION_FAILED", _UNREADABLE) from None
+        yield message
 
 
 def _call(method: Method, context: Context, request: Any) -> Call:
@@ -83,7 +91,7 @@ def _call(method: Method, context: Context, request: Any) -> Call:
     )
     call.state["auth_context"] = context.auth_context
     if method.client_streaming:
-        call.requests = request
+        call.requests = _parsed(method.request_class.FromString, request)
     else:
         try:
             call.request = method.request_class.FromString(request)

@@ -11,8 +11,9 @@ from typing import Any
 from formicary.problems import pages
 from formicary.problems.catalogue import problem
 from formicary.problems.catching import Catcher, Hook
-from formicary.problems.http import HTML, JSON, HttpAnswer, fallback_http, preferred, render_http, trace_id_of
+from formicary.problems.http import HTML, JSON, HttpAnswer, fallback_http, preferred, render_http
 from formicary.problems.problem import TYPE_PREFIX, Problem
+from formicary.problems.trace_context import trace_id_of
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

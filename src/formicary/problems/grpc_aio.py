@@ -11,8 +11,8 @@ import grpc.aio
 
 from formicary.problems.catalogue import problem
 from formicary.problems.catching import Catcher, Hook
-from formicary.problems.http import trace_id_of
 from formicary.problems.rpc import Rendered, to_grpc
+from formicary.problems.trace_context import trace_id_of
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Behaviour = Callable[[Any, Any], Any]

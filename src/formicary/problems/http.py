@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from formicary.problems import pages
 from formicary.problems.catalogue import entry, problem
 from formicary.problems.problem import Problem, type_uri
 from formicary.problems.showing import shown
+from formicary.problems.trace_context import sent_trace_id
 
 Headers = list[tuple[str, str]]
 
@@ -27,7 +27,6 @@ CHALLENGE = 'Bearer realm="formicary"'
 """``WWW-Authenticate`` where a problem brings no challenge of its own."""
 
 _RETRY_MEMBERS = ("retryAfter", "maxRetries", "backoffType", "backoffMs")
-_TRACEPARENT = re.compile(r"^[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _TOKENS = re.compile(r"^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$")
 _VISIBLE = re.compile(r"^[\x20-\x7e]+$")
 _encode = msgspec.json.Encoder().encode
@@ -143,15 +142,8 @@ def parse_http(status: int, headers: Mapping[str, str] | Iterable[tuple[str, str
         if after_s is not None:
             found.retry = replace(found.retry, after_s=after_s)
     if not found.trace_id:
-        match = _TRACEPARENT.match(fields.get("traceresponse", ""))
-        found.trace_id = match[1] if match else ""
+        found.trace_id = sent_trace_id(fields.get("traceresponse", ""))
     return found
-
-
-def trace_id_of(traceparent: str) -> str:
-    """The trace id of a W3C ``traceparent``; a new one where there is none or it is not valid."""
-    match = _TRACEPARENT.match(traceparent)
-    return match[1] if match else secrets.token_hex(16)
 
 
 def preferred(accept: str, offered: tuple[str, ...]) -> str:

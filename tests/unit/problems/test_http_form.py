@@ -20,9 +20,10 @@ from formicary.problems import (
     problem,
 )
 from formicary.problems.catalogue import GRPC_CODES
-from formicary.problems.http import preferred, public_document, render_http, trace_id_of
+from formicary.problems.http import preferred, public_document, render_http
 from formicary.problems.problem import pointer
 from formicary.problems.showing import may_show
+from formicary.problems.trace_context import trace_id_of
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 RFC3339 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"

@@ -88,7 +88,7 @@ class Decoder:
             violations.add("INVALID_FORMAT", str(unfit), *steps)
 
     def _compile(self, descriptor: Descriptor) -> Read:
-        entries: dict[str, tuple[str, str, bool, Read]] = {}
+        entries: dict[str, tuple[str, type | None, tuple[str, bool] | None, Read]] = {}
 
         def read(message: Any, value: Any, violations: Violations) -> None:
             if type(value) is not dict:
@@ -100,31 +100,43 @@ class Decoder:
                 if entry is None:
                     self._unknown(descriptor, key, violations)
                     continue
-                name, oneof, nullable, read_one = entry
-                if name in seen:
-                    violations.add("DUPLICATE_FIELD", f"The field {name} is given twice, under both its names.", key)
-                    continue
-                seen.add(name)
-                if item is None and not nullable:
-                    continue
-                if oneof:
-                    other = message.WhichOneof(oneof)
+                name, plain, special, read_one = entry
+                if special is not None:
+                    if name in seen:
+                        self._twice(name, key, violations)
+                        continue
+                    seen.add(name)
+                    oneof, nullable = special
+                    if item is None and not nullable:
+                        continue
+                    other = message.WhichOneof(oneof) if oneof else None
                     if other is not None:
                         self._exclusive(descriptor, name, other, violations)
                         continue
+                if type(item) is plain:
+                    try:
+                        setattr(message, name, item)
+                        continue
+                    except (ValueError, TypeError):
+                        pass  # the reader says what is wrong
+                elif item is None and special is None:
+                    continue
                 read_one(message, item, violations)
 
         self._messages[descriptor] = read
         for key, field in fields_by_any_name(descriptor).items():
-            oneof = field.containing_oneof
-            exclusive = oneof.name if oneof is not None and len(oneof.fields) > 1 else ""
-            entries[key] = (field.name, exclusive, _nullable(field), self._field_reader(field))
+            oneof, nullable = _rivals(field), _nullable(field)
+            special = (oneof, nullable) if oneof or nullable or field.json_name != field.name else None
+            entries[key] = (field.name, _plain(field), special, self._field_reader(field))
         return read
 
     def _unknown(self, descriptor: Descriptor, key: str, violations: Violations) -> None:
         if not self.lenient:
             shown = key[:80].encode("utf-8", "replace").decode("utf-8")
             violations.add("UNKNOWN_FIELD", f"{descriptor.name} has no field {shown!r}.", shown)
+
+    def _twice(self, name: str, key: str, violations: Violations) -> None:
+        violations.add("DUPLICATE_FIELD", f"The field {name} is given twice, under both its names.", key)
 
     def _exclusive(self, descriptor: Descriptor, name: str, other: str, violations: Violations) -> None:
         fields = descriptor.fields_by_name
@@ -239,6 +251,7 @@ class Decoder:
         of_messages = well_known.is_message(entry["value"])
         convert = None if of_messages else _accepting_null(entry["value"])
         nullable = _nullable_type(entry["value"])
+        of_texts = entry["key"].type == entry["value"].type == FieldDescriptor.TYPE_STRING
         descriptor = well_known.message_of(entry["value"]) if of_messages else None
 
         def put(target: Any, text: str, item: Any, violations: Violations) -> None:
@@ -258,6 +271,9 @@ class Decoder:
                 violations.add("INVALID_FORMAT", "An object is expected.", shown)
                 return
             target = getattr(message, name)
+            if of_texts and not target and _all_texts(value):
+                target.update(value)
+                return
             for text, item in value.items():
                 violations.path += [shown, text.encode("utf-8", "replace").decode("utf-8")]
                 try:
@@ -280,6 +296,26 @@ def _nullable_type(field: FieldDescriptor) -> bool:
 def _nullable(field: FieldDescriptor) -> bool:
     """Whether null is a value of the field, and not the lack of one."""
     return not field.is_repeated and _nullable_type(field)
+
+
+def _rivals(field: FieldDescriptor) -> str:
+    """Name of the oneof by which the field excludes others, empty where it is alone."""
+    oneof = field.containing_oneof
+    return oneof.name if oneof is not None and len(oneof.fields) > 1 else ""
+
+
+def _plain(field: FieldDescriptor) -> type | None:
+    """The type of JSON values that the field itself takes or refuses as its reader would; None where there is none."""
+    if field.is_repeated:
+        return None
+    if field.type in scalars.INTEGERS:
+        return int
+    return {FieldDescriptor.TYPE_STRING: str, FieldDescriptor.TYPE_BOOL: bool}.get(field.type)
+
+
+def _all_texts(value: dict[str, Any]) -> bool:
+    """Whether all keys and values are strings that need no look at their characters."""
+    return all(type(item) is str and item.isascii() and key.isascii() for key, item in value.items())
 
 
 def _accepting_null(field: FieldDescriptor) -> scalars.Convert:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import Any
 
@@ -11,7 +11,8 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from formicary.gateway.transcoding import scalars, well_known
-from formicary.problems import problem
+from formicary.gateway.transcoding.violations import Step, dotted
+from formicary.problems import FieldError, Problem, problem
 
 Write = Callable[[Any], Any]
 _PLAIN, _CONVERTED, _FLOAT, _PRESENT = range(4)
@@ -32,8 +33,41 @@ class Encoder:
         self._writers: dict[Descriptor, Write] = {}
 
     def encode(self, message: Any) -> bytes:
-        """The JSON text of a message."""
-        return _dump(self.value(message))
+        """The JSON text of a message.
+
+        Raises:
+            Problem: NOT_ACCEPTABLE where a value has no form in JSON, with its field.
+        """
+        try:
+            return _dump(self.value(message))
+        except scalars.Unfit as unfit:
+            raise self._unwritable(message, unfit) from None
+
+    def _unwritable(self, message: Any, unfit: scalars.Unfit) -> Problem:
+        place = dotted(next(self._culprits(message), []))
+        error = FieldError(place, "OUT_OF_RANGE", str(unfit))
+        return problem("NOT_ACCEPTABLE", f"{place or 'The answer'} has no form in JSON: {unfit}", errors=[error])
+
+    def _culprits(self, message: Any) -> Iterator[list[Step]]:
+        """The places of what cannot be written; slow, for after it has failed."""
+        for field, value in message.ListFields():
+            if not well_known.is_message(field):
+                continue
+            name = self.name(field)
+            held: list[tuple[list[Step], Any]]
+            if well_known.is_map(field):
+                held = [([name, str(key)], value[key]) for key in value]
+            elif field.is_repeated:
+                held = [([name, index], item) for index, item in enumerate(value)]
+            else:
+                held = [([name], value)]
+            for place, item in held:
+                if not hasattr(item, "DESCRIPTOR"):
+                    continue
+                try:
+                    self.value(item)
+                except scalars.Unfit:
+                    yield [*place, *next(self._culprits(item), [])]
 
     def value(self, message: Any) -> Any:
         """The JSON value of a message."""
@@ -47,7 +81,10 @@ class Encoder:
                 or well_known.message_of(field).full_name in well_known.AS_TEXT
             )
             return b"null" if empty else b"{}"
-        return _dump(self._field_writer(field)(getattr(message, field.name)))
+        try:
+            return _dump(self._field_writer(field)(getattr(message, field.name)))
+        except scalars.Unfit as unfit:
+            raise self._unwritable(message, unfit) from None
 
     def name(self, field: FieldDescriptor) -> str:
         """The name that a field has in JSON."""
@@ -135,6 +172,10 @@ class Encoder:
     def _map_writer(self, field: FieldDescriptor) -> Write:
         entry = well_known.message_of(field).fields_by_name
         value_of = self._one_writer(entry["value"])
+        if entry["key"].type == FieldDescriptor.TYPE_STRING:
+            if value_of is None:
+                return lambda pairs: {key: pairs[key] for key in pairs}
+            return lambda pairs: {key: value_of(pairs[key]) for key in pairs}
         if entry["key"].type == FieldDescriptor.TYPE_BOOL:
             key_of: Write = lambda key: "true" if key else "false"  # noqa: E731 - one of two small functions
         else:

@@ -1,7 +1,8 @@
 """One HTTP request under way: its headers and body, what it is answered, and whether the client still waits.
 
 Nobody reads the connection while a handler runs, so a watcher does: when the client is gone it cancels the task that
-serves the request. It starts after a while only, as most handlers are done before it would be of use.
+serves the request. It starts after a while only, as most handlers are done before it would be of use; one timer looks
+after all requests, as a timer for each costs more than the rest of this module.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, MutableMapping
+from types import CoroutineType
+from typing import Any, ClassVar, NoReturn
 
 from formicary.gateway.call import Call, Value
 from formicary.gateway.transcoding import compression, refusals
@@ -23,6 +25,8 @@ Send = Callable[[Event], Awaitable[None]]
 Pairs = list[tuple[bytes, bytes]]
 
 WATCH_AFTER_S = 0.05
+_NAMES_KEPT = 512
+_names: dict[bytes, str] = {}
 
 
 class ClientGone(Exception):
@@ -48,8 +52,8 @@ class Exchange:
         "_receive",
         "_send",
         "_task",
-        "_timer",
         "_watcher",
+        "_watches",
         "call_metadata",
         "headers",
         "metadata",
@@ -67,20 +71,22 @@ class Exchange:
         self._send = send
         self._gone = False
         self._task: asyncio.Task[Any] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._watches: _Watches | None = None
         self._watcher: asyncio.Task[None] | None = None
         self.started = False
         self.trace_id = ""
         self.method: str = scope["method"]
         self.path = ""
         self.query = ""
-        self.headers: dict[str, str] = {}
-        self.metadata: list[tuple[str, Value]] = []
-        self.call_metadata: tuple[tuple[str, Value], ...] = ()
+        headers: dict[str, str] = {}
+        metadata: list[tuple[str, Value]] = []
         for raw_name, raw_value in scope["headers"]:
-            name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-            self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
-            self.metadata.append((name, _binary(value) if name.endswith("-bin") else value))
+            name, value = _names.get(raw_name) or _name(raw_name), raw_value.decode("latin-1")
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+            metadata.append((name, _binary(value) if name[-4:] == "-bin" else value))
+        self.headers = headers
+        self.metadata = metadata
+        self.call_metadata: tuple[tuple[str, Value], ...] = ()
 
     def read_target(self) -> None:
         """Reads path and query.
@@ -146,41 +152,56 @@ class Exchange:
         length = self.headers.get("content-length", "0")
         if length.isdecimal() and int(length[:20]) > limit:
             raise refusals.too_large(limit)
+        found = await self._whole(limit, wait_s)
+        encoding = self.headers.get("content-encoding")
+        return compression.inflate(found, encoding, limit) if encoding else found
+
+    async def _whole(self, limit: int, wait_s: float) -> bytes:
+        """As `pieces`, in one: no asynchronous generator, and no timer, for what is one event that is there already."""
+        first = self._receive()
+        waits_for = _step(first)
+        if isinstance(waits_for, _Done) and not waits_for.event.get("more_body", False):
+            if waits_for.event["type"] == "http.disconnect":
+                self._leave()
+            body: bytes = waits_for.event.get("body", b"")
+            if len(body) > limit:
+                raise refusals.too_large(limit)
+            return body
         try:
             async with asyncio.timeout(wait_s):
-                found = await self._whole(limit)
+                event = waits_for.event if isinstance(waits_for, _Done) else await _Resumed(first, waits_for)
+                return await self._rest(event, limit)
         except TimeoutError:
             raise refusals.too_slow(wait_s) from None
-        body = found[0] if len(found) == 1 else b"".join(found)
-        encoding = self.headers.get("content-encoding")
-        return compression.inflate(body, encoding, limit) if encoding else body
 
-    async def _whole(self, limit: int) -> list[bytes]:
-        """As `pieces`, in one list: no asynchronous generator for what is one event nearly always."""
+    async def _rest(self, event: Event, limit: int) -> bytes:
         found: list[bytes] = []
         size = 0
         while True:
-            event = await self._receive()
             if event["type"] == "http.disconnect":
-                raise ClientGone
+                self._leave()
             found.append(event.get("body", b""))
             size += len(found[-1])
             if size > limit:
                 raise refusals.too_large(limit)
             if not event.get("more_body", False):
-                return found
+                return b"".join(found)
+            event = await self._receive()
+
+    def _leave(self) -> NoReturn:
+        """The client has gone; within a call that is its cancellation, which interceptors let pass."""
+        self._gone = True
+        if self._task is not None:
+            raise asyncio.CancelledError
+        raise ClientGone
 
     # --- the call ---------------------------------------------------------------------------------------------------
 
-    async def reading(self, request: Awaitable[Any]) -> Any:
-        """Reads the request inside the call; from then on the client's leaving is noticed."""
-        try:
-            found = await request
-        except ClientGone:
-            self._gone = True
-            raise asyncio.CancelledError from None
-        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self.watch)
-        return found
+    def was_read(self) -> None:
+        """The request has been read: from now on the client's leaving is noticed."""
+        if self._task is not None:
+            self._watches = _Watches.of_this_loop()
+            self._watches.add(self)
 
     async def run(self, call: Call) -> None:
         """Runs the call, within its deadline, while the client is there.
@@ -191,7 +212,10 @@ class Exchange:
         """
         self._task = asyncio.current_task()
         try:
-            await _within_deadline(call)
+            if call.deadline is None:
+                await call.method.run(call)
+            else:
+                await _within_deadline(call)
         except asyncio.CancelledError:
             if not self._gone or self._task is None:
                 raise
@@ -200,8 +224,8 @@ class Exchange:
         finally:
             self.trace_id = call.trace_id
             self.call_metadata = (*call.headers, *call.trailers)
-            if self._timer is not None:
-                self._timer.cancel()
+            if self._watches is not None:
+                self._watches.remove(self)
             if self._watcher is not None:
                 self._watcher.cancel()
             self._task = None
@@ -236,8 +260,96 @@ class Exchange:
         """Sends a whole answer; to HEAD without its body."""
         if status >= 200 and status not in (204, 304):
             headers.append((b"content-length", b"%d" % len(body)))
-        await self.start(status, headers)
-        await self.send(b"" if self.method == "HEAD" else body, more=False)
+        self.started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": b"" if self.method == "HEAD" else body})
+
+
+class _Watches:
+    """The requests of one event loop whose clients may have to be watched, in the order they were read."""
+
+    __slots__ = ("_loop", "_running", "_timer")
+    _latest: ClassVar[_Watches | None] = None
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._running: dict[Exchange, bool] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    @classmethod
+    def of_this_loop(cls) -> _Watches:
+        """Those of the loop that runs; a process that changes between loops has more than one of a loop."""
+        loop, found = asyncio.get_running_loop(), cls._latest
+        if found is None or found._loop is not loop:
+            found = cls._latest = cls(loop)
+        return found
+
+    def add(self, exchange: Exchange) -> None:
+        """Has it watched when it still runs at the second tick from now."""
+        self._running[exchange] = False
+        if self._timer is None:
+            self._timer = self._loop.call_later(WATCH_AFTER_S, self._tick)
+
+    def remove(self, exchange: Exchange) -> None:
+        """It has ended."""
+        self._running.pop(exchange, None)
+
+    def _tick(self) -> None:
+        for exchange, ticked in list(self._running.items()):
+            if ticked:
+                del self._running[exchange]
+                exchange.watch()
+            else:
+                self._running[exchange] = True
+        self._timer = self._loop.call_later(WATCH_AFTER_S, self._tick) if self._running else None
+
+
+class _Done:
+    """What an awaitable gave without waiting."""
+
+    __slots__ = ("event",)
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
+
+
+def _step(awaitable: Awaitable[Event]) -> object:
+    """Runs an ASGI `receive` until it waits; returns what it gave, or what it waits for."""
+    if not isinstance(awaitable, CoroutineType):
+        return None
+    try:
+        return awaitable.send(None)
+    except StopIteration as end:
+        return _Done(end.value)
+
+
+class _Resumed:
+    """Awaits a coroutine that `_step` has begun."""
+
+    __slots__ = ("_coroutine", "_waits_for")
+
+    def __init__(self, coroutine: Awaitable[Event], waits_for: object) -> None:
+        self._coroutine = coroutine
+        self._waits_for = waits_for
+
+    def __await__(self) -> Generator[object, None, Event]:
+        coroutine, waits_for = self._coroutine, self._waits_for
+        if not isinstance(coroutine, CoroutineType):
+            return (yield from coroutine.__await__())
+        try:
+            while True:
+                try:
+                    sent = yield waits_for
+                except GeneratorExit:
+                    coroutine.close()
+                    raise
+                except BaseException as error:
+                    waits_for = coroutine.throw(error)
+                else:
+                    waits_for = coroutine.send(sent)
+        except StopIteration as end:
+            event: Event = end.value
+            return event
 
 
 async def _within_deadline(call: Call) -> None:
@@ -253,6 +365,13 @@ async def _within_deadline(call: Call) -> None:
         if limit.expired():
             raise problem("DEADLINE_EXCEEDED", "The call took longer than its caller said it would wait.") from None
         raise
+
+
+def _name(raw: bytes) -> str:
+    name = raw.decode("latin-1").lower()
+    if len(_names) < _NAMES_KEPT and len(raw) <= 64:
+        _names[bytes(raw)] = name
+    return name
 
 
 def _quoted(path: str) -> str:

@@ -32,6 +32,10 @@ def chosen(accept: str, offered: tuple[str, ...]) -> str | None:
     if not accept.strip():
         return offered[0]
     ranges = preferences(accept)
+    if JSON not in ranges:  # a browser says what pages it likes and is shown the JSON (RFC 9110, 12.4.1 allows it)
+        pages = max(ranges.get("text/html", 0.0), ranges.get("application/xhtml+xml", 0.0))
+        if pages > 0.0:
+            ranges[JSON] = pages
     best, best_quality = None, 0.0
     for form in offered:
         quality = _quality(form, ranges)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from functools import lru_cache
 from typing import Any
 
+from google.api import field_behavior_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError
 
@@ -151,12 +153,18 @@ class RequestReader:
             )
 
 
+@lru_cache(maxsize=4096)
+def output_only(field: FieldDescriptor) -> bool:
+    """Whether only the server sets the field: what a caller says about it changes nothing."""
+    return field_behavior_pb2.OUTPUT_ONLY in field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
+
+
 def given(descriptor: Descriptor, document: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    """The paths of the fields that a JSON object has, as deep as single messages go."""
+    """The paths of the fields that a JSON object has and a caller may set, as deep as single messages go."""
     fields = fields_by_any_name(descriptor)
     for key, value in document.items():
         field = fields.get(key)
-        if field is None:
+        if field is None or output_only(field):
             continue
         inner = (
             type(value) is dict

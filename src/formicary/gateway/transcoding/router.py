@@ -22,6 +22,9 @@ T = TypeVar("T")
 ANY = "*"
 """The HTTP method of a rule that leaves it open (``custom { kind: "*" }``)."""
 
+_PLAIN_KEPT = 1024
+"""Paths without variables whose matches are remembered."""
+
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _SLASH = re.compile(r"(%2[fF])")
 _RESERVED = re.compile(r"(%(?:2[13467-9A-CFa-cf]|3[ABDFabdf]|40|5[BDbd]))")
@@ -68,6 +71,7 @@ class Router(Generic[T]):
     def __init__(self, *, keep_reserved: bool = False) -> None:
         self._roots: dict[str, _Node[T]] = {}
         self._kept = _RESERVED if keep_reserved else _SLASH
+        self._plain: dict[tuple[str, str], Match[T]] = {}
 
     def add(self, method: str, template: PathTemplate, target: T) -> None:
         """Adds a template.
@@ -90,6 +94,7 @@ class Router(Generic[T]):
         if method in leaf.methods:
             raise ValueError(f"{leaf.methods[method][1]} and {target} answer the same requests")
         leaf.methods[method] = (template, target)
+        self._plain.clear()
 
     def find(self, method: str, path: str) -> Match[T] | set[str]:
         """Finds the target of a request.
@@ -104,6 +109,15 @@ class Router(Generic[T]):
         Raises:
             PathError: Bad percent-encoding or no UTF-8.
         """
+        known = self._plain.get((method, path))
+        if known is not None:
+            return known
+        found = self._find(method, path)
+        if isinstance(found, Match) and not found.values and len(self._plain) < _PLAIN_KEPT and len(path) < 256:
+            self._plain[method, path] = found
+        return found
+
+    def _find(self, method: str, path: str) -> Match[T] | set[str]:
         parts = _split(path)
         if parts is None:
             return set()

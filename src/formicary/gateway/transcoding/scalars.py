@@ -24,6 +24,8 @@ _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]*|[A-Za-z0-9_-]*)(={0,2})\Z", re.ASCII)
 _FLOAT_MAX = struct.unpack("<f", b"\xff\xff\x7f\x7f")[0]
 _FLOAT_LIMIT = 3.4028235677973366e38  # halfway to what the next float would be: rounds to infinity
 
+_EXACT = 1e15  # whole numbers below are written without an exponent
+
 F = FieldDescriptor
 INT64 = frozenset({F.TYPE_INT64, F.TYPE_UINT64, F.TYPE_SINT64, F.TYPE_FIXED64, F.TYPE_SFIXED64})
 FLOATS = frozenset({F.TYPE_FLOAT, F.TYPE_DOUBLE})
@@ -39,6 +41,7 @@ _RANGES = {
     F.TYPE_UINT64: (0, (1 << 64) - 1),
     F.TYPE_FIXED64: (0, (1 << 64) - 1),
 }
+INTEGERS = frozenset(_RANGES)
 
 
 def enum_of(field: FieldDescriptor) -> EnumDescriptor:
@@ -210,7 +213,9 @@ def to_json(field: FieldDescriptor) -> Convert | None:
 
 
 def double_to_json(value: float) -> float | str:
-    """A double, or the name of what JSON has no number for."""
+    """A double, or the name of what JSON has no number for; a whole number without a fraction, as protobuf has it."""
+    if value.is_integer() and -_EXACT < value < _EXACT and (value or math.copysign(1.0, value) > 0):
+        return int(value)
     if math.isfinite(value):
         return value
     if value != value:
@@ -225,7 +230,7 @@ def _single_to_json(value: float) -> float | str:
     for digits in range(6, 10):
         short = float(f"{value:.{digits}g}")
         if _rounded(short) == value:
-            return short
+            return double_to_json(short)
     return value
 
 

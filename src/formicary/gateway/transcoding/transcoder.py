@@ -211,7 +211,7 @@ class Transcoder:
         if method.client_streaming:
             call.requests = self._requests(exchange, match)
         else:
-            call.read_later(lambda: exchange.reading(self._request(exchange, match)))
+            call.read_later(lambda: self._request(exchange, match))
         if method.server_streaming:
             await self._stream(exchange, binding, call, form)
         else:
@@ -229,6 +229,7 @@ class Transcoder:
         request = match.target.reader.read(body, media, match.values, exchange.query)
         if "if-match" in exchange.headers:
             conditional.put_if_match(binding, request, exchange.headers, exchange.method)
+        exchange.was_read()
         return request
 
     async def _requests(self, exchange: Exchange, match: Match[Route]) -> AsyncIterator[Any]:
@@ -254,7 +255,7 @@ class Transcoder:
 
     async def _answer(self, exchange: Exchange, binding: Binding, call: Call, form: str) -> None:
         body, content_type = self._body(binding, call.response, form)
-        headers = encoded((*call.headers, *call.trailers))
+        headers = encoded((*call.headers, *call.trailers)) if call.headers or call.trailers else []
         status: int = call.state.get("http_status", 200)
         if exchange.method in _NO_QUERY_METHODS or binding.etag_in_response:
             tag = self._tag(exchange, binding, call.response, body)
@@ -265,7 +266,7 @@ class Transcoder:
                     await exchange.answer(304, headers, b"")
                     return
                 conditional.check_current(exchange.headers.get("if-match"), tag)
-        headers.append((b"content-type", content_type.encode("latin-1", "replace")))
+        headers.append(_JSON_HEADER if content_type is negotiation.JSON else _content_type(content_type))
         if self._compress and len(body) >= compression.MIN_BYTES:
             headers.append((b"vary", b"accept-encoding"))
             encoding = compression.chosen(exchange.headers.get("accept-encoding", ""))
@@ -366,7 +367,7 @@ class _Stream:
 
     async def _start(self) -> None:
         headers: Pairs = encoded(self._call.headers)
-        headers.append((b"content-type", self.content_type.encode("latin-1", "replace")))
+        headers.append(_content_type(self.content_type))
         headers.append((b"cache-control", b"no-cache"))
         headers.append((b"x-accel-buffering", b"no"))
         if self._compressor is not None:
@@ -391,6 +392,13 @@ class _Stream:
         exchange = self._exchange
         document = public_document(error, instance=exchange.path, trace_id=exchange.trace_id)
         await self._send(self._framing.failure(document), more=False)
+
+
+def _content_type(text: str) -> tuple[bytes, bytes]:
+    return b"content-type", text.encode("latin-1", "replace")
+
+
+_JSON_HEADER = _content_type(negotiation.JSON)
 
 
 def _weak(tag: bytes) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from datetime import date
+from datetime import datetime, timedelta
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -31,15 +31,15 @@ SPECIAL = AS_TEXT | OPEN
 """Types whose JSON is not an object of their fields."""
 
 _TIMESTAMP = re.compile(
-    r"(\d{4})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):([0-5]\d):([0-5]\d)(?:\.(\d{1,9}))?"
-    r"(?:Z|([+-])([01]\d|2[0-3]):([0-5]\d))\Z",
+    r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.(\d{1,9}))?(?:Z|([+-])([01]\d|2[0-3]):([0-5]\d))\Z",
     re.ASCII,
 )
-_EPOCH_DAY = date(1970, 1, 1).toordinal()
-_NEVER = -_EPOCH_DAY - 2
+_EPOCH = datetime(1970, 1, 1)
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799  # the years 1 to 9999
+_MOST_SECONDS = 315_576_000_000  # of a duration: 10,000 years
 _DURATION = re.compile(r"-?\d{1,12}(?:\.\d{1,9})?s\Z", re.ASCII)
 _MASK_PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*\Z", re.ASCII)
+_TIME_EXPECTED = "A time as in RFC 3339 is expected, like 2026-01-31T12:00:00Z."
 _HUMP = re.compile(r"[A-Z]")
 
 
@@ -88,23 +88,25 @@ def _wrapper(convert: scalars.Convert) -> Callable[[Any, Any], None]:
 
 
 def _timestamp(message: Any, value: Any) -> None:
-    """Reads the digits itself: `FromJsonString` goes through `strptime`, which costs a fifth of a whole call."""
+    """Not by `FromJsonString`, which goes through `strptime`: that costs a fifth of a whole call."""
     found = _TIMESTAMP.match(value) if type(value) is str else None
     if found is not None:
-        year, month, day, hour, minute, second, part, sign, ahead_h, ahead_min = found.groups()
         try:
-            days = date(int(year), int(month), int(day)).toordinal() - _EPOCH_DAY
-        except ValueError:
-            days = _NEVER
-        seconds = days * 86400 + int(hour) * 3600 + int(minute) * 60 + int(second)
+            since = datetime.fromisoformat(value[:19]) - _EPOCH
+        except ValueError:  # no such day
+            raise Unfit(_TIME_EXPECTED) from None
+        seconds = since.days * 86400 + since.seconds
+        part, sign, ahead_h, ahead_min = found.groups()
         if sign:
             ahead_s = int(ahead_h) * 3600 + int(ahead_min) * 60
             seconds += ahead_s if sign == "-" else -ahead_s
         if _FIRST_SECOND <= seconds <= _LAST_SECOND:
-            message.seconds, message.nanos = seconds, int(part.ljust(9, "0")) if part else 0
+            message.seconds = seconds
+            if part:
+                message.nanos = int(part.ljust(9, "0"))
             message.SetInParent()
             return
-    raise Unfit("A time as in RFC 3339 is expected, like 2026-01-31T12:00:00Z.")
+    raise Unfit(_TIME_EXPECTED)
 
 
 def _duration(message: Any, value: Any) -> None:
@@ -135,12 +137,37 @@ def _field_mask(message: Any, value: Any) -> None:
 def text_writer(descriptor: Descriptor) -> Callable[[Any], Any]:
     """The JSON value of a type that is one text or scalar."""
     name = descriptor.full_name
-    if name in (TIMESTAMP, DURATION):
-        return lambda message: message.ToJsonString()
+    if name == TIMESTAMP:
+        return _timestamp_to_json
+    if name == DURATION:
+        return _duration_to_json
     if name == FIELD_MASK:
         return lambda message: ",".join(_camel(path) for path in message.paths)
     convert = scalars.to_json(descriptor.fields_by_name["value"])
     return (lambda message: convert(message.value)) if convert else (lambda message: message.value)
+
+
+def _timestamp_to_json(message: Any) -> str:
+    seconds, nanos = message.seconds, message.nanos
+    if not (_FIRST_SECOND <= seconds <= _LAST_SECOND and 0 <= nanos < 1_000_000_000):
+        raise Unfit("The time is not in the years 1 to 9999, or its nanos are not from 0 to 999,999,999.")
+    return (_EPOCH + timedelta(0, seconds)).isoformat() + _fraction(nanos) + "Z"
+
+
+def _duration_to_json(message: Any) -> str:
+    seconds, nanos = message.seconds, message.nanos
+    whole, part = abs(seconds), abs(nanos)
+    if whole > _MOST_SECONDS or part >= 1_000_000_000 or (seconds < 0 < nanos) or (nanos < 0 < seconds):
+        raise Unfit("The duration is longer than 10,000 years, or its seconds and nanos do not go together.")
+    return f"{'-' if seconds < 0 or nanos < 0 else ''}{whole}{_fraction(part)}s"
+
+
+def _fraction(nanos: int) -> str:
+    """With 3, 6 or 9 digits, as the JSON mapping says."""
+    if not nanos:
+        return ""
+    text = f"{nanos:09d}"
+    return "." + (text[:3] if text.endswith("000000") else text[:6] if text.endswith("000") else text)
 
 
 def _camel(path: str) -> str:
