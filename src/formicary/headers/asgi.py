@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
-from formicary.headers import names
+from formicary.headers import names, timeouts
 from formicary.headers.carrying import Value
 from formicary.headers.mapping import HeaderMapping
+from formicary.headers.quick import Raw
 from formicary.problems import Problem, problem
+from formicary.problems.http import render_http
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -25,6 +25,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 KEY = "formicary.headers"
 _TRAILERS = "http.response.trailers"
+_TIMEOUTS = (timeouts.GRPC_TIMEOUT.encode(), timeouts.REQUEST_TIMEOUT.encode())
 _PREFIX = names.GATEWAY_PREFIX.encode()
 _TRAILER_PREFIX = names.GATEWAY_TRAILER_PREFIX.encode()
 
@@ -64,34 +65,30 @@ class HeaderMiddleware:
     def __init__(self, app: App, mapping: HeaderMapping, trusted: Callable[[Scope], bool] | None = None) -> None:
         self._app = app
         self._mapping = mapping
-        self._trusted = trusted or self._by_address
-        self._encoded: dict[str, bytes] = {}
-        self._stripped = frozenset(name.encode() for name in mapping.stripped)
+        nobody = trusted is None and not mapping.config.trusted_peers
+        self._trusted = None if nobody else trusted or self._by_address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one call."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        trusted, path = self._trusted(scope), scope["path"]
-        raw: list[tuple[bytes, bytes]] = list(scope["headers"])
-        wanted = self._mapping.wanted(path)
-        pairs = [
-            (n.decode("latin-1"), v.decode("latin-1")) for n, v in raw if wanted is None or n in wanted or n == b"te"
-        ]
-        exchange = Exchange([], trusted=trusted)
-        reply = _Reply(self._mapping, path, exchange, send, _takes_trailers(scope, pairs), self._encoded)
+        mapping, path = self._mapping, scope["path"]
+        trusted = self._trusted is not None and self._trusted(scope)
+        raw = scope["headers"]
+        if raw.__class__ is not list and raw.__class__ is not tuple:
+            raw = list(raw)
+        exchange = Exchange([], None, trusted, [], [])
+        reply = _Reply(mapping, scope, exchange, send)
         try:
-            exchange.metadata = list(self._mapping.request(path, pairs, trusted))
-            exchange.timeout_s = self._mapping.timeout_s(pairs)
+            exchange.metadata, seen = mapping.arrive(path, raw, trusted)
+            if mapping.config.timeouts:
+                exchange.timeout_s = mapping.timeout_s(_deadlines(raw))
         except Problem as refusal:
             await reply.refuse(refusal)
             return
-        if not trusted:
-            stripped = self._stripped
-            raw = [pair for pair in raw if pair[0] not in stripped and not pair[0].startswith(_PREFIX)]
         try:
-            await self._app({**scope, "headers": raw, KEY: exchange}, receive, reply.send)
+            await self._app({**scope, "headers": seen, KEY: exchange}, receive, reply.send)
         except Problem as error:
             if reply.started:
                 raise
@@ -106,56 +103,67 @@ class HeaderMiddleware:
         return self._mapping.trusts(str(client[0]) if client else "unix")
 
 
-def _takes_trailers(scope: Scope, pairs: Iterable[tuple[str, str]]) -> bool:
-    extensions = scope.get("extensions") or {}
-    return _TRAILERS in extensions and any(name == "te" and "trailers" in value.lower() for name, value in pairs)
+def _deadlines(raw: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw if name in _TIMEOUTS]
+
+
+def _takes_trailers(scope: Scope) -> bool:
+    extensions = scope.get("extensions")
+    if not extensions or _TRAILERS not in extensions:
+        return False
+    return any(name == b"te" and b"trailers" in value.lower() for name, value in scope["headers"])
 
 
 class _Reply:
     """Sends the response, with mapped headers at its start."""
 
-    def __init__(
-        self,
-        mapping: HeaderMapping,
-        path: str,
-        exchange: Exchange,
-        send: Send,
-        trailers: bool,
-        encoded: dict[str, bytes],
-    ) -> None:
+    __slots__ = ("_exchange", "_mapping", "_scope", "_send", "_sent_trailers", "_trailers", "started")
+
+    def __init__(self, mapping: HeaderMapping, scope: Scope, exchange: Exchange, send: Send) -> None:
         self.started = False
-        self._mapping, self._path, self._exchange, self._send = mapping, path, exchange, send
-        self._trailers = trailers
-        self._encoded = encoded
-        self._sent_trailers = 0
+        self._trailers = False
+        self._mapping = mapping
+        self._scope = scope
+        self._exchange = exchange
+        self._send = send
 
     async def send(self, message: Message) -> None:
         """Passes a message of the application on."""
         kind = message["type"]
         if kind == "http.response.start":
             self.started = True
-            # An application that sends trailers itself keeps doing so.
-            self._trailers = self._trailers and not message.get("trailers")
-            self._sent_trailers = len(self._exchange.trailers)
-            message = {**message, "headers": self._merged(message.get("headers") or ())}
-            if self._trailers:
-                message["trailers"] = True
+            exchange, scope = self._exchange, self._scope
+            own = message.get("headers") or ()
+            if own.__class__ is not list:
+                own = list(own)
+            ready, mapped = self._mapping.reply(
+                scope["path"], own, exchange.headers, exchange.trailers, exchange.metadata
+            )
+            message = {**message, "headers": self._merged(own, mapped) if ready is None else ready}
+            if "extensions" in scope and _takes_trailers(scope) and not message.get("trailers"):
+                # An application that sends trailers itself keeps doing so.
+                self._trailers = message["trailers"] = True
+                self._sent_trailers = len(exchange.trailers)
         await self._send(message)
         if kind == "http.response.body" and self._trailers and not message.get("more_body"):
-            found = self._mapping.response_trailers(self._path, self._exchange.trailers[self._sent_trailers :])
+            found = self._mapping.response_trailers(self._scope["path"], self._exchange.trailers[self._sent_trailers :])
             encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in found]
             await self._send({"type": _TRAILERS, "headers": encoded, "more_trailers": False})
 
     async def refuse(self, refusal: Problem) -> None:
         """Answers with a problem document."""
-        body = msgspec.json.encode(refusal.to_document())
-        headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
-        await self.send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+        scope = self._scope
+        accept = b", ".join(value for name, value in scope["headers"] if name == b"accept").decode("latin-1")
+        answer = render_http(refusal, accept=accept, instance=scope["path"])
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
+        body = b"" if scope.get("method") == "HEAD" else answer.body
+        await self.send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 
-    def _merged(self, raw: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    def _merged(self, raw: Raw, mapped: list[tuple[str, str]] | None) -> list[tuple[bytes, bytes]]:
+        exchange, path = self._exchange, self._scope["path"]
         own: list[tuple[bytes, bytes]] = []
-        headers, trailers = list(self._exchange.headers), list(self._exchange.trailers)
+        headers, trailers = list(exchange.headers), list(exchange.trailers)
         for name, value in raw:
             lower = name.lower()
             if lower.startswith(_PREFIX):
@@ -164,17 +172,15 @@ class _Reply:
                 trailers.append((lower.removeprefix(_TRAILER_PREFIX).decode("latin-1"), value.decode("latin-1")))
             else:
                 own.append((name, value))
-        mapped = self._mapping.response(self._path, headers, trailers, self._exchange.metadata)
+        if mapped is None:
+            mapped = self._mapping.response(path, headers, trailers, exchange.metadata)
         if not mapped:
             return own
         there = {name.lower() for name, _ in own}
-        replaced = self._mapping.overwrites(self._path)
+        replaced = self._mapping.overwrites(path)
         found = []
         for header, text in mapped:
-            key = self._encoded.get(header)
-            if key is None:
-                # Names come from rules, so there are as many as the mapping has.
-                key = self._encoded[header] = header.lower().encode("latin-1")
+            key = header.lower().encode("latin-1")
             if key not in there or (replaced and key.decode("latin-1") in replaced):
                 found.append((key, text.encode("latin-1")))
         if not replaced:

@@ -8,7 +8,7 @@ from typing import Self
 from formicary.headers.checking import check
 from formicary.headers.compiling import compile_mapping, refuse
 from formicary.headers.mapping import HeaderMapping
-from formicary.headers.model import Direction, Generated, Limits, MappingConfig, PathPattern, Route, Rule, Step
+from formicary.headers.model import AUTO, Direction, Generated, Limits, MappingConfig, PathPattern, Route, Rule, Step
 from formicary.problems import FieldError
 
 
@@ -37,7 +37,10 @@ class MappingBuilder:
         return self._add(header, metadata, Direction.BIDIRECTIONAL)
 
     def with_transform(self, *steps: Step) -> Self:
-        """Adds transforms to a rule of one direction; a bidirectional one needs with_incoming and with_outgoing."""
+        """Adds transforms, also by name (``"trim"``, ``("truncate", 9)``), to a rule of one direction.
+
+        A bidirectional rule needs with_incoming and with_outgoing.
+        """
         rule = self._last("with_transform")
         if rule is None:
             return self
@@ -63,8 +66,10 @@ class MappingBuilder:
         return self if rule is None else self._set(replace(rule, required=required))
 
     def with_default(self, default: str | Generated) -> Self:
-        """Gives a default: a text, or Generated("uuid")."""
+        """Gives a default: a text, Generated("uuid"), or ``auto-generated``, which means the same as in files."""
         rule = self._last("with_default")
+        if isinstance(default, str) and default.lower() in AUTO:
+            default = Generated("uuid")
         return self if rule is None else self._set(replace(rule, default=default))
 
     def with_overwrite(self, overwrite: bool = True) -> Self:

@@ -8,7 +8,7 @@ after them, so that an alias which was sent beats a default.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from formicary.headers import statistics as count
@@ -18,8 +18,13 @@ from formicary.problems import FieldError
 
 Value = str | bytes
 Found = dict[str, list[Value]]
+Done = Mapping[int, "str | Rejected"]
+"""What transforms made of values already, by the slot of the rule, so that they are not run twice."""
 Note = Callable[["Carrier", int, list[Value], str], None]
 """Is told of each rule: what happened to it (a kind of the statistics), the values, and why."""
+CREDENTIALS_REJECTED = "CREDENTIALS_REJECTED"
+"""Code of a header that should say who is calling and does not."""
+_NOTHING_DONE: Done = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,9 @@ class Carrier:
         slot: First counter of the rule in the statistics.
         run: The transforms.
         each: The same for one value, where values do not matter to each other.
+        growth: Most characters by which ``each`` lengthens a printable ASCII text, whose result is printable ASCII too;
+            None when nobody knows.
+        plain: Whether ``each`` leaves no blanks around a text that has none.
         simple: Whether one text goes the quick way: no bytes, and ``each`` or no transforms.
         to_metadata: Whether the far side is metadata.
         binary: Whether the metadata key ends in ``-bin``.
@@ -51,6 +59,8 @@ class Carrier:
     slot: int
     run: Callable[[Values], Values] | None
     each: Callable[[str], str] | None
+    growth: int | None
+    plain: bool
     simple: bool
     to_metadata: bool
     binary: bool
@@ -101,6 +111,11 @@ def clean(value: str, rules: Rules) -> str:
     return value.strip()
 
 
+def too_long(value: Value, rules: Rules) -> str:
+    """Why a value beyond the bound is refused."""
+    return f"has {len(value)} bytes, at most {rules.max_value_bytes}"
+
+
 def _carry_values(values: list[Value], carrier: Carrier, rules: Rules) -> list[Value]:
     """All values of one rule on the far side. Raises Rejected."""
     if len(values) > rules.max_values:
@@ -131,7 +146,7 @@ def _carry_values(values: list[Value], carrier: Carrier, rules: Rules) -> list[V
         found = raw + found
     for item in found:
         if len(item) > rules.max_value_bytes:
-            raise Rejected(f"has {len(item)} bytes, at most {rules.max_value_bytes}")
+            raise Rejected(too_long(item, rules))
     return found
 
 
@@ -150,6 +165,12 @@ def collect(pairs: Iterable[tuple[str, Value]], into: Found, wanted: frozenset[s
     return into
 
 
+def _again(outcome: str | Rejected) -> str:
+    if isinstance(outcome, Rejected):
+        raise outcome
+    return outcome
+
+
 def carry(
     carriers: Iterable[Carrier],
     sent: Found,
@@ -159,6 +180,7 @@ def carry(
     trusted: bool,
     echo: Found | None = None,
     note: Note | None = None,
+    done: Done = _NOTHING_DONE,
 ) -> tuple[Found, list[FieldError]]:
     """Carries one call's values to the far side.
 
@@ -170,6 +192,7 @@ def carry(
         trusted: Whether the sender is believed.
         echo: Metadata of the request, whose generated ids a response repeats.
         note: Is told of each rule.
+        done: What transforms made of single values already.
 
     Returns:
         Values by name of the far side, and what is wrong with the call.
@@ -194,15 +217,15 @@ def carry(
             if text.__class__ is str and text.isascii() and text.isprintable():
                 text = text.strip()
                 if carrier.each is not None and text:
-                    text = clean(carrier.each(text), rules)
+                    text = _again(done[carrier.slot]) if carrier.slot in done else clean(carrier.each(text), rules)
                 carried: list[Value] = [text] if text else []
                 if len(text) > limit:
-                    raise Rejected(f"has {len(text)} bytes, at most {limit}")
+                    raise Rejected(too_long(text, rules))
             else:
                 carried = _carry_values(values, carrier, rules)
         except Rejected as refusal:
             _tell(carrier, count.REJECTED, values, str(refusal), events, note)
-            errors.append(_rejection(carrier, str(refusal)))
+            errors.append(_rejection(carrier, refusal))
             continue
         if not carried:
             absent.append(carrier)
@@ -255,5 +278,6 @@ def _fill(
             errors.append(FieldError(f"headers.{carrier.header}", "REQUIRED_HEADER_MISSING", message))
 
 
-def _rejection(carrier: Carrier, reason: str) -> FieldError:
-    return FieldError(f"headers.{carrier.header}", "HEADER_REJECTED", f"The header {carrier.header} {reason}.")
+def _rejection(carrier: Carrier, refusal: Rejected) -> FieldError:
+    code = CREDENTIALS_REJECTED if refusal.credentials else "HEADER_REJECTED"
+    return FieldError(f"headers.{carrier.header}", code, f"The header {carrier.header} {refusal}.")

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from formicary.headers import names
 from formicary.headers.model import GENERATED, Direction, Generated, MappingConfig, PathPattern, Rule, Step
 from formicary.headers.presets import PRESETS
+from formicary.headers.transforms import TRANSFORMS, of_step
 from formicary.problems import FieldError
 
 MOST_RULES = 1_000
@@ -93,7 +94,7 @@ def _check_rules(rules: Sequence[Rule], where: str) -> Iterator[FieldError]:
     for n, rule in enumerate(rules):
         yield from _check_rule(rule, f"{where}[{n}]")
         for way in ("incoming", "outgoing"):
-            if getattr(rule.direction, way):
+            if getattr(rule.direction, way, False):
                 first = seen.setdefault((way, rule.header.lower(), rule.key), n)
                 if first != n:
                     message = f"{rule.header} and {rule.key} are mapped {way} by {where}[{first}] already."
@@ -102,10 +103,15 @@ def _check_rules(rules: Sequence[Rule], where: str) -> Iterator[FieldError]:
 
 
 def _check_rule(rule: Rule, where: str) -> Iterator[FieldError]:
-    incoming, outgoing = rule.direction.incoming, rule.direction.outgoing
     if not rule.header:
         yield _bad(f"{where}.header", "REQUIRED", "Name the header.")
         return
+    direction: object = rule.direction
+    if not isinstance(direction, Direction):
+        message = f"A direction is one of {', '.join(Direction)}, not {direction!r}."
+        yield _bad(f"{where}.direction", "INVALID_VALUE", message)
+        return
+    incoming, outgoing = direction.incoming, direction.outgoing
     fault = names.header_fault(rule.header, incoming=incoming, outgoing=outgoing)
     if fault:
         yield _bad(f"{where}.header", "NAME_REFUSED", f"{rule.header!r} {fault}.")
@@ -144,5 +150,12 @@ def _check_steps(steps: Sequence[Step], where: str, used: bool, rule: Rule) -> I
     if steps and not used:
         message = f"This mapping is {rule.direction.value}, so these transforms would never run."
         yield _bad(where, "CONTRADICTION", message)
+    for n, step in enumerate(steps):
+        try:
+            of_step(step)
+        except ValueError as error:
+            shown = step if isinstance(step, str) else step[0] if isinstance(step, tuple) and step else step
+            code = "UNKNOWN_TRANSFORM" if isinstance(shown, str) and shown not in TRANSFORMS else "INVALID_VALUE"
+            yield _bad(f"{where}[{n}]", code, f"{str(shown)[:80]!r}: {error}.")
     if len(steps) > MOST_STEPS:
         yield _bad(where, "TOO_MANY", f"There are {len(steps)} transforms, at most {MOST_STEPS}.")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from formicary.headers import names, rate_limits
 from formicary.headers.carrying import Carrier, Rules
@@ -13,8 +15,10 @@ from formicary.headers.defaults import MAKERS
 from formicary.headers.mapping import HeaderMapping, Paths, Plan, Way
 from formicary.headers.model import Direction, Generated, MappingConfig, PathPattern, Rule, Step
 from formicary.headers.presets import PRESETS
+from formicary.headers.quick import Quick
+from formicary.headers.shapes import Budget
 from formicary.headers.statistics import KIND_COUNT, Statistics
-from formicary.headers.transforms import Transform, each_of, gives_back, inverse, pipeline
+from formicary.headers.transforms import Transform, each_of, gives_back, growth_of, inverse, of_step, pipeline
 from formicary.problems import FieldError, Problem, problem
 
 _Slots = dict[tuple[str, str, str], int]
@@ -45,21 +49,33 @@ def compile_mapping(config: MappingConfig, hints: Sequence[str] = ()) -> HeaderM
         rules = general
         for n in matching:
             rules = _merged(rules, config.routes[n].mappings)
-        return _plan(rules, config, slots)
+        return _plan(rules, config, slots, quick)
 
     limits = config.limits
+    bounds = Rules(config.non_ascii == "percent", limits.max_values, limits.max_value_bytes, limits.max_total_bytes)
+    counters = Statistics(list(slots))
+    quick = partial(
+        Quick,
+        rules=bounds,
+        statistics=counters,
+        budget=Budget(),
+        prefixed=config.grpc_gateway,
+        rate_limit=config.rate_limit,
+    )
     return HeaderMapping(
         config,
         (*hints, *_hints(config)),
-        Statistics(list(slots)),
+        counters,
         tuple(_lossy(everything)),
-        Rules(config.non_ascii == "percent", limits.max_values, limits.max_value_bytes, limits.max_total_bytes),
+        bounds,
         _paths(config.skip_paths),
-        _plan(general, config, slots),
+        _plan(general, config, slots, quick),
         tuple(_paths(route.paths) for route in config.routes),
         route_plan,
         tuple(ipaddress.ip_network(peer) for peer in config.trusted_peers if peer != "unix"),
         "unix" in config.trusted_peers,
+        bool(config.skip_paths or config.routes),
+        logging.INFO if config.debug else logging.DEBUG,
     )
 
 
@@ -93,21 +109,24 @@ def _merged(first: Sequence[Rule], second: Sequence[Rule]) -> list[Rule]:
     return [rule for rule in first if (rule.header.lower(), rule.key) not in replaced] + list(second)
 
 
-def _plan(rules: Sequence[Rule], config: MappingConfig, slots: _Slots) -> Plan:
+def _plan(rules: Sequence[Rule], config: MappingConfig, slots: _Slots, quick: Callable[..., Quick]) -> Plan:
     incoming = [rule for rule in rules if rule.direction.incoming]
     outgoing = [rule for rule in rules if rule.direction.outgoing]
     response = Way.of(_carrier(rule, "response", config, slots) for rule in outgoing)
     if config.rate_limit:
         response = Way(response.carriers, response.sources | set(rate_limits.KEYS))
     request = Way.of(_carrier(rule, "request", config, slots) for rule in incoming)
+    overwrites = frozenset(carrier.target.lower() for carrier in response.carriers if carrier.overwrite)
+    strips = frozenset(c.source for c in request.carriers if c.trusted_only) | names.IDENTITIES
     return Plan(
         request,
         response,
         Way.of(_carrier(rule, "outbound", config, slots) for rule in incoming),
         Way.of(_carrier(rule, "received", config, slots) for rule in outgoing),
-        frozenset(carrier.target.lower() for carrier in response.carriers if carrier.overwrite),
-        frozenset(c.source for c in request.carriers if c.trusted_only) | names.IDENTITIES,
-        None if config.grpc_gateway or config.timeouts else frozenset(name.encode() for name in request.sources),
+        overwrites,
+        strips,
+        None if config.grpc_gateway else frozenset(name.encode() for name in request.sources),
+        quick(request=request.carriers, response=response.carriers, strips=strips, overwrites=overwrites),
     )
 
 
@@ -124,8 +143,8 @@ def _steps(rule: Rule, way: str) -> tuple[Transform, ...]:
 
 
 def transforms_of(steps: Sequence[Step]) -> tuple[Transform, ...]:
-    """Makes transforms of the functions among the steps."""
-    return tuple(step if isinstance(step, Transform) else Transform.of(step) for step in steps)
+    """Makes transforms of the functions and names among the steps."""
+    return tuple(of_step(step) for step in steps)
 
 
 def _carrier(rule: Rule, way: str, config: MappingConfig, slots: _Slots) -> Carrier:
@@ -148,6 +167,8 @@ def _carrier(rule: Rule, way: str, config: MappingConfig, slots: _Slots) -> Carr
         slot=slots[(header, key, "incoming" if incoming else "outgoing")],
         run=pipeline(steps),
         each=each_of(steps),
+        growth=growth_of(steps),
+        plain=len(steps) == 1 and steps[0].plain,
         simple=not key.endswith("-bin") and (not steps or each_of(steps) is not None),
         to_metadata=to_metadata,
         binary=key.endswith("-bin"),

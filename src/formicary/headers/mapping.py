@@ -10,20 +10,41 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from formicary.headers import names, rate_limits, timeouts
 from formicary.headers import statistics as count
-from formicary.headers.carrying import Carrier, Found, Note, Rules, Value, carry, clean, collect
+from formicary.headers.carrying import (
+    CREDENTIALS_REJECTED,
+    Carrier,
+    Done,
+    Found,
+    Note,
+    Rules,
+    Value,
+    carry,
+    clean,
+    collect,
+    too_long,
+)
 from formicary.headers.model import MappingConfig
+from formicary.headers.quick import Quick, Raw
+from formicary.headers.shapes import Shape
 from formicary.headers.statistics import KIND_COUNT, Statistics
 from formicary.headers.transforms import Rejected, decode_base64
 from formicary.problems import FieldError, Problem, problem
 
+if TYPE_CHECKING:
+    from formicary.headers.prometheus import HeaderCollector
+
 Pairs = Iterable[tuple[str, Value]]
 _LOG = logging.getLogger("formicary.headers")
 _MOST_PLANS = 256
+_SEQUENCES = (list, tuple)
+_NONE: tuple[tuple[()], tuple[()]] = ((), ())
+_PREFIX = names.GATEWAY_PREFIX.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +72,7 @@ class Plan:
     overwrites: frozenset[str]
     strips: frozenset[str]
     wanted: frozenset[bytes] | None
+    quick: Quick
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +109,8 @@ class HeaderMapping:
     _route_plan: Callable[[tuple[int, ...]], Plan]
     _networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
     _trust_unix: bool
+    _by_path: bool
+    _level: int
     _plans: dict[tuple[int, ...], Plan] = field(default_factory=dict)
 
     def request(
@@ -104,16 +128,92 @@ class HeaderMapping:
             Metadata in the order of the rules; values of ``-bin`` keys are bytes. Empty on a skipped path.
 
         Raises:
-            Problem: VALIDATION_FAILED, with every missing and every rejected header.
+            Problem: VALIDATION_FAILED, with every missing and every rejected header; UNAUTHENTICATED when credentials
+                are among the rejected.
         """
         if self.skips(path):
             return []
         plan = self._find(path)
-        pairs = headers if isinstance(headers, list | tuple) else list(headers)
+        pairs = headers if headers.__class__ in _SEQUENCES else list(headers)
+        note = note or self._logger()
+        done: Done | None = None
+        if note is None:
+            keys, values = zip(*pairs) if pairs else _NONE  # noqa: B905  # all are pairs, and the keyword costs time
+            shape = (plan.quick.trusted if trusted else plan.quick.strange).find(keys)
+            parts = None if shape is None else shape.texts(values)
+            if shape is not None and parts is not None:
+                done = shape.transform(parts) if shape.steps else None
+                if done is None:
+                    self._count(shape)
+                    return self._filled(shape, parts, values)
+        return self._request(plan, pairs, trusted, note, done)
+
+    def arrive(self, path: str, raw: Raw, trusted: bool) -> tuple[list[tuple[str, Value]], Raw]:
+        """Does :meth:`request` for headers as ASGI has them.
+
+        Args:
+            path: HTTP path.
+            raw: Names in lower case and values.
+            trusted: Whether the peer is believed.
+
+        Returns:
+            The metadata, and the headers that the application may see.
+
+        Raises:
+            Problem: As :meth:`request` does.
+        """
+        plan: Plan = self._plan
+        if self._by_path:
+            if self.skips(path):
+                return [], self._visible(raw, trusted)
+            plan = self._find(path)
+        done: Done | None = None
+        if not _LOG.isEnabledFor(self._level):
+            keys, values = zip(*raw) if raw else _NONE  # noqa: B905  # all are pairs, and the keyword costs time
+            found = (plan.quick.trusted_wire if trusted else plan.quick.strange_wire).find(keys)
+            parts = None if found is None else found.shape.wire_texts(values)
+            if found is not None and parts is not None:
+                shape = found.shape
+                done = shape.transform(parts) if shape.steps else None
+                if done is None:
+                    seen = raw if found.kept is None else [raw[place] for place in found.kept]
+                    shape.hit()
+                    if not shape.tally.kept:
+                        self.statistics.late(shape.tally)
+                    if shape.measured or shape.constants:
+                        return self._filled(shape, parts, values), seen
+                    return [*zip(shape.targets, parts)], seen  # noqa: B905  # the first parts arrive; keywords cost time
+        wanted = plan.wanted
+        pairs = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in raw if wanted is None or n in wanted]
+        if done is None:
+            # Headers that no rule wants make many shapes; without them the calls are alike again.
+            return self.request(path, pairs, trusted), self._visible(raw, trusted)
+        return self._request(plan, pairs, trusted, None, done), self._visible(raw, trusted)
+
+    def _filled(self, shape: Shape, parts: list[str], values: Sequence[Value]) -> list[tuple[str, Value]]:
+        metadata: list[tuple[str, Value]] = [*shape.arrivals(parts), *shape.defaults(values)]
+        if shape.measured:
+            self._check_size(metadata)
+        return metadata
+
+    def _count(self, shape: Shape) -> None:
+        shape.hit()
+        if not shape.tally.kept:
+            self.statistics.late(shape.tally)
+
+    def _visible(self, raw: Raw, trusted: bool) -> Raw:
+        if trusted:
+            return raw
+        stripped = self._plan.quick.stripped
+        return [pair for pair in raw if pair[0] not in stripped and not pair[0].startswith(_PREFIX)]
+
+    def _request(
+        self, plan: Plan, pairs: Sequence[tuple[str, Value]], trusted: bool, note: Note | None, done: Done | None
+    ) -> list[tuple[str, Value]]:
         events: list[int] = []
         sent = collect(pairs, {}, plan.request.sources)
         result, errors = carry(
-            plan.request.carriers, sent, self._rules, events, trusted=trusted, note=note or self._logger()
+            plan.request.carriers, sent, self._rules, events, trusted=trusted, note=note, done=done or {}
         )
         self.statistics.add(events)
         if self.config.grpc_gateway and trusted:
@@ -148,8 +248,73 @@ class HeaderMapping:
         if self.skips(path):
             return []
         plan = self._find(path)
-        sent = collect(trailers_md, collect(headers_md, {}, plan.response.sources), plan.response.sources)
-        result = self._soft(plan.response, sent, collect(request_md, {}, plan.response.sources), note)
+        note = note or self._logger()
+        done: Done | None = None
+        if note is None:
+            headers_md = pairs = [*headers_md, *trailers_md]
+            trailers_md = ()
+            keys, values = zip(*pairs) if pairs else _NONE  # noqa: B905  # all are pairs, and the keyword costs time
+            shape = plan.quick.response.find(keys)
+            parts = None if shape is None else shape.texts(values)
+            if shape is not None and parts is not None:
+                done = shape.transform(parts) if shape.steps else None
+                if done is None:
+                    self._count(shape)
+                    ready = [*shape.arrivals(parts), *shape.defaults(values, request_md)]
+                    return self._fitting(ready) if shape.measured else ready
+        return self._response(plan, headers_md, trailers_md, request_md, note, done)
+
+    def reply(
+        self,
+        path: str,
+        own: Raw,
+        headers_md: list[tuple[str, Value]],
+        trailers_md: list[tuple[str, Value]],
+        request_md: Pairs,
+    ) -> tuple[list[tuple[bytes, bytes]] | None, list[tuple[str, str]] | None]:
+        """Does :meth:`response` for a response as ASGI has it, as far as that is quick.
+
+        Args:
+            path: HTTP path.
+            own: The headers that the application has set.
+            headers_md: Initial metadata.
+            trailers_md: Trailing metadata.
+            request_md: What :meth:`arrive` returned.
+
+        Returns:
+            All headers of the response, or else what :meth:`response` returns, or else two times None: nothing was done
+            yet, and the application's headers may hold metadata.
+        """
+        plan: Plan = self._plan
+        if self._by_path:
+            if self.skips(path):
+                return None, None
+            plan = self._find(path)
+        if _LOG.isEnabledFor(self._level):
+            return None, None
+        pairs = headers_md + trailers_md if trailers_md else headers_md
+        keys, values = zip(*pairs) if pairs else _NONE  # noqa: B905  # all are pairs, and the keyword costs time
+        found = plan.quick.reply.find((keys, tuple([name for name, _ in own])))
+        parts = None if found is None else found.shape.texts(values)
+        if found is None or parts is None:
+            return None, None
+        shape = found.shape
+        done = shape.transform(parts) if shape.steps else None
+        if done is not None:
+            return None, self._response(plan, pairs, (), request_md, None, done)
+        shape.hit()
+        if not shape.tally.kept:
+            self.statistics.late(shape.tally)
+        if shape.measured:
+            return None, self._fitting([*shape.arrivals(parts), *shape.defaults(values, request_md)])
+        return found.merged(own, parts), None
+
+    def _response(
+        self, plan: Plan, headers_md: Pairs, trailers_md: Pairs, request_md: Pairs, note: Note | None, done: Done | None
+    ) -> list[tuple[str, str]]:
+        sources = plan.response.sources
+        sent = collect(trailers_md, collect(headers_md, {}, sources), sources)
+        result = self._soft(plan.response, sent, collect(request_md, {}, sources), note, done)
         found = [(name, value) for name, values in result.items() for value in values if isinstance(value, str)]
         if self.config.rate_limit:
             found += rate_limits.fields(sent)
@@ -168,7 +333,9 @@ class HeaderMapping:
             return []
         way = self._find(path).response
         sent = collect(sent_only, {}, way.sources)
-        result = self._soft(Way(tuple(c for c in way.carriers if c.source in there), way.sources), sent, None, None)
+        result = self._soft(
+            Way(tuple(c for c in way.carriers if c.source in there), way.sources), sent, None, self._logger()
+        )
         return [(name, value) for name, values in result.items() for value in values if isinstance(value, str)]
 
     def outbound(self, path: str, metadata: Pairs) -> list[tuple[str, Value]]:
@@ -202,7 +369,7 @@ class HeaderMapping:
         """
         way = self._find(path).received
         sent = collect(trailers, collect(headers, {}, way.sources), way.sources)
-        result = self._soft(way, sent, None, None)
+        result = self._soft(way, sent, None, self._logger())
         return [(name, value) for name, values in result.items() for value in values]
 
     def skips(self, path: str) -> bool:
@@ -218,6 +385,8 @@ class HeaderMapping:
         Args:
             host: IP address, ``unix``, or a gRPC peer like ``ipv4:10.0.0.1:4711``.
         """
+        if not self._networks and not self._trust_unix:
+            return False
         if host.startswith(("ipv4:", "ipv6:")):
             host = host.partition(":")[2].rpartition(":")[0].replace("%5B", "").replace("%5D", "").strip("[]")
         if host == "unix" or host.startswith("unix:"):
@@ -254,6 +423,16 @@ class HeaderMapping:
         lower = name.lower()
         return lower.startswith(names.GATEWAY_PREFIX) or lower in self._plan.strips
 
+    def collector(self, name: str = "") -> HeaderCollector:
+        """Returns a collector of :attr:`statistics` for a registry of prometheus-client.
+
+        Args:
+            name: Value of the label ``mapping``.
+        """
+        from formicary.headers.prometheus import HeaderCollector
+
+        return HeaderCollector({name: self})
+
     @property
     def stripped(self) -> frozenset[str]:
         """Lower-case names that :meth:`strips`, beside the prefix ``grpc-metadata-``."""
@@ -277,10 +456,10 @@ class HeaderMapping:
                 self._plans[matching] = plan
         return plan
 
-    def _soft(self, way: Way, sent: Found, echo: Found | None, note: Note | None) -> Found:
+    def _soft(self, way: Way, sent: Found, echo: Found | None, note: Note | None, done: Done | None = None) -> Found:
         events: list[int] = []
         result, errors = carry(
-            way.carriers, sent, self._rules, events, trusted=True, echo=echo, note=note or self._logger()
+            way.carriers, sent, self._rules, events, trusted=True, echo=echo, note=note, done=done or {}
         )
         if errors:
             # A response cannot be refused any more: what is rejected is dropped.
@@ -292,15 +471,26 @@ class HeaderMapping:
         for values in result.values():
             for value in values:
                 size += len(value) + names.MAX_NAME_BYTES
-        if size <= self._rules.max_total_bytes:
-            return result  # even with the longest names
+        if size > self._rules.max_total_bytes:  # with the longest names
+            self._shrink(result)
+        return result
+
+    def _fitting(self, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        if sum([len(name) + len(value) for name, value in pairs]) <= self._rules.max_total_bytes:
+            return pairs
+        result: Found = {}
+        for name, value in pairs:
+            result.setdefault(name, []).append(value)
+        self._shrink(result)
+        return [pair for pair in pairs if pair[0] in result]
+
+    def _shrink(self, result: Found) -> None:
         size = 0
         for name, values in list(result.items()):
             size += sum(len(name) + len(value) for value in values)
             if size > self._rules.max_total_bytes:
                 _LOG.warning("dropped response header %s: more than %d bytes", name, self._rules.max_total_bytes)
                 del result[name]
-        return result
 
     def _prefixed(self, pairs: Pairs, result: Found) -> list[FieldError]:
         """Takes ``Grpc-Metadata-NAME`` of a trusted peer as metadata NAME, unless a rule has set it."""
@@ -316,7 +506,7 @@ class HeaderMapping:
                 text = value if isinstance(value, bytes) else clean(value, self._rules)
                 carried = decode_base64(text) if key.endswith("-bin") and isinstance(text, str) else text
                 if len(carried) > self._rules.max_value_bytes:
-                    raise Rejected(f"has {len(carried)} bytes, at most {self._rules.max_value_bytes}")
+                    raise Rejected(too_long(carried, self._rules))
             except Rejected as refusal:
                 errors.append(FieldError(f"headers.{name}", "HEADER_REJECTED", f"The header {name} {refusal}."))
                 continue
@@ -332,7 +522,7 @@ class HeaderMapping:
             raise _refusal([FieldError("headers", "HEADERS_TOO_LARGE", message)])
 
     def _logger(self) -> Note | None:
-        level = logging.INFO if self.config.debug else logging.DEBUG
+        level = self._level
         if not _LOG.isEnabledFor(level):
             return None
 
@@ -348,4 +538,5 @@ def _refusal(errors: list[FieldError]) -> Problem:
     missing = [e.field.removeprefix("headers.") for e in errors if e.code == "REQUIRED_HEADER_MISSING"]
     sentences = [f"Required headers are missing: {', '.join(missing)}."] if missing else []
     sentences += [e.message for e in errors if e.code != "REQUIRED_HEADER_MISSING"]
-    return problem("VALIDATION_FAILED", " ".join(sentences), errors=errors)
+    stranger = any(e.code == CREDENTIALS_REJECTED for e in errors)
+    return problem("UNAUTHENTICATED" if stranger else "VALIDATION_FAILED", " ".join(sentences), errors=errors)

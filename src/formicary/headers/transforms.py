@@ -20,7 +20,16 @@ Argument = str | int | bool | list[str] | dict[str, str | int]
 
 
 class Rejected(Exception):
-    """A transform refuses a value; the text says why and does not hold the value."""
+    """A transform refuses a value; the text says why and does not hold the value.
+
+    Args:
+        reason: The end of a sentence that begins with the header's name.
+        credentials: Whether the value should say who is calling: the caller is then answered with 401, not 400.
+    """
+
+    def __init__(self, reason: str, *, credentials: bool = False) -> None:
+        super().__init__(reason)
+        self.credentials = credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +41,9 @@ class Transform:
         apply: All values in, all values out. Raises Rejected.
         each: The same for one value, where values do not matter to each other; it is the quicker way.
         argument: As given, for showing.
+        growth: Most characters by which ``each`` lengthens a printable ASCII text without blanks around it, and the
+            result is printable ASCII too; None when nobody knows.
+        plain: Whether the result has no blanks around it either.
         undone_by: Name and argument of the step that gives back exactly what was there, None when the step is lossy.
     """
 
@@ -40,6 +52,8 @@ class Transform:
     each: Callable[[str], str] | None = None
     argument: Argument | None = None
     undone_by: tuple[str, Argument | None] | None = field(default=None)
+    growth: int | None = None
+    plain: bool = False
 
     @classmethod
     def of(cls, function: Callable[[str], str], name: str = "") -> Transform:
@@ -52,8 +66,13 @@ def _each(
     function: Callable[[str], str],
     argument: Argument | None = None,
     undone_by: tuple[str, Argument | None] | None = None,
+    *,
+    growth: int | None = None,
+    plain: bool = False,
 ) -> Transform:
-    return Transform(name, lambda values: [function(value) for value in values], function, argument, undone_by)
+    return Transform(
+        name, lambda values: [function(value) for value in values], function, argument, undone_by, growth, plain
+    )
 
 
 def reject(reason: str) -> Transform:
@@ -82,37 +101,41 @@ def _nothing(argument: Argument | None) -> None:
         raise ValueError("takes no argument")
 
 
-def _simple(name: str, function: Callable[[str], str]) -> Callable[[Argument | None], Transform]:
+def _simple(name: str, function: Callable[[str], str], *, plain: bool = True) -> Callable[[Argument | None], Transform]:
     def make(argument: Argument | None) -> Transform:
         _nothing(argument)
-        return _each(name, function)
+        return _each(name, function, growth=0, plain=plain)
 
     return make
 
 
 def _add_prefix(argument: Argument | None) -> Transform:
     text = _text(argument)
-    return _each("add_prefix", lambda value: text + value, argument, ("remove_prefix", text))
+    growth = len(text) if text.isascii() and text.isprintable() else None
+    plain = text == text.lstrip()
+    return _each("add_prefix", lambda v: text + v, argument, ("remove_prefix", text), growth=growth, plain=plain)
 
 
 def _remove_prefix(argument: Argument | None) -> Transform:
     text = _text(argument)
-    return _each("remove_prefix", lambda value: value.removeprefix(text), argument)
+    return _each("remove_prefix", lambda value: value.removeprefix(text), argument, growth=0)
 
 
 def _add_suffix(argument: Argument | None) -> Transform:
     text = _text(argument)
-    return _each("add_suffix", lambda value: value + text, argument, ("remove_suffix", text))
+    growth = len(text) if text.isascii() and text.isprintable() else None
+    plain = text == text.rstrip()
+    return _each("add_suffix", lambda v: v + text, argument, ("remove_suffix", text), growth=growth, plain=plain)
 
 
 def _remove_suffix(argument: Argument | None) -> Transform:
     text = _text(argument)
-    return _each("remove_suffix", lambda value: value.removesuffix(text), argument)
+    return _each("remove_suffix", lambda value: value.removesuffix(text), argument, growth=0)
 
 
 def _truncate(argument: Argument | None) -> Transform:
     most = _count(argument)
-    return _each("truncate", lambda value: value[:most], argument)
+    return _each("truncate", lambda value: value[:most], argument, growth=0)
 
 
 def _default_if_empty(argument: Argument | None) -> Transform:
@@ -149,7 +172,7 @@ def _regex_extract(argument: Argument | None) -> Transform:
             raise Rejected("does not have the form that is expected")
         return (found.group(1) if pattern.groups else found.group(0)) or ""
 
-    return _each("regex_extract", extract, argument)
+    return _each("regex_extract", extract, argument, growth=0)
 
 
 def _require_match(argument: Argument | None) -> Transform:
@@ -160,7 +183,7 @@ def _require_match(argument: Argument | None) -> Transform:
             raise Rejected("does not have the form that is expected")
         return value
 
-    return _each("require_match", check, argument, ("same", None))
+    return _each("require_match", check, argument, ("same", None), growth=0, plain=True)
 
 
 def _split(argument: Argument | None) -> Transform:
@@ -177,7 +200,7 @@ def _join(argument: Argument | None) -> Transform:
 
 def _mask(argument: Argument | None) -> Transform:
     shown = _count(argument)
-    return _each("mask", lambda v: "*" * len(v) if len(v) <= 2 * shown else v[:shown] + "***", argument)
+    return _each("mask", lambda v: "*" * len(v) if len(v) <= 2 * shown else v[:shown] + "***", argument, growth=3)
 
 
 def _base64_encode(argument: Argument | None) -> Transform:
@@ -208,19 +231,21 @@ def _base64_decode(argument: Argument | None) -> Transform:
 
 def _hash(argument: Argument | None) -> Transform:
     most = 64 if argument is None or argument is True else _count(argument)
-    return _each("hash", lambda value: hashlib.sha256(value.encode()).hexdigest()[:most], argument)
+    return _each("hash", lambda value: hashlib.sha256(value.encode()).hexdigest()[:most], argument, growth=64)
 
 
 def _bearer(value: str) -> str:
+    if value.startswith("Bearer ") and (token := value[7:].strip()):
+        return token
     scheme, _, token = value.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise Rejected("must be `Bearer TOKEN`")
+        raise Rejected("must be `Bearer TOKEN`", credentials=True)
     return token.strip()
 
 
 def _make_bearer(argument: Argument | None) -> Transform:
     _nothing(argument)
-    return _each("bearer", _bearer)
+    return _each("bearer", _bearer, growth=0, plain=True)
 
 
 def _jwt(value: str) -> str:
@@ -237,7 +262,7 @@ def _jwt(value: str) -> str:
 
 def _make_jwt(argument: Argument | None) -> Transform:
     _nothing(argument)
-    return _each("jwt", _jwt, None, ("same", None))
+    return _each("jwt", _jwt, None, ("same", None), growth=0, plain=True)
 
 
 _AGENT = re.compile(r"[^\x20-\x7e]|[<>\"'\\;(){}]")
@@ -258,7 +283,7 @@ TRANSFORMS: Mapping[str, Callable[[Argument | None], Transform]] = {
     "lower": _simple("lower", str.lower),
     "upper": _simple("upper", str.upper),
     "normalize": _simple("normalize", lambda value: " ".join(value.split()).lower()),
-    "sanitize_user_agent": _simple("sanitize_user_agent", lambda value: _AGENT.sub("", value)[:200]),
+    "sanitize_user_agent": _simple("sanitize_user_agent", lambda value: _AGENT.sub("", value)[:200], plain=False),
     "traceparent": _simple("traceparent", traceparent),
     "add_prefix": _add_prefix,
     "remove_prefix": _remove_prefix,
@@ -310,6 +335,32 @@ def make(name: str, argument: Argument | None = None) -> Transform:
     return maker(argument)
 
 
+def of_step(step: object) -> Transform:
+    """Makes a transform of a step of a rule.
+
+    Args:
+        step: A transform, a function of one value, a name of the list, or a tuple of such a name and its argument;
+            ``("regex_replace", pattern, replacement)`` has two.
+
+    Raises:
+        ValueError: It is none of these; the text ends a sentence.
+    """
+    if isinstance(step, Transform):
+        return step
+    if isinstance(step, str):
+        return make(step)
+    if isinstance(step, tuple) and step and isinstance(step[0], str):
+        name, *arguments = step
+        if name == "regex_replace" and len(arguments) == 2:
+            arguments = [{"pattern": arguments[0], "replacement": arguments[1]}]
+        if len(arguments) > 1:
+            raise ValueError(f"takes one argument, not {len(arguments)}")
+        return make(name, *arguments)
+    if callable(step):
+        return Transform.of(step)
+    raise ValueError("is no transform, no function, and no name of a transform with its argument")
+
+
 def inverse(transforms: Sequence[Transform]) -> tuple[Transform, ...]:
     """Returns the steps of the other way, for calls that begin at our end; a step without one is left out."""
     found = []
@@ -351,6 +402,12 @@ def each_of(transforms: Sequence[Transform]) -> Callable[[str], str] | None:
         return value
 
     return run
+
+
+def growth_of(transforms: Sequence[Transform]) -> int | None:
+    """Most characters by which the steps lengthen a text; None when nobody knows."""
+    known = [step.growth for step in transforms if step.growth is not None]
+    return sum(known) if len(known) == len(transforms) else None
 
 
 def pipeline(transforms: Sequence[Transform]) -> Callable[[Values], Values] | None:
