@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from formicary.gateway.call import Call
     from formicary.gateway.grpc_server import add_services
     from formicary.gateway.service import Interceptor, Method, Run, Service, bind
+    from formicary.gateway.shared import SharedMessage
     from formicary.gateway.transcoding.transcoder import Transcoder
 
-__all__ = ["Call", "Interceptor", "Method", "Run", "Service", "Transcoder", "add_services", "bind"]
+__all__ = ["Call", "Interceptor", "Method", "Run", "Service", "SharedMessage", "Transcoder", "add_services", "bind"]
 
 _EXPORTS = {
     "Call": "formicary.gateway.call",
@@ -21,6 +22,7 @@ _EXPORTS = {
     "Method": "formicary.gateway.service",
     "Run": "formicary.gateway.service",
     "Service": "formicary.gateway.service",
+    "SharedMessage": "formicary.gateway.shared",
     "bind": "formicary.gateway.service",
     "Transcoder": "formicary.gateway.transcoding.transcoder",
 }

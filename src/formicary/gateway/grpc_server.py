@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from formicary.gateway.call import Call
 from formicary.gateway.service import Interceptor, Method, bind
+from formicary.gateway.shared import SharedMessage
 from formicary.problems import Problem, problem
 from formicary.problems.rpc import to_grpc
 
@@ -61,10 +62,17 @@ _MAKERS: dict[tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any]]]
 def _handler(method: Method) -> grpc.RpcMethodHandler[Any, Any]:
     make = _MAKERS[method.client_streaming, method.server_streaming]
     behaviour = _streaming(method) if method.server_streaming else _single(method)
-    return make(behaviour, response_serializer=method.response_class.SerializeToString)
+    serialize = _streamed_bytes if method.server_streaming else method.response_class.SerializeToString
+    return make(behaviour, response_serializer=serialize)
 
 
 _UNREADABLE = "The message is not in the binary form of protobuf, or of another type."
+
+
+def _streamed_bytes(message: Any) -> bytes:
+    """The bytes of a message of a stream; those of a shared one are made once."""
+    found: bytes = message.serialized() if type(message) is SharedMessage else message.SerializeToString()
+    return found
 
 
 async def _unreadable() -> Any:

@@ -22,6 +22,7 @@ from typing import Protocol, TypeVar
 from formicary.engine.queen.core.batch import Batch, JobEnded, Outgoing, RenderRequest
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.core import Core
+from formicary.engine.queen.core.occurrences import Occurrence
 from formicary.engine.queen.definitions import Definitions
 from formicary.engine.queen.journal import Journal
 from formicary.engine.queen.rendering import Prepared, Rendered, render
@@ -61,6 +62,8 @@ class Pump:
         self.fenced = asyncio.Event()
         self.peers: dict[int, Peer] = {}
         self.on_ended: Callable[[list[JobEnded]], None] = lambda _ended: None
+        self.on_occurred: Callable[[list[Occurrence]], None] = lambda _all: None
+        self.on_reloaded: Callable[[], None] = lambda: None
         self.on_touched: Callable[[set[str]], None] = lambda _ids: None
         self.on_settled: Callable[[dict[tuple[str, str], tuple[str, str]]], None] = lambda _keys: None
         self.recoveries = 0
@@ -124,7 +127,7 @@ class Pump:
         snapshot = await self.read(self.store.load)
         models = {str(row[0]): self.definitions.model(row) for row in snapshot.definitions}
         core = Core(self.config, self.epoch, self.rng, counter=counter)
-        core.followed = self.core.followed
+        core.followed, core.observed = self.core.followed, self.core.observed
         core.at(time.monotonic(), time.time())
         core.recover(snapshot, models)
         core.leases.follow(self.core.leases)
@@ -218,6 +221,8 @@ class Pump:
             self.on_ended(batch.ended)
         if batch.touched:
             self.on_touched(batch.touched)
+        if batch.occurrences:
+            self.on_occurred(batch.occurrences)
         for session in batch.closing:
             peer = self.peers.pop(session, None)
             if peer is not None:
@@ -310,6 +315,7 @@ class Pump:
         if self.ready:
             log.info("the store is back, going on")
             self.on_touched(set(self.core.followed))
+            self.on_reloaded()
             self.wake()
 
     def _probe(self) -> None:

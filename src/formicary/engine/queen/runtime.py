@@ -13,7 +13,8 @@ import os
 import random
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -27,6 +28,7 @@ from formicary.engine.queen.core.batch import JobEnded, Welcome
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.core.leases import Hello
+from formicary.engine.queen.events import EventStream
 from formicary.engine.queen.pump import Peer, Pump
 from formicary.engine.queen.sessions import AntSession, ClientSession
 from formicary.engine.queen.submitting import Submitting
@@ -53,12 +55,16 @@ class QueenConfig:
         org: Organisation of requests that name none.
         log_flush_s: Seconds between flushes of log lines; a crash may lose that much of them.
         methods: Method replacements for every definition that is registered; those of a request come first.
+        events_kept: Events that are kept for watchers that come back or are slow, 1 or more; some 300 bytes each.
+        events_linger_s: Seconds for which events are recorded after the last watcher has left.
     """
 
     core: CoreConfig = field(default_factory=CoreConfig)
     org: str = "local"
     log_flush_s: float = 1.0
     methods: Mapping[str, str] = field(default_factory=dict)
+    events_kept: int = 65_536
+    events_linger_s: float = 600.0
 
 
 class Watcher(Protocol):
@@ -79,6 +85,9 @@ class Queen:
         self.pump = Pump(store, logs, self.config.core, random.Random())
         self.pump.on_ended = self._tell_ended
         self.pump.on_touched = self._tell_touched
+        self.events = EventStream(self.config.events_kept, self.config.events_linger_s, self._observe)
+        self.pump.on_occurred = self.events.occurred
+        self.pump.on_reloaded = self.events.interrupted
         self.submitting = Submitting(self)
         self.pump.on_settled = self.submitting.keys.settle
         self._watchers: dict[str, list[Watcher]] = {}
@@ -107,10 +116,12 @@ class Queen:
         self._gc_threshold = gc.get_threshold()
         gc.set_threshold(*GC_THRESHOLD)
         await self.pump.start(f"{socket.gethostname()} process {os.getpid()}")
+        self.events.begin(self.epoch)
         self._flusher = asyncio.create_task(self._flush_logs())
 
     async def stop(self) -> None:
         """Commits what is open, closes sessions and the store."""
+        self.events.close()
         for peer in list(self.pump.peers.values()):
             peer.shut()
         if self._flusher is not None:
@@ -260,10 +271,7 @@ class Queen:
 
     async def follow(self, job_id: str, *, org: str = "") -> AsyncIterator[dict[str, Any]]:
         """The document now and after each change, until the job has ended. Raises Problem NOT_FOUND."""
-        changed = asyncio.Event()
-        self._followers.setdefault(job_id, []).append(changed)
-        self.pump.core.followed.add(job_id)
-        try:
+        with self.touches(job_id) as changed:
             await self.pump.settle()  # a batch that was cut before would end without telling this follower
             while True:
                 changed.clear()
@@ -272,6 +280,15 @@ class Queen:
                 if document["state"] in life.JOB_ENDED:
                     return
                 await changed.wait()
+
+    @contextmanager
+    def touches(self, job_id: str) -> Iterator[asyncio.Event]:
+        """An event that is set at each commit that changes the job or its tasks, and at each of their log lines."""
+        changed = asyncio.Event()
+        self._followers.setdefault(job_id, []).append(changed)
+        self.pump.core.followed.add(job_id)
+        try:
+            yield changed
         finally:
             rest = self._followers[job_id]
             rest.remove(changed)
@@ -303,6 +320,9 @@ class Queen:
         if row is None:
             raise problem("NOT_FOUND", f"there is no job {job_id[:40]!r}; `formicary list` shows those that are")
         return row
+
+    def _observe(self, wanted: bool) -> None:
+        self.pump.core.observed = wanted
 
     # --- watching ---------------------------------------------------------------------------------------------------
 

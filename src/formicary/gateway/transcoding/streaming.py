@@ -23,8 +23,8 @@ class Framing(Protocol):
 
     content_type: str
 
-    def message(self, text: bytes) -> bytes:
-        """Frames the JSON text of one message."""
+    def message(self, text: bytes, event_id: str = "") -> bytes:
+        """Frames the JSON text of one message; only events have ids."""
         ...
 
     def failure(self, document: object) -> bytes:
@@ -45,7 +45,7 @@ class Lines:
 
     content_type = NDJSON
 
-    def message(self, text: bytes) -> bytes:
+    def message(self, text: bytes, event_id: str = "") -> bytes:
         """Frames the JSON text of one message."""
         return text + b"\n"
 
@@ -67,9 +67,10 @@ class Events:
 
     content_type = EVENTS
 
-    def message(self, text: bytes) -> bytes:
+    def message(self, text: bytes, event_id: str = "") -> bytes:
         """One event; JSON text has no line breaks."""
-        return b"data: " + text + b"\n\n"
+        named = b"id: " + event_id.encode() + b"\n" if event_id else b""
+        return named + b"data: " + text + b"\n\n"
 
     def failure(self, document: object) -> bytes:
         """An event ``problem``."""
@@ -92,7 +93,7 @@ class Array:
     def __init__(self) -> None:
         self._opened = False
 
-    def message(self, text: bytes) -> bytes:
+    def message(self, text: bytes, event_id: str = "") -> bytes:
         """One element."""
         return self._next() + text
 

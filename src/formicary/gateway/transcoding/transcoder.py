@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from formicary.gateway.call import Call
 from formicary.gateway.service import Interceptor, Method, bind
+from formicary.gateway.shared import SharedMessage
 from formicary.gateway.transcoding import (
     compression,
     conditional,
@@ -344,13 +345,24 @@ class _Stream:
         self._last = 0.0
 
     async def write(self, message: Any) -> None:
-        if self._framing is None:
+        if type(message) is SharedMessage and self._framing is not None:
+            await self._send(self._shared(message, self._framing))
+        elif self._framing is None:
             raw = self._raw(message)
             if not self._exchange.started:
                 self.content_type = raw.content_type or self.content_type
             await self._send(raw.data)
         else:
             await self._send(self._framing.message(self._owner.frame(self._binding, message)))
+
+    def _shared(self, shared: SharedMessage, framing: streaming.Framing) -> bytes:
+        """A shared message as all streams of this form send it; elements of an array differ by what is before them."""
+        owner, binding = self._owner, self._binding
+        text = shared.encoded((owner, binding), lambda message: owner.frame(binding, message))
+        if framing.content_type == negotiation.JSON:
+            return framing.message(text)
+        form = (owner, binding, framing.content_type)
+        return shared.encoded(form, lambda _: framing.message(text, shared.event_id))
 
     def _raw(self, message: Any) -> Any:
         field = self._binding.response_field

@@ -17,7 +17,6 @@ from formicary.server.api import batches, messages, page_tokens
 from formicary.v1 import jobs_pb2 as pb
 from formicary.v1 import jobs_pb2_grpc
 
-LOG_POLL_S = 0.25
 KEY_HEADER = "idempotency-key"
 COMPATIBLE_PATH = "/api/jobs/requests"
 """The older engine's way to submit knows no idempotency key."""
@@ -103,18 +102,22 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
     async def ReadLogs(self, request: pb.ReadLogsRequest, call: Call) -> AsyncIterator[pb.LogRecord]:
         """Log lines, until the job has ended if asked."""
         queen, offset = self._queen, 0
-        while True:
-            row = await queen.row(request.id, org=call.principal.org)
-            over = messages.basic(row).state in life.JOB_ENDED or not request.follow
-            records, offset = await asyncio.to_thread(
-                queen.log_lines, request.id, task_type=request.task_type, offset=offset
-            )
-            for x in records:
-                yield pb.LogRecord(task_type=x.task_type, attempt=x.attempt, time=x.time, stream=x.stream, text=x.text)
-            if over and not records:
-                return
-            if not over:
-                await asyncio.sleep(LOG_POLL_S)
+        with queen.touches(request.id) as changed:
+            while True:
+                changed.clear()
+                row = await queen.row(request.id, org=call.principal.org)
+                over = messages.basic(row).state in life.JOB_ENDED or not request.follow
+                records, offset = await asyncio.to_thread(
+                    queen.log_lines, request.id, task_type=request.task_type, offset=offset
+                )
+                for x in records:
+                    yield pb.LogRecord(
+                        task_type=x.task_type, attempt=x.attempt, time=x.time, stream=x.stream, text=x.text
+                    )
+                if over and not records:
+                    return
+                if not over:
+                    await changed.wait()
 
     async def _job(self, job_id: str, call: Call) -> pb.Job:
         return messages.full(await self._queen.document(job_id, org=call.principal.org), exact=False)

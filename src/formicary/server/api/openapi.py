@@ -11,13 +11,15 @@ from typing import Any
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.queen.edge import MAX_KEY_CHARS
+from formicary.engine.queen.events import KINDS
 from formicary.gateway.openapi import openapi_document
+from formicary.server.api.events import STATES, WORDS
 from formicary.server.api.jobs import COMPATIBLE_PATH
 from formicary.server.api.rules import LARGEST_WHOLE
 from formicary.server.auth.principal import HOME
 from formicary.server.auth.roles import ROLES
 from formicary.server.auth.tokens import LONGEST
-from formicary.v1 import ants_pb2, definitions_pb2, jobs_pb2, tokens_pb2
+from formicary.v1 import ants_pb2, definitions_pb2, events_pb2, jobs_pb2, tokens_pb2
 
 Json = dict[str, Any]
 
@@ -48,6 +50,7 @@ _SERVICES = (
     (jobs_pb2, "JobService"),
     (definitions_pb2, "DefinitionService"),
     (ants_pb2, "AntService"),
+    (events_pb2, "EventService"),
     (tokens_pb2, "TokenService"),
 )
 
@@ -61,6 +64,7 @@ def document() -> Json:
         _listing(found["paths"][path]["get"])
     for path in _VIEWED:
         _viewing(found["paths"][path]["get"])
+    _watching(found["paths"]["/v1/events"]["get"])
     _registering(found["paths"]["/v1/definitions"]["post"], found["components"]["schemas"])
     _tokens(found["components"]["schemas"]["CreateTokenRequest"])
     return found
@@ -121,6 +125,13 @@ def _viewing(operation: Json) -> None:
     (view,) = (one for one in operation["parameters"] if one["name"] == "view")
     numbers = sorted(definitions_pb2.DefinitionView.values())
     view["schema"] = {"anyOf": [view["schema"], {"type": "integer", "enum": numbers}]}
+
+
+def _watching(operation: Json) -> None:
+    known = {one["name"]: one for one in operation["parameters"]}
+    known["after"]["schema"] = {"type": "string", "pattern": "^[0-9]{1,18}$"}
+    known["kinds"]["schema"]["items"] = {"type": "string", "enum": [*dict.fromkeys((*WORDS, *KINDS))]}
+    known["states"]["schema"]["items"] = {"type": "string", "enum": [*STATES]}
 
 
 def _registering(operation: Json, schemas: Json) -> None:

@@ -16,6 +16,7 @@ from formicary.headers import engine_mapping
 from formicary.problems import problem
 from formicary.server.api.ants import AntServicer
 from formicary.server.api.definitions import DefinitionServicer
+from formicary.server.api.events import EventServicer
 from formicary.server.api.jobs import JobServicer
 from formicary.server.api.rules import check_requests
 from formicary.server.api.tokens import TokenServicer
@@ -54,7 +55,13 @@ def engine_chain(who: Sequence[Interceptor], *, access_log: AccessLog | None = N
 
 def servicers(queen: Queen, tokens: TokenBook) -> list[object]:
     """What the queen serves, whatever the protocol."""
-    return [AntServicer(queen), DefinitionServicer(queen), JobServicer(queen), TokenServicer(tokens)]
+    return [
+        AntServicer(queen),
+        DefinitionServicer(queen),
+        JobServicer(queen),
+        EventServicer(queen),
+        TokenServicer(tokens),
+    ]
 
 
 async def serve(

@@ -26,6 +26,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "/formicary.v1.JobService/CancelJob": _OPERATE,
     "/formicary.v1.JobService/RetryJob": _OPERATE,
     "/formicary.v1.JobService/ResumeJob": _OPERATE,
+    "/formicary.v1.EventService/WatchEvents": _VIEW,
     "/formicary.v1.DefinitionService/RegisterDefinition": _SUBMIT,
     "/formicary.v1.DefinitionService/GetDefinition": _VIEW,
     "/formicary.v1.DefinitionService/ListDefinitions": _VIEW,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from formicary.engine.jobs.model import JobDefinition
+from formicary.engine.queen.core.occurrences import Occurrence
 from formicary.engine.storage.port import Changes
 
 
@@ -97,10 +98,12 @@ class Batch:
     touched: set[str] = field(default_factory=set)
     """Ids of jobs that changed, for those who follow them."""
     keys: list[tuple[str, str]] = field(default_factory=list)
+    occurrences: list[Occurrence] = field(default_factory=list)
+    """For those who watch; empty while nobody does."""
 
     def __bool__(self) -> bool:
         """True where there is anything to write or to do."""
-        return bool(self.changes or self.outgoing or self.load or self.render or self.closing)
+        return bool(self.changes or self.outgoing or self.load or self.render or self.closing or self.occurrences)
 
     def to(self, session: int) -> Outgoing:
         """What the session will be told."""

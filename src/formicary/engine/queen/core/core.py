@@ -22,6 +22,7 @@ from formicary.engine.jobs.model import JobDefinition, task_from_json
 from formicary.engine.queen.core.batch import Assignment, Batch, RenderRequest, Welcome
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.leases import Hello, Leases
+from formicary.engine.queen.core.occurrences import in_order, of_ant
 from formicary.engine.queen.core.outcome import Outcome, task_variables
 from formicary.engine.queen.core.progress import KILLING, TIMED_OUT, Progress
 from formicary.engine.queen.core.records import Ant, Definition, Job, TaskRun, demand_of
@@ -108,6 +109,8 @@ class Core:
         self.keys: dict[tuple[str, str], tuple[str, str]] = {}
         """Idempotency keys of batches that are not committed yet: (fingerprint, job id)."""
         self.followed: set[str] = set()
+        self.observed = False
+        """Somebody watches: batches say what has changed."""
         """Ids of jobs whose every change is wanted; kept by the runtime."""
         self.stats = Stats()
         self._hot_bytes = 0
@@ -200,11 +203,20 @@ class Core:
 
     def connect(self, session: int, hello: Hello) -> Welcome:
         """A stream has begun; says which of the attempts it lists the ant may go on with."""
-        return self.leases.connect(session, hello, self.mono, self.batch)
+        welcome = self.leases.connect(session, hello, self.mono, self.batch)
+        if self.observed and (ant := self.leases.sessions.get(session)) is not None:
+            self._met(ant, "CONNECTED")
+        return welcome
 
     def disconnect(self, session: int) -> None:
         """A stream has ended."""
+        ant = self.leases.sessions.get(session)
         self.leases.disconnect(session, self.mono)
+        if self.observed and ant is not None:
+            self._met(ant, "DISCONNECTED")
+
+    def _met(self, ant: Ant, state: str) -> None:
+        self.batch.occurrences.append(of_ant(ant, state, self.wall))
 
     def beat(self, session: int) -> None:
         """The ant is alive."""
@@ -226,6 +238,8 @@ class Core:
         """The ant's processes are known to be dead (their supervisor says so): no need to wait for the lease."""
         for ant in self.leases.by_id(ant_id):
             self.leases.bury(ant, self.batch)
+            if self.observed:
+                self._met(ant, "LOST")
 
     def result(self, session: int, outcome: Outcome) -> None:
         """An attempt has ended. A stale token changes nothing and is acknowledged, so that the ant forgets it."""
@@ -305,6 +319,8 @@ class Core:
                 self.progress.proceed(what)
             elif isinstance(what, Ant):
                 self.leases.expire(what, self.mono, self.batch)
+                if self.observed and self.leases.ants.get(what.key) is not what:
+                    self._met(what, "LOST")
             else:
                 self._job_timer(cast(Job, what))
 
@@ -443,6 +459,8 @@ class Core:
         changes.jobs = {job.number: job.row() for job in self.dirty_jobs}
         changes.tasks = {(run.job.number, run.position): run.row() for run in self.dirty_tasks}
         changes.counter = self.leases.counter
+        if self.observed:
+            batch.occurrences += in_order(self.dirty_jobs, self.dirty_tasks, self.wall)
         if self.followed:
             batch.touched = {job.id for job in self.dirty_jobs if job.id in self.followed}
             batch.touched |= {run.job.id for run in self.dirty_tasks if run.job.id in self.followed}
