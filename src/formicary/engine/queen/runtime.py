@@ -90,6 +90,7 @@ class Queen:
         self.pump.on_reloaded = self.events.interrupted
         self.submitting = Submitting(self)
         self.pump.on_settled = self.submitting.keys.settle
+        self._retrying = asyncio.Lock()
         self._watchers: dict[str, list[Watcher]] = {}
         self._followers: dict[str, list[asyncio.Event]] = {}
         self._progress: dict[str, dict[int, tuple[float, str]]] = {}
@@ -204,18 +205,19 @@ class Queen:
 
     async def retry(self, job_id: str, *, hard: bool = False, org: str = "") -> None:
         """Runs an ended job again, from its failed tasks or wholly. Raises Problem NOT_FOUND, FAILED_PRECONDITION."""
-        await self.pump.settle()
-        row = await self._row(job_id, org)
-        definition = await self.submitting.definition(str(row[3]))
-        tasks = await self.pump.read(lambda: self.store.tasks(int(row[0] or 0)))
-        core = self.pump.now()
-        if job_id in core.jobs:
-            raise problem("FAILED_PRECONDITION", f"job {job_id} has not ended: cancel it first, or wait")
-        try:
-            core.retry(definition, row, tasks, hard=hard)
-        except IllegalTransition as error:
-            raise problem("FAILED_PRECONDITION", f"job {job_id}: {error}") from error
-        await self.pump.commit()
+        async with self._retrying:  # what is read must still hold when it is used: nothing else revives ended jobs
+            await self.pump.settle()
+            row = await self._row(job_id, org)
+            definition = await self.submitting.definition(str(row[3]))
+            tasks = await self.pump.read(lambda: self.store.tasks(int(row[0] or 0)))
+            core = self.pump.now()
+            if job_id in core.jobs:
+                raise problem("FAILED_PRECONDITION", f"job {job_id} has not ended: cancel it first, or wait")
+            try:
+                core.retry(definition, row, tasks, hard=hard)
+            except IllegalTransition as error:
+                raise problem("FAILED_PRECONDITION", f"job {job_id}: {error}") from error
+            await self.pump.commit()
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -366,6 +368,7 @@ class Queen:
 
     def _tell_ended(self, ended: list[JobEnded]) -> None:
         watchers, progress = self._watchers, self._progress
+        self.submitting.keys.ended(ended)
         for end in ended:
             if progress:
                 progress.pop(end.id, None)

@@ -177,9 +177,13 @@ class Submitting:
             if item.key:
                 mine[item.key] = (item.fingerprint, item.id)
             ids.append(item.id)
-            if item.id not in known and item.id not in pump.core.jobs:
+            if not (item.id in known or item.id in pump.core.jobs or self._ended_meanwhile(item.id, resend=resend)):
                 fresh.append(item)
         return fresh, ids
+
+    def _ended_meanwhile(self, job_id: str, *, resend: bool) -> bool:
+        """Whether the job came and ended after the store was read."""
+        return resend and (self.keys.has_ended(job_id) or self._queen.pump.is_leaving(job_id))
 
     async def _accept_expanded(
         self, definition: Definition, items: list[Submission], org: str, watcher: Watcher | None
