@@ -62,6 +62,13 @@ _PORT = click.IntRange(0, 65535)
     metavar="ORIGIN",
     help="Let pages of this origin (https://app.example) call over HTTP; repeatable, never *.",
 )
+@click.option(
+    "--otlp-endpoint",
+    default="",
+    envvar="OTEL_EXPORTER_OTLP_ENDPOINT",
+    metavar="URL",
+    help="Send spans and metrics to this OTLP collector (gRPC): http://HOST:4317 (OTEL_EXPORTER_OTLP_ENDPOINT).",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Say more on standard error.")
 def up(
     data: Path | None,
@@ -79,6 +86,7 @@ def up(
     insecure: bool,
     rate: float,
     cors_origins: tuple[str, ...],
+    otlp_endpoint: str,
     verbose: bool,
 ) -> int:
     r"""Starts a queen with local ants and serves until SIGTERM or Ctrl-C.
@@ -119,6 +127,7 @@ def up(
             insecure=insecure,
             rate_per_s=rate,
             cors_origins=cors_origins,
+            otlp_endpoint=otlp_endpoint,
         )
         return run_server(config)
     except Problem as error:

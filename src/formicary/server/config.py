@@ -39,6 +39,7 @@ class UpConfig:
             refuse honest clients, too many let one caller take the server from the others.
         cors_origins: Origins (scheme, host, port) whose pages may call over HTTP; empty = none. Without `auth` such a
             page administers the server.
+        otlp_endpoint: ``http://HOST:PORT`` (or https) of an OpenTelemetry collector; empty = nothing is traced.
         lease_s: How long a silent ant keeps its tasks; the default is FORMICARY_LEASE_S, else 10. A shorter one runs
             the tasks of a lost ant again sooner and takes them away from one that was merely slow.
 
@@ -61,6 +62,7 @@ class UpConfig:
     insecure: bool = False
     rate_per_s: float = 100.0
     cors_origins: tuple[str, ...] = ()
+    otlp_endpoint: str = ""
     lease_s: float = field(default_factory=lambda: _lease_from_environment())
 
     def __post_init__(self) -> None:
@@ -74,6 +76,8 @@ class UpConfig:
                 f"{self.host} is not a loopback address, and this server does not encrypt: tokens could be read on "
                 "their way. Put a proxy with TLS before a loopback address, or add --insecure.",
             )
+        if self.otlp_endpoint and not self.otlp_endpoint.startswith(("http://", "https://")):
+            raise problem("VALIDATION_FAILED", f"{self.otlp_endpoint[:80]!r}: give it as http://HOST:4317, or https.")
         for text in self.cors_origins:
             origin(text)
         if not self.rate_per_s > 0:

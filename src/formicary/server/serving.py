@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
@@ -33,6 +33,9 @@ from formicary.server.metrics import page as metrics_page
 from formicary.server.metrics.collector import Sources
 from formicary.server.metrics.page import MetricsPage
 from formicary.server.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from formicary.server.telemetry import Telemetry
 
 log = logging.getLogger("formicary.server")
 EXIT_OK = 0
@@ -84,12 +87,16 @@ class _Server:
             with as_problems():
                 lock.acquire(http_port=config.http_port, grpc_port=config.grpc_port)
             stack.callback(lock.release)
+            telemetry = self._open_telemetry(stack)
             http, http_port = await self._open_http(stack)
             queen = await self._open_queen(stack)
+            queen.tracer = telemetry
             tokens = TokenBook(queen.store)
             await tokens.load()
             self._pages.add(metrics_page.PATH, MetricsPage(self._metrics, tokens.principal if config.auth else None))
             chain = engine_chain(self._who(tokens), access_log=AccessLog(self._metrics.counts))
+            if telemetry is not None:
+                chain.insert(1, telemetry.span)  # directly after `trace`
             grpc = await self._open_grpc(queen, chain, tokens, stack)
             self._pages.mount(rest(queen, chain, tokens))
             lock.update(http_port=http_port, grpc_port=grpc.port)
@@ -117,6 +124,16 @@ class _Server:
     @property
     def _ants_name(self) -> str:
         return f"local ants of {self._config.data}"[:LONGEST]
+
+    def _open_telemetry(self, stack: AsyncExitStack) -> Telemetry | None:
+        if not self._config.otlp_endpoint:
+            return None
+        from formicary.server.telemetry import Telemetry, TelemetryConfig  # an extra, and slow to import
+
+        config = TelemetryConfig(self._config.otlp_endpoint)
+        telemetry = Telemetry(config, self._metrics, asyncio.get_running_loop())
+        stack.push_async_callback(telemetry.shutdown)
+        return telemetry
 
     async def _ant_token(self, tokens: TokenBook) -> str:
         """A token for the local ants. Its hash is stored: ants that outlive a killed server are known to the next."""

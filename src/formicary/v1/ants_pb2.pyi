@@ -203,7 +203,7 @@ class TaskSpec(_message.Message):
     def __init__(self, id: _Optional[int] = ..., task: _Optional[bytes] = ..., job_type: _Optional[str] = ..., path: _Optional[str] = ...) -> None: ...
 
 class Assignment(_message.Message):
-    __slots__ = ("token", "spec", "task", "job_id", "attempt", "variables", "timeout_s", "execution")
+    __slots__ = ("token", "spec", "task", "job_id", "attempt", "variables", "timeout_s", "execution", "traceparent")
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -212,6 +212,7 @@ class Assignment(_message.Message):
     VARIABLES_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
     EXECUTION_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     token: int
     spec: int
     task: bytes
@@ -220,4 +221,5 @@ class Assignment(_message.Message):
     variables: bytes
     timeout_s: float
     execution: int
-    def __init__(self, token: _Optional[int] = ..., spec: _Optional[int] = ..., task: _Optional[bytes] = ..., job_id: _Optional[str] = ..., attempt: _Optional[int] = ..., variables: _Optional[bytes] = ..., timeout_s: _Optional[float] = ..., execution: _Optional[int] = ...) -> None: ...
+    traceparent: str
+    def __init__(self, token: _Optional[int] = ..., spec: _Optional[int] = ..., task: _Optional[bytes] = ..., job_id: _Optional[str] = ..., attempt: _Optional[int] = ..., variables: _Optional[bytes] = ..., timeout_s: _Optional[float] = ..., execution: _Optional[int] = ..., traceparent: _Optional[str] = ...) -> None: ...

@@ -14,6 +14,7 @@ TASK_KEY = "FORMICARY_TASK_KEY"
 JOB_ID = "FORMICARY_JOB_ID"
 TASK_TYPE = "FORMICARY_TASK_TYPE"
 ATTEMPT = "FORMICARY_ATTEMPT"
+TRACEPARENT = "TRACEPARENT"
 
 BUILT_INS = frozenset(
     {
@@ -85,6 +86,7 @@ class Attempt:
         task: The rendered task.
         variables: JSON object of all variables.
         timeout_s: Seconds it may run.
+        traceparent: W3C trace context of the attempt's span, empty where nobody traces.
         path: Folder of the job, empty = the ant's own.
         started: Monotonic second at which it was started, 0.0 while it is queued.
         announced: Whether the queen was told that it started.
@@ -97,7 +99,7 @@ class Attempt:
 
     __slots__ = (
         "announced", "ender", "execution", "job_id", "job_type", "number", "outlet", "output", "path", "started",
-        "stop", "task", "timeout_s", "token", "variables",
+        "stop", "task", "timeout_s", "token", "traceparent", "variables",
     )  # fmt: skip
 
     def __init__(
@@ -112,6 +114,7 @@ class Attempt:
         variables: bytes = b"",
         timeout_s: float = 3600.0,
         path: str = "",
+        traceparent: str = "",
     ) -> None:
         self.token = token
         self.task = task
@@ -122,6 +125,7 @@ class Attempt:
         self.variables = variables
         self.timeout_s = timeout_s
         self.path = path
+        self.traceparent = traceparent
         self.output: TaskOutput | None = None
         self.outlet: Callable[[Attempt], TaskOutput] = _no_outlet
         self.started = 0.0
@@ -148,12 +152,15 @@ class Attempt:
 
     def identity(self) -> dict[str, str]:
         """Returns the environment variables that tell a task who it is."""
-        return {
+        found = {
             TASK_KEY: self.key,
             JOB_ID: self.job_id,
             TASK_TYPE: self.task.task_type,
             ATTEMPT: str(self.number),
         }
+        if self.traceparent:
+            found[TRACEPARENT] = self.traceparent
+        return found
 
     def variables_map(self) -> dict[str, object]:
         """Decodes the variables.

@@ -79,6 +79,8 @@ class HttpExecutor:
         headers = httpx.Headers({k: str(v) for k, v in attempt.task.headers.items()})
         if verb != "GET":
             headers.setdefault("Idempotency-Key", attempt.key)
+        if attempt.traceparent:
+            headers.setdefault("traceparent", attempt.traceparent)
         body: bytes | None = None
         data: dict[str, str] | None = None
         if form == "json":

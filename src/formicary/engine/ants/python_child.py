@@ -169,6 +169,8 @@ class Child:
         rest = {"FORMICARY_TASK_TYPE": target.task_type, "FORMICARY_ATTEMPT": str(call.attempt)}
         if target.environment:
             rest.update(target.environment)
+        if call.traceparent:
+            rest["TRACEPARENT"] = call.traceparent
         if rest != self._environment:
             for name in self._environment.keys() - rest.keys():
                 if name in self._base:

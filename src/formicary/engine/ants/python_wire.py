@@ -64,6 +64,7 @@ class Call(msgspec.Struct, array_like=True):
     execution: int
     attempt: int
     variables: bytes
+    traceparent: str = ""
 
 
 class Batch(msgspec.Struct, array_like=True):

@@ -157,7 +157,17 @@ class PythonWorker:
             number = self._add_target(attempt, key)
         self._seq = seq = self._seq + 1
         self.in_flight[seq] = attempt
-        self._calls.append(Call(seq, number, attempt.job_id, attempt.execution, attempt.number, attempt.variables))
+        self._calls.append(
+            Call(
+                seq,
+                number,
+                attempt.job_id,
+                attempt.execution,
+                attempt.number,
+                attempt.variables,
+                attempt.traceparent,
+            )
+        )
 
     def _add_target(self, attempt: Attempt, key: tuple[object, ...]) -> int:
         task = attempt.task

@@ -245,6 +245,7 @@ class Session:
             variables=assignment.variables,
             timeout_s=assignment.timeout_s or (task and task.timeout_s) or self._config.default_timeout_s,
             path=path,
+            traceparent=assignment.traceparent,
         )
         if task is not None:
             return attempt

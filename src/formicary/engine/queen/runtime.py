@@ -32,6 +32,7 @@ from formicary.engine.queen.events import EventStream
 from formicary.engine.queen.pump import Peer, Pump
 from formicary.engine.queen.sessions import AntSession, ClientSession
 from formicary.engine.queen.submitting import Submitting
+from formicary.engine.queen.tracing import AttemptTracer
 from formicary.engine.storage.port import LogRecord, LogStore, Row, Store, StoreError
 from formicary.problems import FieldError, problem
 from formicary.v1 import ants_pb2 as ants
@@ -95,6 +96,8 @@ class Queen:
         self._followers: dict[str, list[asyncio.Event]] = {}
         self._progress: dict[str, dict[int, tuple[float, str]]] = {}
         self._specs: dict[tuple[str, int], tuple[bytes, str, str]] = {}
+        self.tracer: AttemptTracer | None = None
+        """Who follows attempts; set before the start."""
         self._flusher: asyncio.Task[None] | None = None
         self._switch_interval = sys.getswitchinterval()
         self._gc_threshold = gc.get_threshold()
@@ -444,6 +447,8 @@ class Queen:
     async def _flush_logs(self) -> None:
         while True:
             await asyncio.sleep(self.config.log_flush_s)
+            if self.tracer is not None:
+                self.tracer.sweep(self.pump.core.leases.tokens)
             if self.logs.pending():
                 try:
                     await asyncio.to_thread(self.logs.flush)

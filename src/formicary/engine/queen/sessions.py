@@ -128,7 +128,7 @@ class AntSession:
 
     def _take(self, message: ants.AntMessage) -> None:
         """One message of the ant becomes events of the core."""
-        core, session = self._queen.pump.now(), self._number
+        core, session, tracer = self._queen.pump.now(), self._number, self._queen.tracer
         if message.logs:
             self._take_logs(message)
         if message.beat:
@@ -143,8 +143,12 @@ class AntSession:
             core.started(session, started.token, started.started_at)
         for result in message.results:
             core.result(session, _outcome(result))
+            if tracer is not None:
+                tracer.ended(result)
         for token in message.returned:
             core.returned(session, token)
+            if tracer is not None:
+                tracer.returned(token)
         for progress in message.progress:
             self._queen.progressed(session, progress.token, progress.fraction, progress.message)
         self._queen.pump.wake()
@@ -197,7 +201,16 @@ class AntSession:
             variables=grant.variables,
             timeout_s=grant.timeout_s,
             execution=grant.execution,
+            traceparent=self._traced(grant) if self._queen.tracer is not None else "",
         )
+
+    def _traced(self, grant: Assignment) -> str:
+        queen = self._queen
+        core, tracer = queen.pump.core, queen.tracer
+        definition, ant = core.definitions.get(grant.definition_id), core.leases.sessions.get(self._number)
+        if tracer is None or definition is None or ant is None:
+            return ""
+        return tracer.granted(grant, definition.job_type, definition.model.tasks[grant.position].task_type, ant.id)
 
 
 def _outcome(result: ants.TaskResult) -> Outcome:

@@ -134,7 +134,7 @@ class Submitting:
             return await self._accept_expanded(definition, items, org, watcher)
         pump = self._queen.pump
         ids = [item.id for item in items]
-        fresh = items
+        fresh, tracer = items, self._queen.tracer
         if keyed or resend:
             with self.keys.lookup():
                 fresh, ids = await self._without_repeats(items, org, resend=resend)
@@ -142,6 +142,8 @@ class Submitting:
         else:
             _refuse_live(pump.now().jobs, fresh)
             pump.now().submit(definition, org, fresh)
+        if tracer is not None:
+            tracer.submitted([item.id for item in fresh])
         if watcher is not None:
             self._queen.watch_new([item.id for item in fresh], watcher)
         await pump.commit()

@@ -135,7 +135,7 @@ def _calls(counts: CallCounts) -> dict[str, Samples]:
 def _queen(queen: Queen) -> dict[str, Samples]:
     pump, stats, journal = queen.pump, queen.pump.core.stats, queen.pump.journal
     figures: dict[str, float] = {
-        "formicary_ready": queen.ready,
+        "formicary_ready": int(queen.ready),
         "formicary_jobs_submitted_total": stats.submitted,
         "formicary_tasks_ended_total": stats.tasks_ended,
         "formicary_attempts_granted_total": stats.granted,
