@@ -31,6 +31,9 @@ from formicary.idempotency.store import Capabilities, Store
 
 if TYPE_CHECKING:
     from formicary.idempotency.grouped import Executed
+    from formicary.idempotency.mysql import MysqlStore
+    from formicary.idempotency.postgres import PostgresStore
+    from formicary.idempotency.redis_store import RedisStore
     from formicary.idempotency.sqlite import SqliteStore
 
 __all__ = [
@@ -44,9 +47,12 @@ __all__ = [
     "IdempotencyMiddleware",
     "MemoryStore",
     "Mismatch",
+    "MysqlStore",
     "Outcome",
     "Policy",
+    "PostgresStore",
     "Record",
+    "RedisStore",
     "Replay",
     "Route",
     "Rule",
@@ -65,6 +71,7 @@ __all__ = [
 ]
 
 _LAZY = {"Executed": "grouped", "SqliteStore": "sqlite"}
+_LAZY |= {"MysqlStore": "mysql", "PostgresStore": "postgres", "RedisStore": "redis_store"}
 
 
 def __getattr__(name: str) -> object:

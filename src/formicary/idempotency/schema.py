@@ -30,8 +30,9 @@ Dialect = Literal["sqlite", "postgresql", "mysql"]
 TABLE: Final = "formicary_idempotency"
 COLUMNS: Final = tuple("client_key" if name == "key" else name for name in Record.__struct_fields__)
 COLUMN_LIST: Final = ", ".join(COLUMNS)
-_NUMBERS: Final = ("token", "attempts", "created_ms", "lease_ms", "expires_ms")
+NUMBERS: Final = ("token", "attempts", "created_ms", "lease_ms", "expires_ms")
 _BYTES: Final = ("id", "fingerprint", "data")
+TEXTS: Final = tuple(name for name in COLUMNS if name not in (*NUMBERS, *_BYTES, "response"))
 _TYPES: Final[dict[Dialect, tuple[str, str, str]]] = {
     "sqlite": ("BLOB", "TEXT", "INTEGER"),
     "postgresql": ("BYTEA", "TEXT", "BIGINT"),
@@ -45,7 +46,7 @@ def table_statements(dialect: Dialect) -> tuple[str, ...]:
     octets, text, number = _TYPES[dialect]
     columns = []
     for name in COLUMNS:
-        kind = number if name in _NUMBERS else octets if name in (*_BYTES, "response") else text
+        kind = number if name in NUMBERS else octets if name in (*_BYTES, "response") else text
         if dialect == "mysql" and name == "id":
             kind = "BINARY(32)"
         columns.append(f"{name} {kind}{'' if name == 'response' else ' NOT NULL'}")
@@ -60,6 +61,22 @@ def table_statements(dialect: Dialect) -> tuple[str, ...]:
         f"CREATE INDEX IF NOT EXISTS {TABLE}_expires ON {TABLE} (expires_ms)",
         f"CREATE INDEX IF NOT EXISTS {TABLE}_parent ON {TABLE} (parent) WHERE parent <> ''",
     )
+
+
+def lock_number(record_id: bytes) -> int:
+    """The number of PostgreSQL's advisory lock for a record: its first 64 bits."""
+    return int.from_bytes(record_id[:8], "big", signed=True)
+
+
+def listing(
+    tenant: str | None, state: State | None, parent: str | None, key: str | None, after: bytes, limit: int
+) -> tuple[str, dict[str, object]]:
+    """The statement (``%(name)s`` parameters) and values that list records; None = any."""
+    asked = {"tenant": tenant, "state": state and state.value, "parent": parent, "client_key": key}
+    values: dict[str, object] = {name: value for name, value in asked.items() if value is not None}
+    where = "".join(f" AND {name} = %({name})s" for name in values)
+    statement = f"SELECT {COLUMN_LIST} FROM {TABLE} WHERE id > %(after)s{where} ORDER BY id LIMIT %(limit)s"
+    return statement, {**values, "after": after, "limit": limit}
 
 
 def to_row(record: Record) -> tuple[object, ...]:
@@ -93,6 +110,6 @@ def damaged(record_id: object) -> Exception:
 
 
 _KINDS: Final = tuple(
-    int if name in _NUMBERS else bytes if name in _BYTES else (bytes, type(None)) if name == "response" else str
+    int if name in NUMBERS else bytes if name in _BYTES else (bytes, type(None)) if name == "response" else str
     for name in COLUMNS
 )
