@@ -20,6 +20,7 @@ INSIDE = re.compile(
     r"[A-Z][A-Za-z]+Error\b|" + re.escape(str(REPOSITORY))
 )
 SUBMIT = "POST /v1/jobs"
+CANARIES = {"authorization": "Bearer canary-1", "cookie": "session=canary-2", "x-user-id": "canary-3"}
 JSON = {"content-type": "application/json", "idempotency-key": "bad"}
 DEEP = b'{"params":' + b'{"a":' * 5000 + b"1" + b"}" * 5001
 BOMB = gzip.compress(b" " * (MAX_MESSAGE_BYTES + 1))
@@ -112,6 +113,20 @@ def chunked(body: bytes) -> bytes:
         pytest.param(SUBMIT, BOMB, JSON | {"content-encoding": "gzip"}, 413, "PAYLOAD_TOO_LARGE", id="a gzip bomb"),
         pytest.param(SUBMIT, b"no", JSON | {"content-encoding": "gzip"}, 400, "VALIDATION_FAILED", id="broken gzip"),
         pytest.param("GET /v1/jobs?states=FLYING", b"", {}, 400, "VALIDATION_FAILED", id="unknown state"),
+        pytest.param("GET /v1/definitions?view=FLYING", b"", {}, 400, "VALIDATION_FAILED", id="unknown enum by name"),
+        pytest.param("GET /v1/definitions?view=77", b"", {}, 400, "VALIDATION_FAILED", id="unknown enum by number"),
+        pytest.param("GET /v1/jobs?page_size=1001", b"", {}, 400, "VALIDATION_FAILED", id="too large a page"),
+        pytest.param("GET /v1/jobs?page_token=bm8", b"", {}, 400, "VALIDATION_FAILED", id="no token of ours"),
+        pytest.param(
+            "POST /v1/jobs/a:cancel", b'{"id":"b"}', JSON, 400, "VALIDATION_FAILED", id="path and body differ"
+        ),
+        pytest.param("GET /v1/jobs/a?id=b", b"", {}, 400, "VALIDATION_FAILED", id="path and query differ"),
+        pytest.param(
+            "GET /v1/jobs/a", b"", {"x-request-timeout": "soon"}, 400, "HEADER_INVALID", id="no time in a header"
+        ),
+        pytest.param(
+            "GET /v1/jobs/a", b"", {"grpc-metadata-x-bin": "%%%", "x-bin": "%%%"}, 404, "NOT_FOUND", id="-bin garbage"
+        ),
         pytest.param("GET /v1/jobs?bogus=1", b"", {}, 400, "VALIDATION_FAILED", id="unknown parameter"),
         pytest.param("GET /v1/jobs?job_type=%zz", b"", {}, 400, "VALIDATION_FAILED", id="bad percent in the query"),
         pytest.param("GET /v1/jobs?job_type=%ff", b"", {}, 400, "VALIDATION_FAILED", id="the query is not UTF-8"),
@@ -128,10 +143,64 @@ def chunked(body: bytes) -> bytes:
 def test_a_bad_request_is_told_what_is_wrong_with_it(
     up: Up, line: str, body: bytes, headers: dict[str, str], status: int, code: str
 ) -> None:
-    found, answered, document = ask(up, line, body, headers)
+    found, answered, document = ask(up, line, body, CANARIES | headers)
     assert (found, answered["content-type"]) == (status, "application/problem+json"), document
     assert document["status"] == status and document["code"] == code
+    assert "canary" not in json.dumps([document, answered])
     assert not INSIDE.search(json.dumps(document)), document
+
+
+def test_all_that_is_wrong_is_told_at_once_with_its_place(up: Up) -> None:
+    """Of every rule, at every depth; a business rule adds to the same list."""
+    body = {"jobs": [{}, {"priority": 11, "id": "no", "idempotency_key": "k" * 256}], "definition_id": "d" * 101}
+    status, _, document = ask(up, "POST /v1/jobs:batchSubmit", json.dumps(body).encode(), JSON)
+    assert status == 400
+    assert {one["field"]: one["pointer"] for one in document["errors"]} == {
+        "definition_id": "/definition_id",
+        "jobs[1].id": "/jobs/1/id",
+        "jobs[1].idempotency_key": "/jobs/1/idempotency_key",
+        "jobs[1].priority": "/jobs/1/priority",
+    }
+    wrong = {"priority": -1, "params": {"a": [{"b": 2**60}]}}
+    _, _, document = ask(up, SUBMIT, json.dumps(wrong).encode(), JSON)
+    assert [one["field"] for one in document["errors"]] == ["priority", "job_type", "params.a[0].b"]
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Up, str]]:
+    """A server that asks for tokens, few calls a second, and an administrator's token."""
+    server = Up(tmp_path_factory.mktemp("guarded") / "data", "--ants", "0", "--auth", "token", "--rate", "5")
+    admin = server.cli("token", "create", "--role", "admin", "--data", str(server.data)).strip()
+    server.start()
+    yield server, admin
+    server.clear()
+
+
+def test_who_may_not_call_is_told_no_more_than_that(guarded: tuple[Up, str]) -> None:
+    """Nobody, a viewer who changes things, a revoked token, too many calls: each its status, code and header."""
+    up, admin = guarded
+    until(lambda: ask(up, "GET /v1/jobs")[0] == 401, 10, "the API is served")
+
+    def call(line: str, token: str, body: bytes = b"") -> tuple[int, dict[str, str], Any]:
+        found, answered, document = ask(up, line, body, JSON | {"authorization": f"Bearer {token}"})
+        assert token not in json.dumps([document, answered]) or found == 200
+        return found, answered, document
+
+    _, _, made = call("POST /v1/tokens", admin, b'{"role":"viewer"}')
+    viewer = made["token"]
+    for token in ("canary-1", viewer[:-1] + "x"):
+        status, answered, document = call("GET /v1/jobs", token)
+        assert (status, document["code"]) == (401, "UNAUTHENTICATED") and answered["www-authenticate"]
+    status, answered, document = call(SUBMIT, viewer, b"not even JSON")
+    assert (status, document["code"]) == (403, "PERMISSION_DENIED")
+    assert call(f"DELETE /v1/tokens/{made['record']['id']}", admin)[0] == 200
+    status, _, document = call("GET /v1/jobs", viewer)
+    assert (status, document["code"]) == (401, "UNAUTHENTICATED")
+    while (found := call("GET /v1/jobs", admin))[0] == 200:
+        pass
+    status, answered, document = found
+    assert (status, document["code"]) == (429, "RATE_LIMIT_EXCEEDED")
+    assert answered["content-type"] == "application/problem+json" and int(answered["retry-after"]) >= 1
 
 
 def test_a_wrong_method_and_options_name_those_that_are_served(up: Up) -> None:

@@ -1,0 +1,289 @@
+"""Every method of the contract is called over both protocols, as a plain caller without our client would.
+
+The tables name each method that the descriptors have: a method without a call here fails the first test. What goes
+with every call (ids of requests, traces, security headers) is asserted of each.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from queue import SimpleQueue
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from formicary.problems.rpc import from_trailing_metadata
+from formicary.v1 import ants_pb2, definitions_pb2, jobs_pb2, tokens_pb2
+from tests.acceptance.server import Up, until
+from tests.integration.server.test_rest_api import JOB, ask
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+SENT = {"x-request-id": "mine-1", "traceparent": f"00-{TRACE}-b7ad6b7169203331-01", "x-request-timeout": "10s"}
+OK = "OK"
+_NEVER = "0" * 26
+
+
+def methods() -> dict[str, MethodDescriptor]:
+    """Every method of the contract by `Service.Method`."""
+    found = {}
+    for name in ("ants", "definitions", "jobs", "tokens"):
+        for service in import_module(f"formicary.v1.{name}_pb2").DESCRIPTOR.services_by_name.values():
+            found |= {f"{service.name}.{method.name}": method for method in service.methods}
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """One call over REST and the code of its answer (`OK` or that of a problem)."""
+
+    line: str
+    body: object = None
+    code: str = OK
+    key: str = ""
+
+
+REST: dict[str, list[Rest]] = {
+    "AntService.ListAnts": [Rest("GET /v1/ants"), Rest("GET /api/ants")],
+    "DefinitionService.RegisterDefinition": [
+        Rest("POST /v1/definitions", {"source": JOB}),
+        Rest("POST /v1/definitions", {}, "VALIDATION_FAILED"),
+    ],
+    "DefinitionService.GetDefinition": [
+        Rest("GET /v1/definitions/{definition}"),
+        Rest("GET /v1/job-types/hello/definition?view=DEFINITION_VIEW_BASIC"),
+        Rest("GET /api/jobs/definitions/{definition}"),
+        Rest("GET /v1/definitions/none", None, "NOT_FOUND"),
+    ],
+    "DefinitionService.ListDefinitions": [
+        Rest("GET /v1/definitions?page_size=1"),
+        Rest("GET /api/jobs/definitions"),
+        Rest("GET /v1/definitions?page_size=1001", None, "VALIDATION_FAILED"),
+    ],
+    "JobService.SubmitJob": [
+        Rest("POST /v1/jobs", {"job_type": "hello", "params": {"name": "Ada"}}, key="every-1"),
+        Rest("POST /api/jobs/requests", {"job_type": "hello", "job_priority": 5}),
+        Rest("POST /v1/jobs", {"job_type": "none"}, "NOT_FOUND", key="every-2"),
+        Rest("POST /v1/jobs", {"priority": 11, "id": "x"}, "VALIDATION_FAILED", key="every-3"),
+    ],
+    "JobService.SubmitJobs": [
+        Rest("POST /v1/jobs:batchSubmit", {"job_type": "hello", "jobs": [{}, {}]}),
+        Rest("POST /v1/jobs:batchSubmit", {"jobs": [{"priority": -1}]}, "VALIDATION_FAILED"),
+    ],
+    "JobService.GetJob": [
+        Rest("GET /v1/jobs/{job}"),
+        Rest("GET /api/jobs/requests/{job}"),
+        Rest(f"GET /v1/jobs/{_NEVER}", None, "NOT_FOUND"),
+    ],
+    "JobService.ListJobs": [Rest("GET /v1/jobs?states=COMPLETED"), Rest("GET /api/jobs/requests?pageSize=5")],
+    "JobService.CancelJob": [
+        Rest("POST /v1/jobs/{job}:cancel", {"reason": "no more"}),
+        Rest("POST /api/jobs/requests/{job}/cancel"),
+    ],
+    "JobService.RetryJob": [
+        Rest("POST /v1/jobs/{cancelled}:retry", {"hard": True}),
+        Rest("POST /api/jobs/requests/{again}/restart?hard=true"),
+        Rest(f"POST /v1/jobs/{_NEVER}:retry", {}, "NOT_FOUND"),
+    ],
+    "JobService.ResumeJob": [Rest("POST /v1/jobs/{job}:resume", {}, "FAILED_PRECONDITION")],
+    "JobService.FollowJob": [
+        Rest("GET /v1/jobs/{job}:follow"),
+        Rest(f"GET /v1/jobs/{_NEVER}:follow", None, "NOT_FOUND"),
+    ],
+    "JobService.ReadLogs": [Rest("GET /v1/jobs/{job}/logs")],
+    "TokenService.CreateToken": [
+        Rest("POST /v1/tokens", {"role": "viewer", "name": "rest"}),
+        Rest("POST /v1/tokens", {"role": "king", "lifetime": "-1s"}, "VALIDATION_FAILED"),
+    ],
+    "TokenService.ListTokens": [Rest("GET /v1/tokens")],
+    "TokenService.RevokeToken": [Rest("DELETE /v1/tokens/{token}"), Rest("DELETE /v1/tokens/none", None, "NOT_FOUND")],
+}
+GRPC_ALONE = {"AntService.Session", "JobService.Session"}
+"""Streams both ways, which HTTP/1.1 cannot carry."""
+
+
+def rpc_calls(names: dict[str, str]) -> dict[str, list[tuple[Message, str]]]:
+    """Requests over gRPC and the codes of their answers, by method."""
+    job, definition = names["job"], names["definition"]
+    hello = ants_pb2.Hello(ant_id="visitor", incarnation="1", methods=["SHELL"], slots=1, stream=1)
+    return {
+        "AntService.Session": [(ants_pb2.AntMessage(hello=hello), OK)],
+        "AntService.ListAnts": [(ants_pb2.ListAntsRequest(), OK)],
+        "DefinitionService.RegisterDefinition": [
+            (definitions_pb2.RegisterDefinitionRequest(source=JOB), OK),
+            (definitions_pb2.RegisterDefinitionRequest(), "VALIDATION_FAILED"),
+        ],
+        "DefinitionService.GetDefinition": [(definitions_pb2.GetDefinitionRequest(id=definition), OK)],
+        "DefinitionService.ListDefinitions": [
+            (definitions_pb2.ListDefinitionsRequest(), OK),
+            (definitions_pb2.ListDefinitionsRequest(page_size=-1), "VALIDATION_FAILED"),
+        ],
+        "JobService.SubmitJob": [
+            (jobs_pb2.SubmitJobRequest(job_type="hello"), OK),
+            (jobs_pb2.SubmitJobRequest(), "VALIDATION_FAILED"),
+        ],
+        "JobService.SubmitJobs": [
+            (jobs_pb2.SubmitJobsRequest(definition_id=definition, jobs=[jobs_pb2.JobSubmission()]), OK)
+        ],
+        "JobService.Session": [(jobs_pb2.ClientMessage(watch=[job]), OK)],
+        "JobService.GetJob": [(jobs_pb2.GetJobRequest(id=job), OK), (jobs_pb2.GetJobRequest(), "VALIDATION_FAILED")],
+        "JobService.ListJobs": [
+            (jobs_pb2.ListJobsRequest(), OK),
+            (jobs_pb2.ListJobsRequest(states=["FLYING"]), "VALIDATION_FAILED"),
+        ],
+        "JobService.CancelJob": [(jobs_pb2.CancelJobRequest(id=job), OK)],
+        "JobService.RetryJob": [(jobs_pb2.RetryJobRequest(id=_NEVER), "NOT_FOUND")],
+        "JobService.ResumeJob": [(jobs_pb2.ResumeJobRequest(id=job), "FAILED_PRECONDITION")],
+        "JobService.FollowJob": [(jobs_pb2.FollowJobRequest(id=job), OK)],
+        "JobService.ReadLogs": [
+            (jobs_pb2.ReadLogsRequest(id=job), OK),
+            (jobs_pb2.ReadLogsRequest(id=_NEVER), "NOT_FOUND"),
+        ],
+        "TokenService.CreateToken": [
+            (tokens_pb2.CreateTokenRequest(role="viewer", name="grpc"), OK),
+            (tokens_pb2.CreateTokenRequest(role="ant", org="acme"), "VALIDATION_FAILED"),
+        ],
+        "TokenService.ListTokens": [(tokens_pb2.ListTokensRequest(), OK)],
+        "TokenService.RevokeToken": [(tokens_pb2.RevokeTokenRequest(id="none"), "NOT_FOUND")],
+    }
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """One server for all tests of this file."""
+    server = Up(tmp_path_factory.mktemp("every") / "data", "--ants", "1")
+    server.start()
+    yield server
+    server.clear()
+
+
+@pytest.fixture(scope="module")
+def names(up: Up) -> dict[str, str]:
+    """A definition, a job that has completed, two that were cancelled, a token."""
+    _, _, registered = ask(up, "POST", "/v1/definitions", {"source": JOB})
+    found = {"definition": registered["definition_id"]}
+    later = "2199-01-01T00:00:00Z"
+    for name, more in (("job", {}), ("cancelled", {"scheduled_at": later}), ("again", {"scheduled_at": later})):
+        status, _, job = ask(up, "POST", "/v1/jobs", {"job_type": "hello", **more}, idempotency_key=f"names-{name}")
+        assert status == 200, job
+        found[name] = job["id"]
+        if more:
+            assert ask(up, "POST", f"/v1/jobs/{job['id']}:cancel", {})[0] == 200
+    until(lambda: ask(up, "GET", f"/v1/jobs/{found['job']}")[2]["state"] == "COMPLETED", 20, "the job completes")
+    found["token"] = ask(up, "POST", "/v1/tokens", {"role": "viewer"})[2]["record"]["id"]
+    return found
+
+
+def test_each_method_has_a_call() -> None:
+    """A method that is added to the contract is called here, over REST and gRPC."""
+    every = set(methods())
+    assert set(REST) | GRPC_ALONE == every
+    assert set(rpc_calls({"job": "", "definition": ""})) == every
+
+
+@pytest.mark.parametrize("method", sorted(REST))
+def test_over_rest(up: Up, names: dict[str, str], method: str) -> None:
+    """The answer has the code that is expected, and the headers that every answer has."""
+    for call in REST[method]:
+        verb, _, path = call.line.format(**names).partition(" ")
+        headers = SENT | ({"idempotency-key": call.key} if call.key else {})
+        status, answered, body = ask(up, verb, path, call.body, **headers)
+        code = OK if status == 200 else body["code"]
+        assert code == call.code, (call.line, status, body)
+        assert answered["x-request-id"] == SENT["x-request-id"] and answered["x-trace-id"] == TRACE, answered
+        assert answered["x-content-type-options"] == "nosniff"
+        if code != OK:
+            assert answered["content-type"] == "application/problem+json" and body["status"] == status
+            assert body["traceId"] == TRACE
+
+
+@pytest.mark.parametrize("method", sorted(methods()))
+def test_over_grpc(up: Up, names: dict[str, str], method: str) -> None:
+    """The same over gRPC: the status, its details, the metadata."""
+    descriptor = methods()[method]
+    with grpc.insecure_channel(up.address) as channel:
+        for request, code in rpc_calls(names)[method]:
+            found, answered = _call(channel, descriptor, request)
+            assert found == code, (method, request)
+            assert answered["x-request-id"] == SENT["x-request-id"] and answered["x-trace-id"] == TRACE, answered
+
+
+def _call(channel: grpc.Channel, method: MethodDescriptor, request: Message) -> tuple[str, dict[str, Any]]:
+    """The code of an answer, and the metadata before it or with its status."""
+    kind = ("stream" if method.client_streaming else "unary") + ("_stream" if method.server_streaming else "_unary")
+    stub = getattr(channel, kind)(
+        f"/{method.containing_service.full_name}/{method.name}",
+        request_serializer=GetMessageClass(method.input_type).SerializeToString,
+        response_deserializer=GetMessageClass(method.output_type).FromString,
+    )
+    metadata = [(name, value) for name, value in SENT.items() if name != "x-request-timeout"]
+    open_end: SimpleQueue[Message | None] = SimpleQueue()  # a session is over when its caller closes its side
+    open_end.put(request)
+    given = iter(open_end.get, None) if method.client_streaming else request
+    try:
+        if method.server_streaming:
+            call = stub(given, metadata=metadata, timeout=10)
+            assert next(call) is not None
+            answered = call.initial_metadata()
+            call.cancel()
+            open_end.put(None)
+        else:
+            _, call = stub.with_call(given, metadata=metadata, timeout=10)
+            answered = call.initial_metadata()
+    except grpc.RpcError as error:
+        problem = from_trailing_metadata(error.trailing_metadata())
+        assert problem is not None, error
+        assert problem.trace_id == TRACE
+        return problem.code, dict((*error.initial_metadata(), *error.trailing_metadata()))
+    return OK, dict(answered)
+
+
+def test_a_deadline_that_has_passed_is_told(up: Up, names: dict[str, str]) -> None:
+    """X-Request-Timeout bounds a call over REST: a job that waits for years is not followed longer."""
+    _, _, job = ask(
+        up, "POST", "/v1/jobs", {"job_type": "hello", "scheduled_at": "2199-01-01T00:00:00Z"}, idempotency_key="late"
+    )
+    status, _, body = ask(
+        up, "GET", f"/v1/jobs/{job['id']}:follow", x_request_timeout="200ms", **{"x-request-id": "late"}
+    )
+    lines = [json.loads(line) for line in body.splitlines()]
+    assert status == 200 and lines[-1]["@problem"]["code"] == "DEADLINE_EXCEEDED"
+
+
+def test_jobs_of_a_batch_succeed_each_for_itself(up: Up, names: dict[str, str]) -> None:
+    """With allow_partial the answer has an item per job, in order; without it one bad job refuses the batch."""
+    jobs = [{}, {"params": "bm90IEpTT04="}, {"params": "e30="}]
+    request = {"job_type": "hello", "jobs": jobs}
+    status, _, refused = ask(up, "POST", "/v1/jobs:batchSubmit", request)
+    assert (status, refused["code"]) == (400, "VALIDATION_FAILED")
+    status, _, body = ask(up, "POST", "/v1/jobs:batchSubmit", request | {"allow_partial": True})
+    first, bad, last = body["results"]
+    assert status == 200 and body["ids"] == [first["id"], "", last["id"]] and first["id"] != last["id"]
+    assert bad["status"]["code"] == grpc.StatusCode.INVALID_ARGUMENT.value[0] and "JSON" in bad["status"]["message"]
+    assert ask(up, "GET", f"/v1/jobs/{last['id']}")[0] == 200
+
+
+def test_pages_of_definitions_hold_each_once(up: Up, names: dict[str, str]) -> None:
+    """Texts are there where they are asked for; a token of one list is refused by another."""
+    for number in range(3):
+        assert ask(up, "POST", "/v1/definitions", {"source": JOB + f"# {number}\n"})[0] == 200
+    seen, query = [], "page_size=2&view=DEFINITION_VIEW_FULL"
+    token = ""
+    while True:
+        _, _, page = ask(up, "GET", f"/v1/definitions?{query}&page_token={token}")
+        seen += page["definitions"]
+        token = page["next_page_token"]
+        if not token:
+            break
+        last = token
+    assert len({one["id"] for one in seen}) == len(seen) >= 4
+    assert [int(one["version"]) for one in seen] == sorted((int(one["version"]) for one in seen), reverse=True)
+    assert all(one["source"].startswith(JOB) for one in seen)
+    status, _, body = ask(up, "GET", f"/v1/definitions?page_token={last}")
+    assert (status, body["errors"][0]["field"]) == (400, "page_token")
