@@ -256,6 +256,21 @@ def test_a_deadline_that_has_passed_is_told(up: Up, names: dict[str, str]) -> No
     assert status == 200 and lines[-1]["@problem"]["code"] == "DEADLINE_EXCEEDED"
 
 
+def test_a_definition_is_registered_by_its_yaml(up: Up) -> None:
+    """As clients of the older engine do; what is wrong with the text is told as ever."""
+    status, _, first = ask(up, "POST", "/api/jobs/definitions", JOB.encode(), content_type="application/yaml")
+    assert status == 200
+    assert first == ask(up, "POST", "/v1/definitions", {"source": JOB})[2]
+    for body, code in (
+        (b"tasks: 1", "VALIDATION_FAILED"),
+        (b"\xff", "MALFORMED_JSON"),
+        (b"#" * 300_000, "VALIDATION_FAILED"),
+    ):
+        status, _, problem = ask(up, "POST", "/api/jobs/definitions", body, content_type="application/yaml")
+        assert (status, problem["code"]) == (400, code)
+    assert ask(up, "GET", "/api/health")[0] == 200
+
+
 def test_jobs_of_a_batch_succeed_each_for_itself(up: Up, names: dict[str, str]) -> None:
     """With allow_partial the answer has an item per job, in order; without it one bad job refuses the batch."""
     jobs = [{}, {"params": "bm90IEpTT04="}, {"params": "e30="}]

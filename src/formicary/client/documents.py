@@ -70,6 +70,13 @@ def _task(task: pb.Task) -> dict[str, Any]:
     return document
 
 
+def definition(message: Any) -> dict[str, Any]:
+    """The document of a definition; its text is there where it was asked for."""
+    found = {"id": message.id, "job_type": message.job_type, "version": message.version}
+    found["created_at"] = message.created_at.ToJsonString()
+    return found | ({"source": message.source} if message.source else {})
+
+
 def token(message: tokens_pb2.ApiToken) -> dict[str, Any]:
     """What lists say of a token."""
     return {

@@ -41,6 +41,7 @@ class Pages:
         self._pages: dict[str, Callable[[], object]] = {
             "/livez": self._live,
             "/healthz": self._live,
+            "/api/health": self._live,
             "/readyz": self._ready,
             "/debug/counters": self._counters,
         }

@@ -15,6 +15,7 @@ from formicary.problems import pages
 from formicary.problems.http import preferred
 from formicary.server.api.openapi import document
 from formicary.server.api.serving import MAX_MESSAGE_BYTES, servicers
+from formicary.server.api.yaml_body import as_request
 from formicary.server.auth.tokens import TokenBook
 
 Scope = MutableMapping[str, Any]
@@ -42,7 +43,7 @@ def rest(queen: Queen, chain: Sequence[Interceptor], tokens: TokenBook) -> App:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         found = _file(scope["path"], _accept(scope)) if scope["method"] in _READ else None
         if found is None:
-            await transcoder(scope, receive, send)
+            await transcoder(*as_request(scope, receive), send)
         else:
             await _send_file(found, send, whole=scope["method"] == "GET")
 
