@@ -1,0 +1,1 @@
+"""Idempotency on real applications, servers and stores."""
