@@ -1,7 +1,7 @@
 """The rules that the programs of the articles follow, written anew in our own words, faults included.
 
-They are here so that each test of test_anti_patterns.py and test_defects.py is shown able to fail: it has to pass on ours
-and to fail on this one. Every fault that is kept on purpose is named by its number, D1 to D18 or by its anti-pattern.
+They are here so that each test of test_anti_patterns.py and test_defects.py is shown able to fail: it has to pass on
+ours and to fail on this one. Every fault that is kept on purpose is named by its number, D1 to D18 or its anti-pattern.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ async def test_2_check_then_act(world: World) -> None:
 
 @shown_able_to_fail(wrong=Original)
 async def test_3_no_handling_of_requests_in_progress(world: World) -> None:
-    """A duplicate of a running request gets 409, a problem document and a Retry-After of at least 1, even at the end."""
+    """A duplicate of a running request gets 409, a problem document and a Retry-After of 1 at least, even at last."""
     running, go_on = asyncio.Event(), asyncio.Event()
 
     async def waiting(body: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
