@@ -185,10 +185,10 @@ class HeaderMapping:
                     return [*zip(shape.targets, parts)], seen  # noqa: B905  # the first parts arrive; keywords cost time
         wanted = plan.wanted
         pairs = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in raw if wanted is None or n in wanted]
-        if done is None:
+        if done is None and not (plan.quick.trusted if trusted else plan.quick.strange).resting:
             # Headers that no rule wants make many shapes; without them the calls are alike again.
             return self.request(path, pairs, trusted), self._visible(raw, trusted)
-        return self._request(plan, pairs, trusted, None, done), self._visible(raw, trusted)
+        return self._request(plan, pairs, trusted, self._logger(), done), self._visible(raw, trusted)
 
     def _filled(self, shape: Shape, parts: list[str], values: Sequence[Value]) -> list[tuple[str, Value]]:
         metadata: list[tuple[str, Value]] = [*shape.arrivals(parts), *shape.defaults(values)]
@@ -514,9 +514,7 @@ class HeaderMapping:
         return errors
 
     def _check_size(self, found: list[tuple[str, Value]]) -> None:
-        size = 0
-        for name, value in found:
-            size += len(name) + len(value)
+        size = sum([len(name) + len(value) for name, value in found])
         if size > self._rules.max_total_bytes:
             message = f"The mapped headers have {size} bytes, at most {self._rules.max_total_bytes}."
             raise _refusal([FieldError("headers", "HEADERS_TOO_LARGE", message)])

@@ -32,6 +32,10 @@ MOST_NAME_BYTES = 4_096
 MOST_SEEN = 1_024
 BUILD_AT = 3
 """A shape is worked out when its names come for this time."""
+MOST_BUILT = 64
+REST_CALLS = 4_096
+"""After so many shapes, and after MOST_SEEN names that hardly came again, nothing is learned for so many strange calls:
+to work shapes out costs more than a call, and callers who make names up shall not make the others pay."""
 _GENERATED_BYTES = 128
 
 Pick = Callable[[Sequence[Value]], tuple[Value, ...]]
@@ -297,9 +301,12 @@ class Shapes(Generic[K, T]):
         make: Works out what belongs to a key; None when calls with it need the slow way.
         retire: Is told what is forgotten.
         budget: What all caches of the mapping share.
+
+    Attributes:
+        resting: For how many more strange calls nothing is learned.
     """
 
-    __slots__ = ("_budget", "_known", "_make", "_retire", "_seen")
+    __slots__ = ("_budget", "_built", "_known", "_make", "_retire", "_seen", "resting")
 
     def __init__(self, make: Callable[[K], T | None], retire: Callable[[T], None], budget: Budget) -> None:
         self._make = make
@@ -307,32 +314,48 @@ class Shapes(Generic[K, T]):
         self._budget = budget
         self._known: dict[K, T | None] = {}
         self._seen: dict[int, int] = {}
+        self._built = 0
+        self.resting = 0
 
     def find(self, key: K) -> T | None:
         """Returns what belongs to a key; None means the slow way."""
-        try:
-            return self._known[key]
-        except KeyError:
-            return self._meet(key)
+        found = self._known.get(key)
+        if found is not None:
+            return found
+        if self.resting:
+            self.resting -= 1
+            return None
+        return self._meet(key)
 
     def _meet(self, key: K) -> T | None:
+        if key in self._known:
+            return None
         seen, mark = self._seen, hash(key)
         times = seen.get(mark, 0) + 1
         if times < BUILD_AT:
             if len(seen) >= MOST_SEEN:
+                # So many names that hardly come again: learning them costs more than it gives.
                 seen.clear()
+                self._rest()
             seen[mark] = times
             return None
         if not _is_small(key):
             return None
         with self._budget.lock:
+            seen.pop(mark, None)
             if key in self._known:
                 return self._known[key]
-            seen.pop(mark, None)
+            self._built += 1
+            if self._built >= MOST_BUILT:
+                self._rest()
             if not self._has_room():
                 return None
             made = self._known[key] = self._make(key)
             return made
+
+    def _rest(self) -> None:
+        self._built = 0
+        self.resting = REST_CALLS
 
     def _has_room(self) -> bool:
         if self._budget.left > 0:

@@ -2,13 +2,14 @@
 
 import asyncio
 import itertools
+import logging
 from typing import Any
 
 import pytest
 
 from formicary.headers import Generated, HeaderMapping, MappingBuilder, Rejected
 from formicary.headers.asgi import KEY, HeaderMiddleware
-from formicary.headers.shapes import MOST_SEEN, MOST_SHAPES, Budget, Shapes
+from formicary.headers.shapes import MOST_BUILT, MOST_SEEN, MOST_SHAPES, REST_CALLS, Budget, Shapes
 from formicary.problems import Problem
 
 
@@ -60,6 +61,49 @@ def test_names_made_up_by_callers_fill_no_memory() -> None:
     assert len(mapping.statistics._tallies) <= MOST_SHAPES
     counts = {rule.header: rule.counts["mapped"] for rule in mapping.statistics.read()}
     assert counts == {"X-A": 12 * MOST_SHAPES}
+
+
+def test_the_oldest_shape_makes_room() -> None:
+    """When the budget is used up, a new shape takes the place of the oldest of its cache, and that is told."""
+    gone: list[int] = []
+    shapes: Shapes[tuple[str, ...], int] = Shapes(lambda key: int(key[0]), gone.append, Budget(2))
+    for n in (1, 2, 3):
+        assert [shapes.find((str(n),)) for _ in range(3)] == [None, None, n]
+    assert gone == [1] and shapes.find(("3",)) == 3 and shapes.find(("1",)) is None
+
+
+def test_nothing_is_learned_for_a_while_when_names_never_come_again() -> None:
+    """Callers who make names up cost the mapping few shapes; those it knows stay quick, and later it learns again."""
+    made: list[tuple[str, ...]] = []
+
+    def make(key: tuple[str, ...]) -> int:
+        made.append(key)
+        return 1
+
+    shapes: Shapes[tuple[str, ...], int] = Shapes(make, lambda old: None, Budget())
+    for n in range(MOST_BUILT + REST_CALLS // 3):
+        for _ in range(3):
+            shapes.find((str(n),))
+    assert MOST_BUILT <= len(made) <= MOST_BUILT + 1
+    assert shapes.find(("0",)) == 1
+    for _ in range(REST_CALLS):
+        shapes.find(("new",))
+    assert [shapes.find(("later",)) for _ in range(3)] == [None, None, 1]
+    once: Shapes[tuple[str, ...], int] = Shapes(len, lambda old: None, Budget())
+    for n in range(MOST_SEEN + 2):
+        once.find((str(n),))
+    assert once.resting and len(once._seen) <= 2
+
+
+def test_debug_logs_do_not_depend_on_the_way(caplog: pytest.LogCaptureFixture) -> None:
+    """With debug on, every call is logged with secrets masked, also while nothing is learned."""
+    mapping = MappingBuilder().incoming("Authorization").incoming("X-A", "a").debug().build()
+    mapping._plan.quick.strange.resting = mapping._plan.quick.strange_wire.resting = 100
+    for _ in range(5):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "formicary.headers"):
+            mapping.arrive("/", [(b"authorization", b"Bearer s3cr3t"), (b"x-a", b"visible")], False)
+        assert "visible" in caplog.text and "s3cr3t" not in caplog.text
 
 
 def test_huge_names_are_not_kept() -> None:
