@@ -1,11 +1,11 @@
 """One HTTP connection with bounds: how long its client may take, and how much of it is read before an answer.
 
-Theory of operation. uvicorn's protocol closes idle connections; this one adds the rest. A connection is in one of three
-places: in the head of a request, in its body, or between (the request is whole, or none has begun). Each place has one
-due time, and the connection one timer that looks at it; a due time that moves away leaves the timer as it is, so that
-an ordinary request, which arrives whole, sets no timer at all. A body is not late while nobody reads it: then it is
-this server that waits. A client that does not read its answer is seen by the transport's buffer: it is full, and after
-the time-out not one byte of it has gone.
+Theory of operation. A connection is in one of three places: in the head of a request, in its body, or between (the
+request is whole, or none has begun). Each place has one due time, and the connection one timer that looks at it; a due
+time that moves away leaves the timer as it is, so that an ordinary request, which arrives whole, sets no timer at all
+(uvicorn's own timer of idle connections, one per request, is replaced by this one). A body is not late while nobody
+reads it: then it is this server that waits. A client that does not read its answer is seen by the transport's buffer:
+it is full, and after the time-out not one byte of it has gone.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ class BoundedConnection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._place != _BODY:
-            self._place = _HEAD
+            if self._place == _BETWEEN:
+                self._place, self._due = _HEAD, math.inf
             self._head_bytes += len(data)
         super().data_received(data)
         if self._place == _BODY:
@@ -137,6 +138,17 @@ class BoundedConnection(HttpToolsProtocol):
         self._place, self._due = _BETWEEN, math.inf
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """An answer is out: the next request of the pipeline has its turn, or the connection is idle from now on."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._place == _BETWEEN:
+            self._expect(self.limits.idle_s)
+
     # --- time -------------------------------------------------------------------------------------------------------
 
     def _expect(self, within_s: float) -> None:
@@ -155,6 +167,8 @@ class BoundedConnection(HttpToolsProtocol):
             return
         if self.loop.time() < self._due:
             self._look_at(self._due)
+        elif self._place == _BETWEEN:
+            self.transport.close()
         elif self._place == _HEAD:
             self._late("head", self.limits.head_s)
         elif self.flow.read_paused or self.cycle.waiting_for_100_continue:

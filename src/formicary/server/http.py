@@ -136,7 +136,6 @@ class HttpServer:
             timeout_graceful_shutdown=1,
             ws="none",
             http=bounded(limits),
-            timeout_keep_alive=limits.idle_s,  # type: ignore[arg-type]  # seconds; a fraction of one serves as well
         )
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None

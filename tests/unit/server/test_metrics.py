@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections import Counter
@@ -13,10 +14,14 @@ import yaml
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
+from formicary.gateway import Call, Service, bind
+from formicary.gateway.interceptors import AccessLog, as_problems
 from formicary.gateway.interceptors.access_log import BOUNDS_S, CallCounts
+from formicary.problems import Problem, problem
 from formicary.server.metrics.catalogue import CATALOGUE, LEFT_OUT
 from formicary.server.metrics.collector import MOST_LABELS, OTHER, Sources, bounded
 from formicary.server.metrics.page import registry_of
+from formicary.v1.tokens_pb2 import DESCRIPTOR
 
 ROOT = Path(__file__).resolve().parents[3]
 WORDS = {
@@ -29,6 +34,13 @@ ARTICLES = {
     *("scheduler_no_more_jobs_total", "service_startup_duration_seconds", "service_recovery_duration_seconds"),
     *("last_checkpoint_age_seconds", "data_consistency_checks_total", "data_inconsistencies_detected_total"),
 }
+
+
+class _Tokens:
+    """Has every method, answers none."""
+
+    def __getattr__(self, name: str) -> object:
+        return lambda request, context: None
 
 
 def exposed(registry: CollectorRegistry) -> dict[str, Metric]:
@@ -82,6 +94,25 @@ def test_the_scrape_example_loads_the_rules_beside_it() -> None:
 def test_labels_beyond_the_bound_stand_together() -> None:
     found = bounded(Counter({f"org{number}": number for number in range(1, MOST_LABELS + 11)}))
     assert len(found) == MOST_LABELS + 1 and found[OTHER] == sum(range(1, 11))
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "panics"),
+    [(ValueError("no"), "INTERNAL", 1), (problem("INTERNAL"), "INTERNAL", 0), (problem("NOT_FOUND"), "NOT_FOUND", 0)],
+)
+def test_only_what_nobody_expected_is_a_panic(error: Exception, code: str, panics: int) -> None:
+    access = AccessLog()
+
+    async def fail(_: Call) -> None:
+        raise error
+
+    async def inner(call: Call) -> None:
+        await as_problems(call, fail)
+
+    method = bind([Service(DESCRIPTOR.services_by_name["TokenService"], _Tokens())])[0]
+    with pytest.raises(Problem):
+        asyncio.run(access(Call(method, "grpc", ()), inner))
+    assert access.counts.ended == {(method.full_name, "grpc", code): 1} and access.counts.panics == panics
 
 
 def test_a_histogram_counts_each_call_once() -> None:
