@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -55,6 +56,7 @@ class Up:
         self.data = data
         self.http, self.grpc = free_port(), free_port()
         self.address = f"127.0.0.1:{self.grpc}"
+        self.scheme, self.context = "http", ssl.create_default_context()
         self.log = data.parent / f"{data.name}-up.log"
         ports = ("--http-port", str(self.http), "--grpc-port", str(self.grpc))
         self._command = (*FORMICARY, "up", "--data", str(data), *ports, *options)
@@ -79,8 +81,9 @@ class Up:
 
     def page(self, path: str) -> tuple[int, dict[str, Any]]:
         """Status and JSON of a page; status 0 where nobody answers."""
+        url = f"{self.scheme}://127.0.0.1:{self.http}{path}"
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(url, timeout=5, context=self.context) as answer:
                 return int(answer.status), json.load(answer)
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
@@ -97,7 +100,8 @@ class Up:
                 command = Path(f"/proc/{name}/cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if b"ant" in command and self.address.encode() in command:
+            queens = (self.address.encode(), f"unix:{self.data}/queen.sock".encode())
+            if b"ant" in command and any(queen in command for queen in queens):
                 found.append(int(name))
         return sorted(found)
 

@@ -18,7 +18,7 @@ from formicary.cli import exits, options
     default=options.DEFAULT_SERVER,
     show_default=True,
     metavar="HOST:PORT",
-    help="The queen's gRPC address; loopback, or any with a token and --insecure.",
+    help="The queen's gRPC address; loopback, any with TLS, or any with a token and --insecure.",
 )
 @click.option("--id", "ant_id", default="", metavar="NAME", help="Name of the ant; default host name and process id.")
 @click.option("--tags", default="", metavar="A,B", help="What it offers; a task with tags runs where all are offered.")
@@ -31,7 +31,11 @@ from formicary.cli import exits, options
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of PYTHON modules; repeatable.",
 )
-@click.option("--insecure", is_flag=True, help="Send the token as plain text to another machine.")
+@options.tls
+@options.ca
+@click.option("--cert", default="", metavar="FILE", help="The ant's own certificate, instead of a token.")
+@click.option("--key", default="", metavar="FILE", help="Key of the certificate.")
+@options.insecure
 @click.option("--exit-when-orphaned", is_flag=True, help="End when the lease has ended and no queen answers.")
 def ant(
     queen: str,
@@ -40,6 +44,10 @@ def ant(
     slots: int,
     grace: float,
     paths: tuple[Path, ...],
+    tls: bool,
+    ca: str,
+    cert: str,
+    key: str,
     insecure: bool,
     exit_when_orphaned: bool,
 ) -> int:
@@ -49,18 +57,17 @@ def ant(
     Examples:
       formicary ant
       formicary ant --queen 127.0.0.1:7778 --tags gpu,linux --slots 8
+      formicary ant --queen queen.example:7779 --ca ca.pem --cert ant.pem --key ant.key
 
     Prints one line `ready ant …` when the queen has welcomed it. It reconnects by itself.
     Where the queen wants a token, FORMICARY_TOKEN holds one of role ant; tasks do not inherit it.
     """
+    from formicary.engine.ants.channel import reach
     from formicary.engine.ants.config import AntConfig
     from formicary.engine.ants.process import run_ant
-    from formicary.server.loopback import check_loopback
 
-    options.read_address(queen, "--queen")
+    way = reach(options.read_address(queen, "--queen"), tls=tls, ca=ca, cert=cert, key=key)
     token = os.environ.pop("FORMICARY_TOKEN", "")  # what a task starts must not have it
-    if not (token and insecure):
-        check_loopback(queen.rpartition(":")[0])
     config = AntConfig(
         ant_id or f"{socket.gethostname()}-{os.getpid()}",
         slots=slots,
@@ -71,4 +78,4 @@ def ant(
         # A queen of this machine that was killed is back in a second: what runs should not wait for two.
         reconnect_max_s=0.25 if exit_when_orphaned else 2.0,
     )
-    return run_ant(config, queen, token=token, insecure=insecure)
+    return run_ant(config, way, token=token, insecure=insecure)

@@ -22,9 +22,7 @@ def _change(ids: tuple[str, ...], server: str, timeout_s: float, output: str, co
     address = options.read_address(server, "--server")
 
     async def work() -> list[dict[str, Any]]:
-        from formicary.client import Client
-
-        async with Client(address, timeout_s=timeout_s) as client:
+        async with options.client(address, timeout_s) as client:
             return [await command(client, options.read_id(job_id)) for job_id in ids]
 
     documents = asyncio.run(work())

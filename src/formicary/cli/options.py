@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
 
 from formicary.problems import problem
+
+if TYPE_CHECKING:
+    from formicary.client import Client
 
 DEFAULT_SERVER = "127.0.0.1:7778"
 F = TypeVar("F", bound=Callable[..., Any])
@@ -23,14 +26,26 @@ output = click.option(
     show_default=True,
     help="Form of the data on standard output.",
 )
-server = click.option(
+_TLS: dict[str, Any] = {"is_flag": True, "envvar": "FORMICARY_TLS", "help": "Encrypt the connection (FORMICARY_TLS)."}
+_CA: dict[str, Any] = {
+    "default": "",
+    "envvar": "FORMICARY_CA",
+    "metavar": "FILE",
+    "help": "Certificates to trust instead of the well-known ones; implies --tls (FORMICARY_CA).",
+}
+_INSECURE: dict[str, Any] = {"is_flag": True, "help": "Send the token as plain text to another machine."}
+tls = click.option("--tls", **_TLS)
+ca = click.option("--ca", **_CA)
+insecure = click.option("--insecure", **_INSECURE)
+_server = click.option(
     "--server",
     envvar="FORMICARY_SERVER",
     default=DEFAULT_SERVER,
     show_default=True,
     metavar="HOST:PORT",
-    help="The queen's gRPC address (FORMICARY_SERVER).",
+    help="The queen's gRPC address, or https://HOST:PORT (FORMICARY_SERVER).",
 )
+_WAY = "formicary.way"
 timeout = click.option(
     "--timeout",
     "timeout_s",
@@ -63,6 +78,17 @@ path = click.option(
 job_type = click.option(
     "--job", "job_type", default="", metavar="TYPE", help="Which job, where the file holds several."
 )
+
+
+def server(command: F) -> F:
+    """The options that say where the server is and how to get there; only `--server` is an argument of the command."""
+
+    def keep(context: click.Context, parameter: click.Parameter, value: object) -> None:
+        context.meta.setdefault(_WAY, {})[parameter.name] = value
+
+    for name, settings in (("--insecure", _INSECURE), ("--ca", _CA), ("--tls", _TLS)):
+        command = click.option(name, expose_value=False, callback=keep, **settings)(command)
+    return _server(command)
 
 
 def pairs(values: Iterable[str], option: str) -> dict[str, str]:
@@ -110,9 +136,30 @@ def read_params(values: Iterable[str], types: Mapping[str, str] | None = None) -
     return {name: text if declared.get(name) in _TEXTUAL else typed(text) for name, text in found.items()}
 
 
+def client(address: str, timeout_s: float) -> Client:
+    """A client that goes the way that the command's options say.
+
+    Args:
+        address: As `read_address` returned it.
+        timeout_s: How long to keep trying while no server answers.
+    """
+    from formicary.client import Client
+
+    way = click.get_current_context().meta.get(_WAY, {})
+    return Client(
+        address,
+        timeout_s=timeout_s,
+        tls=bool(way.get("tls")) or None,
+        ca=str(way.get("ca") or "") or None,
+        insecure=bool(way.get("insecure")),
+    )
+
+
 def read_address(text: str, option: str) -> str:
-    """Checks ``HOST:PORT``. Raises click.UsageError."""
-    host, separator, port = text.rpartition(":")
+    """Checks ``HOST:PORT``, ``https://HOST:PORT`` or ``unix:PATH``. Raises click.UsageError."""
+    if text.startswith("unix:"):
+        return text
+    host, separator, port = text.removeprefix("https://").removeprefix("http://").rstrip("/").rpartition(":")
     if not separator or not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise click.UsageError(f"{option} {text}: write HOST:PORT, like {DEFAULT_SERVER}.")
     return text

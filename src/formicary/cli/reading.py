@@ -38,10 +38,8 @@ def list_jobs(states: tuple[str, ...], job_type: str, limit: int, server: str, t
     address = options.read_address(server, "--server")
 
     async def work() -> None:
-        from formicary.client import Client
-
         rows: list[dict[str, Any]] = []
-        async with Client(address, timeout_s=timeout_s) as client:
+        async with options.client(address, timeout_s) as client:
             first = True
             async for document in client.list(states=states, job_type=job_type, limit=limit):
                 if output == "json":
@@ -74,9 +72,7 @@ def get(job_id: str, server: str, timeout_s: float, output: str) -> None:
     address = options.read_address(server, "--server")
 
     async def work() -> dict[str, Any]:
-        from formicary.client import Client
-
-        async with Client(address, timeout_s=timeout_s) as client:
+        async with options.client(address, timeout_s) as client:
             return await client.get(options.read_id(job_id))
 
     document = asyncio.run(work())
@@ -104,9 +100,7 @@ def logs(job_id: str, follow: bool, task_type: str, server: str, timeout_s: floa
     address = options.read_address(server, "--server")
 
     async def work() -> None:
-        from formicary.client import Client
-
-        async with Client(address, timeout_s=timeout_s) as client:
+        async with options.client(address, timeout_s) as client:
             async for line in client.logs(options.read_id(job_id), task_type=task_type, follow=follow):
                 _show(line, output)
 

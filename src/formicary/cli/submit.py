@@ -57,9 +57,7 @@ def submit(
     loaded = load(target, params, replaced, job_type=job_type, path=path, elsewhere=True)
 
     async def work() -> list[str]:
-        from formicary.client import Client
-
-        async with Client(address, timeout_s=timeout_s) as client:
+        async with options.client(address, timeout_s) as client:
             ref = await register(client.register, loaded, replaced)
             number = count or 1
             keys = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,10 +16,11 @@ from formicary.cli.output import emit, emit_table, write
 
 if TYPE_CHECKING:
     from formicary.client import Client
+    from formicary.server.auth.tokens import Token
 
 T = TypeVar("T")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_FIELDS = ("id", "org", "role", "name", "last4", "created_at", "expires_at")
+_FIELDS = ("id", "org", "role", "name", "last4", "created_at", "expires_at", "revoked_at")
 
 
 @click.group(short_help="Make, list and revoke the API tokens of a server.", epilog=exits.EXIT_HELP)
@@ -35,9 +37,7 @@ def _ask(server: str, timeout_s: float, work: Callable[[Client], Awaitable[T]]) 
     address = options.read_address(server, "--server")
 
     async def asking() -> T:
-        from formicary.client import Client
-
-        async with Client(address, timeout_s=timeout_s) as client:
+        async with options.client(address, timeout_s) as client:
             return await work(client)
 
     return asyncio.run(asking())
@@ -58,8 +58,17 @@ def _ask(server: str, timeout_s: float, work: Callable[[Client], Awaitable[T]]) 
 @click.option("--database", default="", metavar="URL", help="With --data: postgresql://… instead of the SQLite file.")
 @options.server
 @options.timeout
+@options.output
 def create(
-    role: str, org: str, expires: str, name: str, data: Path | None, database: str, server: str, timeout_s: float
+    role: str,
+    org: str,
+    expires: str,
+    name: str,
+    data: Path | None,
+    database: str,
+    server: str,
+    timeout_s: float,
+    output: str,
 ) -> None:
     r"""Makes a token and prints it on standard output. Nobody can show it again.
 
@@ -70,13 +79,16 @@ def create(
     """
     lifetime_s = _lifetime(expires)
     if data is not None:
-        text = _create_in(data.absolute(), database, role, org, name, lifetime_s)
+        made = _create_in(data.absolute(), database, role, org, name, lifetime_s)
     else:
-        text = _ask(server, timeout_s, lambda one: one.create_token(role, org=org, name=name, lifetime_s=lifetime_s))
-    write(f"{text}\n")
+        made = _ask(server, timeout_s, lambda one: one.make_token(role, org=org, name=name, lifetime_s=lifetime_s))
+    if output == "table":
+        write(f"{made['token']}\n")
+    else:
+        emit(made, output)
 
 
-def _create_in(data: Path, database: str, role: str, org: str, name: str, lifetime_s: float) -> str:
+def _create_in(data: Path, database: str, role: str, org: str, name: str, lifetime_s: float) -> dict[str, object]:
     from formicary.embedded.opening import as_problems
     from formicary.engine.storage.backends import open_store
     from formicary.engine.storage.data_lock import DataLock
@@ -94,18 +106,29 @@ def _create_in(data: Path, database: str, role: str, org: str, name: str, lifeti
                 store.close()
         finally:
             lock.release()
-    return text
+    return {**{field: getattr(made, field) for field in _FIELDS}, **_times(made), "token": text}
+
+
+def _times(made: Token) -> dict[str, str | None]:
+    """Times as the server's documents have them."""
+    times = {name: getattr(made, name) for name in ("created_at", "expires_at")}
+    return {
+        name: None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+        for name, at in times.items()
+    }
 
 
 @token.command("list", short_help="List the tokens.", epilog=exits.EXIT_HELP)
+@click.option("--revoked", is_flag=True, help="Those that were revoked, too.")
 @options.server
 @options.timeout
 @options.output
-def list_tokens(server: str, timeout_s: float, output: str) -> None:
+def list_tokens(revoked: bool, server: str, timeout_s: float, output: str) -> None:
     """Lists the tokens that the caller administers, by their public parts and last four characters."""
-    found = _ask(server, timeout_s, lambda client: client.list_tokens())
+    found = _ask(server, timeout_s, lambda client: client.list_tokens(revoked=revoked))
     if output == "table":
-        emit_table([field.upper() for field in _FIELDS], [[one[field] or "-" for field in _FIELDS] for one in found])
+        fields = _FIELDS if revoked else _FIELDS[:-1]
+        emit_table([field.upper() for field in fields], [[one[field] or "-" for field in fields] for one in found])
     else:
         emit(list(found), output)
 

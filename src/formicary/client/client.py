@@ -12,7 +12,7 @@ import grpc.aio
 import msgspec
 
 from formicary.client import documents
-from formicary.client.credentials import bearer
+from formicary.client.credentials import bearer, keep_secret, way_to
 from formicary.client.failures import backoff_s, from_rpc
 from formicary.client.ids import IdMaker
 from formicary.client.session import Call, Session
@@ -54,15 +54,32 @@ class Client:
             print((await client.wait(handle.id)).outputs)
 
     Args:
-        address: ``HOST:PORT`` of the queen's gRPC server.
+        address: ``HOST:PORT`` of the queen's gRPC server, or ``https://HOST:PORT``.
         timeout_s: How long a call keeps trying while no server answers, in seconds. Every method raises
             :class:`formicary.problems.Problem` UNAVAILABLE after that.
         token: Says who is calling; None = FORMICARY_TOKEN, empty = nobody.
+        tls: Encrypt the connection; None = FORMICARY_TLS, or where `ca` is given.
+        ca: File of the certificates to trust (PEM); None = FORMICARY_CA, empty = the well-known ones.
+        insecure: The token may travel as plain text to another machine.
+
+    Raises:
+        Problem: VALIDATION_FAILED for an address that is none; FAILED_PRECONDITION where the token could be read.
     """
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 30.0, token: str | None = None) -> None:
-        self.address = address
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        timeout_s: float = 30.0,
+        token: str | None = None,
+        tls: bool | None = None,
+        ca: str | None = None,
+        insecure: bool = False,
+    ) -> None:
+        self._way = way_to(address, tls=tls, ca=ca)
+        self.address = self._way.address
         self._metadata = bearer(token)
+        keep_secret(self.address, is_private=self._way.is_private, has_token=bool(self._metadata), insecure=insecure)
         self.timeout_s = timeout_s
         self._channel: grpc.aio.Channel | None = None
         self._opened: Session | None = None
@@ -333,15 +350,28 @@ class Client:
         Raises:
             Problem: VALIDATION_FAILED, PERMISSION_DENIED, UNAVAILABLE.
         """
+        made = await self.make_token(role, org=org, name=name, lifetime_s=lifetime_s)
+        return str(made["token"])
+
+    async def make_token(self, role: str, *, org: str = "", name: str = "", lifetime_s: float = 0.0) -> dict[str, Any]:
+        """Makes a token and returns its document with the text as ``token``. As for :meth:`create_token`."""
         request = tokens_pb2.CreateTokenRequest(role=role, org=org, name=name)
         if lifetime_s:
             request.lifetime.FromMilliseconds(int(lifetime_s * 1000))
         answer = cast(tokens_pb2.CreateTokenResponse, await self._call("CreateToken", request, again=False))
-        return answer.token
+        return {**documents.token(answer.record), "token": answer.token}
 
-    async def list_tokens(self) -> Sequence[dict[str, Any]]:
-        """Documents of the tokens that the caller administers. Raises Problem PERMISSION_DENIED, UNAVAILABLE."""
-        found = cast(tokens_pb2.ListTokensResponse, await self._call("ListTokens", tokens_pb2.ListTokensRequest()))
+    async def list_tokens(self, *, revoked: bool = False) -> Sequence[dict[str, Any]]:
+        """Documents of the tokens that the caller administers.
+
+        Args:
+            revoked: Those that were revoked, too.
+
+        Raises:
+            Problem: PERMISSION_DENIED, UNAVAILABLE.
+        """
+        request = tokens_pb2.ListTokensRequest(include_revoked=revoked)
+        found = cast(tokens_pb2.ListTokensResponse, await self._call("ListTokens", request))
         return [documents.token(one) for one in found.tokens]
 
     async def revoke_token(self, token_id: str) -> dict[str, Any]:
@@ -353,7 +383,7 @@ class Client:
 
     def _stub(self) -> Any:
         if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(self.address, options=_OPTIONS)
+            self._channel = self._way.channel(_OPTIONS)
             # The generated stubs are not typed.
             self._rpc = cast(Any, jobs_pb2_grpc).JobServiceStub(self._channel)
             definitions = cast(Any, definitions_pb2_grpc).DefinitionServiceStub(self._channel)

@@ -87,6 +87,7 @@ def token(message: tokens_pb2.ApiToken) -> dict[str, Any]:
         "last4": message.last4,
         "created_at": _time(message, "created_at"),
         "expires_at": _time(message, "expires_at"),
+        "revoked_at": _time(message, "revoked_at"),
     }
 
 

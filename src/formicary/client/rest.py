@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -14,13 +16,14 @@ from google.protobuf.json_format import ParseDict
 
 from formicary.client import documents
 from formicary.client.client import PAGE, read_source
-from formicary.client.credentials import bearer
+from formicary.client.credentials import bearer, is_private_url, keep_secret, trusted
 from formicary.client.failures import backoff_s, unreachable
 from formicary.client.ids import IdMaker
 from formicary.client.values import DefinitionRef, JobEnd, JobHandle, LogLine
 from formicary.problems import Problem, problem
 from formicary.problems.http import parse_http
 from formicary.v1 import jobs_pb2 as pb
+from formicary.v1 import tokens_pb2
 
 DEFAULT_URL = "http://127.0.0.1:7777"
 ENDED = ("COMPLETED", "FAILED", "CANCELLED")
@@ -38,13 +41,28 @@ class RestClient:
         url: Where the server's HTTP port is.
         timeout_s: How long a call keeps trying while the server cannot be reached or asks to come back, in seconds.
         token: Says who is calling; None = FORMICARY_TOKEN, empty = nobody.
+        ca: File of the certificates to trust (PEM); None = FORMICARY_CA, empty = the well-known ones.
+        insecure: The token may travel as plain text to another machine.
+
+    Raises:
+        Problem: FAILED_PRECONDITION where the token could be read on its way; VALIDATION_FAILED for a file that cannot.
     """
 
-    def __init__(self, url: str = DEFAULT_URL, *, timeout_s: float = 30.0, token: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        timeout_s: float = 30.0,
+        token: str | None = None,
+        ca: str | None = None,
+        insecure: bool = False,
+    ) -> None:
         self.address = url
         self.timeout_s = timeout_s
         headers = dict(bearer(token))
-        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout_s, trust_env=False)
+        keep_secret(url, is_private=is_private_url(url), has_token=bool(headers), insecure=insecure)
+        verify = _trust(trusted(ca)) if url.lower().startswith("https:") else True
+        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout_s, trust_env=False, verify=verify)
         self._new_id = IdMaker()
 
     async def __aenter__(self) -> RestClient:
@@ -204,6 +222,29 @@ class RestClient:
         await self._call("POST", f"/v1/jobs/{job_id}:resume", {}, again=False)
         return await self.get(job_id)
 
+    # --- tokens -----------------------------------------------------------------------------------------------------
+
+    async def create_token(self, role: str, *, org: str = "", name: str = "", lifetime_s: float = 0.0) -> str:
+        """Makes a token and returns its text, which nobody can show again."""
+        return str((await self.make_token(role, org=org, name=name, lifetime_s=lifetime_s))["token"])
+
+    async def make_token(self, role: str, *, org: str = "", name: str = "", lifetime_s: float = 0.0) -> dict[str, Any]:
+        """Makes a token and returns its document with the text as ``token``."""
+        body = {"role": role, "org": org, "name": name}
+        if lifetime_s:
+            body["lifetime"] = f"{int(lifetime_s * 1000) / 1000:.3f}s"
+        answer = await self._call("POST", "/v1/tokens", body, again=False)
+        return {**_token(answer["record"]), "token": answer["token"]}
+
+    async def list_tokens(self, *, revoked: bool = False) -> Sequence[dict[str, Any]]:
+        """Documents of the tokens that the caller administers; with those that were revoked where `revoked`."""
+        found = await self._call("GET", f"/v1/tokens?include_revoked={str(revoked).lower()}")
+        return [_token(one) for one in found.get("tokens", [])]
+
+    async def revoke_token(self, token_id: str) -> dict[str, Any]:
+        """Ends a token at once. Returns its document. Raises Problem NOT_FOUND, PERMISSION_DENIED, UNAVAILABLE."""
+        return _token(await self._call("DELETE", f"/v1/tokens/{quote(token_id, safe='')}", again=False))
+
     # --- calls ------------------------------------------------------------------------------------------------------
 
     async def _call(
@@ -273,6 +314,17 @@ def _message(line: str) -> dict[str, Any]:
 
 def _job(found: Mapping[str, Any]) -> pb.Job:
     return ParseDict(dict(found), pb.Job(), ignore_unknown_fields=True)
+
+
+def _token(found: Mapping[str, Any]) -> dict[str, Any]:
+    return documents.token(ParseDict(dict(found), tokens_pb2.ApiToken(), ignore_unknown_fields=True))
+
+
+def _trust(ca: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca or None)
+    except OSError as error:
+        raise problem("VALIDATION_FAILED", f"{ca} holds no certificates that can be read: {error}.") from error
 
 
 def _end(document: Mapping[str, Any]) -> JobEnd:

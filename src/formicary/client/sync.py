@@ -19,16 +19,28 @@ class SyncClient:
     """Blocking methods of the same names and arguments as :class:`formicary.client.Client`; for any thread.
 
     Args:
-        address: ``HOST:PORT`` of the queen's gRPC server.
-        timeout_s: As for the asynchronous client.
-        token: As for the asynchronous client.
+        address: ``HOST:PORT`` of the queen's gRPC server, or ``https://HOST:PORT``.
+        timeout_s: As for the asynchronous client, and so are the others.
+        token: Says who is calling.
+        tls: Encrypt the connection.
+        ca: File of the certificates to trust.
+        insecure: The token may travel as plain text to another machine.
     """
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 30.0, token: str | None = None) -> None:
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        timeout_s: float = 30.0,
+        token: str | None = None,
+        tls: bool | None = None,
+        ca: str | None = None,
+        insecure: bool = False,
+    ) -> None:
+        self._client = Client(address, timeout_s=timeout_s, token=token, tls=tls, ca=ca, insecure=insecure)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="formicary-client", daemon=True)
         self._thread.start()
-        self._client = Client(address, timeout_s=timeout_s, token=token)
 
     def __enter__(self) -> SyncClient:
         return self
@@ -143,3 +155,19 @@ class SyncClient:
     def resume(self, job_id: str) -> dict[str, Any]:
         """A paused job goes on now."""
         return self._run(self._client.resume(job_id))
+
+    def create_token(self, role: str, *, org: str = "", name: str = "", lifetime_s: float = 0.0) -> str:
+        """Makes a token and returns its text."""
+        return self._run(self._client.create_token(role, org=org, name=name, lifetime_s=lifetime_s))
+
+    def make_token(self, role: str, *, org: str = "", name: str = "", lifetime_s: float = 0.0) -> dict[str, Any]:
+        """Makes a token and returns its document with its text."""
+        return self._run(self._client.make_token(role, org=org, name=name, lifetime_s=lifetime_s))
+
+    def list_tokens(self, *, revoked: bool = False) -> Sequence[dict[str, Any]]:
+        """Documents of the tokens that the caller administers."""
+        return self._run(self._client.list_tokens(revoked=revoked))
+
+    def revoke_token(self, token_id: str) -> dict[str, Any]:
+        """Ends a token at once. Returns its document."""
+        return self._run(self._client.revoke_token(token_id))

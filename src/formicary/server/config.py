@@ -9,12 +9,16 @@ from pathlib import Path
 
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.problems import problem
+from formicary.server.auth.oidc_config import OidcConfig
 from formicary.server.cors import origin
 from formicary.server.loopback import check_loopback, is_loopback
 
 LEASE_VARIABLE = "FORMICARY_LEASE_S"
 MIN_LEASE_S = 1.0
 TOKEN = "token"
+SOCKET_FILE = "queen.sock"
+LONGEST_SOCKET = 107
+"""Bytes of a socket's path, see unix(7)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,7 @@ class UpConfig:
     Attributes:
         data: Data directory: the lock, the list of ants and, without `database`, the SQLite file and the logs.
         database: ``postgresql://…`` instead of the SQLite file; empty = SQLite.
-        host: Address to listen on; loopback, unless `auth` and `insecure` are given.
+        host: Address to listen on; loopback, unless `auth` is given with a certificate or `insecure`.
         http_port: Port of health pages; 0 = any free one.
         grpc_port: Port of the API; 0 = any free one. Ants of a killed server are adopted only where it stays the same.
         ants: Local ants as child processes; 0 = none.
@@ -34,6 +38,13 @@ class UpConfig:
         methods: Method replacements for every definition that is registered here.
         grace_s: How long running tasks may go on after the first signal.
         auth: ``token`` = every caller sends an API token; empty = whoever reaches the loopback port is administrator.
+        tls_cert: File of the certificate (PEM, with its chain) that both ports show; None = they do not encrypt. With
+            one, local ants use a socket file in the data directory, which no certificate has to name.
+        tls_key: File of its key.
+        client_ca: File of the certificates that sign those of ants: a further gRPC port takes callers with such a
+            certificate and nobody else; None = there is none.
+        ant_port: That port; 0 = any free one.
+        oidc: Whose JSON web tokens are taken beside API tokens; None = nobody's.
         insecure: Tokens may travel beyond this machine as plain text: behind a proxy or in a network that is trusted.
         rate_per_s: Calls a second of each principal in the long run, twice as many at once; only with `auth`. Too few
             refuse honest clients, too many let one caller take the server from the others.
@@ -59,6 +70,11 @@ class UpConfig:
     methods: Mapping[str, str] = field(default_factory=dict)
     grace_s: float = 30.0
     auth: str = ""
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    client_ca: Path | None = None
+    ant_port: int = 7779
+    oidc: OidcConfig | None = None
     insecure: bool = False
     rate_per_s: float = 100.0
     cors_origins: tuple[str, ...] = ()
@@ -70,20 +86,43 @@ class UpConfig:
             raise problem("VALIDATION_FAILED", f"{self.auth[:40]!r} is no kind of authentication: use token.")
         if not self.auth:
             check_loopback(self.host)
-        elif not (self.insecure or is_loopback(self.host)):
+        elif not (self.insecure or self.tls_cert or is_loopback(self.host)):
             raise problem(
                 "VALIDATION_FAILED",
                 f"{self.host} is not a loopback address, and this server does not encrypt: tokens could be read on "
-                "their way. Put a proxy with TLS before a loopback address, or add --insecure.",
+                "their way. Add --tls-cert FILE --tls-key FILE, put a proxy with TLS before a loopback address, or add "
+                "--insecure.",
             )
         if self.otlp_endpoint and not self.otlp_endpoint.startswith(("http://", "https://")):
             raise problem("VALIDATION_FAILED", f"{self.otlp_endpoint[:80]!r}: give it as http://HOST:4317, or https.")
         for text in self.cors_origins:
             origin(text)
+        self._check_tls()
         if not self.rate_per_s > 0:
             raise problem("VALIDATION_FAILED", "The rate has to be more than 0 calls a second.")
         if not self.lease_s >= MIN_LEASE_S:
             raise problem("VALIDATION_FAILED", f"{LEASE_VARIABLE}: the lease has to be {MIN_LEASE_S:g} s at least.")
+
+    def _check_tls(self) -> None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise problem("VALIDATION_FAILED", "A certificate and its key are given together: --tls-cert, --tls-key.")
+        if self.client_ca is not None and not (self.tls_cert and self.auth):
+            raise problem(
+                "VALIDATION_FAILED", "--client-ca needs --auth and the server's own --tls-cert and --tls-key."
+            )
+        if self.oidc is not None and not self.auth:
+            raise problem("VALIDATION_FAILED", "--oidc-issuer needs --auth token: else nobody is asked for a token.")
+        if self.tls_cert is not None and len(os.fsencode(self.socket)) > LONGEST_SOCKET:
+            raise problem(
+                "VALIDATION_FAILED",
+                f"{self.socket} is too long for a socket, through which local ants reach a server with TLS: choose a "
+                f"data directory with a path of at most {LONGEST_SOCKET - len(SOCKET_FILE) - 1} bytes.",
+            )
+
+    @property
+    def socket(self) -> Path:
+        """Where local ants find a server with TLS."""
+        return self.data / SOCKET_FILE
 
     @property
     def ant_host(self) -> str:

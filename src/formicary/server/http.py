@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
@@ -122,9 +123,16 @@ class HttpServer:
         pages: The application.
         listener: A bound socket.
         limits: Bounds of each connection; None = the usual ones.
+        tls: What encrypts; None = nothing does.
     """
 
-    def __init__(self, pages: App, listener: socket.socket, limits: ConnectionLimits | None = None) -> None:
+    def __init__(
+        self,
+        pages: App,
+        listener: socket.socket,
+        limits: ConnectionLimits | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._listener = listener
         limits = limits or ConnectionLimits()
         config = uvicorn.Config(
@@ -137,6 +145,8 @@ class HttpServer:
             ws="none",
             http=bounded(limits),
         )
+        config.load()
+        config.ssl = tls
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None
 

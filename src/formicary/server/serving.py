@@ -23,7 +23,7 @@ from formicary.server.api.rest import rest
 from formicary.server.api.serving import GrpcServer, engine_chain, serve
 from formicary.server.auth.interceptors import Authenticate, LimitRate, authorise
 from formicary.server.auth.local import as_local_admin
-from formicary.server.auth.principal import HOME
+from formicary.server.auth.principal import HOME, Verify
 from formicary.server.auth.tokens import LONGEST, TokenBook, new_token
 from formicary.server.browser_guard import BrowserGuard
 from formicary.server.config import UpConfig
@@ -33,6 +33,7 @@ from formicary.server.metrics import page as metrics_page
 from formicary.server.metrics.collector import Sources
 from formicary.server.metrics.page import MetricsPage
 from formicary.server.supervisor import Supervisor
+from formicary.server.tls import Certificate
 
 if TYPE_CHECKING:
     from formicary.server.telemetry import Telemetry
@@ -68,6 +69,7 @@ class _Server:
         self._pages = Pages(self._checks, self._counters)
         self._queen: Queen | None = None
         self._supervisor: Supervisor | None = None
+        self._tls: Certificate | None = None
         self._unburied: list[str] = []
         self._metrics = Sources(ant_restarts=lambda: self._supervisor.restarts if self._supervisor is not None else 0)
         self._begun = time.monotonic()
@@ -88,24 +90,26 @@ class _Server:
                 lock.acquire(http_port=config.http_port, grpc_port=config.grpc_port)
             stack.callback(lock.release)
             telemetry = self._open_telemetry(stack)
+            self._tls = self._certificate()
             http, http_port = await self._open_http(stack)
             queen = await self._open_queen(stack)
             queen.tracer = telemetry
             tokens = TokenBook(queen.store)
             await tokens.load()
             self._pages.add(metrics_page.PATH, MetricsPage(self._metrics, tokens.principal if config.auth else None))
-            chain = engine_chain(self._who(tokens), access_log=AccessLog(self._metrics.counts))
+            chain = engine_chain(await self._who(tokens, stack), access_log=AccessLog(self._metrics.counts))
             if telemetry is not None:
                 chain.insert(1, telemetry.span)  # directly after `trace`
             grpc = await self._open_grpc(queen, chain, tokens, stack)
             self._pages.mount(rest(queen, chain, tokens))
             lock.update(http_port=http_port, grpc_port=grpc.port)
-            supervisor = Supervisor(config, f"{config.ant_host}:{grpc.port}", self._bury, await self._ant_token(tokens))
+            queen_address = f"unix:{config.socket}" if config.tls_cert else f"{config.ant_host}:{grpc.port}"
+            supervisor = Supervisor(config, queen_address, self._bury, await self._ant_token(tokens))
             supervisor.start()
             self._supervisor = supervisor
             await self._ants_connected(queen, supervisor)
             self._metrics.startup_s = time.monotonic() - self._begun
-            self._print_ready(http_port, grpc.port)
+            self._print_ready(http_port, grpc)
             status = await self._serve(queen, supervisor, grpc)
             if config.auth and status == EXIT_OK:
                 await tokens.revoke_named(self._ants_name)
@@ -114,12 +118,26 @@ class _Server:
 
     # --- starting ---------------------------------------------------------------------------------------------------
 
-    def _who(self, tokens: TokenBook) -> list[Interceptor]:
+    async def _who(self, tokens: TokenBook, stack: AsyncExitStack) -> list[Interceptor]:
         """What finds out who is calling and what the caller may do."""
-        rate = self._config.rate_per_s
+        rate, oidc = self._config.rate_per_s, self._config.oidc
         if not self._config.auth:
             return [as_local_admin]
-        return [Authenticate(tokens), LimitRate(rate, max(1, round(2 * rate))), authorise]
+        others: list[Verify] = []
+        if oidc is not None:
+            from formicary.server.auth.oidc import open_issuer  # needs an extra
+
+            others.append((await stack.enter_async_context(open_issuer(oidc))).verify)
+        return [Authenticate(tokens, others), LimitRate(rate, max(1, round(2 * rate))), authorise]
+
+    def _certificate(self) -> Certificate | None:
+        """The server's certificate; SIGHUP looks at its files at once instead of with the next connection."""
+        config = self._config
+        if config.tls_cert is None or config.tls_key is None:
+            return None
+        found = Certificate(config.tls_cert, config.tls_key, config.client_ca)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, found.refresh)
+        return found
 
     @property
     def _ants_name(self) -> str:
@@ -146,7 +164,8 @@ class _Server:
     async def _open_http(self, stack: AsyncExitStack) -> tuple[HttpServer, int]:
         listener = listen(self._config.host, self._config.http_port)
         port = int(listener.getsockname()[1])
-        http = HttpServer(self._http_app(), listener)
+        tls = self._tls.for_http() if self._tls is not None else None
+        http = HttpServer(self._http_app(), listener, tls=tls)
         await http.start()
         stack.push_async_callback(http.stop)
         return http, port
@@ -174,14 +193,27 @@ class _Server:
     async def _open_grpc(
         self, queen: Queen, chain: Sequence[Interceptor], tokens: TokenBook, stack: AsyncExitStack
     ) -> GrpcServer:
-        config = self._config
+        config, tls = self._config, self._tls
+        certified = None
+        if tls is not None and config.client_ca is not None:
+            certified = (config.ant_port, tls.for_grpc(client_certificates=True))
         try:
-            grpc = await serve(queen, config.host, config.grpc_port, chain, tokens)
+            grpc = await serve(
+                queen,
+                config.host,
+                config.grpc_port,
+                chain,
+                tokens,
+                tls=tls.for_grpc() if tls else None,
+                socket=str(config.socket) if tls else "",
+                for_certified=certified,
+            )
         except Problem as error:
+            ants = f" or the port for ants {config.ant_port}" if certified else ""
             raise problem(
                 "FAILED_PRECONDITION",
-                f"The gRPC port {config.host}:{config.grpc_port} cannot be used: another process listens there. Stop "
-                "it, or choose another one with --grpc-port.",
+                f"The gRPC port {config.host}:{config.grpc_port}{ants} cannot be used: another process listens there. "
+                f"Stop it, or choose another one with --grpc-port{' or --ant-port' if certified else ''}.",
             ) from error
         stack.push_async_callback(grpc.stop, CLOSE_STREAMS_S)
         return grpc
@@ -197,9 +229,11 @@ class _Server:
             await asyncio.sleep(0.01)
         log.warning("not every local ant has connected yet; their output is in %s", self._config.data / "ant-*.log")
 
-    def _print_ready(self, http_port: int, grpc_port: int) -> None:
+    def _print_ready(self, http_port: int, grpc: GrpcServer) -> None:
         config = self._config
-        ports = f"http={config.host}:{http_port} grpc={config.host}:{grpc_port}"
+        ports = f"http={config.host}:{http_port} grpc={config.host}:{grpc.port}"
+        if grpc.certified_port:
+            ports += f" ant-port={config.host}:{grpc.certified_port}"
         try:
             print(f"ready {ports} data={config.data} ants={config.ants}", flush=True)
         except OSError:

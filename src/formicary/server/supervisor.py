@@ -72,7 +72,8 @@ class Supervisor:
         self._config = config
         self._address = queen_address
         self._tell_died = died
-        self._environment = {**os.environ, "FORMICARY_TOKEN": token}
+        # How this machine reaches other servers is no business of the way to this one.
+        self._environment = {**os.environ, "FORMICARY_TOKEN": token, "FORMICARY_TLS": "", "FORMICARY_CA": ""}
         self._loop = asyncio.get_running_loop()
         self._boot = boot_id()
         self._places = [_Place(number) for number in range(1, config.ants + 1)]

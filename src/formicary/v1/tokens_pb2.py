@@ -28,7 +28,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66ormicary/v1/tokens.proto\x12\x0c\x66ormicary.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdf\x01\n\x12\x43reateTokenRequest\x12\x46\n\x04role\x18\x01 \x01(\tB2\xe2\x41\x01\x02\xbaH+r)R\x05\x61\x64minR\x08operatorR\tsubmitterR\x06viewerR\x03\x61ntR\x04role\x12\x1a\n\x03org\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x03org\x12\x1c\n\x04name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x04name\x12G\n\x08lifetime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x06\x08\x84\xfa\x85\xae\"2\x00R\x08lifetime\"[\n\x13\x43reateTokenResponse\x12\x14\n\x05token\x18\x01 \x01(\tR\x05token\x12.\n\x06record\x18\x02 \x01(\x0b\x32\x16.formicary.v1.ApiTokenR\x06record\"\x13\n\x11ListTokensRequest\"D\n\x12ListTokensResponse\x12.\n\x06tokens\x18\x01 \x03(\x0b\x32\x16.formicary.v1.ApiTokenR\x06tokens\"4\n\x12RevokeTokenRequest\x12\x1e\n\x02id\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x02\x18\x64\xc8\x01\x01R\x02id\"\xe0\x01\n\x08\x41piToken\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n\x03org\x18\x02 \x01(\tR\x03org\x12\x12\n\x04role\x18\x03 \x01(\tR\x04role\x12\x12\n\x04name\x18\x04 \x01(\tR\x04name\x12\x14\n\x05last4\x18\x05 \x01(\tR\x05last4\x12\x39\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x39\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt2\xc0\x02\n\x0cTokenService\x12i\n\x0b\x43reateToken\x12 .formicary.v1.CreateTokenRequest\x1a!.formicary.v1.CreateTokenResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\"\n/v1/tokens:\x01*\x12\x63\n\nListTokens\x12\x1f.formicary.v1.ListTokensRequest\x1a .formicary.v1.ListTokensResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/tokens\x12`\n\x0bRevokeToken\x12 .formicary.v1.RevokeTokenRequest\x1a\x16.formicary.v1.ApiToken\"\x17\x82\xd3\xe4\x93\x02\x11*\x0f/v1/tokens/{id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66ormicary/v1/tokens.proto\x12\x0c\x66ormicary.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdf\x01\n\x12\x43reateTokenRequest\x12\x46\n\x04role\x18\x01 \x01(\tB2\xe2\x41\x01\x02\xbaH+r)R\x05\x61\x64minR\x08operatorR\tsubmitterR\x06viewerR\x03\x61ntR\x04role\x12\x1a\n\x03org\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x03org\x12\x1c\n\x04name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x04name\x12G\n\x08lifetime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x06\x08\x84\xfa\x85\xae\"2\x00R\x08lifetime\"[\n\x13\x43reateTokenResponse\x12\x14\n\x05token\x18\x01 \x01(\tR\x05token\x12.\n\x06record\x18\x02 \x01(\x0b\x32\x16.formicary.v1.ApiTokenR\x06record\"<\n\x11ListTokensRequest\x12\'\n\x0finclude_revoked\x18\x01 \x01(\x08R\x0eincludeRevoked\"D\n\x12ListTokensResponse\x12.\n\x06tokens\x18\x01 \x03(\x0b\x32\x16.formicary.v1.ApiTokenR\x06tokens\"4\n\x12RevokeTokenRequest\x12\x1e\n\x02id\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x02\x18\x64\xc8\x01\x01R\x02id\"\x9b\x02\n\x08\x41piToken\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n\x03org\x18\x02 \x01(\tR\x03org\x12\x12\n\x04role\x18\x03 \x01(\tR\x04role\x12\x12\n\x04name\x18\x04 \x01(\tR\x04name\x12\x14\n\x05last4\x18\x05 \x01(\tR\x05last4\x12\x39\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x39\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\x12\x39\n\nrevoked_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\trevokedAt2\xc0\x02\n\x0cTokenService\x12i\n\x0b\x43reateToken\x12 .formicary.v1.CreateTokenRequest\x1a!.formicary.v1.CreateTokenResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\"\n/v1/tokens:\x01*\x12\x63\n\nListTokens\x12\x1f.formicary.v1.ListTokensRequest\x1a .formicary.v1.ListTokensResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/tokens\x12`\n\x0bRevokeToken\x12 .formicary.v1.RevokeTokenRequest\x1a\x16.formicary.v1.ApiToken\"\x17\x82\xd3\xe4\x93\x02\x11*\x0f/v1/tokens/{id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,13 +56,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATETOKENRESPONSE']._serialized_start=397
   _globals['_CREATETOKENRESPONSE']._serialized_end=488
   _globals['_LISTTOKENSREQUEST']._serialized_start=490
-  _globals['_LISTTOKENSREQUEST']._serialized_end=509
-  _globals['_LISTTOKENSRESPONSE']._serialized_start=511
-  _globals['_LISTTOKENSRESPONSE']._serialized_end=579
-  _globals['_REVOKETOKENREQUEST']._serialized_start=581
-  _globals['_REVOKETOKENREQUEST']._serialized_end=633
-  _globals['_APITOKEN']._serialized_start=636
-  _globals['_APITOKEN']._serialized_end=860
-  _globals['_TOKENSERVICE']._serialized_start=863
-  _globals['_TOKENSERVICE']._serialized_end=1183
+  _globals['_LISTTOKENSREQUEST']._serialized_end=550
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=552
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=620
+  _globals['_REVOKETOKENREQUEST']._serialized_start=622
+  _globals['_REVOKETOKENREQUEST']._serialized_end=674
+  _globals['_APITOKEN']._serialized_start=677
+  _globals['_APITOKEN']._serialized_end=960
+  _globals['_TOKENSERVICE']._serialized_start=963
+  _globals['_TOKENSERVICE']._serialized_end=1283
 # @@protoc_insertion_point(module_scope)

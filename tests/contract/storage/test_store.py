@@ -336,14 +336,14 @@ def test_what_goes_in_comes_out(place: Place, data: st.DataObject) -> None:
 
 
 def test_tokens(place: Place) -> None:
-    """Tokens are kept across restarts in order of creation, each id once, until they are dropped."""
+    """Tokens are kept across restarts in order of creation, each id once; revoking one marks it, once."""
     store = place.open()
-    first = ("a", "local", "admin", "", "00ff", "1234", 1.5, None)
-    second = ("b", "acme", "viewer", "größer", "11", "5678", 2.5, 9.25)
+    first = ("a", "local", "admin", "", "00ff", "1234", 1.5, None, None)
+    second = ("b", "acme", "viewer", "größer", "11", "5678", 2.5, 9.25, None)
     store.add_token(second)
     store.add_token(first)
     with pytest.raises(RowRefused):
         store.add_token(first)
     assert place.open().tokens() == store.tokens() == [first, second]
-    assert store.drop_token("a") and not store.drop_token("a")
-    assert store.tokens() == [second]
+    assert store.revoke_token("a", 3.5) and not store.revoke_token("a", 4.5) and not store.revoke_token("c", 4.5)
+    assert store.tokens() == [(*first[:-1], 3.5), second]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from formicary.client import Client, RestClient
+from formicary.client import Client, RestClient, SyncClient
 from formicary.problems import Problem
 from tests.acceptance.server import FORMICARY, REPOSITORY, Up, until
 from tests.integration.server.test_rest_api import JOB, ask
@@ -94,13 +95,100 @@ def test_roles(up: Up) -> None:
 
 
 def test_a_revoked_token_is_refused_at_once(up: Up) -> None:
-    """The very next call is refused, and the list has it no more."""
+    """The very next call is refused; the list has it only where it is asked for."""
     text = token(up, "--role", "viewer", "--expires", "30d")
     assert ask(up, "GET", "/v1/jobs", **as_bearer(text))[0] == 200
     assert text.split("_")[1] in up.cli("token", "list")
     up.cli("token", "revoke", text.split("_")[1])
     assert ask(up, "GET", "/v1/jobs", **as_bearer(text))[0] == 401
     assert text.split("_")[1] not in up.cli("token", "list")
+    kept = json.loads(up.cli("token", "list", "--revoked", "--output", "json"))
+    assert [one["revoked_at"] is None for one in kept if one["id"] == text.split("_")[1]] == [False]
+    up.cli("token", "revoke", text.split("_")[1], status=2)
+
+
+def test_tokens_over_every_client(up: Up) -> None:
+    """The clients and the command line make, list and revoke tokens alike."""
+
+    async def test() -> None:
+        async with Client(up.address) as client, RestClient(f"http://127.0.0.1:{up.http}") as rest:
+            for one in (client, rest):
+                made = await one.make_token("viewer", org="acme", name="by client", lifetime_s=90)
+                assert made["token"].split("_")[1] == made["id"] and made["expires_at"] and not made["revoked_at"]
+                assert made["id"] in [found["id"] for found in await one.list_tokens()]
+                assert (await one.create_token("viewer")).startswith("fmc_")
+                gone = await one.revoke_token(made["id"])
+                assert gone["revoked_at"] and made["id"] not in [found["id"] for found in await one.list_tokens()]
+                assert gone in await one.list_tokens(revoked=True)
+                with pytest.raises(Problem) as error:
+                    await one.revoke_token("a/../b")
+                assert error.value.code == "NOT_FOUND"
+
+    asyncio.run(test())
+    made = json.loads(up.cli("token", "create", "--role", "viewer", "--output", "json"))
+    with SyncClient(up.address) as client:
+        assert client.revoke_token(made["id"])["last4"] == made["token"][-4:]
+        assert client.make_token("viewer")["role"] == "viewer" and client.create_token("viewer")
+        assert len(client.list_tokens(revoked=True)) > len(client.list_tokens())
+
+
+def test_revoking_ends_what_is_open(up: Up, tmp_path: Path) -> None:
+    """A stream that nothing is written to, over gRPC and over REST, ends with its token."""
+    text = token(up, "--role", "submitter", "--expires", "30d")
+
+    async def test() -> None:
+        url = f"http://127.0.0.1:{up.http}"
+        async with (
+            Client(up.address, token=text) as client,
+            RestClient(url, token=text) as rest,
+            Client(up.address) as me,
+        ):
+            waits = JOB.replace("echo", "sleep 60; echo")
+            handle = await client.submit(await client.register(waits), {"name": "Ada"})
+            streams = [one.follow(handle.id) for one in (client, rest)]
+            for stream in streams:
+                assert (await anext(stream))["id"] == handle.id
+                while (await anext(stream))["state"] != "EXECUTING":
+                    pass
+            left = [asyncio.create_task(_end(stream)) for stream in streams]
+            assert (await me.revoke_token(text.split("_")[1]))["revoked_at"]
+            async with asyncio.timeout(5):  # it takes milliseconds; a busy machine has more patience
+                assert await asyncio.gather(*left) == ["UNAUTHENTICATED"] * 2
+            await me.cancel(handle.id)
+
+    asyncio.run(test())
+
+
+async def _end(stream: Any) -> str:
+    try:
+        async for _ in stream:
+            pass
+    except Problem as error:
+        return error.code
+    return ""
+
+
+def test_revoking_ends_an_ants_session(up: Up, tmp_path: Path) -> None:
+    """Its stream ends at once, and the queen has the ant no more as connected."""
+    text = token(up, "--role", "ant")
+    command = (*FORMICARY, "ant", "--queen", up.address, "--id", "guest")
+    with (tmp_path / "out").open("wb") as out:
+        process = subprocess.Popen(
+            command, stdout=out, stderr=out, env={**os.environ, "FORMICARY_TOKEN": text}, cwd=REPOSITORY
+        )
+    admin = as_bearer(os.environ["FORMICARY_TOKEN"])
+
+    def connected() -> bool:
+        ants = ask(up, "GET", "/v1/ants", **admin)[2].get("ants", [])
+        return any(ant["id"] == "guest" and ant.get("connected") for ant in ants)
+
+    try:
+        until(connected, 20, "the ant is welcome")
+        up.cli("token", "revoke", text.split("_")[1])
+        until(lambda: not connected(), 5, "the ant's session is over")
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_too_many_calls(up: Up) -> None:

@@ -55,7 +55,10 @@ def test_a_token_is_kept_as_a_hash_and_ends() -> None:
         with pytest.raises(Problem):
             await book.revoke(token.id, "another")
         await book.revoke(token.id, "acme")
-        assert book.find(text) is None and not book.is_valid(token) and store.tokens() == []
+        assert book.find(text) is None and not book.is_valid(token)
+        assert [row[-1] for row in store.tokens()] == [now[0]] and other.find(text) is not None
+        await other.load()
+        assert other.find(text) is None
 
     asyncio.run(test())
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import AsyncIterator
 
 import grpc
 import grpc.aio
 
+from formicary.engine.ants.channel import Reach, reach
 from formicary.engine.ants.transport import TransportClosedError, TransportFactory
+from formicary.problems import Problem
 from formicary.v1.ants_pb2 import AntMessage, QueenMessage
 from formicary.v1.ants_pb2_grpc import AntServiceStub
 
@@ -74,41 +75,46 @@ class GrpcTransport:
         await self._channel.close()
 
 
-def grpc_factory(address: str, *, token: str = "", insecure: bool = False) -> TransportFactory:
-    """Makes the factory of connections to the queen at ``address`` (HOST:PORT), without encryption.
+def grpc_factory(queen: str | Reach, *, token: str = "", insecure: bool = False) -> TransportFactory:
+    """Makes the factory of connections to a queen.
 
     Args:
-        address: Of the queen.
+        queen: ``HOST:PORT`` (not encrypted), or the way there.
         token: Sent with every stream; empty = none.
-        insecure: The token may travel as plain text beyond loopback.
+        insecure: The token may travel as plain text beyond this machine.
 
     Raises:
-        ValueError: The address is not HOST:PORT, or not loopback without a token and `insecure`.
+        ValueError: The address is not HOST:PORT, or an ant without encryption would leave this machine.
     """
-    check_address(address, beyond_loopback=bool(token) and insecure)
+    way = check_way(queen, beyond_loopback=bool(token) and insecure)
 
     async def connect() -> GrpcTransport:
-        return GrpcTransport(grpc.aio.insecure_channel(address, options=_OPTIONS), token)
+        try:
+            channel = way.channel(_OPTIONS)
+        except Problem as error:
+            raise TransportClosedError(error.detail) from error
+        return GrpcTransport(channel, token)
 
     return connect
 
 
-def check_address(address: str, *, beyond_loopback: bool = False) -> None:
-    """Checks the address of a queen.
+def check_way(queen: str | Reach, *, beyond_loopback: bool = False) -> Reach:
+    """Checks the way to a queen and returns it.
 
     Raises:
-        ValueError: It is not HOST:PORT, or not loopback where it has to be.
+        ValueError: It is no address, or leads out of this machine in plain text where that is not allowed.
     """
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(f"{address!r} is not HOST:PORT.")
-    host = host.strip("[]")
     try:
-        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = False
-    if not (is_loopback or beyond_loopback):
-        raise ValueError(f"{host} is not a loopback address; without authentication nothing else is allowed.")
+        way = reach(queen) if isinstance(queen, str) else queen
+    except Problem as error:
+        raise ValueError(error.detail) from error
+    if not (way.is_private or beyond_loopback):
+        host = way.address.rpartition(":")[0]
+        raise ValueError(
+            f"{host} is not a loopback address; nothing else is allowed without TLS (--tls, --ca FILE), or without a "
+            "token and --insecure."
+        )
+    return way
 
 
 def _reason(error: Exception) -> str:

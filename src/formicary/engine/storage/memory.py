@@ -270,10 +270,14 @@ class MemoryStore:
                 raise RowRefused(f"There is a token {row[0]!r} already")
             self._tokens[str(row[0])] = row
 
-    def drop_token(self, token_id: str) -> bool:
-        """Removes a token; False where there is none."""
+    def revoke_token(self, token_id: str, at: float) -> bool:
+        """Marks a token as revoked; False where there is none that is not."""
         with self._lock:
-            return self._tokens.pop(token_id, None) is not None
+            row = self._tokens.get(token_id)
+            if row is None or row[-1] is not None:
+                return False
+            self._tokens[token_id] = (*row[:-1], at)
+            return True
 
 
 def _number(row: Row) -> int:

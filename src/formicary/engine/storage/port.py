@@ -76,8 +76,8 @@ TASK_COLUMNS = (
 
 KEY_COLUMNS = ("org", "key", "fingerprint", "job", "job_id", "created_at")
 
-TOKEN_COLUMNS = ("id", "org", "role", "name", "hash", "last4", "created_at", "expires_at")
-"""`hash` is the SHA-256 of the whole token in hexadecimal; `expires_at` null = never."""
+TOKEN_COLUMNS = ("id", "org", "role", "name", "hash", "last4", "created_at", "expires_at", "revoked_at")
+"""`hash` is the SHA-256 of the whole token in hexadecimal; `expires_at` and `revoked_at` null = never."""
 
 _INT_COLUMNS = (
     *("number", "job", "position", "version", "priority", "execution", "retries", "pauses", "dead_letter", "attempts"),
@@ -270,8 +270,8 @@ class Store(Protocol):
         """Stores a token; from any thread and whoever holds the colony. Raises RowRefused, StoreUnavailable."""
         ...
 
-    def drop_token(self, token_id: str) -> bool:
-        """Removes a token; False where there is none. As for `add_token`."""
+    def revoke_token(self, token_id: str, at: float) -> bool:
+        """Marks a token as revoked at a time; False where there is none that is not. As for `add_token`."""
         ...
 
     def close(self) -> None:

@@ -291,10 +291,10 @@ class PostgresStore:
         """Stores a token. Raises RowRefused, StoreUnavailable."""
         self._write(lambda writer: writer.execute(schema.ADD_TOKEN.replace("?", "%s").encode(), row))
 
-    def drop_token(self, token_id: str) -> bool:
-        """Removes a token; False where there is none."""
-        text = schema.DROP_TOKEN.replace("?", "%s").encode()
-        return self._write(lambda writer: writer.execute(text, (token_id,)).rowcount) > 0
+    def revoke_token(self, token_id: str, at: float) -> bool:
+        """Marks a token as revoked; False where there is none that is not."""
+        text = schema.REVOKE_TOKEN.replace("?", "%s").encode()
+        return self._write(lambda writer: writer.execute(text, (at, token_id)).rowcount) > 0
 
 
 _TABLES: Final = (schema.DEFINITIONS, schema.JOBS, schema.PARAMS, schema.TASKS, schema.KEYS)

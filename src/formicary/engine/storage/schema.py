@@ -81,7 +81,7 @@ LATEST_DEFINITION: Final = (
     f"SELECT {_DEFINITION} FROM definitions WHERE org = ? AND job_type = ? ORDER BY version DESC LIMIT 1"
 )
 ADD_TOKEN: Final = f"INSERT INTO tokens ({', '.join(TOKEN_COLUMNS)}) VALUES ({', '.join('?' * len(TOKEN_COLUMNS))})"
-DROP_TOKEN: Final = "DELETE FROM tokens WHERE id = ?"
+REVOKE_TOKEN: Final = "UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL"
 TOKENS: Final = f"SELECT {', '.join(TOKEN_COLUMNS)} FROM tokens ORDER BY created_at, id"
 COUNT_STATES: Final = "SELECT state, count(*) FROM jobs GROUP BY state"
 

@@ -450,9 +450,9 @@ class SqliteStore:
         """Stores a token. Raises RowRefused, StoreUnavailable."""
         self._write(lambda writer: writer.execute(schema.ADD_TOKEN, row))
 
-    def drop_token(self, token_id: str) -> bool:
-        """Removes a token; False where there is none."""
-        return self._write(lambda writer: writer.execute(schema.DROP_TOKEN, (token_id,)).rowcount) > 0
+    def revoke_token(self, token_id: str, at: float) -> bool:
+        """Marks a token as revoked; False where there is none that is not."""
+        return self._write(lambda writer: writer.execute(schema.REVOKE_TOKEN, (at, token_id)).rowcount) > 0
 
     def _one(self, text: str, values: tuple[str | int, ...]) -> Row | None:
         with self._reading() as reader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,12 +28,18 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 
 class GrpcServer:
-    """A running gRPC server of one queen."""
+    """A running gRPC server of one queen.
 
-    def __init__(self, server: grpc.aio.Server, port: int, servicer: Any) -> None:
+    Attributes:
+        port: Where it listens.
+        certified_port: Where callers show a certificate; 0 = nowhere.
+    """
+
+    def __init__(self, server: grpc.aio.Server, port: int, servicer: Any, certified_port: int = 0) -> None:
         self._server = server
         self._health = servicer
         self.port = port
+        self.certified_port = certified_port
 
     async def drain(self) -> None:
         """The health service says from now on that this server is about to go."""
@@ -70,6 +77,10 @@ async def serve(
     port: int,
     chain: Sequence[Interceptor] | None = None,
     tokens: TokenBook | None = None,
+    *,
+    tls: grpc.ServerCredentials | None = None,
+    socket: str = "",
+    for_certified: tuple[int, grpc.ServerCredentials] | None = None,
 ) -> GrpcServer:
     """Serves the queen over gRPC.
 
@@ -79,6 +90,9 @@ async def serve(
         port: 0 = any free one.
         chain: Interceptors, outermost first; None = the engine's, every caller an administrator.
         tokens: What the token service administers; None = those of the queen's store.
+        tls: What encrypts the port; None = nothing does.
+        socket: Path of a socket file to be served too, for callers of the same machine.
+        for_certified: A further port (0 = any free one) whose callers show a certificate, and what checks it.
 
     Raises:
         Problem: FAILED_PRECONDITION where the port is taken.
@@ -96,11 +110,19 @@ async def serve(
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    try:
-        bound = server.add_insecure_port(f"{host}:{port}")
-    except RuntimeError as error:
-        raise problem("FAILED_PRECONDITION", f"{host}:{port} cannot be bound: is another server using it?") from error
+    bound = _bind(server, f"{host}:{port}", tls)
+    if socket:
+        _bind(server, f"unix:{socket}", None)
+        os.chmod(socket, 0o600)
+    certified = _bind(server, f"{host}:{for_certified[0]}", for_certified[1]) if for_certified else 0
     for name in ("", *names):
         await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
     await server.start()
-    return GrpcServer(server, bound, servicer)
+    return GrpcServer(server, bound, servicer, certified)
+
+
+def _bind(server: grpc.aio.Server, address: str, tls: grpc.ServerCredentials | None) -> int:
+    try:
+        return server.add_insecure_port(address) if tls is None else server.add_secure_port(address, tls)
+    except RuntimeError as error:
+        raise problem("FAILED_PRECONDITION", f"{address} cannot be bound: is another server using it?") from error

@@ -32,7 +32,9 @@ class TokenServicer(tokens_pb2_grpc.TokenServiceServicer):
 
     async def ListTokens(self, request: pb.ListTokensRequest, call: Call) -> pb.ListTokensResponse:
         """The tokens of the caller's organisation."""
-        return pb.ListTokensResponse(tokens=[_message(token) for token in self._book.of(call.principal.org)])
+        tokens = self._book.of(call.principal.org)
+        shown = [token for token in tokens if token.revoked_at is None or request.include_revoked]
+        return pb.ListTokensResponse(tokens=[_message(token) for token in shown])
 
     async def RevokeToken(self, request: pb.RevokeTokenRequest, call: Call) -> pb.ApiToken:
         """Ends a token."""
@@ -44,4 +46,6 @@ def _message(token: Token) -> pb.ApiToken:
     message.created_at.FromMilliseconds(int(token.created_at * 1000))
     if token.expires_at is not None:
         message.expires_at.FromMilliseconds(int(token.expires_at * 1000))
+    if token.revoked_at is not None:
+        message.revoked_at.FromMilliseconds(int(token.revoked_at * 1000))
     return message

@@ -1,20 +1,23 @@
 """Authentication, rate limit and authorisation in the chain, in this order.
 
-Streams live long: their caller's token is looked at again with every message, so that revoking it ends them.
+Streams live long: they end when their caller's token is revoked or expires.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
 
 from formicary.gateway import Call, Run
 from formicary.problems import Problem, problem
+from formicary.server.auth.principal import HOME, Known, Principal, Verify
 from formicary.server.auth.roles import may_call
 from formicary.server.auth.token_bucket import TokenBucket
-from formicary.server.auth.tokens import Token, TokenBook
+from formicary.server.auth.tokens import LONGEST, PREFIX, TokenBook
 
 HEADER = "authorization"
 SCHEME = "bearer"
@@ -35,47 +38,71 @@ class Authenticate:
     """Interceptor that finds out who is calling.
 
     Args:
-        book: The tokens.
+        book: The API tokens.
+        others: Asked about a bearer token that is none of ours, one after the other.
     """
 
-    def __init__(self, book: TokenBook) -> None:
+    def __init__(self, book: TokenBook, others: Sequence[Verify] = ()) -> None:
         self._book = book
+        self._others = others
 
     async def __call__(self, call: Call, proceed: Run) -> None:
-        """Sets the call's principal. Raises Problem UNAUTHENTICATED."""
+        """Sets the call's principal. Raises Problem UNAUTHENTICATED; UNAVAILABLE where nobody can tell at present."""
+        known = await self._find(call)
+        if known is None:
+            raise _refused()
+        call.principal = known.principal
+        if call.requests is None and not call.method.server_streaming:
+            await proceed(call)
+        else:
+            await _while_known(known, call, proceed)
+
+    async def _find(self, call: Call) -> Known | None:
         sent = call.values(HEADER)
+        if not sent:
+            name = certified_name(call)
+            return Known(Principal(f"certificate:{name}", HOME, frozenset({"ant"}))) if name else None
         scheme, _, text = str(sent[0]).partition(" ") if len(sent) == 1 else ("", "", "")
-        token = self._book.find(text.strip()) if scheme.lower() == SCHEME else None
-        if token is None:
-            raise _refused()
-        call.principal = token.principal
-        if call.requests is not None:
-            call.requests = self._received(call.requests, token)
-        if call.method.server_streaming:
-            self._guard_writes(call, token)
-        await proceed(call)
+        if scheme.lower() != SCHEME:
+            return None
+        text = text.strip()
+        token = self._book.find(text)
+        if token is not None:
+            watching = partial(self._book.watching, token)
+            return Known(token.principal, self._book.lasts_s(token), watching)
+        if not text.startswith(PREFIX + "_"):
+            for verify in self._others:
+                known = await verify(text)
+                if known is not None:
+                    return known
+        return None
 
-    def _check(self, token: Token) -> None:
-        if not self._book.is_valid(token):
-            raise _refused()
 
-    async def _received(self, requests: AsyncIterator[Any], token: Token) -> AsyncIterator[Any]:
-        async for request in requests:
-            self._check(token)
-            yield request
+async def _while_known(known: Known, call: Call, proceed: Run) -> None:
+    """Runs a stream until it ends or its caller is not known any more. Raises Problem UNAUTHENTICATED."""
+    loop = asyncio.get_running_loop()
+    end_at = None if known.lasts_s is None else loop.time() + known.lasts_s
+    try:
+        async with asyncio.timeout_at(end_at) as limit:
+            with known.watching(lambda: limit.reschedule(loop.time())) if known.watching else nullcontext():
+                await proceed(call)
+    except TimeoutError:
+        if limit.expired():
+            raise _refused() from None
+        raise
 
-    def _guard_writes(self, call: Call, token: Token) -> None:
-        inner = call.write
 
-        async def write(message: Any) -> None:
-            """Whoever carries the call may replace `call.write` with the first message: this stays in front of it."""
-            nonlocal inner
-            self._check(token)
-            await inner(message)
-            if call.write is not write:
-                inner, call.write = call.write, write
+def certified_name(call: Call) -> str:
+    """The name in the certificate that a gRPC caller has proved to own; empty where it showed none.
 
-        call.write = write
+    That is its first alternative name, else its common name.
+    """
+    ask = call.state.get("auth_context")
+    shown: Mapping[str, Iterable[bytes]] = ask() if callable(ask) else {}
+    for field in ("x509_subject_alternative_name", "x509_common_name"):
+        for value in shown.get(field, ()):
+            return value.decode("utf-8", "replace")[:LONGEST]
+    return ""
 
 
 class LimitRate:
@@ -123,5 +150,6 @@ async def authorise(call: Call, proceed: Run) -> None:
     """Interceptor: raises Problem PERMISSION_DENIED where no role of the caller may call the method."""
     if not may_call(call.principal, call.method.full_name):
         roles = ", ".join(sorted(call.principal.roles))
-        raise problem("PERMISSION_DENIED", f"The role {roles} may not call {call.method.name}.")
+        who = f"The role {roles}" if roles else "A caller without a role"
+        raise problem("PERMISSION_DENIED", f"{who} may not call {call.method.name}.")
     await proceed(call)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 HOME = "local"
@@ -21,3 +23,23 @@ class Principal:
     id: str
     org: str
     roles: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A caller and how long what it showed is good.
+
+    Attributes:
+        principal: Who it is.
+        lasts_s: Seconds until what it showed expires; None = it does not.
+        watching: Within what it returns, the given function is called once the caller is not known any more; None =
+            that does not happen before it expires.
+    """
+
+    principal: Principal
+    lasts_s: float | None = None
+    watching: Callable[[Callable[[], None]], AbstractContextManager[None]] | None = None
+
+
+Verify = Callable[[str], Awaitable[Known | None]]
+"""From the text of a bearer token to whoever it stands for, None where anything is wrong with it."""

@@ -2,16 +2,18 @@
 
 Theory of operation. A token is ``fmc_<id>_<secret>``, the secret 192 random bits, which is why one round of SHA-256 is
 enough: there is nothing to guess. The store has the hashes, the server a copy in memory that it reads at start and
-changes together with the store, so that a revoked token is refused by the very next look. Whatever is wrong with a
-token, the answer is the same and a comparison of hashes in constant time has been made.
+changes together with the store, so that a revoked token is refused by the very next look and ends the streams that it
+opened; its row stays, as history. Whatever is wrong with a token, the answer is the same and a comparison of hashes in
+constant time has been made.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, replace
 from hashlib import sha256
 from hmac import compare_digest
 from secrets import token_hex
@@ -43,6 +45,7 @@ class Token:
         last4: Its last characters.
         created_at: Seconds since the epoch.
         expires_at: The same; None = never.
+        revoked_at: The same; None = it has not been revoked.
     """
 
     id: str
@@ -53,6 +56,7 @@ class Token:
     last4: str
     created_at: float
     expires_at: float | None
+    revoked_at: float | None = None
 
     @property
     def principal(self) -> Principal:
@@ -113,6 +117,7 @@ class TokenBook:
         self._store = store
         self._wall = wall
         self._tokens: dict[str, Token] = {}
+        self._streams: dict[str, list[Callable[[], None]]] = {}
 
     async def load(self) -> None:
         """Reads what the store has. Raises Problem UNAVAILABLE."""
@@ -127,32 +132,35 @@ class TokenBook:
         self._tokens[token.id] = token
 
     async def revoke(self, token_id: str, org: str) -> Token:
-        """Forgets a token; it is refused from now on.
+        """Ends a token: it is refused from now on, and streams that were opened with it end.
 
         Args:
             token_id: Its public part.
             org: Organisation it must belong to; that of the server may revoke any.
 
         Raises:
-            Problem: NOT_FOUND.
+            Problem: NOT_FOUND, also where it has been revoked before; UNAVAILABLE.
         """
         token = self._tokens.get(token_id)
-        if token is None or org not in (HOME, token.org):
+        if token is None or token.revoked_at is not None or org not in (HOME, token.org):
             text = f"There is no token {token_id[:40]!r}; `formicary token list` shows those that are."
             raise problem("NOT_FOUND", text)
-        del self._tokens[token_id]
+        now = self._wall()
+        revoked = self._tokens[token_id] = replace(token, revoked_at=now)
         try:
             with as_problems():
-                await asyncio.to_thread(self._store.drop_token, token_id)
+                await asyncio.to_thread(self._store.revoke_token, token_id, now)
         except BaseException:
             self._tokens[token_id] = token  # it would be back after a restart: better to say so now
             raise
-        return token
+        for end in tuple(self._streams.get(token_id, ())):
+            end()
+        return revoked
 
     async def revoke_named(self, name: str) -> None:
-        """Forgets every token of this name in the server's own organisation."""
+        """Revokes every token of this name in the server's own organisation."""
         for token in list(self.of(HOME)):
-            if token.org == HOME and token.name == name:
+            if token.org == HOME and token.name == name and token.revoked_at is None:
                 await self.revoke(token.id, HOME)
 
     def of(self, org: str) -> Iterable[Token]:
@@ -173,7 +181,24 @@ class TokenBook:
 
     def is_valid(self, token: Token) -> bool:
         """Whether a token that was found is still good."""
-        return token.id in self._tokens and (token.expires_at is None or self._wall() < token.expires_at)
+        known = self._tokens.get(token.id)
+        return known is not None and known.revoked_at is None and self.lasts_s(token) != 0
+
+    def lasts_s(self, token: Token) -> float | None:
+        """Seconds until it expires, 0 where it has; None = it does not."""
+        return None if token.expires_at is None else max(0.0, token.expires_at - self._wall())
+
+    @contextmanager
+    def watching(self, token: Token, end: Callable[[], None]) -> Iterator[None]:
+        """Within, `end` is called when the token is revoked."""
+        watchers = self._streams.setdefault(token.id, [])
+        watchers.append(end)
+        try:
+            yield
+        finally:
+            watchers.remove(end)
+            if not watchers:
+                self._streams.pop(token.id, None)
 
 
 def _hash(text: str) -> str:
@@ -181,7 +206,6 @@ def _hash(text: str) -> str:
 
 
 def _from_row(row: Row) -> Token:
-    token_id, org, role, name, digest, last4, created_at, expires_at = row
-    expires = float(expires_at) if isinstance(expires_at, int | float) else None
-    created = float(created_at) if isinstance(created_at, int | float) else 0.0
-    return Token(str(token_id), str(org), str(role), str(name), str(digest), str(last4), created, expires)
+    created, expires, revoked = (float(value) if isinstance(value, int | float) else None for value in row[6:9])
+    token_id, org, role, name, digest, last4 = map(str, row[:6])
+    return Token(token_id, org, role, name, digest, last4, created or 0.0, expires, revoked)
