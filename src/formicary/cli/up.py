@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from formicary.cli import exits, options
-from formicary.cli.oidc import oidc_options
+from formicary.cli.securing import Secured, securing_options
 from formicary.problems import Problem
 
-if TYPE_CHECKING:
-    from formicary.server.auth.oidc_config import OidcConfig
-
 _PORT = click.IntRange(0, 65535)
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(short_help="Start a queen with local ants; runs until SIGTERM.", epilog=exits.EXIT_HELP)
@@ -52,19 +47,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     envvar="FORMICARY_AUTH",
     help="Every caller has to send an API token (FORMICARY_AUTH); default nobody has to, on this machine only.",
 )
-@click.option(
-    "--tls-cert", type=_FILE, help="Certificate with its chain (PEM) for both ports; read again when renewed."
-)
-@click.option("--tls-key", type=_FILE, help="Key of the certificate.")
-@click.option("--client-ca", type=_FILE, help="Certificates that sign those of ants, for --ant-port; only with --auth.")
-@click.option(
-    "--ant-port",
-    type=_PORT,
-    default=7779,
-    show_default=True,
-    help="With --client-ca: gRPC port for ants that show a certificate; 0 = any free port.",
-)
-@oidc_options
+@securing_options
 @click.option("--insecure", is_flag=True, help="Let tokens travel as plain text beyond this machine.")
 @click.option(
     "--rate",
@@ -102,11 +85,7 @@ def up(
     methods: tuple[str, ...],
     paths: tuple[Path, ...],
     auth: str | None,
-    tls_cert: Path | None,
-    tls_key: Path | None,
-    client_ca: Path | None,
-    ant_port: int,
-    oidc: OidcConfig | None,
+    secured: Secured,
     insecure: bool,
     rate: float,
     cors_origins: tuple[str, ...],
@@ -149,15 +128,11 @@ def up(
             methods=replaced,
             grace_s=grace,
             auth=auth or "",
-            tls_cert=tls_cert,
-            tls_key=tls_key,
-            client_ca=client_ca,
-            ant_port=ant_port,
-            oidc=oidc,
             insecure=insecure,
             rate_per_s=rate,
             cors_origins=cors_origins,
             otlp_endpoint=otlp_endpoint,
+            **secured,
         )
         return run_server(config)
     except Problem as error:

@@ -63,20 +63,25 @@ class Issuer:
         if len(text) > MOST_CHARACTERS or text.count(".") != 2 or not text.isascii():
             return None
         digest = sha256(text.encode()).digest()
-        if self._version != self._keys.version:
-            self._remembered.clear()
+        self._forget_others()
         remembered = self._remembered.get(digest)
         if remembered is None:
             remembered = await self._read(text)
             if remembered is None:
                 return None
-            self._version = self._keys.version
+            self._forget_others()  # the keys may have changed meanwhile
             if len(self._remembered) >= MOST_REMEMBERED:
                 self._remembered.clear()
             self._remembered[digest] = remembered
         principal, expires_at = remembered
         lasts_s = expires_at + self._config.leeway_s - self._wall()
         return Known(principal, lasts_s) if lasts_s > 0 else None
+
+    def _forget_others(self) -> None:
+        """Whoever was known by earlier keys has to show that anew."""
+        if self._version != self._keys.version:
+            self._version = self._keys.version
+            self._remembered.clear()
 
     async def _read(self, text: str) -> tuple[Principal, float] | None:
         try:
