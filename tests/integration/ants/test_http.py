@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from formicary.engine.ants.config import AntConfig
-from formicary.engine.jobs.model import TaskDefinition
-from formicary.v1.ants_pb2 import TaskResult
+from formicary.engine.jobs.model import TaskDefinition, task_to_json
+from formicary.v1.ants_pb2 import Assignment, TaskResult
 from tests.integration.ants.fake_queen import colony
 from tests.integration.ants.loop import in_loop
 
@@ -43,6 +43,7 @@ class Handler(BaseHTTPRequestHandler):
                 "type": self.headers.get("Content-Type", ""),
                 "key": self.headers.get("Idempotency-Key"),
                 "token": self.headers.get("X-Token"),
+                "traceparent": self.headers.get("traceparent"),
                 "form": parse_qs(body) if "form" in self.headers.get("Content-Type", "") else None,
                 "json": json.loads(body) if "json" in self.headers.get("Content-Type", "") else None,
             }
@@ -77,6 +78,23 @@ def server() -> Iterator[str]:
             running.gate.set()  # type: ignore[attr-defined]  # an attribute of this test's own
             running.shutdown()
             thread.join()
+
+
+@in_loop
+async def test_the_context_of_its_attempt_goes_with_the_request_unless_the_task_sets_its_own() -> None:
+    context = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    with server() as address:
+        async with colony() as (queen, _):
+            await queen.until(lambda: bool(queen.hellos))
+            own = http("HTTP_GET", address, headers={"traceparent": "own"})
+            for token, task in enumerate((http("HTTP_GET", address), own), start=7):
+                given = task_to_json(task)
+                await queen.assign(
+                    Assignment(token=token, task=given, job_id="j", attempt=1, execution=1, traceparent=context)
+                )
+                await queen.result(token)
+            outputs = [queen.outputs(token) for token in (7, 8)]
+    assert [found["body"]["traceparent"] for found in outputs if isinstance(found, dict)] == [context, "own"]
 
 
 def http(method: str, url: str | None = None, **fields: object) -> TaskDefinition:

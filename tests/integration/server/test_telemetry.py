@@ -16,15 +16,12 @@ from typing import Any
 
 import grpc
 import pytest
-
-from tests.acceptance.server import FORMICARY, REPOSITORY, Up, until
-
-pytest.importorskip("opentelemetry.sdk")
-
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics_pb2
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2_grpc as metrics_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as trace_grpc
+
+from tests.acceptance.server import FORMICARY, REPOSITORY, Up, until
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 JOB = """job_type: traced
@@ -37,6 +34,13 @@ tasks:
   - task_type: told
     method: PYTHON
     function: traced_task:told
+"""
+
+KILLED = """job_type: killed
+tasks:
+  - task_type: again
+    method: SHELL
+    script: ['test "$FORMICARY_ATTEMPT" = 2 || kill -9 $(cat ANT)']
 """
 
 
@@ -107,6 +111,11 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Collector,
         assert status == 200, job
         until(lambda: up.job(job["id"])["state"] in ("COMPLETED", "FAILED"), 30, "the job has ended")
         document, lines = up.job(job["id"]), up.cli("logs", job["id"])
+        (folder / "ant").write_text(str(up.ants()[0]))
+        call(up, "POST", "/v1/definitions", {"source": KILLED.replace("ANT", str(folder / "ant"))})
+        _, lost = call(up, "POST", "/v1/jobs", {"job_type": "killed"}, **{"idempotency-key": "l"})
+        until(lambda: up.job(lost["id"])["state"] == "COMPLETED", 30, "the job has ended after its ant was killed")
+        until(lambda: call(up, "GET", "/v1/jobs")[0] == 200, 10, "the API is served")
         problem = call(up, "GET", "/v1/jobs/none")[1]
         assert up.stop() == 0
         yield collector, lines, document, problem
@@ -124,14 +133,14 @@ def context(span: Any) -> str:
 
 
 def test_a_call_is_a_span_below_its_caller(ended: tuple[Collector, str, Any, Any]) -> None:
-    (span,) = ended[0].named("formicary.v1.JobService/SubmitJob")
+    span = ended[0].named("formicary.v1.JobService/SubmitJob")[0]
     assert (span.trace_id.hex(), span.parent_span_id.hex()) == (TRACE, CALLER)
     assert attributes(span)["rpc.system"] == "http" and attributes(span)["url.path"] == "/v1/jobs"
 
 
 def test_each_attempt_is_a_span_below_the_call_that_submitted_its_job(ended: tuple[Collector, str, Any, Any]) -> None:
     collector, lines, document, _ = ended
-    (submit,) = collector.named("formicary.v1.JobService/SubmitJob")
+    submit = collector.named("formicary.v1.JobService/SubmitJob")[0]
     (show,), (told,) = collector.named("attempt traced/show"), collector.named("attempt traced/told")
     for span in (show, told):
         assert (span.trace_id, span.parent_span_id) == (submit.trace_id, submit.span_id)
@@ -151,11 +160,21 @@ def test_a_failed_attempt_records_why(ended: tuple[Collector, str, Any, Any]) ->
     assert (told.status.code, attributes(told)["formicary.outcome"]) == (told.status.STATUS_CODE_UNSET, "COMPLETED")
 
 
+def test_an_attempt_whose_ant_is_killed_is_lost_and_the_next_one_stands_beside_it(
+    ended: tuple[Collector, str, Any, Any],
+) -> None:
+    first, second = sorted(ended[0].named("attempt killed/again"), key=lambda s: attributes(s)["formicary.attempt"])
+    assert attributes(first)["formicary.outcome"] == "LOST" and first.status.code == first.status.STATUS_CODE_ERROR
+    assert attributes(second)["formicary.outcome"] == "COMPLETED"
+    assert (first.trace_id, first.parent_span_id) == (second.trace_id, second.parent_span_id)
+    assert attributes(first)["formicary.ant"] != attributes(second)["formicary.ant"]
+
+
 def test_a_grpc_call_is_a_span_of_the_same_form(ended: tuple[Collector, str, Any, Any]) -> None:
     systems = {attributes(span)["rpc.system"] for span in ended[0].named("formicary.v1.JobService/GetJob")}
     assert systems == {"grpc", "http"}
-    (session,) = ended[0].named("formicary.v1.AntService/Session")
-    assert session.end_time_unix_nano > session.start_time_unix_nano
+    for session in ended[0].named("formicary.v1.AntService/Session"):
+        assert session.end_time_unix_nano > session.start_time_unix_nano
 
 
 def test_a_problem_names_the_trace_of_its_span(ended: tuple[Collector, str, Any, Any]) -> None:
