@@ -193,7 +193,7 @@ are read from the server's counters when somebody asks; how to scrape them: [Obs
 Counters of the queen begin at zero when the server starts, and again when she reads her state anew because the store
 failed. Organisations, tags and ants beyond the {MOST_LABELS} largest stand together as `other` (tags: are left out).
 A call that streams ends with its stream, so sessions of ants and clients count once they are over. Requests that never
-become a call are in none of these figures: an unknown route, a page's or host's refusal, a connection's 408, 431 or 503.
+become a call are in none of these figures: an unknown route, a foreign host or page, a connection's 408, 431 or 503.
 
 {table(("metric", "kind", "labels", "meaning"), rows)}
 
