@@ -20,6 +20,9 @@ from bench import wire
 
 CONNECTIONS = 32
 GRPC_CONNECTIONS, GRPC_STREAMS = 8, 4
+TOKEN = "fmc_00000000bea7_" + "5" * 48
+"""The token of every call; it opens nothing but the servers of `bench.gateway_servers`."""
+AUTHORIZATION = f"Bearer {TOKEN}"
 _LIMIT_S = 60.0
 
 
@@ -65,7 +68,7 @@ class Load:
             framed.write_bytes(struct.pack(">BI", 0, len(message)) + message)
             form = [f"-c{GRPC_CONNECTIONS}", f"-m{GRPC_STREAMS}", "-H", "content-type: application/grpc"]
             form += ["-H", "te: trailers", "-d", str(framed)]
-        return ["h2load", f"-n{requests}", *form, url]
+        return ["h2load", f"-n{requests}", "-H", f"authorization: {AUTHORIZATION}", *form, url]
 
     def _own(self, requests: int) -> list[str]:
         command = [sys.executable, "-m", "bench.load", self.protocol, "--port", str(self.port), "--path", self.path]
@@ -99,9 +102,9 @@ def main() -> None:
     body = chosen.file.read_bytes()
     begin = time.perf_counter()
     if chosen.protocol == "http":
-        wire.http1(chosen.port, chosen.path, body, chosen.requests, CONNECTIONS)
+        wire.http1(chosen.port, chosen.path, body, chosen.requests, CONNECTIONS, AUTHORIZATION)
     else:
-        wire.grpc(chosen.port, chosen.path, body, chosen.requests, GRPC_CONNECTIONS, GRPC_STREAMS)
+        wire.grpc(chosen.port, chosen.path, body, chosen.requests, GRPC_CONNECTIONS, GRPC_STREAMS, AUTHORIZATION)
     print(json.dumps({"per_s": chosen.requests / (time.perf_counter() - begin)}))
 
 

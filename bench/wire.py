@@ -26,13 +26,14 @@ def _connect(port: int) -> socket.socket:
     return made
 
 
-def http1(port: int, path: str, body: bytes, requests: int, connections: int) -> None:
+def http1(port: int, path: str, body: bytes, requests: int, connections: int, authorization: str) -> None:
     """Send `requests` POSTs with a JSON body, one in flight on each connection.
 
     Raises:
         RuntimeError: an answer is not 200, or a connection was closed.
     """
     head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+    head += f"\r\nauthorization: {authorization}"
     request = head.encode() + b"\r\n\r\n" + body
     sockets = {one.fileno(): one for one in (_connect(port) for _ in range(min(connections, requests)))}
     waiting = dict.fromkeys(sockets, b"")
@@ -122,14 +123,16 @@ def _literal(name: str, value: str) -> bytes:
     return b"\x00" + bytes((len(name),)) + name.encode() + bytes((len(value),)) + value.encode()
 
 
-def grpc(port: int, path: str, message: bytes, requests: int, connections: int, streams: int) -> None:
+def grpc(
+    port: int, path: str, message: bytes, requests: int, connections: int, streams: int, authorization: str
+) -> None:
     """Make `requests` unary calls, `streams` in flight on each connection.
 
     Raises:
         RuntimeError: a call ended without an answer, or the server broke off.
     """
     fields = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "localhost"}
-    fields |= {"content-type": "application/grpc", "te": "trailers"}
+    fields |= {"content-type": "application/grpc", "te": "trailers", "authorization": authorization}
     headers = b"".join(_literal(name, value) for name, value in fields.items())
     data = struct.pack(">BI", 0, len(message)) + message
     opened = [_Http2(_connect(port), headers, data) for _ in range(connections)]

@@ -27,6 +27,7 @@ Pairs = list[tuple[bytes, bytes]]
 WATCH_AFTER_S = 0.05
 _NAMES_KEPT = 512
 _names: dict[bytes, str] = {}
+_sent_names: dict[str, bytes] = {}
 
 
 class ClientGone(Exception):
@@ -395,8 +396,18 @@ def encoded(headers: Iterable[tuple[str, Value]]) -> Pairs:
             text = base64.b64encode(value) if name.endswith("-bin") else value
         else:
             text = value.encode("latin-1", "replace")
-        pairs.append((name.lower().encode("latin-1", "replace"), text.translate(_PLAIN)))
+            if value.isprintable():
+                pairs.append((_sent_names.get(name) or _sent_name(name), text))
+                continue
+        pairs.append((_sent_names.get(name) or _sent_name(name), text.translate(_PLAIN)))
     return pairs
+
+
+def _sent_name(name: str) -> bytes:
+    made = name.lower().encode("latin-1", "replace")
+    if len(_sent_names) < _NAMES_KEPT and len(name) <= 64:
+        _sent_names[name] = made
+    return made
 
 
 _PLAIN = bytes(32 if code in (0, 10, 13) else code for code in range(256))

@@ -23,6 +23,7 @@ _SAME = {
     "application/jsonlines": NDJSON,
     "text/json": JSON,
 }
+_PAGES = ("text/html", "application/xhtml+xml", "text/*")
 _UTF8 = ("utf-8", "utf8", "us-ascii")
 
 
@@ -33,7 +34,7 @@ def chosen(accept: str, offered: tuple[str, ...]) -> str | None:
         return offered[0]
     ranges = preferences(accept)
     if JSON not in ranges:  # a browser says what pages it likes and is shown the JSON (RFC 9110, 12.4.1 allows it)
-        pages = max(ranges.get("text/html", 0.0), ranges.get("application/xhtml+xml", 0.0))
+        pages = max(ranges.get(name, 0.0) for name in _PAGES)
         if pages > 0.0:
             ranges[JSON] = pages
     best, best_quality = None, 0.0
