@@ -32,6 +32,11 @@ def response_of(problem: Problem) -> StoredResponse:
     return StoredResponse(answer.status, headers, answer.body)
 
 
+def is_success(response: StoredResponse) -> bool:
+    """Whether what the operation wrote stays: HTTP below 400, gRPC OK."""
+    return response.status == 0 or 100 <= response.status < 400
+
+
 def kept_form(response: StoredResponse, rule: Rule) -> StoredResponse:
     """What is stored of an answer: the answer, or what the rule says where it is too large."""
     if len(response.body) <= rule.max_response_bytes:

@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Final, cast
 from formicary.idempotency.deciding import decide
 from formicary.idempotency.model import Acquired, Busy, Claim, Outcome, Record, State
 from formicary.idempotency.refusals import lease_lost, store_unavailable
-from formicary.idempotency.schema import COLUMN_LIST, COLUMNS, TABLE, from_row, listing, lock_number, table_statements
+from formicary.idempotency.schema import (
+    COLUMN_LIST,
+    COLUMNS,
+    SETUP_LOCK,
+    TABLE,
+    from_row,
+    listing,
+    lock_number,
+    table_statements,
+)
 from formicary.idempotency.store import Capabilities
 
 if TYPE_CHECKING:
@@ -71,7 +80,6 @@ _PURGE: Final = f"""
 DELETE FROM {TABLE} WHERE id IN (
     SELECT t.id FROM {TABLE} t, (SELECT {_MICROS} AS us) c WHERE {_ABSENT} LIMIT %(limit)s FOR UPDATE OF t SKIP LOCKED)
 """
-_SETUP_LOCK: Final = 0x666F726D69636172
 
 
 class PostgresStore:
@@ -107,7 +115,7 @@ class PostgresStore:
         self._open = True
         try:
             async with self._connection() as connection, connection.transaction():
-                await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_SETUP_LOCK,))  # not two at once
+                await connection.execute("SELECT pg_advisory_xact_lock(%s)", (SETUP_LOCK,))  # not two at once
                 found = await (await connection.execute("SELECT to_regclass(%s)", (TABLE,))).fetchone()
                 for statement in table_statements("postgresql") if found == (None,) else ():
                     await connection.execute(statement.encode())

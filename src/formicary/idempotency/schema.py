@@ -30,6 +30,8 @@ Dialect = Literal["sqlite", "postgresql", "mysql"]
 TABLE: Final = "formicary_idempotency"
 COLUMNS: Final = tuple("client_key" if name == "key" else name for name in Record.__struct_fields__)
 COLUMN_LIST: Final = ", ".join(COLUMNS)
+SETUP_LOCK: Final = 0x666F726D69636172
+"""Number of PostgreSQL's advisory lock under which the table is made: two that make it at once would fail."""
 NUMBERS: Final = ("token", "attempts", "created_ms", "lease_ms", "expires_ms")
 _BYTES: Final = ("id", "fingerprint", "data")
 TEXTS: Final = tuple(name for name in COLUMNS if name not in (*NUMBERS, *_BYTES, "response"))

@@ -13,7 +13,7 @@ from typing import Final, Literal, cast
 from msgspec.structs import replace
 
 from formicary.idempotency.deciding import decide
-from formicary.idempotency.grouped import Executed, kept_form, response_of
+from formicary.idempotency.grouped import Executed, is_success, kept_form, response_of
 from formicary.idempotency.model import (
     Acquired,
     Busy,
@@ -320,20 +320,20 @@ def _grouped(batch: Batch, claim: Claim, fn: Effect, rule: Rule) -> Executed | R
     if not isinstance(outcome, Acquired) or record is None:
         return cast("Replay | Busy | Mismatch", outcome)
     try:
-        response = cast(StoredResponse, batch.effect(fn, _is_success))
+        response = cast(StoredResponse, batch.effect(fn, _succeeded))
     except Problem as problem:
         response = response_of(problem)
-    if _is_success(response) or rule.keeps(response.status):
+    if is_success(response) or rule.keeps(response.status):
         expires = batch.now_ms + round(claim.ttl_s * 1000)
         stored = encode_response(kept_form(response, rule))
         batch.put(replace(record, state=State.COMPLETED, response=stored, expires_ms=expires))
     return Executed(response)
 
 
-def _is_success(response: object) -> bool:
+def _succeeded(response: object) -> bool:
     if not isinstance(response, StoredResponse):
         raise TypeError(f"the function returned {type(response).__name__}; it has to return a StoredResponse")
-    return response.status < 400
+    return is_success(response)
 
 
 def _told(outcome: Replay | Busy | Mismatch) -> Executed:

@@ -1,0 +1,304 @@
+"""Transactions of one's own, on every kind of connection: effect, record and answer are there together or not."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from formicary.idempotency import Rule, StoredResponse
+from formicary.idempotency.connections import ensure_table
+from formicary.idempotency.schema import TABLE
+from formicary.idempotency.transaction import idempotent
+from formicary.problems import Problem, problem
+from tests.contract.idempotency.callers import CALLERS, CREATED, SYNCHRONOUS, Caller
+from tests.contract.idempotency.places import claim
+
+
+@pytest.fixture(params=CALLERS)
+def caller(request: pytest.FixtureRequest, tmp_path: Path) -> Caller:
+    return Caller(request.param, tmp_path, request.getfixturevalue)
+
+
+async def order(caller: Caller, connection: Any, key: str = "k", body: str = "a") -> StoredResponse | None:
+    """The handler of these tests."""
+    async with idempotent(claim(key, body), connection) as tx:
+        if tx.replayed is None:
+            await caller.insert(connection)
+            tx.complete(CREATED)
+    return tx.response
+
+
+def test_done_once_and_replayed(caller: Caller) -> None:
+    """The second call gets the first one's answer and writes nothing."""
+
+    async def scenario() -> None:
+        async with caller.connect() as connection:
+            assert [await order(caller, connection) for _ in range(3)] == [CREATED] * 3
+            assert await order(caller, connection, "other") == CREATED
+        async with caller.connect() as connection:
+            assert await order(caller, connection) == CREATED
+
+    asyncio.run(scenario())
+    assert (caller.orders(), caller.count(TABLE)) == (2, 2)
+
+
+def test_another_payload_is_refused(caller: Caller) -> None:
+    """The key of another request is 422, and the connection is free for the next one."""
+
+    async def scenario() -> None:
+        async with caller.connect() as connection:
+            await order(caller, connection)
+            with pytest.raises(Problem) as caught:
+                await order(caller, connection, body="b")
+            assert caught.value.code == "IDEMPOTENCY_KEY_REUSED"
+            await order(caller, connection, "next")
+
+    asyncio.run(scenario())
+    assert caller.orders() == 2
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), problem("UNAVAILABLE", "later"), asyncio.CancelledError()])
+def test_failure_leaves_nothing(caller: Caller, error: BaseException) -> None:
+    """An exception, a refusal that is not kept and a cancellation roll everything back; a retry executes."""
+
+    async def scenario() -> None:
+        async with caller.connect() as connection:
+            with pytest.raises(type(error)):
+                async with idempotent(claim(), connection):
+                    await caller.insert(connection)
+                    raise error
+            assert (caller.orders(), caller.count(TABLE)) == (0, 0)
+            assert await order(caller, connection) == CREATED
+
+    asyncio.run(scenario())
+    assert caller.orders() == 1
+
+
+def test_kept_refusal_undoes_the_business_writes(caller: Caller) -> None:
+    """A refusal that the rule keeps is stored without what the block wrote, and is replayed, not raised again."""
+
+    async def scenario() -> None:
+        async with caller.connect() as connection:
+            with pytest.raises(Problem):
+                async with idempotent(claim(), connection):
+                    await caller.insert(connection)
+                    raise problem("NOT_FOUND", "There is no such customer.")
+            async with idempotent(claim("completed"), connection) as tx:
+                await caller.insert(connection)
+                tx.complete(StoredResponse(409, (), b"sold out"))
+            assert tx.response == StoredResponse(409, (), b"sold out")
+            async with idempotent(claim(), connection) as tx:
+                assert tx.replayed is not None
+                assert tx.replayed.status == 404
+                assert b"There is no such customer." in tx.replayed.body
+
+    asyncio.run(scenario())
+    assert (caller.orders(), caller.count(TABLE)) == (0, 2)
+
+
+def test_answer_that_is_not_kept_leaves_nothing(caller: Caller) -> None:
+    """An answer of 503 is given and not stored, and what was written before it is undone."""
+
+    async def scenario() -> None:
+        async with caller.connect() as connection:
+            async with idempotent(claim(), connection) as tx:
+                await caller.insert(connection)
+                tx.complete(StoredResponse(503))
+            assert tx.response == StoredResponse(503)
+
+    asyncio.run(scenario())
+    assert (caller.orders(), caller.count(TABLE)) == (0, 0)
+
+
+def test_block_without_answer_is_an_error(caller: Caller) -> None:
+    """Leaving without complete rolls back and says so."""
+
+    async def scenario() -> None:
+        async with caller.connect() as connection:
+            with pytest.raises(RuntimeError, match="without tx"):
+                async with idempotent(claim(), connection):
+                    await caller.insert(connection)
+
+    asyncio.run(scenario())
+    assert (caller.orders(), caller.count(TABLE)) == (0, 0)
+
+
+def test_writes_of_a_block_that_ignores_the_replay_are_undone(caller: Caller) -> None:
+    """A block that executes in spite of a replay changes nothing, and the first answer counts."""
+
+    async def scenario() -> None:
+        async with caller.connect() as connection:
+            await order(caller, connection)
+            async with idempotent(claim(), connection) as tx:
+                await caller.insert(connection)
+                tx.complete(StoredResponse(200, (), b"again"))
+            assert tx.response == CREATED
+
+    asyncio.run(scenario())
+    assert caller.orders() == 1
+
+
+def test_concurrent_duplicates_have_one_effect(caller: Caller) -> None:
+    """Of many at once, each on its connection, one executes; the others are told to wait, or get its answer."""
+
+    async def scenario() -> None:
+        async def one() -> object:
+            async with caller.connect() as connection:
+                try:
+                    return await order(caller, connection)
+                except Problem as refusal:
+                    assert refusal.code == "IDEMPOTENT_REQUEST_IN_PROGRESS"
+                    assert (refusal.retry.after_s or 0) >= 1
+                    return "busy"
+
+        answers = await asyncio.gather(*(one() for _ in range(12)))
+        assert all(answer in ("busy", CREATED) for answer in answers)
+        assert CREATED in answers
+
+    asyncio.run(scenario())
+    assert (caller.orders(), caller.count(TABLE)) == (1, 1)
+
+
+def test_duplicate_of_an_open_block_is_told_at_once(caller: Caller) -> None:
+    """While one is inside its block, another with the key is refused and does not wait for the end."""
+
+    async def scenario() -> None:
+        async with caller.connect() as first, caller.connect() as second:
+            async with idempotent(claim(), first) as tx:
+                with pytest.raises(Problem) as caught:
+                    await order(caller, second)
+                assert caught.value.code == "IDEMPOTENT_REQUEST_IN_PROGRESS"
+                tx.complete(CREATED)
+            assert await order(caller, second) == CREATED
+
+    asyncio.run(scenario())
+    assert caller.orders() == 0
+
+
+def test_duplicate_may_wait(caller: Caller) -> None:
+    """With on_busy="wait" the duplicate gets the answer of the first one."""
+
+    async def scenario() -> None:
+        async with caller.connect() as first, caller.connect() as second:
+            async with idempotent(claim(), first) as tx:
+                wait = Rule(on_busy="wait", wait_s=30)
+                other = idempotent(claim(), second, rule=wait)
+                waiting = asyncio.ensure_future(other.__aenter__())
+                await asyncio.sleep(0)
+                await caller.insert(first)
+                tx.complete(CREATED)
+            assert (await waiting).replayed == CREATED
+            await other.__aexit__(None, None, None)
+
+    asyncio.run(scenario())
+    assert caller.orders() == 1
+
+
+def test_own_end_of_the_transaction_is_an_error(caller: Caller) -> None:
+    """A block that commits by itself is told so: its writes would be there without a record."""
+
+    async def scenario() -> None:
+        async with caller.connect() as connection:
+            with pytest.raises(Exception, match=r"ended the transaction|savepoint|closed|inactive|transaction"):
+                async with idempotent(claim(), connection) as tx:
+                    if caller.kind == "asyncpg":
+                        await connection.execute("COMMIT")
+                    elif caller.kind in SYNCHRONOUS:
+                        connection.commit()
+                    else:
+                        await connection.commit()
+                    tx.complete(CREATED)
+
+    asyncio.run(scenario())
+    assert caller.count(TABLE) == 0
+
+
+def test_open_transaction_is_refused(caller: Caller) -> None:
+    """idempotent() begins its own transaction, and says so where one is open."""
+
+    async def scenario() -> None:
+        async with caller.connect() as connection:
+            if caller.kind == "asyncpg":
+                await connection.execute("BEGIN")
+            elif "autocommit" in caller.kind:
+                begun = connection.execute("BEGIN")
+                await begun if caller.kind not in SYNCHRONOUS else None
+            else:
+                await caller.insert(connection)
+            with pytest.raises(RuntimeError, match="transaction is open"):
+                await order(caller, connection)
+
+    asyncio.run(scenario())
+
+
+def test_expired_answer_is_not_replayed(caller: Caller) -> None:
+    """After its time to live an answer does not count, and the new one replaces it."""
+
+    async def scenario() -> None:
+        async with caller.connect() as connection:
+            await order(caller, connection)
+            caller.run(f"UPDATE {TABLE} SET expires_ms = expires_ms - 86400001, lease_ms = 0")
+            assert await order(caller, connection, body="b") == CREATED
+
+    asyncio.run(scenario())
+    assert (caller.orders(), caller.count(TABLE)) == (2, 1)
+
+
+@pytest.mark.parametrize("kind", SYNCHRONOUS)
+def test_without_a_loop(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Synchronous drivers need no loop: the same block with `with`."""
+    caller = Caller(kind, tmp_path, request.getfixturevalue)
+
+    async def opened() -> None:
+        async with caller.connect():
+            pass
+
+    asyncio.run(opened())
+    connection, close = _opened(caller)
+    statement = "INSERT INTO orders (what) VALUES ('one')"
+    for _ in range(2):
+        with idempotent(claim(), connection) as tx:
+            if tx.replayed is None:
+                connection.execute(_text(statement) if "session" in kind else statement)
+                tx.complete(CREATED)
+        assert tx.response == CREATED
+    close()
+    assert caller.orders() == 1
+
+
+def _opened(caller: Caller) -> tuple[Any, Any]:
+    from tests.contract.idempotency.callers import _open
+
+    opening = _open(caller.kind, caller.target)
+    try:
+        opening.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    raise AssertionError("it gave way")
+
+
+def _text(statement: str) -> Any:
+    from sqlalchemy import text
+
+    return text(statement)
+
+
+def test_unknown_connections_are_named() -> None:
+    """What is no known connection is refused with the list of those that are."""
+    with pytest.raises(TypeError, match=r"psycopg\.AsyncConnection"):
+        asyncio.run(ensure_table(object()))
+
+
+def test_asynchronous_connection_needs_async_with(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """`with` on an asynchronous connection says what to write instead."""
+    caller = Caller("psycopg", tmp_path, request.getfixturevalue)
+
+    async def scenario() -> None:
+        async with caller.connect() as connection:
+            with pytest.raises(TypeError, match="async with"), idempotent(claim(), connection):
+                pass
+
+    asyncio.run(scenario())
