@@ -276,7 +276,7 @@ def _opened(caller: Caller) -> tuple[Any, Any]:
     try:
         opening.send(None)
     except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]
+        return done.value  # type: ignore[no-any-return]  # a pair of any kind of connection and its end
     raise AssertionError("it gave way")
 
 
