@@ -6,6 +6,7 @@ with every call (ids of requests, traces, security headers) is asserted of each.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from formicary.client import Client, RestClient
 from formicary.problems.rpc import from_trailing_metadata
 from formicary.v1 import ants_pb2, definitions_pb2, jobs_pb2, tokens_pb2
 from tests.acceptance.server import Up, until
@@ -284,6 +286,14 @@ def test_jobs_of_a_batch_succeed_each_for_itself(up: Up, names: dict[str, str]) 
     assert ask(up, "GET", f"/v1/jobs/{last['id']}")[0] == 200
 
 
+def _listed(client: Client | RestClient) -> list[dict[str, Any]]:
+    async def listing() -> list[dict[str, Any]]:
+        async with client:
+            return [one async for one in client.definitions(sources=True)]
+
+    return asyncio.run(listing())
+
+
 def test_pages_of_definitions_hold_each_once(up: Up, names: dict[str, str]) -> None:
     """Texts are there where they are asked for; a token of one list is refused by another."""
     for number in range(3):
@@ -297,6 +307,8 @@ def test_pages_of_definitions_hold_each_once(up: Up, names: dict[str, str]) -> N
         if not token:
             break
         last = token
+    assert _listed(Client(up.address)) == _listed(RestClient(f"http://127.0.0.1:{up.http}"))
+    assert [one["id"] for one in _listed(Client(up.address))] == [one["id"] for one in seen]
     assert len({one["id"] for one in seen}) == len(seen) >= 4
     assert [int(one["version"]) for one in seen] == sorted((int(one["version"]) for one in seen), reverse=True)
     assert all(one["source"].startswith(JOB) for one in seen)

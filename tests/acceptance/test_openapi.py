@@ -55,6 +55,22 @@ def test_statuses_that_http_adds_are_said(document: dict[str, Any]) -> None:
     assert "412" in document["paths"]["/v1/jobs/{id}:retry"]["post"]["responses"]
 
 
+def test_problems_look_as_the_document_says(up: Up, document: dict[str, Any]) -> None:
+    """Each operation names problems; an example has the members of the real document, at their places."""
+    for path, operations in document["paths"].items():
+        for verb, operation in operations.items():
+            assert any(status.startswith("4") for status in operation["responses"]), (verb, path)
+    example = document["components"]["responses"]["Problem400"]["content"]["application/problem+json"]["examples"]
+    _, real = up.page("/v1/jobs?page_size=-1")
+    shown = example["VALIDATION_FAILED"]["value"]
+    assert shown.keys() == real.keys() and shown["errors"][0].keys() == real["errors"][0].keys()
+    assert (
+        shown["extensions"].keys()
+        == real["extensions"].keys()
+        <= (document["components"]["schemas"]["Problem"]["properties"]["extensions"]["properties"].keys())
+    )
+
+
 def test_schemathesis_finds_nothing(up: Up, tmp_path: Path) -> None:
     """Every operation, its examples, its bounds, random input and sequences of calls; valid and invalid requests."""
     command = (

@@ -285,6 +285,23 @@ class Client:
             left -= len(page.jobs)
             request.page_token = page.next_page_token
 
+    async def definitions(self, *, job_type: str = "", sources: bool = False) -> AsyncIterator[dict[str, Any]]:
+        """Documents of definitions by job type, newest version first.
+
+        Args:
+            job_type: Only versions of this type.
+            sources: With their texts.
+        """
+        view = definitions_pb2.DEFINITION_VIEW_FULL if sources else definitions_pb2.DEFINITION_VIEW_BASIC
+        request = definitions_pb2.ListDefinitionsRequest(job_type=job_type, page_size=PAGE, view=view)
+        while True:
+            page = cast(definitions_pb2.ListDefinitionsResponse, await self._call("ListDefinitions", request))
+            for one in page.definitions:
+                yield documents.definition(one)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
     async def follow(self, job_id: str) -> AsyncIterator[dict[str, Any]]:
         """The document now and after each change, until the job has ended. Raises Problem NOT_FOUND."""
         async for job in self._stream("FollowJob", pb.FollowJobRequest(id=job_id, exact=True), resume=True):
@@ -388,6 +405,7 @@ class Client:
             self._rpc = cast(Any, jobs_pb2_grpc).JobServiceStub(self._channel)
             definitions = cast(Any, definitions_pb2_grpc).DefinitionServiceStub(self._channel)
             self._rpc.RegisterDefinition = definitions.RegisterDefinition
+            self._rpc.ListDefinitions = definitions.ListDefinitions
             tokens = cast(Any, tokens_pb2_grpc).TokenServiceStub(self._channel)
             for name in ("CreateToken", "ListTokens", "RevokeToken"):
                 setattr(self._rpc, name, getattr(tokens, name))

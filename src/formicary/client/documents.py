@@ -9,8 +9,8 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from formicary.problems import Problem
+from formicary.v1 import definitions_pb2, tokens_pb2
 from formicary.v1 import jobs_pb2 as pb
-from formicary.v1 import tokens_pb2
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -70,7 +70,7 @@ def _task(task: pb.Task) -> dict[str, Any]:
     return document
 
 
-def definition(message: Any) -> dict[str, Any]:
+def definition(message: definitions_pb2.Definition) -> dict[str, Any]:
     """The document of a definition; its text is there where it was asked for."""
     found = {"id": message.id, "job_type": message.job_type, "version": message.version}
     found["created_at"] = message.created_at.ToJsonString()

@@ -22,6 +22,7 @@ from formicary.client.ids import IdMaker
 from formicary.client.values import DefinitionRef, JobEnd, JobHandle, LogLine
 from formicary.problems import Problem, problem
 from formicary.problems.http import parse_http
+from formicary.v1 import definitions_pb2
 from formicary.v1 import jobs_pb2 as pb
 from formicary.v1 import tokens_pb2
 
@@ -191,6 +192,19 @@ class RestClient:
             left, token = left - len(jobs), page.get("next_page_token", "")
             if not token:
                 return
+
+    async def definitions(self, *, job_type: str = "", sources: bool = False) -> AsyncIterator[dict[str, Any]]:
+        """Documents of definitions by job type, newest version first. Arguments as for the other client."""
+        view = "DEFINITION_VIEW_FULL" if sources else "DEFINITION_VIEW_BASIC"
+        query = {"job_type": job_type, "page_size": str(PAGE), "view": view}
+        while True:
+            page = await self._call("GET", f"/v1/definitions?{httpx.QueryParams(query)}")
+            found = ParseDict(page, definitions_pb2.ListDefinitionsResponse(), ignore_unknown_fields=True)
+            for one in found.definitions:
+                yield documents.definition(one)
+            if not found.next_page_token:
+                return
+            query["page_token"] = found.next_page_token
 
     async def follow(self, job_id: str) -> AsyncIterator[dict[str, Any]]:
         """The document now and after each change, until the job has ended."""

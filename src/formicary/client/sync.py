@@ -136,6 +136,10 @@ class SyncClient:
         """Documents without tasks and outputs, newest first."""
         return self._iterate(self._client.list(states=states, job_type=job_type, limit=limit))
 
+    def definitions(self, *, job_type: str = "", sources: bool = False) -> Iterator[dict[str, Any]]:
+        """Documents of definitions by job type, newest version first."""
+        return self._iterate(self._client.definitions(job_type=job_type, sources=sources))
+
     def follow(self, job_id: str) -> Iterator[dict[str, Any]]:
         """The document now and after each change."""
         return self._iterate(self._client.follow(job_id))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from formicary.gateway.openapi.wellknown import Json
 from formicary.problems import CATALOGUE, CodeEntry, FieldError, problem
+from formicary.problems.http import public_document
 
 PROBLEM_TYPE = "application/problem+json"
 DEFAULT = "default"
@@ -30,11 +31,25 @@ _ERROR: Json = {
         "field": {"type": "string", "description": "Path of the field, like `tasks[2].retry`."},
         "code": {"type": "string", "description": "Stable code, like `UNKNOWN_FIELD`."},
         "message": {"type": "string", "description": "One sentence that says what to do."},
+        "pointer": {"type": "string", "description": "The place in the body as JSON Pointer (RFC 6901)."},
         "line": {"type": "integer", "minimum": 1, "description": "Line in a file, from 1."},
         "column": {"type": "integer", "minimum": 1, "description": "Column in a file, from 1."},
     },
     "required": ["field", "code", "message"],
 }
+_HINTS: Json = {
+    "type": "object",
+    "description": "How to go on.",
+    "properties": {
+        "retryable": {"type": "boolean", "description": "Whether the same call may succeed later."},
+        "errorCategory": {"type": "string", "description": "What the code is about, like `validation`."},
+        "retryAfter": {"type": "number", "minimum": 0, "description": "Seconds to wait before the next try."},
+        "maxRetries": {"type": "integer", "minimum": 0, "description": "Most tries after the first one."},
+        "backoffType": {"type": "string", "description": "How the waits grow, like `exponential`."},
+        "backoffMs": {"type": "integer", "minimum": 0, "description": "The first wait, in milliseconds."},
+    },
+}
+_TRACE_ID, _TIME = "0af7651916cd43dd8448eb211c80319c", "2026-01-31T12:00:00.000Z"
 
 
 def catalogue_of(given: Mapping[str, CodeEntry] | None) -> dict[str, CodeEntry]:
@@ -60,10 +75,7 @@ def problem_schemas(catalogue: Mapping[str, CodeEntry]) -> dict[str, Json]:
         "remedy": {"type": "string", "description": "What to do."},
         "traceId": {"type": "string", "description": "Names the call in the server's log."},
         "timestamp": {"type": "string", "format": "date-time"},
-        "retryAfter": {"type": "number", "minimum": 0, "description": "Seconds to wait before the next try."},
-        "maxRetries": {"type": "integer", "minimum": 0, "description": "Most tries after the first one."},
-        "backoffType": {"type": "string", "description": "How the waits grow, like `exponential`."},
-        "backoffMs": {"type": "integer", "minimum": 0, "description": "The first wait, in milliseconds."},
+        "extensions": _HINTS,
         "details": {"type": "array", "items": {"type": "object"}, "description": "Details of the gRPC status."},
     }
     whole: Json = {
@@ -101,8 +113,9 @@ def _response(status: int, catalogue: Mapping[str, CodeEntry]) -> Json:
 def _example(row: CodeEntry) -> Json:
     wrong = [FieldError("priority", "OUT_OF_RANGE", "Give a number from 0 to 10.")]
     made = problem(row.code, errors=wrong if row.code == "VALIDATION_FAILED" else (), remedy=row.remedy)
+    made.timestamp = _TIME
     known: Json = {
-        **made.to_document(),
+        **public_document(made, instance="/v1/things/1", trace_id=_TRACE_ID),
         "title": row.title,
         "status": row.status,
         "detail": row.title,

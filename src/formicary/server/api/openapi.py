@@ -10,9 +10,11 @@ from importlib.metadata import version
 from typing import Any
 
 from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.model import MAX_SOURCE_BYTES
 from formicary.engine.queen.edge import MAX_KEY_CHARS
 from formicary.engine.queen.events import KINDS
 from formicary.gateway.openapi import openapi_document
+from formicary.server.api import yaml_body
 from formicary.server.api.events import STATES, WORDS
 from formicary.server.api.jobs import COMPATIBLE_PATH
 from formicary.server.api.rules import LARGEST_WHOLE
@@ -66,6 +68,7 @@ def document() -> Json:
         _viewing(found["paths"][path]["get"])
     _watching(found["paths"]["/v1/events"]["get"])
     _registering(found["paths"]["/v1/definitions"]["post"], found["components"]["schemas"])
+    _as_yaml(found["paths"])
     _tokens(found["components"]["schemas"]["CreateTokenRequest"])
     return found
 
@@ -138,6 +141,13 @@ def _registering(operation: Json, schemas: Json) -> None:
     source = schemas["RegisterDefinitionRequest"]["properties"]["source"]
     source["contentMediaType"] = "application/yaml"
     _example(operation, {"source": _DEFINITION})
+
+
+def _as_yaml(paths: Json) -> None:
+    """On the older route the body may be the definition itself."""
+    schema = {"type": "string", "minLength": 1, "maxLength": MAX_SOURCE_BYTES}
+    body = paths[yaml_body.PATH]["post"]["requestBody"]
+    body["content"] = body["content"] | {"application/yaml": {"schema": schema, "example": _DEFINITION}}
 
 
 def _example(operation: Json, value: Json) -> None:

@@ -17,15 +17,14 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 PATH = "/api/jobs/definitions"
-TARGET = "/v1/definitions"
 _REPLACED = (b"content-type", b"content-length", b"transfer-encoding")
 
 _encode = msgspec.json.Encoder().encode
 
 
 def as_request(scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
-    """The request with the YAML in the field `source`; any other one as it is."""
-    if scope["method"] != "POST" or scope["path"] != PATH:
+    """The request with the YAML in the field `source`; any other one as it is, also one that says it is JSON."""
+    if scope["method"] != "POST" or scope["path"] != PATH or _is_json(scope):
         return scope, receive
     headers = [pair for pair in scope["headers"] if pair[0] not in _REPLACED]
     headers += [(b"content-type", b"application/json"), (b"transfer-encoding", b"chunked")]  # its length is not known
@@ -38,7 +37,12 @@ def as_request(scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
         pending = False
         return await _wrapped(receive)
 
-    return {**scope, "path": TARGET, "raw_path": TARGET.encode(), "headers": headers}, once
+    return {**scope, "headers": headers}, once
+
+
+def _is_json(scope: Scope) -> bool:
+    kinds = [value.partition(b";")[0].strip().lower() for name, value in scope["headers"] if name == b"content-type"]
+    return kinds == [b"application/json"]
 
 
 async def _wrapped(receive: Receive) -> MutableMapping[str, Any]:
