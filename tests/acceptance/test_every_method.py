@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
+from pkgutil import iter_modules
 from queue import SimpleQueue
 from typing import Any
 
@@ -20,9 +21,10 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from formicary import v1
 from formicary.client import Client, RestClient
 from formicary.problems.rpc import from_trailing_metadata
-from formicary.v1 import ants_pb2, definitions_pb2, jobs_pb2, tokens_pb2
+from formicary.v1 import ants_pb2, definitions_pb2, events_pb2, jobs_pb2, tokens_pb2
 from tests.acceptance.server import Up, until
 from tests.integration.server.test_rest_api import JOB, ask
 
@@ -35,8 +37,10 @@ _NEVER = "0" * 26
 def methods() -> dict[str, MethodDescriptor]:
     """Every method of the contract by `Service.Method`."""
     found = {}
-    for name in ("ants", "definitions", "jobs", "tokens"):
-        for service in import_module(f"formicary.v1.{name}_pb2").DESCRIPTOR.services_by_name.values():
+    for module in iter_modules(v1.__path__):
+        if module.name.endswith("_grpc"):
+            continue
+        for service in import_module(f"formicary.v1.{module.name}").DESCRIPTOR.services_by_name.values():
             found |= {f"{service.name}.{method.name}": method for method in service.methods}
     return found
 
@@ -68,6 +72,7 @@ REST: dict[str, list[Rest]] = {
         Rest("GET /api/jobs/definitions"),
         Rest("GET /v1/definitions?page_size=1001", None, "VALIDATION_FAILED"),
     ],
+    "EventService.WatchEvents": [Rest("GET /v1/events"), Rest("GET /v1/events?after=0")],
     "JobService.SubmitJob": [
         Rest("POST /v1/jobs", {"job_type": "hello", "params": {"name": "Ada"}}, key="every-1"),
         Rest("POST /api/jobs/requests", {"job_type": "hello", "job_priority": 5}),
@@ -106,6 +111,7 @@ REST: dict[str, list[Rest]] = {
     "TokenService.ListTokens": [Rest("GET /v1/tokens")],
     "TokenService.RevokeToken": [Rest("DELETE /v1/tokens/{token}"), Rest("DELETE /v1/tokens/none", None, "NOT_FOUND")],
 }
+ENDLESS = {"EventService.WatchEvents"}
 GRPC_ALONE = {"AntService.Session", "JobService.Session"}
 """Streams both ways, which HTTP/1.1 cannot carry."""
 
@@ -126,6 +132,7 @@ def rpc_calls(names: dict[str, str]) -> dict[str, list[tuple[Message, str]]]:
             (definitions_pb2.ListDefinitionsRequest(), OK),
             (definitions_pb2.ListDefinitionsRequest(page_size=-1), "VALIDATION_FAILED"),
         ],
+        "EventService.WatchEvents": [(events_pb2.WatchEventsRequest(), OK)],
         "JobService.SubmitJob": [
             (jobs_pb2.SubmitJobRequest(job_type="hello"), OK),
             (jobs_pb2.SubmitJobRequest(), "VALIDATION_FAILED"),
@@ -195,6 +202,8 @@ def test_over_rest(up: Up, names: dict[str, str], method: str) -> None:
     for call in REST[method]:
         verb, _, path = call.line.format(**names).partition(" ")
         headers = SENT | ({"idempotency-key": call.key} if call.key else {})
+        if method in ENDLESS:
+            headers["x-request-timeout"] = "300ms"
         status, answered, body = ask(up, verb, path, call.body, **headers)
         code = OK if status == 200 else body["code"]
         assert code == call.code, (call.line, status, body)

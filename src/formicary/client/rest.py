@@ -22,9 +22,8 @@ from formicary.client.ids import IdMaker
 from formicary.client.values import DefinitionRef, JobEnd, JobHandle, LogLine
 from formicary.problems import Problem, problem
 from formicary.problems.http import parse_http
-from formicary.v1 import definitions_pb2
+from formicary.v1 import definitions_pb2, tokens_pb2
 from formicary.v1 import jobs_pb2 as pb
-from formicary.v1 import tokens_pb2
 
 DEFAULT_URL = "http://127.0.0.1:7777"
 ENDED = ("COMPLETED", "FAILED", "CANCELLED")
