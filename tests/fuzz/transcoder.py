@@ -12,7 +12,10 @@ import asyncio
 import json
 import logging
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, MutableMapping
+from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from formicary.gateway import Transcoder
@@ -160,6 +163,17 @@ def mutations(seed: int, count: int) -> Iterator[bytes]:
         yield bytes(data)
 
 
+def _functions(prefix: str) -> list[FunctionType]:
+    """The functions and methods of the loaded modules whose branches guide the fuzzer."""
+    found = []
+    for name, module in list(sys.modules.items()):
+        if name.startswith(prefix):
+            owners = [vars(module), *(vars(one) for one in vars(module).values() if isinstance(one, type))]
+            members = [member for owner in owners for member in owner.values()]
+            found += [one for one in members if isinstance(one, FunctionType) and one.__module__ == name]
+    return found
+
+
 def main() -> None:
     """The command; the fuzzer ends the process itself."""
     import atheris  # type: ignore[import-untyped]  # it brings no types
@@ -169,11 +183,15 @@ def main() -> None:
     parser.add_argument("--corpus", help="folder of inputs that is read and added to")
     chosen = parser.parse_args()
     target: Callable[[bytes], None] = Target()
-    for seed in SEEDS:
+    corpus = Path(chosen.corpus or tempfile.mkdtemp(prefix="formicary-fuzz-"))
+    corpus.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(SEEDS):
         target(seed)
-    atheris.instrument_all()
+        (corpus / f"seed-{number}").write_bytes(seed)
+    for function in _functions("formicary.gateway.transcoding."):
+        atheris.instrument_func(function)
     arguments = [sys.argv[0], f"-max_total_time={chosen.seconds}", "-max_len=4096", "-timeout=20"]
-    atheris.Setup([*arguments, *([chosen.corpus] if chosen.corpus else [])], target)
+    atheris.Setup([*arguments, str(corpus)], target)
     atheris.Fuzz()
 
 

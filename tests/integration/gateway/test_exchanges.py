@@ -214,6 +214,14 @@ async def test_bodies_in_the_binary_form() -> None:
 
 
 @in_a_loop
+async def test_an_automatic_mask_has_what_a_caller_may_set() -> None:
+    """A field that only the server sets is read, as clients send back what they got, and is not in the mask."""
+    body = {"title": "a", "checked_by": "me", "author": {"country": "x"}}
+    answer = await ask(Transcoder([Library().service()]), "PATCH", "/v1/shelves/1/books/2", json=body)
+    assert answer.json()["update_mask"] == "title,author.country"
+
+
+@in_a_loop
 async def test_further_rules_replace_the_annotation_of_their_method() -> None:
     """The old path is gone, the other methods stay."""
     rule = http_pb2.HttpRule(selector=f"{PACKAGE}.Library.Echo", put="/v9/{text}", body="*")
