@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("formicary.cli.reading:list_jobs", "List jobs, newest first."),
     "get": ("formicary.cli.reading:get", "Show one job with its tasks and outputs."),
     "logs": ("formicary.cli.reading:logs", "Show the log lines of a job."),
+    "events": ("formicary.cli.events:events", "Show what happens to jobs, tasks and ants."),
     "cancel": ("formicary.cli.changing:cancel", "Cancel a job; its always_run tasks still run."),
     "retry": ("formicary.cli.changing:retry", "Run an ended job again."),
     "resume": ("formicary.cli.changing:resume", "Let a paused job go on now."),

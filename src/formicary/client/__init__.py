@@ -10,9 +10,19 @@ if TYPE_CHECKING:
     from formicary.client.client import DEFAULT_ADDRESS, Client
     from formicary.client.rest import RestClient
     from formicary.client.sync import SyncClient
-    from formicary.client.values import DefinitionRef, JobEnd, JobHandle, LogLine
+    from formicary.client.values import DefinitionRef, Event, JobEnd, JobHandle, LogLine
 
-__all__ = ["DEFAULT_ADDRESS", "Client", "DefinitionRef", "JobEnd", "JobHandle", "LogLine", "RestClient", "SyncClient"]
+__all__ = [
+    "DEFAULT_ADDRESS",
+    "Client",
+    "DefinitionRef",
+    "Event",
+    "JobEnd",
+    "JobHandle",
+    "LogLine",
+    "RestClient",
+    "SyncClient",
+]
 
 _EXPORTS = {
     "DEFAULT_ADDRESS": "formicary.client.client",
@@ -20,6 +30,7 @@ _EXPORTS = {
     "RestClient": "formicary.client.rest",
     "SyncClient": "formicary.client.sync",
     "DefinitionRef": "formicary.client.values",
+    "Event": "formicary.client.values",
     "JobEnd": "formicary.client.values",
     "JobHandle": "formicary.client.values",
     "LogLine": "formicary.client.values",

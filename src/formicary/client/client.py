@@ -16,9 +16,17 @@ from formicary.client.credentials import bearer, keep_secret, way_to
 from formicary.client.failures import backoff_s, from_rpc
 from formicary.client.ids import IdMaker
 from formicary.client.session import Call, Session
-from formicary.client.values import DefinitionRef, JobEnd, JobHandle, LogLine, end_of
+from formicary.client.values import DefinitionRef, Event, JobEnd, JobHandle, LogLine, end_of, event_of
 from formicary.problems import Problem, problem
-from formicary.v1 import definitions_pb2, definitions_pb2_grpc, jobs_pb2_grpc, tokens_pb2, tokens_pb2_grpc
+from formicary.v1 import (
+    definitions_pb2,
+    definitions_pb2_grpc,
+    events_pb2,
+    events_pb2_grpc,
+    jobs_pb2_grpc,
+    tokens_pb2,
+    tokens_pb2_grpc,
+)
 from formicary.v1 import jobs_pb2 as pb
 
 DEFAULT_ADDRESS = "127.0.0.1:7778"
@@ -332,6 +340,37 @@ class Client:
                 await self.get(job_id)  # waits for the server, up to the time-out
                 skip = seen
 
+    async def events(
+        self,
+        *,
+        after: int | None = None,
+        job_id: str = "",
+        job_type: str = "",
+        kinds: Iterable[str] = (),
+        states: Iterable[str] = (),
+        follow: bool = True,
+    ) -> AsyncIterator[Event]:
+        """What happens, as it happens. After a disconnect it goes on where it was; what cannot be had is a `gap`.
+
+        Args:
+            after: Sequence that is known already; 0 = from the oldest event that is kept, None = from now on.
+            job_id: Only this job and its tasks.
+            job_type: Only jobs of this type.
+            kinds: Only these, or the words job, task, ant.
+            states: Only events that tell of one of these.
+            follow: False = end with what has happened so far.
+
+        Raises:
+            Problem: VALIDATION_FAILED, PERMISSION_DENIED; UNAVAILABLE for longer than the client's time-out.
+        """
+        request = events_pb2.WatchEventsRequest(
+            after=after, job_id=job_id, job_type=job_type, kinds=kinds, states=states, until_now=not follow
+        )
+        async for answer in self._stream("WatchEvents", request, resume=True):
+            request.after = answer.position  # the same object is sent again after a disconnect
+            for event in answer.events:
+                yield event_of(event)
+
     # --- changing ---------------------------------------------------------------------------------------------------
 
     async def cancel(self, job_id: str, reason: str = "") -> dict[str, Any]:
@@ -407,6 +446,7 @@ class Client:
             self._rpc.RegisterDefinition = definitions.RegisterDefinition
             self._rpc.ListDefinitions = definitions.ListDefinitions
             tokens = cast(Any, tokens_pb2_grpc).TokenServiceStub(self._channel)
+            self._rpc.WatchEvents = cast(Any, events_pb2_grpc).EventServiceStub(self._channel).WatchEvents
             for name in ("CreateToken", "ListTokens", "RevokeToken"):
                 setattr(self._rpc, name, getattr(tokens, name))
         return self._rpc

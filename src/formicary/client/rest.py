@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ from formicary.client.client import PAGE, read_source
 from formicary.client.credentials import bearer, is_private_url, keep_secret, trusted
 from formicary.client.failures import backoff_s, unreachable
 from formicary.client.ids import IdMaker
-from formicary.client.values import DefinitionRef, JobEnd, JobHandle, LogLine
+from formicary.client.values import DefinitionRef, Event, JobEnd, JobHandle, LogLine, event_of
 from formicary.problems import Problem, problem
 from formicary.problems.http import parse_http
-from formicary.v1 import definitions_pb2, tokens_pb2
+from formicary.v1 import definitions_pb2, events_pb2, tokens_pb2
 from formicary.v1 import jobs_pb2 as pb
 
 DEFAULT_URL = "http://127.0.0.1:7777"
@@ -218,6 +218,31 @@ class RestClient:
                 line["task_type"], line.get("attempt", 0), line["time"], line.get("stream", 0), line.get("text", "")
             )
 
+    async def events(
+        self,
+        *,
+        after: int | None = None,
+        job_id: str = "",
+        job_type: str = "",
+        kinds: Iterable[str] = (),
+        states: Iterable[str] = (),
+        follow: bool = True,
+    ) -> AsyncIterator[Event]:
+        """What happens, as it happens; as for the other client."""
+        fixed: list[_Pair] = [*(("kinds", kind) for kind in kinds), *(("states", state) for state in states)]
+        fixed += [("job_id", job_id), ("job_type", job_type), ("until_now", str(not follow).lower())]
+        position = after
+
+        def path() -> str:
+            pairs = [*fixed, ("after", str(position))] if position is not None else fixed
+            return f"/v1/events?{httpx.QueryParams(pairs)}"
+
+        async for found in self._stream(path, resume=True):
+            answer = ParseDict(found, events_pb2.WatchEventsResponse(), ignore_unknown_fields=True)
+            position = answer.position
+            for event in answer.events:
+                yield event_of(event)
+
     # --- changing ---------------------------------------------------------------------------------------------------
 
     async def cancel(self, job_id: str, reason: str = "") -> dict[str, Any]:
@@ -288,7 +313,7 @@ class RestClient:
                 raise error
             await asyncio.sleep(delay)
 
-    async def _stream(self, path: str, *, resume: bool) -> AsyncIterator[dict[str, Any]]:
+    async def _stream(self, path: str | Callable[[], str], *, resume: bool) -> AsyncIterator[dict[str, Any]]:
         """A stream of answers, one JSON object a line. It is opened again as the other client's streams are."""
         loop = asyncio.get_running_loop()
         deadline, attempt = loop.time() + self.timeout_s, 0
@@ -296,7 +321,8 @@ class RestClient:
         while True:
             begun = False
             try:
-                async with self._http.stream("GET", path, headers={"accept": _NDJSON}, timeout=limits) as answer:
+                address = path if isinstance(path, str) else path()
+                async with self._http.stream("GET", address, headers={"accept": _NDJSON}, timeout=limits) as answer:
                     if not answer.is_success:
                         raise parse_http(answer.status_code, answer.headers.multi_items(), await answer.aread())
                     async for line in answer.aiter_lines():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from formicary.client.client import DEFAULT_ADDRESS, Client
-from formicary.client.values import DefinitionRef, JobEnd, JobHandle, LogLine
+from formicary.client.values import DefinitionRef, Event, JobEnd, JobHandle, LogLine
 
 T = TypeVar("T")
 _END = object()
@@ -147,6 +147,23 @@ class SyncClient:
     def logs(self, job_id: str, *, task_type: str = "", follow: bool = False) -> Iterator[LogLine]:
         """Log lines in the order they came."""
         return self._iterate(self._client.logs(job_id, task_type=task_type, follow=follow))
+
+    def events(
+        self,
+        *,
+        after: int | None = None,
+        job_id: str = "",
+        job_type: str = "",
+        kinds: Iterable[str] = (),
+        states: Iterable[str] = (),
+        follow: bool = True,
+    ) -> Iterator[Event]:
+        """What happens, as it happens."""
+        return self._iterate(
+            self._client.events(
+                after=after, job_id=job_id, job_type=job_type, kinds=kinds, states=states, follow=follow
+            )
+        )
 
     def cancel(self, job_id: str, reason: str = "") -> dict[str, Any]:
         """Cancels a job."""

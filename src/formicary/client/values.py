@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from formicary.problems import Problem, problem
+from formicary.v1 import events_pb2
 from formicary.v1 import jobs_pb2 as pb
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -84,6 +85,57 @@ class LogLine:
     time: float
     stream: int
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that has happened.
+
+    Attributes:
+        sequence: Grows with every event; `after` of an iteration that goes on from here.
+        time: Seconds since the epoch, UTC; 0 for a gap.
+        kind: Like job.completed, task.dispatched, ant.lost; `gap` where events are missing.
+        job_id: Of the job; empty for ants.
+        job_type: Of the job.
+        task_type: Of the task; empty for jobs.
+        execution: Number of the job's execution.
+        attempt: Number of the task's attempt.
+        state: Of the job, task or ant.
+        ant: Of the attempt, or the one that came or went.
+        error_code: Where a job or an attempt failed.
+        missed: Of a gap: how many events are missing; 0 = not known.
+    """
+
+    sequence: int
+    time: float
+    kind: str
+    job_id: str
+    job_type: str
+    task_type: str
+    execution: int
+    attempt: int
+    state: str
+    ant: str
+    error_code: str
+    missed: int
+
+
+def event_of(message: events_pb2.Event) -> Event:
+    """The event as it came over the wire."""
+    return Event(
+        message.sequence,
+        message.time.ToMilliseconds() / 1000,
+        message.kind,
+        message.job_id,
+        message.job_type,
+        message.task_type,
+        message.execution,
+        message.attempt,
+        message.state,
+        message.ant,
+        message.error_code,
+        message.missed,
+    )
 
 
 def end_of(message: pb.JobEnd) -> JobEnd:

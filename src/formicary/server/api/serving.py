@@ -13,17 +13,20 @@ from grpc_reflection.v1alpha import reflection
 from formicary.engine.queen.runtime import Queen
 from formicary.gateway import Interceptor, add_services
 from formicary.gateway.interceptors import AccessLog, MapHeaders, standard_chain
-from formicary.headers import engine_mapping
+from formicary.headers import Rule, engine_mapping
+from formicary.headers.model import Direction
 from formicary.problems import problem
 from formicary.server.api.ants import AntServicer
 from formicary.server.api.definitions import DefinitionServicer
-from formicary.server.api.events import EventServicer
+from formicary.server.api.events import LAST_EVENT, EventServicer
 from formicary.server.api.jobs import JobServicer
 from formicary.server.api.rules import check_requests
 from formicary.server.api.tokens import TokenServicer
 from formicary.server.auth.local import as_local_admin
 from formicary.server.auth.tokens import TokenBook
 
+_HEADERS = (Rule(header="Last-Event-ID", metadata=LAST_EVENT, direction=Direction.INCOMING),)
+"""What one of our methods reads and no preset has."""
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 
@@ -57,7 +60,7 @@ def engine_chain(who: Sequence[Interceptor], *, access_log: AccessLog | None = N
         who: What finds out who is calling and what the caller may do.
         access_log: Counts and logs calls; None = a new one.
     """
-    return standard_chain([MapHeaders(engine_mapping()), *who, check_requests()], access_log=access_log)
+    return standard_chain([MapHeaders(engine_mapping(_HEADERS)), *who, check_requests()], access_log=access_log)
 
 
 def servicers(queen: Queen, tokens: TokenBook) -> list[object]:
