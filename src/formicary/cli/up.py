@@ -71,6 +71,14 @@ _PORT = click.IntRange(0, 65535)
     metavar="URL",
     help="Send spans and metrics to this OTLP collector (gRPC): http://HOST:4317 (OTEL_EXPORTER_OTLP_ENDPOINT).",
 )
+@click.option(
+    "--audit-days",
+    type=click.FloatRange(0),
+    default=90.0,
+    show_default=True,
+    metavar="N",
+    help="Keep the audit log so long; 0 = for ever.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Say more on standard error.")
 def up(
     data: Path | None,
@@ -88,6 +96,7 @@ def up(
     secured: Secured,
     insecure: bool,
     rate: float,
+    audit_days: float,
     cors_origins: tuple[str, ...],
     otlp_endpoint: str,
     verbose: bool,
@@ -130,6 +139,7 @@ def up(
             auth=auth or "",
             insecure=insecure,
             rate_per_s=rate,
+            audit_days=audit_days,
             cors_origins=cors_origins,
             otlp_endpoint=otlp_endpoint,
             **secured,

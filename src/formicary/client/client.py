@@ -19,6 +19,8 @@ from formicary.client.session import Call, Session
 from formicary.client.values import DefinitionRef, Event, JobEnd, JobHandle, LogLine, end_of, event_of
 from formicary.problems import Problem, problem
 from formicary.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
     definitions_pb2,
     definitions_pb2_grpc,
     events_pb2,
@@ -435,6 +437,30 @@ class Client:
         request = tokens_pb2.RevokeTokenRequest(id=token_id)
         return documents.token(cast(tokens_pb2.ApiToken, await self._call("RevokeToken", request, again=False)))
 
+    async def audit(
+        self, *, principal: str = "", method: str = "", resource: str = "", code: str = "", limit: int = 0
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Documents of calls that changed something or were refused, newest first; for administrators.
+
+        Args:
+            principal: Only calls of this caller.
+            method: Only calls of this method, like CancelJob.
+            resource: Only calls that concern this job, definition or token.
+            code: Only calls with this outcome.
+            limit: At most so many, 0 = all.
+        """
+        left = limit or 2**62
+        request = audit_pb2.ListAuditRecordsRequest(principal=principal, method=method, resource=resource, code=code)
+        while left > 0:
+            request.page_size = min(left, PAGE)
+            page = cast(audit_pb2.ListAuditRecordsResponse, await self._call("ListAuditRecords", request))
+            for record in page.records:
+                yield documents.audit_record(record)
+            if not page.next_page_token:
+                return
+            left -= len(page.records)
+            request.page_token = page.next_page_token
+
     # --- calls ------------------------------------------------------------------------------------------------------
 
     def _stub(self) -> Any:
@@ -446,6 +472,7 @@ class Client:
             self._rpc.RegisterDefinition = definitions.RegisterDefinition
             self._rpc.ListDefinitions = definitions.ListDefinitions
             tokens = cast(Any, tokens_pb2_grpc).TokenServiceStub(self._channel)
+            self._rpc.ListAuditRecords = cast(Any, audit_pb2_grpc).AuditServiceStub(self._channel).ListAuditRecords
             self._rpc.WatchEvents = cast(Any, events_pb2_grpc).EventServiceStub(self._channel).WatchEvents
             for name in ("CreateToken", "ListTokens", "RevokeToken"):
                 setattr(self._rpc, name, getattr(tokens, name))

@@ -9,7 +9,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from formicary.problems import Problem
-from formicary.v1 import definitions_pb2, tokens_pb2
+from formicary.v1 import audit_pb2, definitions_pb2, tokens_pb2
 from formicary.v1 import jobs_pb2 as pb
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -88,6 +88,23 @@ def token(message: tokens_pb2.ApiToken) -> dict[str, Any]:
         "created_at": _time(message, "created_at"),
         "expires_at": _time(message, "expires_at"),
         "revoked_at": _time(message, "revoked_at"),
+    }
+
+
+def audit_record(message: audit_pb2.AuditRecord) -> dict[str, Any]:
+    """What the audit log says of a call."""
+    return {
+        "number": message.number,
+        "time": _time(message, "time"),
+        "org": message.org,
+        "principal": message.principal,
+        "method": message.method,
+        "resource": message.resource,
+        "code": message.code,
+        "trace_id": message.trace_id,
+        "remote": message.remote,
+        "protocol": message.protocol,
+        "suppressed": message.suppressed,
     }
 
 

@@ -51,6 +51,8 @@ class UpConfig:
         cors_origins: Origins (scheme, host, port) whose pages may call over HTTP; empty = none. Without `auth` such a
             page administers the server.
         otlp_endpoint: ``http://HOST:PORT`` (or https) of an OpenTelemetry collector; empty = nothing is traced.
+        audit_days: Days for which records of the audit log are kept; 0 = for ever. The table grows by some 200 bytes
+            for every call that changes something.
         lease_s: How long a silent ant keeps its tasks; the default is FORMICARY_LEASE_S, else 10. A shorter one runs
             the tasks of a lost ant again sooner and takes them away from one that was merely slow.
 
@@ -77,6 +79,7 @@ class UpConfig:
     oidc: OidcConfig | None = None
     insecure: bool = False
     rate_per_s: float = 100.0
+    audit_days: float = 90.0
     cors_origins: tuple[str, ...] = ()
     otlp_endpoint: str = ""
     lease_s: float = field(default_factory=lambda: _lease_from_environment())
@@ -100,6 +103,8 @@ class UpConfig:
         self._check_tls()
         if not self.rate_per_s > 0:
             raise problem("VALIDATION_FAILED", "The rate has to be more than 0 calls a second.")
+        if not self.audit_days >= 0:
+            raise problem("VALIDATION_FAILED", "The audit log is kept for 0 days (for ever) or more.")
         if not self.lease_s >= MIN_LEASE_S:
             raise problem("VALIDATION_FAILED", f"{LEASE_VARIABLE}: the lease has to be {MIN_LEASE_S:g} s at least.")
 

@@ -21,6 +21,7 @@ from formicary.gateway.interceptors import AccessLog
 from formicary.problems import Problem, problem
 from formicary.server.api.rest import rest
 from formicary.server.api.serving import GrpcServer, engine_chain, serve
+from formicary.server.auth.audit import Audit, AuditLog
 from formicary.server.auth.interceptors import Authenticate, LimitRate, authorise
 from formicary.server.auth.local import as_local_admin
 from formicary.server.auth.principal import HOME, Verify
@@ -43,6 +44,7 @@ EXIT_OK = 0
 EXIT_FORCED = 1
 EXIT_FENCED = 1
 CLOSE_STREAMS_S = 0.5
+DAY_S = 86_400.0
 CONNECT_WAIT_S = 2.0
 """How long the line ``ready …`` waits for the local ants."""
 BURY_AGAIN_S = 0.05
@@ -97,7 +99,9 @@ class _Server:
             tokens = TokenBook(queen.store)
             await tokens.load()
             self._pages.add(metrics_page.PATH, MetricsPage(self._metrics, tokens.principal if config.auth else None))
-            chain = engine_chain(await self._who(tokens, stack), access_log=AccessLog(self._metrics.counts))
+            chain = engine_chain(
+                [self._audit(queen, stack), *await self._who(tokens, stack)], access_log=AccessLog(self._metrics.counts)
+            )
             if telemetry is not None:
                 chain.insert(1, telemetry.span)  # directly after `trace`
             grpc = await self._open_grpc(queen, chain, tokens, stack)
@@ -138,6 +142,13 @@ class _Server:
         found = Certificate(config.tls_cert, config.tls_key, config.client_ca)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, found.refresh)
         return found
+
+    def _audit(self, queen: Queen, stack: AsyncExitStack) -> Interceptor:
+        """Records calls, until shortly before the store is closed."""
+        book = AuditLog(queen.store, self._config.audit_days * DAY_S)
+        book.start()
+        stack.push_async_callback(book.stop)
+        return Audit(book)
 
     @property
     def _ants_name(self) -> str:

@@ -14,8 +14,10 @@ from formicary.engine.storage.port import (
     JOB_COLUMNS,
     LIVE_JOB_STATES,
     TASK_COLUMNS,
+    AuditQuery,
     Changes,
     Fenced,
+    Row,
     RowRefused,
     Store,
     StoreUnavailable,
@@ -347,3 +349,38 @@ def test_tokens(place: Place) -> None:
     assert place.open().tokens() == store.tokens() == [first, second]
     assert store.revoke_token("a", 3.5) and not store.revoke_token("a", 4.5) and not store.revoke_token("c", 4.5)
     assert store.tokens() == [(*first[:-1], 3.5), second]
+
+
+def _audited(time: float, *, org: str = "local", principal: str = "p", resource: str = "r", code: str = "OK") -> Row:
+    return (time, org, principal, "formicary.v1.JobService/CancelJob", resource, code, "0" * 32, "peer", "http", 0)
+
+
+def test_audit_records_are_numbered_found_by_what_they_say_and_listed_newest_first(place: Place) -> None:
+    """Numbers only grow, each filter counts, and a page goes on below a number."""
+    store = place.open()
+    store.add_audit(
+        [_audited(float(at), principal=f"p{at % 2}", code="OK" if at % 3 else "NOT_FOUND") for at in range(250)]
+    )
+    store.add_audit([_audited(250.5, org="acme", resource="bad \0 text \ud800")])
+    rows = store.audit(AuditQuery(), 1000)
+    numbers = [int(row[0] or 0) for row in rows]
+    assert numbers == sorted(numbers, reverse=True)
+    assert [row[1] for row in rows] == [250.5, *(float(at) for at in range(249, -1, -1))]
+    assert rows[0][5] == "bad \ufffd text \ufffd"
+    assert store.audit(AuditQuery(before=numbers[9]), 10) == rows[10:20]
+    assert len(store.audit(AuditQuery(org="acme"), 10)) == 1
+    assert len(store.audit(AuditQuery(principal="p1", code="NOT_FOUND"), 1000)) == len(range(3, 250, 6))
+    assert [row[1] for row in store.audit(AuditQuery(since=10.0, until=12.0), 10)] == [11.0, 10.0]
+    assert store.audit(AuditQuery(resource="\0"), 10) == []
+
+
+def test_old_audit_records_leave_in_batches_and_their_numbers_are_not_used_again(place: Place) -> None:
+    """A purge takes the oldest first, at most as many as it is told, and nothing that is young."""
+    store = place.open()
+    store.add_audit([_audited(float(at)) for at in range(10)])
+    last = store.audit(AuditQuery(), 1)[0][0]
+    assert [store.purge_audit(5.0, 3), store.purge_audit(5.0, 3), store.purge_audit(5.0, 3)] == [3, 2, 0]
+    assert [row[1] for row in store.audit(AuditQuery(), 100)] == [9.0, 8.0, 7.0, 6.0, 5.0]
+    assert store.purge_audit(100.0, 100) == 5
+    store.add_audit([_audited(11.0)])
+    assert int(store.audit(AuditQuery(), 1)[0][0] or 0) > int(last or 0)

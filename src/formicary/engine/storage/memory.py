@@ -15,9 +15,11 @@ from typing import Final, Literal
 from formicary.engine.jobs.lifecycle import JOB_STATES, TASK_STATES
 from formicary.engine.storage import schema
 from formicary.engine.storage.port import (
+    AUDIT_COLUMNS,
     COLUMN_TYPES,
     JOB_COLUMNS,
     LIVE_JOB_STATES,
+    AuditQuery,
     Capabilities,
     Changes,
     Fenced,
@@ -57,6 +59,8 @@ class MemoryStore:
         self._last_order = 0
         self._tables = Changes()
         self._tokens: dict[str, Row] = {}
+        self._audit: list[Row] = []
+        self._audited = 0
         self._numbers: dict[str, int] = {}
         self._positions: dict[int, set[int]] = {}
         self._new_jobs: list[list[int]] = []
@@ -79,6 +83,7 @@ class MemoryStore:
             theirs.definitions, theirs.jobs, theirs.params = dict(mine.definitions), dict(mine.jobs), dict(mine.params)
             theirs.tasks, theirs.keys, theirs.counter = dict(mine.tasks), dict(mine.keys), mine.counter
             copy._tokens = dict(self._tokens)
+            copy._audit, copy._audited = list(self._audit), self._audited
             copy._numbers = dict(self._numbers)
             copy._positions = {job: set(positions) for job, positions in self._positions.items()}
         return copy
@@ -278,6 +283,34 @@ class MemoryStore:
                 return False
             self._tokens[token_id] = (*row[:-1], at)
             return True
+
+    def add_audit(self, rows: Sequence[Row]) -> None:
+        """Appends records."""
+        with self._lock:
+            for row in schema.cleaned(rows, nul=True):
+                self._audited += 1
+                self._audit.append((self._audited, *row))
+
+    def audit(self, query: AuditQuery, limit: int) -> list[Row]:
+        """At most `limit` records, newest first."""
+        wanted = {at: value for at, name in enumerate(AUDIT_COLUMNS) if (value := getattr(query, name, ""))}
+        with self._lock:
+            rows = [
+                row
+                for row in self._audit
+                if _number(row) < query.before
+                and query.since <= float(row[1] or 0) < query.until
+                and all(row[at] == value for at, value in wanted.items())
+            ]
+        return rows[::-1][:limit]
+
+    def purge_audit(self, before: float, limit: int) -> int:
+        """Removes at most `limit` of the oldest records."""
+        with self._lock:
+            old = {_number(row) for row in self._audit if float(row[1] or 0) < before}
+            gone = set(sorted(old)[:limit])
+            self._audit = [row for row in self._audit if _number(row) not in gone]
+            return len(gone)
 
 
 def _number(row: Row) -> int:

@@ -79,11 +79,27 @@ KEY_COLUMNS = ("org", "key", "fingerprint", "job", "job_id", "created_at")
 TOKEN_COLUMNS = ("id", "org", "role", "name", "hash", "last4", "created_at", "expires_at", "revoked_at")
 """`hash` is the SHA-256 of the whole token in hexadecimal; `expires_at` and `revoked_at` null = never."""
 
+AUDIT_COLUMNS = (
+    "number",  # counts up; given by the store
+    "time",
+    "org",
+    "principal",
+    "method",
+    "resource",
+    "code",
+    "trace_id",
+    "remote",
+    "protocol",
+    "suppressed",  # refusals before this one that have no row
+)
+
 _INT_COLUMNS = (
+    "suppressed",
     *("number", "job", "position", "version", "priority", "execution", "retries", "pauses", "dead_letter", "attempts"),
     *("failures", "lost", "polls", "token", "exit_code", "signal", "skipped", "routed_to", "ended_order"),
 )
 _FLOAT_COLUMNS = (
+    "time",
     *("created_at", "submitted_at", "scheduled_at", "started_at", "ended_at", "timer_at", "deadline_at"),
     "clock_left_s",
     "expires_at",
@@ -166,6 +182,21 @@ class Snapshot:
     """Tasks of live jobs (rows of TASK_COLUMNS), in order of job and position."""
     params: Mapping[int, tuple[bytes, bytes | None]]
     """Parameters and rendered variables of live jobs that have begun (state other than PENDING)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditQuery:
+    """Which records of the audit log are wanted; empty = all, times in seconds since the epoch."""
+
+    org: str = ""
+    principal: str = ""
+    method: str = ""
+    resource: str = ""
+    code: str = ""
+    since: float = 0.0
+    until: float = 1e12
+    before: int = 2**63 - 1
+    """Only numbers below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +303,22 @@ class Store(Protocol):
 
     def revoke_token(self, token_id: str, at: float) -> bool:
         """Marks a token as revoked at a time; False where there is none that is not. As for `add_token`."""
+        ...
+
+    def add_audit(self, rows: Sequence[Row]) -> None:
+        """Appends records (rows of AUDIT_COLUMNS without the number), one or more, in one transaction; from any thread.
+        Raises StoreUnavailable.
+        """
+        ...
+
+    def audit(self, query: AuditQuery, limit: int) -> list[Row]:
+        """At most `limit` records (rows of AUDIT_COLUMNS), newest first."""
+        ...
+
+    def purge_audit(self, before: float, limit: int) -> int:
+        """Removes at most `limit` of the oldest records, none of this time or later; returns how many. Raises
+        StoreUnavailable.
+        """
         ...
 
     def close(self) -> None:

@@ -24,7 +24,16 @@ from formicary.engine.storage.migrations import BOOTSTRAP, in_dialect, pending
 from formicary.engine.storage.pg_arrays import ARRAYS, PACKING_ERRORS
 from formicary.engine.storage.pg_connection import Connection, connect, discard, lost, shown, split_url, translate
 from formicary.engine.storage.pool import ReaderPool
-from formicary.engine.storage.port import Capabilities, Changes, Fenced, Row, RowRefused, Snapshot, StoreUnavailable
+from formicary.engine.storage.port import (
+    AuditQuery,
+    Capabilities,
+    Changes,
+    Fenced,
+    Row,
+    RowRefused,
+    Snapshot,
+    StoreUnavailable,
+)
 from formicary.engine.storage.schema import Table
 
 # The cast of a word to a number fails, with this text in the server's log, where no row has our epoch.
@@ -295,6 +304,26 @@ class PostgresStore:
         """Marks a token as revoked; False where there is none that is not."""
         text = schema.REVOKE_TOKEN.replace("?", "%s").encode()
         return self._write(lambda writer: writer.execute(text, (at, token_id)).rowcount) > 0
+
+    def add_audit(self, rows: Sequence[Row]) -> None:
+        """Appends records in one transaction. Raises StoreUnavailable."""
+
+        def append(writer: Connection) -> None:
+            with writer.transaction():
+                for text, values in schema.audit_inserts(rows):
+                    writer.execute(text.replace("?", "%s").encode(), values)
+
+        self._write(append)
+
+    def audit(self, query: AuditQuery, limit: int) -> list[Row]:
+        """At most `limit` records, newest first."""
+        names = [query.org, query.principal, query.method, query.resource, query.code]
+        return self._rows(*schema.audit_query(query, limit)) if len(_storable(names)) == len(names) else []
+
+    def purge_audit(self, before: float, limit: int) -> int:
+        """Removes at most `limit` of the oldest records. Raises StoreUnavailable."""
+        text = schema.PURGE_AUDIT.replace("?", "%s").encode()
+        return self._write(lambda writer: writer.execute(text, (before, limit)).rowcount)
 
 
 _TABLES: Final = (schema.DEFINITIONS, schema.JOBS, schema.PARAMS, schema.TASKS, schema.KEYS)

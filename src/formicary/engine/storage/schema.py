@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from formicary.engine.storage.port import (
+    AUDIT_COLUMNS,
     COLUMN_TYPES,
     DEFINITION_COLUMNS,
     JOB_COLUMNS,
@@ -19,6 +20,7 @@ from formicary.engine.storage.port import (
     PARAMS_COLUMNS,
     TASK_COLUMNS,
     TOKEN_COLUMNS,
+    AuditQuery,
     Changes,
     Row,
     Scalar,
@@ -83,6 +85,13 @@ LATEST_DEFINITION: Final = (
 ADD_TOKEN: Final = f"INSERT INTO tokens ({', '.join(TOKEN_COLUMNS)}) VALUES ({', '.join('?' * len(TOKEN_COLUMNS))})"
 REVOKE_TOKEN: Final = "UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL"
 TOKENS: Final = f"SELECT {', '.join(TOKEN_COLUMNS)} FROM tokens ORDER BY created_at, id"
+ADD_AUDIT: Final = f"INSERT INTO audit ({', '.join(AUDIT_COLUMNS[1:])}) VALUES "
+AUDIT_ROW: Final = f"({', '.join('?' * (len(AUDIT_COLUMNS) - 1))})"
+AUDIT_CHUNK: Final = 100
+"""Records of one statement."""
+PURGE_AUDIT: Final = (
+    "DELETE FROM audit WHERE number IN (SELECT number FROM audit WHERE time < ? ORDER BY number LIMIT ?)"
+)
 COUNT_STATES: Final = "SELECT state, count(*) FROM jobs GROUP BY state"
 
 
@@ -119,6 +128,28 @@ def page_query(
     for state in states:
         values += [before, org, *tail, state, limit]
     return text, (*values, limit) if len(states) > 1 else tuple(values)
+
+
+def audit_query(query: AuditQuery, limit: int) -> tuple[str, tuple[Scalar, ...]]:
+    """Records that a query wants, newest first."""
+    text = f"SELECT {', '.join(AUDIT_COLUMNS)} FROM audit WHERE number < ? AND time >= ? AND time < ?"
+    values: list[Scalar] = [query.before, query.since, query.until]
+    for column in ("org", "principal", "method", "resource", "code"):
+        if value := getattr(query, column):
+            text += f" AND {column} = ?"
+            values.append(value)
+    return text + " ORDER BY number DESC LIMIT ?", (*values, limit)
+
+
+def audit_inserts(rows: Sequence[Row]) -> list[tuple[str, tuple[Scalar, ...]]]:
+    """The statements that append records; characters that no store keeps are replaced."""
+    found: list[tuple[str, tuple[Scalar, ...]]] = []
+    kept = cleaned(rows, nul=True)
+    for start in range(0, len(kept), AUDIT_CHUNK):
+        chunk = kept[start : start + AUDIT_CHUNK]
+        text = ADD_AUDIT + ", ".join([AUDIT_ROW] * len(chunk))
+        found.append((text, tuple(value for row in chunk for value in row)))
+    return found
 
 
 def batches(changes: Changes) -> list[tuple[Table, Sequence[Row]]]:

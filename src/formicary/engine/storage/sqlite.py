@@ -28,6 +28,7 @@ from formicary.engine.storage import schema
 from formicary.engine.storage.migrations import BOOTSTRAP, in_dialect, pending
 from formicary.engine.storage.pool import ReaderPool
 from formicary.engine.storage.port import (
+    AuditQuery,
     Capabilities,
     Changes,
     Fenced,
@@ -453,6 +454,24 @@ class SqliteStore:
     def revoke_token(self, token_id: str, at: float) -> bool:
         """Marks a token as revoked; False where there is none that is not."""
         return self._write(lambda writer: writer.execute(schema.REVOKE_TOKEN, (at, token_id)).rowcount) > 0
+
+    def add_audit(self, rows: Sequence[Row]) -> None:
+        """Appends records in one transaction. Raises StoreUnavailable."""
+
+        def append(writer: sqlite3.Connection) -> None:
+            for text, values in schema.audit_inserts(rows):
+                writer.execute(text, values)
+
+        self._write(append)
+
+    def audit(self, query: AuditQuery, limit: int) -> list[Row]:
+        """At most `limit` records, newest first."""
+        with self._reading() as reader:
+            return reader.execute(*schema.audit_query(query, limit)).fetchall()
+
+    def purge_audit(self, before: float, limit: int) -> int:
+        """Removes at most `limit` of the oldest records. Raises StoreUnavailable."""
+        return self._write(lambda writer: writer.execute(schema.PURGE_AUDIT, (before, limit)).rowcount)
 
     def _one(self, text: str, values: tuple[str | int, ...]) -> Row | None:
         with self._reading() as reader:

@@ -17,6 +17,7 @@ from formicary.headers import Rule, engine_mapping
 from formicary.headers.model import Direction
 from formicary.problems import problem
 from formicary.server.api.ants import AntServicer
+from formicary.server.api.audit import AuditServicer
 from formicary.server.api.definitions import DefinitionServicer
 from formicary.server.api.events import LAST_EVENT, EventServicer
 from formicary.server.api.jobs import JobServicer
@@ -70,6 +71,7 @@ def servicers(queen: Queen, tokens: TokenBook) -> list[object]:
         DefinitionServicer(queen),
         JobServicer(queen),
         EventServicer(queen),
+        AuditServicer(queen.store),
         TokenServicer(tokens),
     ]
 

@@ -33,6 +33,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "/formicary.v1.AntService/Session": _ADMIN | {"ant"},
     "/formicary.v1.AntService/ListAnts": _VIEW,
     "/formicary.v1.TokenService/CreateToken": _ADMIN,
+    "/formicary.v1.AuditService/ListAuditRecords": _ADMIN,
     "/formicary.v1.TokenService/ListTokens": _ADMIN,
     "/formicary.v1.TokenService/RevokeToken": _ADMIN,
 }

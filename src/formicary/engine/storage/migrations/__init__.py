@@ -22,6 +22,7 @@ DIALECTS: Final[Mapping[str, Mapping[str, str]]] = {
         "real": "REAL",
         "blob": "BLOB",
         "number_key": "INTEGER PRIMARY KEY",
+        "counted_key": "INTEGER PRIMARY KEY AUTOINCREMENT",
         "without_rowid": " WITHOUT ROWID",
         # An index entry of SQLite ends in the row's number anyway.
         "then_number": "",
@@ -32,6 +33,7 @@ DIALECTS: Final[Mapping[str, Mapping[str, str]]] = {
         "real": "DOUBLE PRECISION",
         "blob": "BYTEA",
         "number_key": "BIGINT PRIMARY KEY",
+        "counted_key": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
         "without_rowid": "",
         "then_number": ", number",
         # Room on each page for the next image of a row: no index entry is written when it stays on its page.
