@@ -153,8 +153,11 @@ def problems() -> str:
 
 def _commands(command: click.Command, path: str) -> Iterable[tuple[str, click.Command]]:
     if isinstance(command, click.Group):
-        for name in sorted(command.commands):
-            yield from _commands(command.commands[name], f"{path} {name}")
+        context = click.Context(command)
+        for name in command.list_commands(context):  # a lazy group has them only by name
+            found = command.get_command(context, name)
+            if found is not None:
+                yield from _commands(found, f"{path} {name}")
     else:
         yield path, command
 
@@ -166,6 +169,15 @@ def _options(command: click.Command) -> str:
     return table(("option", "meaning"), rows)
 
 
+def _paragraph(text: str) -> str:
+    """A paragraph of a help text; one that is not to be wrapped becomes its heading and a block."""
+    lines = text.strip().split("\n")
+    if lines[0].strip() != "\b":
+        return " ".join(line.strip() for line in lines)
+    heading, *rest = lines[1:]
+    return f"{heading.strip()}\n\n```text\n" + "\n".join(line.strip() for line in rest) + "\n```"
+
+
 def command_line() -> str:
     """Every command with its options."""
     from formicary.cli.main import cli
@@ -175,7 +187,7 @@ def command_line() -> str:
     ]
     for path, command in _commands(cli, "formicary"):
         usage = " ".join(piece for piece in command.collect_usage_pieces(click.Context(command)))
-        text = "\n\n".join(piece for piece in (command.help or "").split("\f")[0].strip().split("\n\n"))
+        text = "\n\n".join(map(_paragraph, (command.help or "").split("\f")[0].strip().split("\n\n")))
         parts.append(f"## {path}\n\n```console\n$ {path} {usage}\n```\n\n{text}\n\n{_options(command)}")
     return "\n\n".join(parts) + "\n"
 

@@ -27,12 +27,14 @@ class Security:
         bearer: Whether a bearer token is taken.
         bearer_format: What a token looks like, for readers; empty = not said.
         openid_connect_url: Address of the OpenID Connect discovery document; None = not offered.
+        optional: Whether there are servers that ask nobody.
         public: Full names of methods (``package.Service.Method``) that anybody may call.
     """
 
     bearer: bool = True
     bearer_format: str = ""
     openid_connect_url: str | None = None
+    optional: bool = False
     public: frozenset[str] = frozenset()
 
     def schemes(self) -> Json:
@@ -46,8 +48,9 @@ class Security:
         return found
 
     def requirement(self) -> list[Json]:
-        """Any one of the schemes is enough."""
-        return [{name: []} for name in self.schemes()]
+        """Any one of the schemes is enough; an empty requirement says that none may be needed."""
+        found: list[Json] = [{name: []} for name in self.schemes()]
+        return [*found, {}] if self.optional else found
 
 
 class Operations:

@@ -13,7 +13,7 @@ from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.model import MAX_SOURCE_BYTES
 from formicary.engine.queen.edge import MAX_KEY_CHARS
 from formicary.engine.queen.events import KINDS
-from formicary.gateway.openapi import openapi_document
+from formicary.gateway.openapi import Security, openapi_document
 from formicary.server.api import yaml_body
 from formicary.server.api.events import STATES, WORDS
 from formicary.server.api.jobs import COMPATIBLE_PATH
@@ -48,6 +48,7 @@ _VIEWED = (
     *("/v1/definitions", "/v1/definitions/{id}", "/v1/job-types/{job_type}/definition"),
     *("/api/jobs/definitions", "/api/jobs/definitions/{id}"),
 )
+_SECURITY = Security(bearer_format="fmc_… of this server, or a JSON web token of its issuer", optional=True)
 _SERVICES = (
     (jobs_pb2, "JobService"),
     (definitions_pb2, "DefinitionService"),
@@ -61,7 +62,7 @@ _SERVICES = (
 def document() -> Json:
     """The document as JSON values."""
     services = [file.DESCRIPTOR.services_by_name[name] for file, name in _SERVICES]
-    found: Json = openapi_document(services, title="Formicary", version=version("formicary"))
+    found: Json = openapi_document(services, title="Formicary", version=version("formicary"), security=_SECURITY)
     _submitting(found["paths"], found["components"]["schemas"])
     for path in ("/v1/jobs", COMPATIBLE_PATH):
         _listing(found["paths"][path]["get"])
