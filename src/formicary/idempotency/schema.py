@@ -57,9 +57,8 @@ def table_statements(dialect: Dialect) -> tuple[str, ...]:
     if dialect == "mysql":
         columns += [f"INDEX {TABLE}_expires (expires_ms)", f"INDEX {TABLE}_parent (parent(64))"]
         return (f"CREATE TABLE IF NOT EXISTS {TABLE} ({', '.join(columns)}) ENGINE=InnoDB",)
-    end = " WITHOUT ROWID" if dialect == "sqlite" else ""
     return (
-        f"CREATE TABLE IF NOT EXISTS {TABLE} ({', '.join(columns)}){end}",
+        f"CREATE TABLE IF NOT EXISTS {TABLE} ({', '.join(columns)})",
         f"CREATE INDEX IF NOT EXISTS {TABLE}_expires ON {TABLE} (expires_ms)",
         f"CREATE INDEX IF NOT EXISTS {TABLE}_parent ON {TABLE} (parent) WHERE parent <> ''",
     )

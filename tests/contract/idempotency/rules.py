@@ -34,14 +34,14 @@ async def refused(store: Store, wish: Claim, token: int) -> None:
     """Every change with the token is refused as LEASE_LOST and changes nothing."""
     before = await store.get(wish.id)
     for change in (
-        store.renew(wish.id, token, 60),
-        store.checkpoint(wish.id, token, "p", b"d"),
-        store.complete(wish.id, token, b"another answer", 60),
-        store.release(wish.id, token),
-        store.discard(wish.id, token),
+        lambda: store.renew(wish.id, token, 60),
+        lambda: store.checkpoint(wish.id, token, "p", b"d"),
+        lambda: store.complete(wish.id, token, b"another answer", 60),
+        lambda: store.release(wish.id, token),
+        lambda: store.discard(wish.id, token),
     ):
         with pytest.raises(Problem) as caught:
-            await change
+            await change()
         assert caught.value.code == "LEASE_LOST"
     assert await store.get(wish.id) == before
 
