@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from formicary.idempotency.counts import Counts
 from formicary.idempotency.execution import Execution, begin
 from formicary.idempotency.fingerprints import request_fingerprint
-from formicary.idempotency.keys import parse_key
+from formicary.idempotency.heartbeat import Heartbeats
+from formicary.idempotency.keys import key_of
 from formicary.idempotency.model import Claim, StoredResponse
 from formicary.idempotency.policy import Policy, Rule
 from formicary.idempotency.refusals import key_missing, lease_lost, response_not_kept
@@ -26,6 +28,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+log = logging.getLogger("formicary.idempotency")
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 EXECUTION = "formicary.idempotency"
@@ -62,6 +65,7 @@ class IdempotencyMiddleware:
         self._policy = policy or Policy()
         self._header = self._policy.header.lower().encode("ascii")
         self._tenant = tenant or tenant_of
+        self._heartbeats = Heartbeats()
         self.counts = counts or Counts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,159 +75,176 @@ class IdempotencyMiddleware:
             await self._app(scope, receive, send)
             return
         route, rule = found
+        exchange: _Exchange | None = None
         try:
-            key = self._key(scope, rule)
+            key, kind = self._key_and_type(scope["headers"], rule)
             if key is not None:
-                await self._protect(key, route, rule, scope, receive, send)
+                message = await receive()
+                if message.get("more_body") or message["type"] != "http.request":
+                    message = await _rest(message, receive, rule.max_body_bytes)
+                body = message.get("body", b"")
+                if len(body) > rule.max_body_bytes:
+                    raise _too_large(rule.max_body_bytes)
+                query = scope.get("query_string", b"")
+                asked = request_fingerprint(path=scope["path"], query=query, content_type=kind, body=body)
+                claim = Claim(key, asked, self._tenant(scope), scope["method"], route, "", rule.lease_s, rule.ttl_s)
+                begun = await begin(self._store, claim, rule, self.counts, header=self._policy.header)
+                if isinstance(begun, Execution):
+                    exchange = _Exchange(self._policy, rule, begun, body, receive, send)
+                    await self._execute(begun, rule, scope, exchange)
+                else:
+                    await _replay(begun, rule, send)
                 return
+        except _GoneError:
+            return
         except Problem as error:
+            if exchange is not None and exchange.sent:
+                raise  # the application has answered and failed then
             await _refuse(error, scope, send)
             return
         await self._app(scope, receive, send)
 
-    async def _protect(self, key: str, route: str, rule: Rule, scope: Scope, receive: Receive, send: Send) -> None:
-        """A request with a key. Raises Problem where nothing was sent yet."""
-        body = await _read(receive, rule.max_body_bytes)
-        if body is None:
-            return  # the client has gone
-        claim = self._claim(scope, route, rule, key, body)
-        begun = await begin(self._store, claim, rule, self.counts, header=self._policy.header)
-        if not isinstance(begun, Execution):
-            await _replay(begun, rule, send)
-            return
-        try:
-            await self._execute(begun, rule, scope, _once(body, receive), send)
-        except Problem as error:
-            kept = await begun.answer_of_another() if error.code == "LEASE_LOST" else None
-            if kept is None:
-                raise
-            await _replay(kept, rule, send)
-
-    def _key(self, scope: Scope, rule: Rule) -> str | None:
-        name = self._header
-        values = [value.decode("latin-1") for header, value in scope["headers"] if header == name]
-        key = parse_key(values, header=self._policy.header, uuid_only=rule.uuid_only)
-        if key is None and rule.key == "refuse":
+    def _key_and_type(self, headers: Iterable[tuple[bytes, bytes]], rule: Rule) -> tuple[str | None, str]:
+        """What the request's headers say; None = no key, and none is needed."""
+        header, kind = self._header, b""
+        keys: list[bytes] = []
+        for name, value in headers:
+            if name == header:
+                keys.append(value)
+            elif name == b"content-type":
+                kind = value
+        if keys:
+            return key_of(keys, header=self._policy.header, uuid_only=rule.uuid_only), kind.decode("latin-1")
+        if rule.key == "refuse":
             self.counts.missing += 1
             raise key_missing(self._policy.header)
-        return key
+        return None, ""
 
-    def _claim(self, scope: Scope, route: str, rule: Rule, key: str, body: bytes) -> Claim:
-        kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
-        fingerprint = request_fingerprint(
-            path=scope["path"], query=scope.get("query_string", b""), content_type=kind.decode("latin-1"), body=body
-        )
-        return Claim(
-            key,
-            fingerprint,
-            self._tenant(scope),
-            scope["method"],
-            route,
-            lease_s=rule.lease_s,
-            ttl_s=rule.ttl_s,
-        )
-
-    async def _execute(self, execution: Execution, rule: Rule, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = _Answer(self._policy, rule, execution, send)
+    async def _execute(self, execution: Execution, rule: Rule, scope: Scope, exchange: _Exchange) -> None:
+        """Raises Problem where nothing was sent yet."""
         scope[EXECUTION] = execution
-        execution.keep_alive()
+        execution.keep_alive(self._heartbeats.of(rule.lease_s))
         try:
-            await self._app(scope, receive, answer.take)
+            await self._app(scope, exchange.receive, exchange.take)
         except asyncio.CancelledError:
             if not execution.lost:
                 await asyncio.shield(execution.release())
                 raise
             if (task := asyncio.current_task()) is not None:
                 task.uncancel()
-            raise lease_lost() from None
+            exchange.failure = lease_lost()
         except Exception as error:
-            refusal = error if isinstance(error, Problem) else None
-            if execution.ended or not (refusal is not None or rule.replay_5xx):
-                await answer.give_up()
-                raise
-            await answer.take_problem(refusal or problem("INTERNAL"), scope)
-            if refusal is None:
-                raise
-        await answer.end()
+            await exchange.failed(error, scope)
+        if exchange.failure is None and exchange.sent:
+            return
+        await self._end(execution, rule, exchange)
+
+    async def _end(self, execution: Execution, rule: Rule, exchange: _Exchange) -> None:
+        """The application has returned and its caller has no answer yet."""
+        if exchange.failure is None:
+            await execution.release()
+            raise RuntimeError("the application returned without a whole answer")
+        kept = await execution.answer_of_another() if exchange.failure.code == "LEASE_LOST" else None
+        if kept is None:
+            raise exchange.failure
+        await _replay(kept, rule, exchange.send)
 
 
-class _Answer:
-    """Collects what the application sends, keeps it, and only then passes it on.
+class _Exchange:
+    """One request and its answer: the application gets the body that was read; what it sends is collected, kept, and
+    only then passed on.
 
-    What goes wrong while it is kept is not thrown into the application, which would answer it with an error of its own;
-    :meth:`end` raises it.
+    What goes wrong while it is kept is not thrown into the application, which would answer it with an error of its own:
+    it is in `failure` when the application has returned.
     """
 
-    def __init__(self, policy: Policy, rule: Rule, execution: Execution, send: Send) -> None:
+    __slots__ = (
+        "_execution", "_finished", "_parts", "_policy", "_receive", "_request", "_rule", "_size", "_start", "failure",
+        "send", "sent",
+    )  # fmt: skip
+
+    def __init__(
+        self, policy: Policy, rule: Rule, execution: Execution, request: bytes, receive: Receive, send: Send
+    ) -> None:
         self._policy = policy
         self._rule = rule
         self._execution = execution
-        self._send = send
+        self._request: bytes | None = request
+        self._receive = receive
         self._start: Message | None = None
-        self._body = b""
+        self._parts: list[bytes] = []
+        self._size = 0
         self._finished = False
-        self._sent = False
-        self._failure: Problem | None = None
+        self.failure: Problem | None = None
+        self.send = send
+        self.sent = False
+
+    async def receive(self) -> Message:
+        """The body that was read; after it whatever the server says."""
+        body, self._request = self._request, None
+        if body is None:
+            return await self._receive()
+        return {"type": "http.request", "body": body, "more_body": False}
 
     async def take(self, message: Message) -> None:
         """One message of the application."""
-        if self._failure is not None:
+        if self.failure is not None:
             return
-        if self._sent:
-            await self._send(message)
+        if self.sent:
+            await self.send(message)
         elif message["type"] == "http.response.start":
             self._start = message
         elif message["type"] == "http.response.body":
             chunk = message.get("body", b"")
-            self._body = self._body + chunk if self._body else chunk
+            self._parts.append(chunk)
+            self._size += len(chunk)
             self._finished = not message.get("more_body", False)
-            if self._finished or len(self._body) > self._rule.max_response_bytes:
+            if self._finished or self._size > self._rule.max_response_bytes:
                 await self._settle()
 
-    async def take_problem(self, error: Problem, scope: Scope) -> None:
-        """The application has raised one instead of an answer, or crashed."""
-        self._body = b""
-        for message in _rendered(error, scope):
+    async def failed(self, error: Exception, scope: Scope) -> None:
+        """The application has raised instead of answering. Raises the error where no answer of it is kept."""
+        if self.failure is not None:
+            log.error("the application failed after its answer could not be kept", exc_info=error)
+            return
+        refusal = error if isinstance(error, Problem) else None
+        if self.sent or (refusal is None and not self._rule.replay_5xx):
+            if not self._execution.ended:
+                await self._execution.release()
+            raise error
+        self._parts, self._size = [], 0
+        for message in _rendered(refusal or problem("INTERNAL"), scope):
             await self.take(message)
-
-    async def give_up(self) -> None:
-        """The application has failed without an answer that is kept."""
-        if not self._execution.ended:
-            await self._execution.release()
-
-    async def end(self) -> None:
-        """The application has returned. Raises what went wrong; RuntimeError where it has not answered."""
-        if self._failure is not None:
-            raise self._failure
-        if not self._sent:
-            await self._execution.release()
-            raise RuntimeError("the application returned without a whole answer")
+        if refusal is None:
+            raise error
 
     async def _settle(self) -> None:
-        start = self._start
+        start, execution = self._start, self._execution
         if start is None:
             raise RuntimeError("the application sent a body before a status")
-        status = start["status"]
+        parts = self._parts
+        body, status = parts[0] if len(parts) == 1 else b"".join(parts), start["status"]
         try:
             if self._rule.keeps(status):
-                await self._execution.complete(self._stored(status, start.get("headers", ())))
+                kept = self._policy.kept(start.get("headers", ()), self._rule)
+                if self._finished and self._size <= self._rule.max_response_bytes:
+                    await execution.complete(StoredResponse(status, kept, body))
+                else:
+                    await execution.complete(_not_kept(status, kept))
             else:
-                await self._execution.release()
+                await execution.release()
         except Problem as error:
-            self._failure = error
+            self.failure = error
             return
-        self._sent = True
-        await self._send(start)
-        await self._send({"type": "http.response.body", "body": self._body, "more_body": not self._finished})
+        self.sent = True
+        await self.send(start)
+        await self.send({"type": "http.response.body", "body": body, "more_body": not self._finished})
 
-    def _stored(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> StoredResponse:
-        rule = self._rule
-        kept = self._policy.kept(headers, rule)
-        if self._finished and len(self._body) <= rule.max_response_bytes:
-            return StoredResponse(status, kept, self._body)
-        return StoredResponse(
-            status, tuple(pair for pair in kept if pair[0].lower() != b"content-length"), trailers=_NOT_KEPT
-        )
+
+def _not_kept(status: int, headers: Iterable[tuple[bytes, bytes]]) -> StoredResponse:
+    """What stands for an answer whose body was too large."""
+    fitting = tuple(pair for pair in headers if pair[0].lower() != b"content-length")
+    return StoredResponse(status, fitting, trailers=_NOT_KEPT)
 
 
 def tenant_of(scope: Scope) -> str:
@@ -240,33 +261,27 @@ def tenant_of(scope: Scope) -> str:
     return ""
 
 
-async def _read(receive: Receive, limit: int) -> bytes | None:
-    """The whole body; None where the client has gone. Raises Problem PAYLOAD_TOO_LARGE."""
-    body = b""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        chunk: bytes = message.get("body", b"")
-        body = body + chunk if body else chunk
-        if len(body) > limit:
-            raise problem("PAYLOAD_TOO_LARGE", f"The body has more than {limit} bytes.")
+class _GoneError(Exception):
+    """The client has gone before its request was whole."""
+
+
+def _too_large(limit: int) -> Problem:
+    return problem("PAYLOAD_TOO_LARGE", f"The body has more than {limit} bytes.")
+
+
+async def _rest(message: Message, receive: Receive, limit: int) -> Message:
+    """A request that comes in pieces as one message. Raises Problem PAYLOAD_TOO_LARGE, or that the client has gone."""
+    parts: list[bytes] = []
+    size = 0
+    while message["type"] == "http.request":
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limit:
+            raise _too_large(limit)
         if not message.get("more_body", False):
-            return body
-
-
-def _once(body: bytes, receive: Receive) -> Receive:
-    """The body that was read, for the application; after it whatever the server says."""
-    given = False
-
-    async def again() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return again
+            return {"type": "http.request", "body": b"".join(parts), "more_body": False}
+        message = await receive()
+    raise _GoneError
 
 
 async def _replay(kept: StoredResponse, rule: Rule, send: Send) -> None:

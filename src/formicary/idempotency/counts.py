@@ -43,6 +43,7 @@ class Counts:
 
     def replay_age(self, created_ms: int) -> None:
         """Notes how old the answer is that is replayed; the store's clock and this one may differ a little."""
-        age_s = max(0.0, time.time() - created_ms / 1000)
+        age_s = time.time() - created_ms / 1000
+        if age_s > 0.0:
+            self.age_sum_s += age_s
         self.ages[bisect_left(AGES_S, age_s)] += 1
-        self.age_sum_s += age_s

@@ -1,8 +1,8 @@
 """One execution under a lease: begin, stay alive, pass recovery points, end. What every adapter is built on.
 
 Theory of operation. `begin` claims the key. The caller that gets an :class:`Execution` is the only one that executes
-until its lease is over; a timer renews the lease after each third of it, so that a slow handler keeps it and a dead
-process loses it. Every change shows the fencing token. Once a renewal is refused (this process was away for longer than
+until its lease is over; a heartbeat renews it in time, so that a slow handler keeps it and a dead process
+loses it. Every change shows the fencing token. Once a renewal is refused (this process was away for longer than
 its lease), the task that executes is cancelled and its caller is told LEASE_LOST: another one has the key.
 
 Two commits frame the effect, so it is done at least once: a crash between effect and completion runs the operation
@@ -20,6 +20,7 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from formicary.idempotency.counts import Counts
+from formicary.idempotency.heartbeat import Heartbeat
 from formicary.idempotency.model import (
     Acquired,
     Claim,
@@ -54,25 +55,39 @@ class Execution:
         data: What it kept there.
     """
 
-    __slots__ = ("_counts", "_store", "_task", "_timer", "attempt", "claim", "data", "ended", "lost", "point", "token")
+    __slots__ = (
+        "_alive",
+        "_counts",
+        "_store",
+        "_task",
+        "attempt",
+        "claim",
+        "data",
+        "ended",
+        "lost",
+        "point",
+        "token",
+    )
 
     def __init__(self, store: Store, claim: Claim, acquired: Acquired, counts: Counts) -> None:
         self._store = store
         self._counts = counts
         self._task: asyncio.Task[object] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._alive: dict[Execution, int] | None = None
         self.claim = claim
         self.token = acquired.token
+        counts.taken_over += acquired.taken_over
         self.attempt = acquired.attempt
         self.point = acquired.point
         self.data = acquired.data
         self.lost = False
         self.ended = False
 
-    def keep_alive(self) -> None:
-        """Renews the lease from now on while the present task executes; cancels that task when the lease is lost."""
+    def keep_alive(self, heartbeat: Heartbeat) -> None:
+        """Has the lease renewed while the present task executes; that is cancelled when the lease is lost."""
         self._task = asyncio.current_task()
-        self._schedule(self.claim.lease_s / 3)
+        self._alive = heartbeat.alive
+        heartbeat.watch(self)
 
     async def checkpoint(self, point: str, data: bytes = b"") -> None:
         """Notes that a phase is over: a later attempt finds `point` and `data`. Raises Problem LEASE_LOST."""
@@ -82,15 +97,16 @@ class Execution:
     async def complete(self, response: StoredResponse) -> None:
         """Keeps the answer. Raises Problem LEASE_LOST, or IDEMPOTENCY_STORE_UNAVAILABLE after some tries."""
         self._stop()
-        stored, claim = encode_response(response), self.claim
-        for left in range(COMPLETE_TRIES - 1, -1, -1):
+        stored, claim, tries = encode_response(response), self.claim, 1
+        while True:
             try:
                 await self._store.complete(claim.id, self.token, stored, claim.ttl_s)
                 return
             except Problem as error:
-                if error.code != "IDEMPOTENCY_STORE_UNAVAILABLE" or not left:
+                if error.code != "IDEMPOTENCY_STORE_UNAVAILABLE" or tries == COMPLETE_TRIES:
                     raise
                 log.warning("an answer could not be kept, trying again: %s", error.detail)
+            tries += 1
             await asyncio.sleep(COMPLETE_PAUSE_S)
 
     async def answer_of_another(self) -> StoredResponse | None:
@@ -118,17 +134,11 @@ class Execution:
 
     def _stop(self) -> None:
         self.ended = True
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._alive is not None:
+            self._alive.pop(self, None)
 
-    def _schedule(self, delay_s: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._renew_soon)
-
-    def _renew_soon(self) -> None:
-        renewal = asyncio.ensure_future(self._renew())
-        renewal.add_done_callback(_log_failure)
-
-    async def _renew(self) -> None:
+    async def renew(self) -> bool:
+        """Moves the lease's end; says whether it is to be renewed again. The heartbeat calls it."""
         claim = self.claim
         try:
             await self._store.renew(claim.id, self.token, claim.lease_s)
@@ -138,15 +148,10 @@ class Execution:
                 self._counts.leases_lost += 1
                 if self._task is not None:
                     self._task.cancel("the lease of this operation is lost")
-                return
+            if self.ended or self.lost:
+                return False
             log.warning("a lease could not be renewed, trying again: %s", error.detail)
-        if not self.ended:
-            self._schedule(claim.lease_s / 3)
-
-
-def _log_failure(renewal: asyncio.Future[None]) -> None:
-    if not renewal.cancelled() and (error := renewal.exception()) is not None:
-        log.error("renewing a lease failed", exc_info=error)
+        return not self.ended
 
 
 async def begin(
@@ -168,7 +173,7 @@ async def begin(
         Problem: IDEMPOTENCY_KEY_REUSED; IDEMPOTENT_REQUEST_IN_PROGRESS with the time to wait;
             IDEMPOTENCY_STORE_UNAVAILABLE, and then nothing may be executed.
     """
-    give_up = asyncio.get_running_loop().time() + rule.wait_s if rule.on_busy == "wait" else 0.0
+    give_up: float | None = None
     pause = FIRST_LOOK_S
     while True:
         try:
@@ -178,18 +183,19 @@ async def begin(
             raise
         if isinstance(outcome, Acquired):
             counts.executed += 1
-            counts.taken_over += outcome.taken_over
             return Execution(store, claim, outcome, counts)
         if isinstance(outcome, Replay):
             return _replayed(outcome, counts)
         if isinstance(outcome, Mismatch):
             counts.reused += 1
             raise key_reused(header)
-        left = give_up - asyncio.get_running_loop().time()
-        if left <= 0:
+        now = asyncio.get_running_loop().time()
+        if give_up is None:
+            give_up = now + rule.wait_s if rule.on_busy == "wait" else now
+        if now >= give_up:
             counts.busy += 1
             raise in_progress(outcome.retry_after_s)
-        await asyncio.sleep(min(left, pause * random.uniform(0.5, 1.0)))
+        await asyncio.sleep(min(give_up - now, pause * random.uniform(0.5, 1.0)))
         pause = min(2 * pause, LAST_LOOK_S)
 
 

@@ -16,6 +16,8 @@ _PARAMETERS = re.compile(r'(?: *; *[a-z*][a-z0-9_.*-]*(?:=(?:"(?:[ !#-\[\]-~]|\\
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 _ESCAPE = re.compile(r"\\(.)")
 _VISIBLE = re.compile(r"[!-~]{1,255}\Z")
+_PLAIN = re.compile(rb"[!#-~][!-~]{0,254}\Z")
+"""What most clients send: one key without quotes."""
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
 
 
@@ -50,6 +52,13 @@ def parse_key(values: Sequence[str], *, header: str = "Idempotency-Key", uuid_on
             text = "This server takes UUIDs alone, such as 7f9c24e8-3b0a-4f6d-9a51-0d6f0c2b6a11."
             raise _invalid(header, "INVALID_FORMAT", text)
     return key
+
+
+def key_of(values: Sequence[bytes], *, header: str = "Idempotency-Key", uuid_only: bool = False) -> str | None:
+    """As :func:`parse_key`, for values as ASGI has them."""
+    if len(values) == 1 and not uuid_only and _PLAIN.match(values[0]):
+        return values[0].decode("ascii")
+    return parse_key([value.decode("latin-1") for value in values], header=header, uuid_only=uuid_only)
 
 
 def check_key(key: str, *, header: str = "idempotency_key", uuid_only: bool = False) -> str:

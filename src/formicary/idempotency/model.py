@@ -14,10 +14,11 @@ A record's life is this table; whatever is not in it is refused and changes noth
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import sha256 as _sha256
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 from msgspec.structs import force_setattr as _set
@@ -63,7 +64,7 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     id: bytes = b""
 
     def __post_init__(self) -> None:
-        _set(self, "id", _sha256(_scope(self.tenant, self.method, self.route) + self.key.encode()).digest())
+        _set(self, "id", record_id(self.tenant, self.method, self.route, self.key))
 
 
 def record_id(tenant: str, method: str, route: str, key: str) -> bytes:
@@ -155,8 +156,8 @@ Outcome = Acquired | Replay | Busy | Mismatch
 # --- stored answers -------------------------------------------------------------------------------------------------
 
 
-class StoredResponse(msgspec.Struct, frozen=True, array_like=True):
-    """An answer of any protocol, as it is kept.
+class StoredResponse(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
+    """An answer of any protocol, as it is kept; its tag is the version of the format.
 
     Attributes:
         status: HTTP status, or the number of a gRPC status code.
@@ -173,21 +174,14 @@ class StoredResponse(msgspec.Struct, frozen=True, array_like=True):
     message: str = ""
 
 
-_VERSION = b"\x01"
-_encode = msgspec.msgpack.Encoder().encode
+encode_response: Final = cast("Callable[[StoredResponse], bytes]", msgspec.msgpack.Encoder().encode)
+"""The bytes that a store keeps of an answer."""
 _decode = msgspec.msgpack.Decoder(StoredResponse).decode
-
-
-def encode_response(response: StoredResponse) -> bytes:
-    """The bytes that a store keeps."""
-    return _VERSION + _encode(response)
 
 
 def decode_response(stored: bytes) -> StoredResponse:
     """The answer that a store kept. Raises ValueError where the row is damaged or of a later version."""
-    if stored[:1] != _VERSION:
-        raise ValueError("the stored answer has a format that this version does not know")
     try:
-        return _decode(memoryview(stored)[1:])
+        return _decode(stored)
     except msgspec.MsgspecError as error:
-        raise ValueError(f"the stored answer is damaged: {error}") from error
+        raise ValueError(f"the stored answer is damaged, or of a later version: {error}") from error

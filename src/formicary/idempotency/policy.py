@@ -143,7 +143,7 @@ class Policy:
     def kept(self, headers: Iterable[tuple[bytes, bytes]], rule: Rule) -> tuple[tuple[bytes, bytes], ...]:
         """The response headers that belong to the kept answer, in order, repeated ones too."""
         never = self._never if rule.set_cookie == "keep" else self._never_nor_cookies
-        return tuple([(bytes(name), bytes(value)) for name, value in headers if name.lower() not in never])
+        return tuple([(name, value) for name, value in headers if name.lower() not in never])
 
     def with_rule(self, **changes: object) -> Policy:
         """The same policy with other values in its general rule."""
