@@ -24,7 +24,7 @@ from google.protobuf.message_factory import GetMessageClass
 from formicary import v1
 from formicary.client import Client, RestClient
 from formicary.problems.rpc import from_trailing_metadata
-from formicary.v1 import ants_pb2, definitions_pb2, events_pb2, jobs_pb2, tokens_pb2
+from formicary.v1 import ants_pb2, audit_pb2, definitions_pb2, events_pb2, jobs_pb2, tokens_pb2
 from tests.acceptance.server import Up, until
 from tests.integration.server.test_rest_api import JOB, ask
 
@@ -71,6 +71,10 @@ REST: dict[str, list[Rest]] = {
         Rest("GET /v1/definitions?page_size=1"),
         Rest("GET /api/jobs/definitions"),
         Rest("GET /v1/definitions?page_size=1001", None, "VALIDATION_FAILED"),
+    ],
+    "AuditService.ListAuditRecords": [
+        Rest("GET /v1/audit?page_size=1"),
+        Rest("GET /v1/audit?page_size=1001", None, "VALIDATION_FAILED"),
     ],
     "EventService.WatchEvents": [Rest("GET /v1/events"), Rest("GET /v1/events?after=0")],
     "JobService.SubmitJob": [
@@ -131,6 +135,10 @@ def rpc_calls(names: dict[str, str]) -> dict[str, list[tuple[Message, str]]]:
         "DefinitionService.ListDefinitions": [
             (definitions_pb2.ListDefinitionsRequest(), OK),
             (definitions_pb2.ListDefinitionsRequest(page_size=-1), "VALIDATION_FAILED"),
+        ],
+        "AuditService.ListAuditRecords": [
+            (audit_pb2.ListAuditRecordsRequest(), OK),
+            (audit_pb2.ListAuditRecordsRequest(page_size=-1), "VALIDATION_FAILED"),
         ],
         "EventService.WatchEvents": [(events_pb2.WatchEventsRequest(), OK)],
         "JobService.SubmitJob": [
