@@ -14,7 +14,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from google.api import annotations_pb2
@@ -130,8 +130,8 @@ class Audit:
     async def __call__(self, call: Call, proceed: Run) -> None:
         """Records one call at its end; a stream that changes something at its beginning, too."""
         changes = may_change(call.method)
-        if changes and call.method.streaming:
-            call.requests = self._announced(call)
+        if changes and call.requests is not None:
+            call.requests = self._announced(call, call.requests)
         code = "OK"
         try:
             await proceed(call)
@@ -148,15 +148,14 @@ class Audit:
             if changes or code in _REFUSED:
                 self._ended(call, code)
 
-    async def _announced(self, call: Call) -> Any:
+    async def _announced(self, call: Call, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """The requests of a stream; the first one that is let through says that it began."""
-        requests, is_first = call.requests, True
-        if requests is not None:
-            async for request in requests:
-                if is_first:
-                    is_first = False
-                    self._ended(call, "STARTED")
-                yield request
+        is_first = True
+        async for request in requests:
+            if is_first:
+                is_first = False
+                self._ended(call, "STARTED")
+            yield request
 
     def _ended(self, call: Call, code: str) -> None:
         if code in _REFUSED and self._refusals.take(self._now()):
