@@ -27,9 +27,17 @@ from formicary.idempotency.model import (
     encode_response,
 )
 from formicary.idempotency.policy import Policy, Route, Rule
+from formicary.idempotency.retrying import Retry, RetryBudget
 from formicary.idempotency.store import Capabilities, Store
 
 if TYPE_CHECKING:
+    from formicary.idempotency.client_httpx import (
+        AsyncIdempotentClient,
+        Calling,
+        IdempotentClient,
+        raise_for_problem,
+        sent,
+    )
     from formicary.idempotency.grouped import Executed
     from formicary.idempotency.mysql import MysqlStore
     from formicary.idempotency.postgres import PostgresStore
@@ -38,13 +46,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Acquired",
+    "AsyncIdempotentClient",
     "Busy",
+    "Calling",
     "Capabilities",
     "Claim",
     "Counts",
     "Executed",
     "Execution",
     "IdempotencyMiddleware",
+    "IdempotentClient",
     "MemoryStore",
     "Mismatch",
     "MysqlStore",
@@ -54,6 +65,8 @@ __all__ = [
     "Record",
     "RedisStore",
     "Replay",
+    "Retry",
+    "RetryBudget",
     "Route",
     "Rule",
     "SqliteStore",
@@ -67,11 +80,16 @@ __all__ = [
     "digest",
     "encode_response",
     "parse_key",
+    "raise_for_problem",
     "request_fingerprint",
+    "sent",
 ]
 
 _LAZY = {"Executed": "grouped", "SqliteStore": "sqlite"}
 _LAZY |= {"MysqlStore": "mysql", "PostgresStore": "postgres", "RedisStore": "redis_store"}
+_LAZY |= dict.fromkeys(
+    ("AsyncIdempotentClient", "Calling", "IdempotentClient", "raise_for_problem", "sent"), "client_httpx"
+)
 
 
 def __getattr__(name: str) -> object:
