@@ -79,7 +79,7 @@ COMPILE := env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL -u PIP_INDEX_URL -u PIP_
 	--no-emit-index-url --no-emit-find-links --no-emit-options --build-deps-for editable
 
 lock: | $(VENV)  ## resolve requirements*.lock anew from pyproject.toml (UPGRADE=-U takes the newest)
-	$(COMPILE) $(UPGRADE) --extra postgres --extra redis --extra mysql --extra oidc --extra otel --extra examples -o requirements.lock pyproject.toml
+	$(COMPILE) $(UPGRADE) --extra postgres --extra redis --extra mysql --extra artifacts --extra nats --extra websocket --extra oidc --extra otel --extra examples -o requirements.lock pyproject.toml
 	$(COMPILE) $(UPGRADE) --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 
 $(VENV):
