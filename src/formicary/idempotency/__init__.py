@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from formicary.idempotency.postgres import PostgresStore
     from formicary.idempotency.redis_store import RedisStore
     from formicary.idempotency.sqlite import SqliteStore
+    from formicary.idempotency.workflow_status import StepStatus, WorkflowStatus, status
+    from formicary.idempotency.workflows import Step, Workflow, workflow
 
 __all__ = [
     "Acquired",
@@ -71,8 +73,12 @@ __all__ = [
     "Rule",
     "SqliteStore",
     "State",
+    "Step",
+    "StepStatus",
     "Store",
     "StoredResponse",
+    "Workflow",
+    "WorkflowStatus",
     "begin",
     "canonical_json",
     "check_key",
@@ -83,6 +89,8 @@ __all__ = [
     "raise_for_problem",
     "request_fingerprint",
     "sent",
+    "status",
+    "workflow",
 ]
 
 _LAZY = {"Executed": "grouped", "SqliteStore": "sqlite"}
@@ -90,6 +98,8 @@ _LAZY |= {"MysqlStore": "mysql", "PostgresStore": "postgres", "RedisStore": "red
 _LAZY |= dict.fromkeys(
     ("AsyncIdempotentClient", "Calling", "IdempotentClient", "raise_for_problem", "sent"), "client_httpx"
 )
+_LAZY |= dict.fromkeys(("Step", "Workflow", "workflow"), "workflows")
+_LAZY |= dict.fromkeys(("StepStatus", "WorkflowStatus", "status"), "workflow_status")
 
 
 def __getattr__(name: str) -> object:

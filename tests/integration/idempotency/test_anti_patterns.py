@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from formicary.idempotency import Claim, Policy, Route, Rule
 from formicary.problems import Problem, problem
+from tests.integration.idempotency.belonging import Belonging, Related, Unrelated
 from tests.integration.idempotency.driving import JSON
 from tests.integration.idempotency.worlds import (
     DAY_S,
@@ -198,3 +199,13 @@ def test_a_rule_says_all_that_is_wrong_with_it() -> None:
         assert all(name in error.detail for name in ("ttl_s", "lease_s", "max_body_bytes"))
     else:
         raise AssertionError("it was taken")
+
+
+@shown_able_to_fail(wrong=Unrelated, ours=Related)
+async def test_12_unrelated_operations(world: Belonging) -> None:
+    """Operations that belong together are resumed after the last completed one, and are found by what they are of."""
+    await world.buy(dies_after="charge")
+    assert world.effects == [b"create", b"charge"]
+    await world.buy(dies_after=None)
+    assert world.effects == [b"create", b"charge", b"allocate"]
+    assert await world.found() == ["create", "charge", "allocate"]
