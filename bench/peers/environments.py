@@ -49,6 +49,14 @@ PACKAGES: dict[str, PeerPackages] = {
     ),
     "dbos": PeerPackages("dbos", ("dbos==3.4.0", "psycopg[binary]>=3.2,<4"), "dbos", needs_new_sqlite=True),
     "huey": PeerPackages("huey", ("huey==3.5.4",), "huey"),
+    # beside bench.idempotency
+    "powertools": PeerPackages("powertools", ("aws-lambda-powertools==3.37.0",), "aws_lambda_powertools"),
+    "idemkit": PeerPackages("idemkit", ("idemkit==1.0.2",), "idemkit"),
+    "asgi-idempotency-header": PeerPackages(
+        "asgi-idempotency-header",
+        ("asgi-idempotency-header==0.2.0", "starlette>=0.40,<1"),
+        "idempotency_header_middleware",
+    ),
 }
 
 

@@ -1,0 +1,58 @@
+"""What idempotency costs: stores and shared commits beside the raw floor of the same work.
+
+``python -m bench.idempotency --output json`` prints one document. Each round runs the floors and ours one after the
+other on the same disk; a ratio is the median over the rounds, so that others on the machine count less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+
+from bench import idempotency_stores, machine
+
+
+def main() -> int:
+    """Measures and prints; 0 when everything could be measured, else 1."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", choices=["table", "json"], default="table")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of each run, default 2")
+    chosen = parser.parse_args()
+    load_before, began, spins = os.getloadavg()[0], time.monotonic(), [machine.spin_ms()]
+
+    def say(line: str) -> None:
+        print(f"[{time.monotonic() - began:4.0f} s] {line}", file=sys.stderr, flush=True)
+        spins.append(machine.spin_ms())
+
+    rates, problems = idempotency_stores.measure(chosen.rounds, chosen.seconds, say)
+    commits_ms = [1000 / rate for rate in rates.per_s["raw loop, 1 to a commit"]]
+    facts = machine.facts() | {"disturbed": machine.disturbances(load_before, spins, commits_ms)}
+    figures, bars = idempotency_stores.figures(rates), idempotency_stores.bars(rates)
+    if chosen.output == "json":
+        document = {"name": "idempotency", "machine": facts, "figures": figures, "bars": bars, "peers": []}
+        json.dump(document | {"problems": problems}, sys.stdout, indent=2, ensure_ascii=False)
+        sys.stdout.write("\n")
+    else:
+        _print(facts, figures, bars, problems)
+    return 1 if problems else 0
+
+
+def _print(
+    facts: dict[str, object], figures: list[dict[str, object]], bars: list[dict[str, object]], problems: list[str]
+) -> None:
+    for row in figures:
+        each = f"{row['requests_per_commit']} to a commit" if "requests_per_commit" in row else ""
+        print(f"{row['what']:<34} {row['median']:>8} {row['unit']}  {row['cpu_us_per_request']:>7} µs CPU  {each}")
+    for bar in bars:
+        met = {True: "met", False: "NOT met", None: "not measured"}[bar["met"]]  # type: ignore[index]  # one of three
+        print(f"{bar['what']}: {bar['value']} ({bar['bar']}) {met}")
+    for line in (*problems, *(str(each) for each in facts["disturbed"])):  # type: ignore[attr-defined]  # a list
+        print(f"Note: {line}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
