@@ -48,9 +48,9 @@ def _print(
         each = f"{row['requests_per_commit']} to a commit" if "requests_per_commit" in row else ""
         print(f"{row['what']:<34} {row['median']:>8} {row['unit']}  {row['cpu_us_per_request']:>7} µs CPU  {each}")
     for bar in bars:
-        met = {True: "met", False: "NOT met", None: "not measured"}[bar["met"]]  # type: ignore[index]  # one of three
+        met = {True: "met", False: "NOT met", None: "not measured"}[bar["met"]]  # type: ignore[index]  # it is one of these three values
         print(f"{bar['what']}: {bar['value']} ({bar['bar']}) {met}")
-    for line in (*problems, *(str(each) for each in facts["disturbed"])):  # type: ignore[attr-defined]  # a list
+    for line in (*problems, *(str(each) for each in facts["disturbed"])):  # type: ignore[attr-defined]  # it is a list of sentences
         print(f"Note: {line}")
 
 
