@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from formicary.idempotency import Executed, Rule, State, StoredResponse
+from formicary.idempotency import Executed, Rule, State, StoredResponse, encode_response
 from formicary.idempotency.schema import TABLE
 from formicary.idempotency.sqlite import SqliteStore
 from formicary.idempotency.transaction import idempotent
@@ -212,7 +212,7 @@ def test_modes_meet_in_one_table(place: SqlitePlace) -> None:
         await store.run(claim("grouped"), insert)
         held = await acquired(store, claim("leased"))
         await acquired(store, claim("busy"))
-        await store.complete(claim("leased").id, held.token, b"\x01" + b"\x95\xcc\xc8\x90\xc4\x00\x90\xa0", 60)
+        await store.complete(claim("leased").id, held.token, encode_response(CREATED), 60)
         with closing(sqlite3.connect(place.path)) as connection:
             for key in ("grouped", "leased"):
                 async with idempotent(claim(key), connection) as tx:
