@@ -39,7 +39,10 @@ if TYPE_CHECKING:
         sent,
     )
     from formicary.idempotency.grouped import Executed
+    from formicary.idempotency.grpc_client import AioIdempotencyClientInterceptor, IdempotencyClientInterceptor
     from formicary.idempotency.mysql import MysqlStore
+    from formicary.idempotency.outbox import AsyncOutbox, Outbox
+    from formicary.idempotency.outbox_file import Intent, IntentState
     from formicary.idempotency.postgres import PostgresStore
     from formicary.idempotency.redis_store import RedisStore
     from formicary.idempotency.sqlite import SqliteStore
@@ -48,7 +51,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Acquired",
+    "AioIdempotencyClientInterceptor",
     "AsyncIdempotentClient",
+    "AsyncOutbox",
     "Busy",
     "Calling",
     "Capabilities",
@@ -56,11 +61,15 @@ __all__ = [
     "Counts",
     "Executed",
     "Execution",
+    "IdempotencyClientInterceptor",
     "IdempotencyMiddleware",
     "IdempotentClient",
+    "Intent",
+    "IntentState",
     "MemoryStore",
     "Mismatch",
     "MysqlStore",
+    "Outbox",
     "Outcome",
     "Policy",
     "PostgresStore",
@@ -100,6 +109,8 @@ _LAZY |= dict.fromkeys(
 )
 _LAZY |= dict.fromkeys(("Step", "Workflow", "workflow"), "workflows")
 _LAZY |= dict.fromkeys(("StepStatus", "WorkflowStatus", "status"), "workflow_status")
+_LAZY |= {"AsyncOutbox": "outbox", "Outbox": "outbox", "Intent": "outbox_file", "IntentState": "outbox_file"}
+_LAZY |= dict.fromkeys(("AioIdempotencyClientInterceptor", "IdempotencyClientInterceptor"), "grpc_client")
 
 
 def __getattr__(name: str) -> object:

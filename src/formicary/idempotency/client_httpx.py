@@ -34,6 +34,8 @@ KEYED: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 MOST_KEPT_BYTES: Final = 1024 * 1024
 """Bodies from files and forms up to this length are read into memory, so that they can be sent again."""
+QUIET: Final = "formicary.quiet"
+"""Extension of a request whose answer is returned even by a client that raises problems."""
 _SENT: Final = "formicary.sent"
 _NO_RETRY: Final = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 """Failures of the request itself."""
@@ -100,12 +102,16 @@ class Calling:
         self._quoted = quoted
         self._make_key = make_key or _uuid4
 
+    def written(self, key: str) -> str:
+        """A key as the header has it."""
+        return f'"{key}"' if self._quoted else key
+
     def begin(self, request: httpx.Request) -> Call:
         """Gives the request its key, if it needs one and has none, and begins to count."""
         key = request.headers.get(self.header, "")
         if not key and request.method in self._methods:
             key = check_key(self._make_key(), header=self.header)
-            request.headers[self.header] = f'"{key}"' if self._quoted else key
+            request.headers[self.header] = self.written(key)
         once = not (key or request.method in SAFE) or not _can_be_repeated(request)
         return Call(request, key.strip('"'), once, Attempts(self.retry, self.budget, time.monotonic()))
 
@@ -203,7 +209,7 @@ class IdempotentClient(httpx.Client):
                 response.close()
             time.sleep(wait_s)
         call.mark(response)
-        if self.raises and response.status_code >= 400:
+        if self.raises and response.status_code >= 400 and QUIET not in request.extensions:
             response.read()
             raise problem_of(response)
         return response
@@ -237,7 +243,7 @@ class AsyncIdempotentClient(httpx.AsyncClient):
                 await response.aclose()
             await asyncio.sleep(wait_s)
         call.mark(response)
-        if self.raises and response.status_code >= 400:
+        if self.raises and response.status_code >= 400 and QUIET not in request.extensions:
             await response.aread()
             raise problem_of(response)
         return response

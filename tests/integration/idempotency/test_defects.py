@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from formicary.idempotency import Policy, Rule, State
+from tests.integration.idempotency.crashing import KeyInMemory, Outboxed
 from tests.integration.idempotency.driving import JSON
 from tests.integration.idempotency.worlds import DAY_S, Original, Ours, World, shown_able_to_fail
 
@@ -226,3 +227,12 @@ def test_an_answer_too_large_to_keep_is_never_made_twice() -> None:
         assert record.state is State.COMPLETED
 
     asyncio.run(check())
+
+
+@shown_able_to_fail(wrong=KeyInMemory, ours=Outboxed)
+async def test_d18_a_crash_of_the_client_makes_no_new_key(world: Outboxed) -> None:
+    """The next process sends what has no answer with the key that it had: one effect."""
+    await world.order_and_die()
+    assert len(world.effects) == 1
+    await world.begin_again()
+    assert len(world.effects) == 1
