@@ -1,0 +1,1 @@
+"""Orders that are bought once: create, charge, allocate as one workflow behind an idempotent route."""
