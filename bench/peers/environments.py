@@ -54,7 +54,7 @@ PACKAGES: dict[str, PeerPackages] = {
     "idemkit": PeerPackages("idemkit", ("idemkit==1.0.2",), "idemkit"),
     "asgi-idempotency-header": PeerPackages(
         "asgi-idempotency-header",
-        ("asgi-idempotency-header==0.2.0", "starlette>=0.40,<1"),
+        ("asgi-idempotency-header==0.2.0", "fastapi>=0.115,<1", "redis==6.4.0"),
         "idempotency_header_middleware",
     ),
 }
