@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         sent,
     )
     from formicary.idempotency.grouped import Executed
+    from formicary.idempotency.grpc_aio import IdempotencyInterceptor
     from formicary.idempotency.grpc_client import AioIdempotencyClientInterceptor, IdempotencyClientInterceptor
     from formicary.idempotency.mysql import MysqlStore
     from formicary.idempotency.outbox import AsyncOutbox, Outbox
@@ -62,6 +63,7 @@ __all__ = [
     "Executed",
     "Execution",
     "IdempotencyClientInterceptor",
+    "IdempotencyInterceptor",
     "IdempotencyMiddleware",
     "IdempotentClient",
     "Intent",
@@ -103,6 +105,7 @@ __all__ = [
 ]
 
 _LAZY = {"Executed": "grouped", "SqliteStore": "sqlite"}
+_LAZY |= {"IdempotencyInterceptor": "grpc_aio"}
 _LAZY |= {"MysqlStore": "mysql", "PostgresStore": "postgres", "RedisStore": "redis_store"}
 _LAZY |= dict.fromkeys(
     ("AsyncIdempotentClient", "Calling", "IdempotentClient", "raise_for_problem", "sent"), "client_httpx"
