@@ -85,17 +85,17 @@ async def status(store: Store, workflow_id: str, *, name: str = "workflow", tena
     if root is None or is_absent(root, now):
         return None
     journal = read_journal(root.data) or Journal([], 0)
-    found = await _steps(store, root)
+    found = await _steps(store, root, steps_route(name, journal.began_ms))
     steps = [_step(entry, root, found, journal.ttl_ms, now) for entry in journal.steps]
     failure = None if journal.failure is None else Problem.from_document(journal.failure)
     state = _state(root, now, undone=failure is not None)
     return WorkflowStatus(workflow_id, name, state, root.attempts, root.created_ms, tuple(steps), failure)
 
 
-async def _steps(store: Store, root: Record) -> dict[str, Record]:
+async def _steps(store: Store, root: Record, route: str) -> dict[str, Record]:
     """The records of its steps and compensations by key."""
     found: dict[str, Record] = {}
-    after, route = b"", steps_route(root.route, root.created_ms)
+    after = b""
     while True:
         page = await store.records(tenant=root.tenant, parent=root.key, after=after, limit=_PAGE)
         found |= {record.key: record for record in page if record.route == route}

@@ -79,10 +79,11 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Journal(msgspec.Struct):
-    """What a workflow's record keeps beside its state: the steps in order, its time, why it is undone."""
+    """What a workflow's record keeps beside its state: the steps in order, its times, why it is undone."""
 
     steps: list[Entry]
     ttl_ms: int
+    began_ms: int = 0
     failure: dict[str, object] | None = None
 
 
@@ -190,11 +191,14 @@ class Workflow:
 
     async def _find_time(self) -> None:
         """Steps of two workflows that used one id one after the other do not meet: their route has its beginning."""
-        record = await self._store.get(self._claim.id)
-        if record is None:
-            raise lease_lost()
-        self._route = steps_route(self._claim.route, record.created_ms)
-        if self._root is not None and await self._store.now_ms() >= record.created_ms + self._journal.ttl_ms:
+        journal = self._journal
+        if not journal.began_ms:
+            record = await self._store.get(self._claim.id)
+            if record is None:
+                raise lease_lost()
+            journal.began_ms = record.created_ms
+        self._route = steps_route(self._claim.route, journal.began_ms)
+        if self._root is not None and await self._store.now_ms() >= journal.began_ms + journal.ttl_ms:
             text = f"The time in which the workflow {self.id} could be resumed is over: begin one with another id."
             raise problem("FAILED_PRECONDITION", text)
 
@@ -357,9 +361,9 @@ def step_key(tenant: str, name: str, workflow_id: str, entry: Entry, method: str
     return digest(*(part.encode() for part in parts)).hex()
 
 
-def steps_route(name: str, created_ms: int) -> str:
+def steps_route(name: str, began_ms: int) -> str:
     """The route in the scope of a workflow's steps."""
-    return f"{name}@{created_ms}"
+    return f"{name}@{began_ms}"
 
 
 def read_journal(data: bytes) -> Journal | None:
