@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from formicary.headers.grpc_wire import Metadatum
 from formicary.problems import Problem, problem
 
 if TYPE_CHECKING:
@@ -149,8 +150,8 @@ class Call:
     # --- as grpc.aio names them -------------------------------------------------------------------------------------
 
     def invocation_metadata(self) -> Metadata:
-        """What the caller sent."""
-        return self.metadata
+        """What the caller sent, in entries that have ``key`` and ``value`` as grpc's own do."""
+        return tuple([Metadatum(key, value) for key, value in self.metadata])
 
     def time_remaining(self) -> float | None:
         """Seconds until the deadline, None = there is none."""

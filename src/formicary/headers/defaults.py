@@ -14,21 +14,24 @@ Index = Mapping[str, list[str | bytes]]
 Maker = Callable[[Index], str]
 
 
-def _hex_uuid(value: int, version: int) -> str:
-    value = value & ~(0xF << 76) & ~(0x3 << 62) | version << 76 | 0x2 << 62
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+_VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
+"""The digit that a random one becomes where a UUID names its variant."""
+
+
+def _uuid(text: str, version: str) -> str:
+    """32 hexadecimal digits as a UUID of this version."""
+    return f"{text[:8]}-{text[8:12]}-{version}{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
 
 
 def uuid(index: Index) -> str:
     """A random UUID (version 4)."""
-    return _hex_uuid(int.from_bytes(os.urandom(16), "big"), 4)
+    return _uuid(os.urandom(16).hex(), "4")
 
 
 def uuid7(index: Index) -> str:
     """A UUID that sorts by time (version 7)."""
     milliseconds = time.time_ns() // 1_000_000
-    return _hex_uuid(milliseconds << 80 | int.from_bytes(os.urandom(10), "big"), 7)
+    return _uuid(f"{milliseconds:012x}{os.urandom(10).hex()}", "7")
 
 
 def timestamp(index: Index) -> str:

@@ -7,8 +7,8 @@ ours that has mapped already says so with :data:`MARK`, which is believed from t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, cast
 
 from formicary.headers.carrying import Value
 from formicary.headers.mapping import HeaderMapping
@@ -28,6 +28,13 @@ class Metadatum(NamedTuple):
 def arrived(
     mapping: HeaderMapping, method: str, metadata: Iterable[tuple[str, Value]] | None, trusted: bool
 ) -> tuple[Metadatum, ...]:
+    """Does :func:`mapped` for servicers of grpc, who ask entries for ``key`` and ``value``."""
+    return tuple([Metadatum(key, value) for key, value in mapped(mapping, method, metadata, trusted)])
+
+
+def mapped(
+    mapping: HeaderMapping, method: str, metadata: Iterable[tuple[str, Value]] | None, trusted: bool
+) -> tuple[tuple[str, Value], ...]:
     """Returns what the service sees of a call's metadata.
 
     Args:
@@ -39,12 +46,20 @@ def arrived(
     Raises:
         Problem: VALIDATION_FAILED, with every missing and every rejected header.
     """
-    pairs = [(str(key), value) for key, value in metadata or ()]
+    pairs = _pairs(metadata)
+    if not (trusted or mapping.by_path):
+        return tuple(mapping.request(method, pairs))
     if mapping.skips(method):
-        return tuple(Metadatum(key, value) for key, value in pairs if trusted or not mapping.strips(key))
+        return tuple([pair for pair in pairs if trusted or not mapping.strips(pair[0])])
     if trusted and any(key == MARK for key, _ in pairs):
-        return tuple(Metadatum(key, value) for key, value in pairs if key != MARK)
-    return tuple(Metadatum(key, value) for key, value in mapping.request(method, pairs, trusted))
+        return tuple([pair for pair in pairs if pair[0] != MARK])
+    return tuple(mapping.request(method, pairs, trusted))
+
+
+def _pairs(metadata: Iterable[tuple[str, Value]] | None) -> Sequence[tuple[str, Value]]:
+    if metadata.__class__ is list or metadata.__class__ is tuple:
+        return cast(Sequence[tuple[str, Value]], metadata)
+    return tuple(metadata or ())
 
 
 def on_wire(pairs: Iterable[tuple[str, Value]]) -> tuple[tuple[str, Value], ...]:
@@ -70,7 +85,9 @@ class Responses:
         request: What the service sees.
     """
 
-    def __init__(self, mapping: HeaderMapping, method: str, request: tuple[Metadatum, ...]) -> None:
+    __slots__ = ("_mapping", "_method", "_request", "_trailing", "begun")
+
+    def __init__(self, mapping: HeaderMapping, method: str, request: Sequence[tuple[str, Value]]) -> None:
         self.begun = False
         self._mapping, self._method, self._request = mapping, method, request
         self._trailing: tuple[tuple[str, Value], ...] = ()
@@ -78,15 +95,18 @@ class Responses:
     def initial(self, metadata: Iterable[tuple[str, Value]] = ()) -> tuple[tuple[str, Value], ...]:
         """Returns the initial metadata to send; from now on it counts as sent."""
         self.begun = True
-        pairs = [(str(key), value) for key, value in metadata or ()]
+        pairs = _pairs(metadata)
+        ready = self._mapping.answer(self._method, pairs, self._request)
+        if ready is not None:
+            return ready
         if self._mapping.skips(self._method):
             return tuple(pairs)
         return on_wire(self._mapping.response(self._method, pairs, (), self._request))
 
     def trailing(self, metadata: Iterable[tuple[str, Value]] | None) -> tuple[tuple[str, Value], ...]:
         """Returns the trailing metadata to set; what belongs to gRPC itself stays as it is."""
-        pairs = [(str(key), value) for key, value in metadata or ()]
-        if self._mapping.skips(self._method):
+        pairs = _pairs(metadata)
+        if not pairs or self._mapping.skips(self._method):
             self._trailing = tuple(pairs)
         else:
             own = tuple(pair for pair in pairs if pair[0].startswith("grpc-"))

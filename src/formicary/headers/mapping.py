@@ -96,6 +96,7 @@ class HeaderMapping:
         hints: What its author should know, a sentence each.
         statistics: Counters of every rule.
         lossy: Labels of rules through which a value may not come back as it was.
+        by_path: Whether paths are skipped or have rules of their own.
     """
 
     config: MappingConfig
@@ -109,7 +110,7 @@ class HeaderMapping:
     _route_plan: Callable[[tuple[int, ...]], Plan]
     _networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
     _trust_unix: bool
-    _by_path: bool
+    by_path: bool
     _level: int
     _plans: dict[tuple[int, ...], Plan] = field(default_factory=dict)
 
@@ -131,9 +132,11 @@ class HeaderMapping:
             Problem: VALIDATION_FAILED, with every missing and every rejected header; UNAUTHENTICATED when credentials
                 are among the rejected.
         """
-        if self.skips(path):
-            return []
-        plan = self._find(path)
+        plan: Plan = self._plan
+        if self.by_path:
+            if self.skips(path):
+                return []
+            plan = self._find(path)
         pairs = headers if headers.__class__ in _SEQUENCES else list(headers)
         note = note or self._logger()
         done: Done | None = None
@@ -163,7 +166,7 @@ class HeaderMapping:
             Problem: As :meth:`request` does.
         """
         plan: Plan = self._plan
-        if self._by_path:
+        if self.by_path:
             if self.skips(path):
                 return [], self._visible(raw, trusted)
             plan = self._find(path)
@@ -180,7 +183,7 @@ class HeaderMapping:
                     shape.hit()
                     if not shape.tally.kept:
                         self.statistics.late(shape.tally)
-                    if shape.measured or shape.constants:
+                    if shape.measured or shape.constants or shape.absent:
                         return self._filled(shape, parts, values), seen
                     return [*zip(shape.targets, parts)], seen  # noqa: B905  # the first parts arrive; keywords cost time
         wanted = plan.wanted
@@ -191,7 +194,7 @@ class HeaderMapping:
         return self._request(plan, pairs, trusted, self._logger(), done), self._visible(raw, trusted)
 
     def _filled(self, shape: Shape, parts: list[str], values: Sequence[Value]) -> list[tuple[str, Value]]:
-        metadata: list[tuple[str, Value]] = [*shape.arrivals(parts), *shape.defaults(values)]
+        metadata: list[tuple[str, Value]] = [*zip(shape.targets, parts), *shape.defaults(values)]  # noqa: B905  # as above
         if shape.measured:
             self._check_size(metadata)
         return metadata
@@ -245,9 +248,11 @@ class HeaderMapping:
         Returns:
             Headers in the order of the rules, all text. Nothing unmapped. Empty on a skipped path.
         """
-        if self.skips(path):
-            return []
-        plan = self._find(path)
+        plan: Plan = self._plan
+        if self.by_path:
+            if self.skips(path):
+                return []
+            plan = self._find(path)
         note = note or self._logger()
         done: Done | None = None
         if note is None:
@@ -261,7 +266,7 @@ class HeaderMapping:
                 if done is None:
                     self._count(shape)
                     ready = [*shape.arrivals(parts), *shape.defaults(values, request_md)]
-                    return self._fitting(ready) if shape.measured else ready
+                    return self._fitting(ready) if shape.measured or shape.absent else ready
         return self._response(plan, headers_md, trailers_md, request_md, note, done)
 
     def reply(
@@ -286,7 +291,7 @@ class HeaderMapping:
             yet, and the application's headers may hold metadata.
         """
         plan: Plan = self._plan
-        if self._by_path:
+        if self.by_path:
             if self.skips(path):
                 return None, None
             plan = self._find(path)
@@ -305,9 +310,37 @@ class HeaderMapping:
         shape.hit()
         if not shape.tally.kept:
             self.statistics.late(shape.tally)
-        if shape.measured:
+        if shape.measured or shape.absent:
             return None, self._fitting([*shape.arrivals(parts), *shape.defaults(values, request_md)])
         return found.merged(own, parts), None
+
+    def answer(
+        self, path: str, sent: Sequence[tuple[str, Value]], request_md: Sequence[tuple[str, Value]]
+    ) -> tuple[tuple[str, str], ...] | None:
+        """Does :meth:`response` for initial metadata that goes out as metadata, as far as that is quick.
+
+        Args:
+            path: HTTP path or gRPC method.
+            sent: What the service sends back.
+            request_md: What :meth:`request` returned.
+
+        Returns:
+            Headers with lower-case names, none of them for bytes; None when :meth:`response` must be asked.
+        """
+        plan: Plan = self._plan
+        if self.by_path:
+            if self.skips(path):
+                return None
+            plan = self._find(path)
+        if _LOG.isEnabledFor(self._level):
+            return None
+        keys, values = zip(*sent) if sent else _NONE  # noqa: B905  # all are pairs, and the keyword costs time
+        found = plan.quick.answer.find((keys, tuple([name for name, _ in request_md])))
+        parts = None if found is None else found.shape.texts(values)
+        ready = None if found is None or parts is None else found.filled(parts, request_md)
+        if found is not None and ready is not None:
+            self._count(found.shape)
+        return ready
 
     def _response(
         self, plan: Plan, headers_md: Pairs, trailers_md: Pairs, request_md: Pairs, note: Note | None, done: Done | None

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from formicary.headers import names, rate_limits
-from formicary.headers.carrying import Carrier, Rules
-from formicary.headers.shapes import Budget, Shape, Shapes, build
+from formicary.headers.carrying import Carrier, Rules, Value
+from formicary.headers.shapes import GENERATED_BYTES, Budget, Shape, Shapes, build
 from formicary.headers.statistics import Statistics
 
 Raw = Sequence[tuple[bytes, bytes]]
@@ -60,6 +60,38 @@ class Departure:
         return [*own, *found] if self.kept is None else [*(own[place] for place in self.kept), *found]
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What happens to the initial metadata of one shape that goes out as metadata, for requests of one shape.
+
+    Attributes:
+        shape: What becomes headers.
+        targets: Their names in lower case.
+        defaults: What fills in; ids that repeat the request's have their place.
+        repeated: Places among the defaults, and of the metadata of the request that they repeat.
+    """
+
+    shape: Shape
+    targets: Names
+    defaults: tuple[tuple[str, str], ...]
+    repeated: tuple[tuple[int, int], ...]
+
+    def filled(self, parts: list[str], request: Sequence[tuple[str, Value]]) -> tuple[tuple[str, str], ...] | None:
+        """All headers of an answer; None when an id of the request is none that can be repeated so.
+
+        Args:
+            parts: What arrives, as text.
+            request: The metadata of the request.
+        """
+        found = list(self.defaults)
+        for place, at in self.repeated:
+            value = request[at][1]
+            if not isinstance(value, str) or len(value) > GENERATED_BYTES:
+                return None
+            found[place] = (found[place][0], value)
+        return (*zip(self.targets, parts), *found)  # noqa: B905  # the first ones arrive
+
+
 class Quick:
     """The shapes of one plan.
 
@@ -103,6 +135,7 @@ class Quick:
             lambda key: self._arrival(key, trusted=True), from_wire, budget
         )
         self.response: Shapes[Names, Shape] = Shapes(self._of_response, retire, budget)
+        self.answer: Shapes[tuple[Names, Names], Answer] = Shapes(self._answer, self._retire_answer, budget)
         self.reply: Shapes[tuple[Names, RawNames], Departure] = Shapes(self._departure, to_wire, budget)
 
     def _retire(self, shape: Shape) -> None:
@@ -113,6 +146,9 @@ class Quick:
 
     def _retire_departure(self, departure: Departure) -> None:
         self._statistics.retire(departure.shape.tally)
+
+    def _retire_answer(self, answer: Answer) -> None:
+        self._statistics.retire(answer.shape.tally)
 
     def _of_request(self, key: Names, *, trusted: bool) -> Shape | None:
         if trusted and self._prefixed:
@@ -135,6 +171,24 @@ class Quick:
             if trusted or not (name in self.stripped or name.startswith(_PREFIXES[0]))
         )
         return Arrival(shape, None if len(kept) == len(key) else kept)
+
+    def _answer(self, key: tuple[Names, Names]) -> Answer | None:
+        shape = self._of_response(key[0])
+        if shape is None or shape.measured or shape.steps:
+            return None
+        targets = tuple(name.lower() for name in shape.targets)
+        defaults, repeated = list(shape.constants), []
+        there = [name.lower() for name in key[1]]
+        for carrier in shape.absent:
+            if carrier.maker is not None:
+                if carrier.sensitive or carrier.key not in there:
+                    return None
+                repeated.append((len(defaults), there.index(carrier.key)))
+            defaults.append((carrier.target, carrier.constant or ""))
+        fixed = tuple((name.lower(), value) for name, value in defaults)
+        if any(name.endswith("-bin") for name in (*targets, *(name for name, _ in fixed))):
+            return None
+        return Answer(shape, targets, fixed, tuple(repeated))
 
     def _departure(self, key: tuple[Names, RawNames]) -> Departure | None:
         metadata, own = key[0], [name.lower() for name in key[1]]

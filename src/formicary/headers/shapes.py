@@ -20,6 +20,7 @@ from typing import Generic, TypeVar
 
 from formicary.headers import statistics as count
 from formicary.headers.carrying import Carrier, Done, Found, Rules, Value, clean, too_long
+from formicary.headers.defaults import Maker, trace_id
 from formicary.headers.statistics import Statistics, Tally
 from formicary.headers.transforms import Rejected
 
@@ -36,7 +37,9 @@ MOST_BUILT = 64
 REST_CALLS = 4_096
 """After so many shapes, and after MOST_SEEN names that hardly came again, nothing is learned for so many strange calls:
 to work shapes out costs more than a call, and callers who make names up shall not make the others pay."""
-_GENERATED_BYTES = 128
+GENERATED_BYTES = 128
+"""No generated default is longer."""
+_NO_INDEX: Found = {}
 
 Pick = Callable[[Sequence[Value]], tuple[Value, ...]]
 Step = tuple[int, Callable[[str], str]]
@@ -55,9 +58,10 @@ class Shape:
         steps: Transforms: place among the picked, and function; in the order of the rules.
         slots: The rules of the steps, by their slots.
         room: Longest joined text for which no bound can be broken.
-        measured: Whether the sizes must be looked at afterwards all the same.
+        measured: Whether the sizes must be looked at afterwards all the same; repeated ids are not thought of here.
         constants: Defaults, where none is made for the call.
         absent: Rules whose default fills in, where one is made for the call.
+        makers: Their names at the far side, constants and makers, where no maker looks at the trace; else empty.
         trace_at: Where the traceparent is among all values.
         tally: Counts these calls.
         hit: The tally's.
@@ -72,6 +76,7 @@ class Shape:
     measured: bool
     constants: tuple[tuple[str, str], ...]
     absent: tuple[Carrier, ...]
+    makers: tuple[tuple[str, str, Maker | None], ...]
     trace_at: int | None
     tally: Tally
     hit: Callable[[], int]
@@ -142,6 +147,8 @@ class Shape:
         """
         if not self.absent:
             return self.constants
+        if echo is None and self.makers:
+            return [(name, text if maker is None else maker(_NO_INDEX)) for name, text, maker in self.makers]
         index: Found = {}
         if self.trace_at is not None:
             trace = values[self.trace_at]
@@ -219,9 +226,10 @@ def build(
         elif carrier.required:
             return None
     trace = places.get("traceparent")
-    return _laid_out(
+    shape = _laid_out(
         taken, winners, list(filling.values()), rules, statistics.tally(events), trace[0] if trace else None
     )
+    return shape if shape.room >= 0 else None
 
 
 def _laid_out(
@@ -247,7 +255,8 @@ def _laid_out(
     made = any(carrier.maker is not None for carrier in filling)
     constants = tuple((carrier.target, carrier.constant) for carrier in filling if carrier.constant is not None)
     size = sum(len(name) for name in winners) + sum(len(name) + len(value) for name, value in constants)
-    size += sum(len(c.target) + _GENERATED_BYTES for c in filling if c.maker is not None)
+    size += sum(len(c.target) + GENERATED_BYTES for c in filling if c.maker is not None)
+    blind = made and all(carrier.maker is not trace_id for carrier in filling)
     return Shape(
         pick=_picker([taken[n][1] for n in order]),
         count=len(order),
@@ -255,9 +264,10 @@ def _laid_out(
         steps=tuple(steps),
         slots=tuple(slots),
         room=min(rules.max_value_bytes, rules.max_total_bytes - size) - growth,
-        measured=unknown or made,
+        measured=unknown,
         constants=() if made else constants,
         absent=tuple(filling) if made else (),
+        makers=tuple((c.target, c.constant or "", c.maker) for c in filling) if blind else (),
         trace_at=trace_at,
         tally=tally,
         hit=tally.hit,

@@ -10,7 +10,7 @@ from typing import Any
 
 from formicary.gateway.call import Call
 from formicary.gateway.service import Run
-from formicary.headers.grpc_wire import Responses, arrived
+from formicary.headers.grpc_wire import Responses, mapped
 from formicary.headers.mapping import HeaderMapping
 
 
@@ -23,25 +23,22 @@ class MapHeaders:
 
     def __init__(self, mapping: HeaderMapping) -> None:
         self._mapping = mapping
+        self._trusting = bool(mapping.config.trusted_peers)
 
     async def __call__(self, call: Call, proceed: Run) -> None:
         """Maps what came, runs the call, maps what it sends back. Raises Problem naming every header that is wrong."""
-        mapping = self._mapping
-        path = call.path
+        mapping, path = self._mapping, call.path
+        request = call.metadata = mapped(mapping, path, call.metadata, self._trusting and mapping.trusts(call.remote))
         outer, call.headers = call.headers, []
-        try:
-            call.metadata = arrived(mapping, path, call.metadata, mapping.trusts(call.remote))
-            responses = Responses(mapping, path, call.metadata)
-        except BaseException:
-            call.headers = outer
-            raise
+        responses = Responses(mapping, path, request)
         if call.method.server_streaming:
             _map_before_first(call, outer, responses)
         try:
             await proceed(call)
         finally:
             if not responses.begun:
-                call.headers = [*outer, *responses.initial((*call.headers, *_own(call, responses)))]
+                sent = (*call.headers, *_own(call, responses)) if call.trailers else call.headers
+                call.headers = [*outer, *responses.initial(sent)]
             elif call.method.server_streaming:
                 call.trailers = list(responses.trailing(call.trailers))
 
