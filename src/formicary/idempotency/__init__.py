@@ -31,6 +31,7 @@ from formicary.idempotency.retrying import Retry, RetryBudget
 from formicary.idempotency.store import Capabilities, Store
 
 if TYPE_CHECKING:
+    from formicary.idempotency.asgi_transaction import CONNECTION, TransactionMiddleware
     from formicary.idempotency.client_httpx import (
         AsyncIdempotentClient,
         Calling,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         raise_for_problem,
         sent,
     )
+    from formicary.idempotency.functions import once
     from formicary.idempotency.grouped import Executed
     from formicary.idempotency.grpc_aio import IdempotencyInterceptor
     from formicary.idempotency.grpc_client import AioIdempotencyClientInterceptor, IdempotencyClientInterceptor
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from formicary.idempotency.workflows import Step, Workflow, workflow
 
 __all__ = [
+    "CONNECTION",
     "Acquired",
     "AioIdempotencyClientInterceptor",
     "AsyncIdempotentClient",
@@ -88,6 +91,7 @@ __all__ = [
     "StepStatus",
     "Store",
     "StoredResponse",
+    "TransactionMiddleware",
     "Workflow",
     "WorkflowStatus",
     "begin",
@@ -96,6 +100,7 @@ __all__ = [
     "decode_response",
     "digest",
     "encode_response",
+    "once",
     "parse_key",
     "raise_for_problem",
     "request_fingerprint",
@@ -104,7 +109,9 @@ __all__ = [
     "workflow",
 ]
 
-_LAZY = {"Executed": "grouped", "SqliteStore": "sqlite"}
+_LAZY = {"once": "functions"}
+_LAZY |= {"CONNECTION": "asgi_transaction", "TransactionMiddleware": "asgi_transaction"}
+_LAZY |= {"Executed": "grouped", "SqliteStore": "sqlite"}
 _LAZY |= {"IdempotencyInterceptor": "grpc_aio"}
 _LAZY |= {"MysqlStore": "mysql", "PostgresStore": "postgres", "RedisStore": "redis_store"}
 _LAZY |= dict.fromkeys(

@@ -63,10 +63,9 @@ class IdempotencyMiddleware:
         self._app = app
         self._store = store
         self._policy = policy or Policy()
-        self._header = self._policy.header.lower().encode("ascii")
-        self._tenant = tenant or tenant_of
         self._heartbeats = Heartbeats()
         self.counts = counts or Counts()
+        self._reader = RequestReader(self._policy, tenant, self.counts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request; what is not HTTP, and what the policy does not name, passes through."""
@@ -77,48 +76,24 @@ class IdempotencyMiddleware:
         route, rule = found
         exchange: _Exchange | None = None
         try:
-            key, kind = self._key_and_type(scope["headers"], rule)
-            if key is not None:
-                message = await receive()
-                if message.get("more_body") or message["type"] != "http.request":
-                    message = await _rest(message, receive, rule.max_body_bytes)
-                body = message.get("body", b"")
-                if len(body) > rule.max_body_bytes:
-                    raise _too_large(rule.max_body_bytes)
-                query = scope.get("query_string", b"")
-                asked = request_fingerprint(path=scope["path"], query=query, content_type=kind, body=body)
-                claim = Claim(key, asked, self._tenant(scope), scope["method"], route, "", rule.lease_s, rule.ttl_s)
+            asked = await self._reader.asked(scope, receive, route, rule)
+            if asked is not None:
+                claim, body = asked
                 begun = await begin(self._store, claim, rule, self.counts, header=self._policy.header)
                 if isinstance(begun, Execution):
                     exchange = _Exchange(self._policy, rule, begun, body, receive, send)
                     await self._execute(begun, rule, scope, exchange)
                 else:
-                    await _replay(begun, rule, send)
+                    await replay(begun, rule, send)
                 return
-        except _GoneError:
+        except GoneError:
             return
         except Problem as error:
             if exchange is not None and exchange.sent:
                 raise  # the application has answered and failed then
-            await _refuse(error, scope, send)
+            await refuse(error, scope, send)
             return
         await self._app(scope, receive, send)
-
-    def _key_and_type(self, headers: Iterable[tuple[bytes, bytes]], rule: Rule) -> tuple[str | None, str]:
-        """What the request's headers say; None = no key, and none is needed."""
-        header, kind = self._header, b""
-        keys: list[bytes] = []
-        for name, value in headers:
-            if name == header:
-                keys.append(value)
-            elif name == b"content-type":
-                kind = value
-        if keys:
-            return key_of(keys, header=self._policy.header, uuid_only=rule.uuid_only), kind.decode("latin-1")
-        if rule.key == "refuse":
-            self.counts.missing += 1
-            raise key_missing(self._policy.header)
-        return None, ""
 
     async def _execute(self, execution: Execution, rule: Rule, scope: Scope, exchange: _Exchange) -> None:
         """Raises Problem where nothing was sent yet."""
@@ -147,7 +122,56 @@ class IdempotencyMiddleware:
         kept = await execution.answer_of_another() if exchange.failure.code == "LEASE_LOST" else None
         if kept is None:
             raise exchange.failure
-        await _replay(kept, rule, exchange.send)
+        await replay(kept, rule, exchange.send)
+
+
+class RequestReader:
+    """Reads from a request who wants to execute what. Shared by both kinds of middleware.
+
+    Args:
+        policy: What holds where.
+        tenant: Whose keys these are; None = :func:`tenant_of`.
+        counts: Figures.
+    """
+
+    __slots__ = ("_counts", "_header", "_policy", "_tenant")
+
+    def __init__(self, policy: Policy, tenant: Callable[[Scope], str] | None, counts: Counts) -> None:
+        self._policy = policy
+        self._header = policy.header.lower().encode("ascii")
+        self._tenant = tenant or tenant_of
+        self._counts = counts
+
+    async def asked(self, scope: Scope, receive: Receive, route: str, rule: Rule) -> tuple[Claim, bytes] | None:
+        """The claim of a request and its body; None = no key, and none is needed. Raises Problem."""
+        key, kind = self._key_and_type(scope["headers"], rule)
+        if key is None:
+            return None
+        message = await receive()
+        if message.get("more_body") or message["type"] != "http.request":
+            message = await _rest(message, receive, rule.max_body_bytes)
+        body = message.get("body", b"")
+        if len(body) > rule.max_body_bytes:
+            raise _too_large(rule.max_body_bytes)
+        query = scope.get("query_string", b"")
+        asked = request_fingerprint(path=scope["path"], query=query, content_type=kind, body=body)
+        return Claim(key, asked, self._tenant(scope), scope["method"], route, "", rule.lease_s, rule.ttl_s), body
+
+    def _key_and_type(self, headers: Iterable[tuple[bytes, bytes]], rule: Rule) -> tuple[str | None, str]:
+        """What the request's headers say; None = no key, and none is needed."""
+        header, kind = self._header, b""
+        keys: list[bytes] = []
+        for name, value in headers:
+            if name == header:
+                keys.append(value)
+            elif name == b"content-type":
+                kind = value
+        if keys:
+            return key_of(keys, header=self._policy.header, uuid_only=rule.uuid_only), kind.decode("latin-1")
+        if rule.key == "refuse":
+            self._counts.missing += 1
+            raise key_missing(self._policy.header)
+        return None, ""
 
 
 class _Exchange:
@@ -213,7 +237,7 @@ class _Exchange:
                 await self._execution.release()
             raise error
         self._parts, self._size = [], 0
-        for message in _rendered(refusal or problem("INTERNAL"), scope):
+        for message in rendered(refusal or problem("INTERNAL"), scope):
             await self.take(message)
         if refusal is None:
             raise error
@@ -261,7 +285,7 @@ def tenant_of(scope: Scope) -> str:
     return ""
 
 
-class _GoneError(Exception):
+class GoneError(Exception):
     """The client has gone before its request was whole."""
 
 
@@ -281,17 +305,19 @@ async def _rest(message: Message, receive: Receive, limit: int) -> Message:
         if not message.get("more_body", False):
             return {"type": "http.request", "body": b"".join(parts), "more_body": False}
         message = await receive()
-    raise _GoneError
+    raise GoneError
 
 
-async def _replay(kept: StoredResponse, rule: Rule, send: Send) -> None:
+async def replay(kept: StoredResponse, rule: Rule, send: Send) -> None:
+    """Sends a kept answer with the mark of a replay. Raises Problem RESPONSE_NOT_KEPT."""
     if kept.trailers and rule.on_large_response == "fail":
         raise response_not_kept(kept.status)
     await send({"type": "http.response.start", "status": kept.status, "headers": [*kept.headers, _REPLAYED]})
     await send({"type": "http.response.body", "body": kept.body})
 
 
-def _rendered(error: Problem, scope: Scope) -> tuple[Message, Message]:
+def rendered(error: Problem, scope: Scope) -> tuple[Message, Message]:
+    """A problem as the messages of an answer."""
     accept = ", ".join(value.decode("latin-1") for name, value in scope["headers"] if name == b"accept")
     status, headers, body = render_http(error, accept=accept, instance=scope["path"])
     pairs = [(name.encode(), value.encode("latin-1")) for name, value in headers]
@@ -301,6 +327,7 @@ def _rendered(error: Problem, scope: Scope) -> tuple[Message, Message]:
     )
 
 
-async def _refuse(error: Problem, scope: Scope, send: Send) -> None:
-    for message in _rendered(error, scope):
+async def refuse(error: Problem, scope: Scope, send: Send) -> None:
+    """Answers with a problem."""
+    for message in rendered(error, scope):
         await send(message)
