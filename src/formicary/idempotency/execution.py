@@ -31,7 +31,7 @@ from formicary.idempotency.model import (
     encode_response,
 )
 from formicary.idempotency.policy import Rule
-from formicary.idempotency.refusals import in_progress, key_reused, store_unavailable
+from formicary.idempotency.refusals import in_progress, key_reused, outcome_unknown, store_unavailable
 from formicary.idempotency.store import Store
 from formicary.problems import Problem
 
@@ -95,7 +95,7 @@ class Execution:
         self.point, self.data = point, data
 
     async def complete(self, response: StoredResponse) -> None:
-        """Keeps the answer. Raises Problem LEASE_LOST, or IDEMPOTENCY_STORE_UNAVAILABLE after some tries."""
+        """Keeps the answer. Raises Problem LEASE_LOST, or after some tries IDEMPOTENCY_OUTCOME_UNKNOWN."""
         self._stop()
         stored, claim, tries = encode_response(response), self.claim, 1
         while True:
@@ -103,11 +103,20 @@ class Execution:
                 await self._store.complete(claim.id, self.token, stored, claim.ttl_s)
                 return
             except Problem as error:
-                if error.code != "IDEMPOTENCY_STORE_UNAVAILABLE" or tries == COMPLETE_TRIES:
+                if error.code == "LEASE_LOST" and tries > 1 and await self._was_kept(stored):
+                    return
+                if error.code != "IDEMPOTENCY_STORE_UNAVAILABLE":
                     raise
+                if tries == COMPLETE_TRIES:
+                    raise outcome_unknown(error.detail) from error
                 log.warning("an answer could not be kept, trying again: %s", error.detail)
             tries += 1
             await asyncio.sleep(COMPLETE_PAUSE_S)
+
+    async def _was_kept(self, stored: bytes) -> bool:
+        """Whether an earlier try was applied although the store said nothing."""
+        record = await self._store.get(self.claim.id)
+        return record is not None and record.token == self.token and record.response == stored
 
     async def answer_of_another(self) -> StoredResponse | None:
         """The answer that whoever took over has kept; None where there is none yet."""

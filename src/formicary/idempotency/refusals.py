@@ -42,6 +42,11 @@ def store_unavailable(cause: str) -> Problem:
     return problem("IDEMPOTENCY_STORE_UNAVAILABLE", cause, retry_after_s=STORE_RETRY_S)
 
 
+def outcome_unknown(cause: str) -> Problem:
+    """503: it was executed, and whether its answer is kept is not known. The cause is for the log."""
+    return problem("IDEMPOTENCY_OUTCOME_UNKNOWN", cause, retry_after_s=STORE_RETRY_S)
+
+
 def response_not_kept(status: int) -> Problem:
     """409: it was done, and its answer was too large to keep."""
     return problem(
