@@ -19,6 +19,8 @@ Rule = Callable[[Any], Iterable[FieldError]]
 
 _MOST = 100
 """Violations that one problem lists at most; a message may hold millions."""
+_RULES_TAG = b"\xba\x48"
+"""How an option of protovalidate begins in the binary form: field 1159, with a length."""
 _CODES = {"required": "REQUIRED_FIELD"}
 
 
@@ -60,6 +62,14 @@ class Validator:
             raise problem("INTERNAL", "A validation rule could not be evaluated.") from error
         if errors:
             raise refusal(errors)
+
+    def concerns(self, descriptor: Any) -> bool:
+        """Whether anything of a message type, or of the types in it, is checked; if not, ``check`` passes every one.
+
+        Args:
+            descriptor: Of the type.
+        """
+        return descriptor.full_name in self._rules or _has_rules(descriptor, set())
 
     def warm(self, *messages: type[Any]) -> None:
         """Compiles the rules of message types at start-up.
@@ -103,6 +113,17 @@ def refusal(errors: Iterable[FieldError]) -> Problem:
     if len(found) > _MOST:
         return problem("VALIDATION_FAILED", detail, errors=found[:_MOST], truncated=True)
     return problem("VALIDATION_FAILED", detail, errors=found)
+
+
+def _has_rules(descriptor: Any, seen: set[str]) -> bool:
+    """Whether a type or one in it carries rules; what merely looks so, or may be extended by others, counts too."""
+    if descriptor.full_name in seen:
+        return False
+    seen.add(descriptor.full_name)
+    parts = (descriptor, *descriptor.fields, *descriptor.oneofs)
+    if descriptor.is_extendable or any(_RULES_TAG in part.GetOptions().SerializeToString() for part in parts):
+        return True
+    return any(_has_rules(field.message_type, seen) for field in descriptor.fields if field.message_type is not None)
 
 
 def _below(field: Any) -> Any:

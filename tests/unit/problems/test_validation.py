@@ -1,6 +1,9 @@
 """Validation: every violation at once, with full paths, and never passed over."""
 
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import Struct
 
 from formicary.problems import FieldError, Problem
 from formicary.problems.validation import Validator
@@ -71,3 +74,13 @@ def test_a_flood_of_violations_is_bounded() -> None:
     found = refused(Validator(), Task(title="x", tags=["NO"] * 5000))
     assert len(found.errors) == 100 and found.extensions == {"truncated": True}
     assert "5000" in found.detail
+
+
+def test_types_without_rules_are_told_from_those_with_rules_in_what_they_hold() -> None:
+    """A rule counts however deep it is, and a business rule too; where nothing is, whatever is sent passes."""
+    business = Validator(rules={"google.protobuf.Duration": [lambda _: []]})
+    for kind in (Task, Batch, Broken):
+        assert Validator().concerns(kind.DESCRIPTOR)
+    for kind in (Struct, Duration, FileDescriptorSet):
+        assert Validator().concerns(kind.DESCRIPTOR) is (kind is FileDescriptorSet)  # options may be extended
+    assert business.concerns(Duration.DESCRIPTOR) and not business.concerns(Struct.DESCRIPTOR)

@@ -19,12 +19,15 @@ class Validate:
     """
 
     def __init__(self, validator: Validator | None = None, *, streams: bool = True) -> None:
-        self._check = (validator or Validator(names="proto")).check
+        self._validator = validator or Validator(names="proto")
+        self._check = self._validator.check
         self._streams = streams
 
     def applies(self, method: Method) -> bool:
-        """Whether a method's requests are checked."""
-        return self._streams or not method.client_streaming
+        """Whether a method's requests are checked: those of a type without rules need not be."""
+        if method.client_streaming and not self._streams:
+            return False
+        return self._validator.concerns(method.descriptor.input_type)
 
     async def __call__(self, call: Call, proceed: Run) -> None:
         """Raises Problem VALIDATION_FAILED with all violations of a message."""
