@@ -65,6 +65,13 @@ EXPECTED: list[tuple[str, dict[str, str], str, dict[str, tuple[str, int]]]] = [
     ("pause.yaml", {}, DONE, {"ask-for-quota": (DONE, 2), "go-on": (DONE, 1)}),
     ("python.yaml", {}, DONE, {"count": (DONE, 1), "most": (DONE, 1), "say": (DONE, 1)}),
     (
+        "fork.yaml --job order",
+        {},
+        DONE,
+        {"start": (DONE, 1), "meanwhile": (DONE, 1), "join": (DONE, 1), "report": (DONE, 1)},
+    ),
+    ("fan_out.yaml --job census", {}, DONE, {"measure": (DONE, 1), "sum": (DONE, 1)}),
+    (
         "word_count_job.py:words",
         {"text": "b a b"},
         DONE,
@@ -99,7 +106,7 @@ def run_command(*arguments: str, data: Path, params: dict[str, str] | None = Non
 
 def run_example(file: str, data: Path, params: dict[str, str]) -> dict[str, Any]:
     """Runs an example and returns its document; the exit status is the job's."""
-    ended = run_command(f"examples/jobs/{file}", data=data, params=params)
+    ended = run_command(*f"examples/jobs/{file}".split(), data=data, params=params)
     assert ended.returncode in (0, 1), ended.stderr
     document: dict[str, Any] = json.loads(ended.stdout)
     assert ended.returncode == (0 if document["state"] == DONE else 1)

@@ -143,6 +143,16 @@ class Scenario:
         """restart: the queen is killed and started again."""
         self.colony.restart()
 
+    def do_params(self, _body: str, job: str) -> str:
+        """params JOB: what it was given."""
+        number = self.colony.job(job).number
+        return self.colony.store.params([number])[number][0].decode()
+
+    def do_outputs(self, _body: str, job: str, task: str) -> str:
+        """outputs JOB TASK: what the task has given, as it is stored."""
+        run = self.colony.task(job, task)
+        return (run.outputs or b"").decode() if run is not None else ""
+
     def do_show(self, _body: str, job: str) -> str:
         """show JOB: states, counters and errors as they are stored."""
         found = self.colony.job(job)

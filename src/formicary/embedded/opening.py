@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+from formicary.engine.queen.core.family import root_of
 from formicary.engine.storage.backends import open_logs, open_store
 from formicary.engine.storage.port import (
     DataInUse,
@@ -68,7 +69,7 @@ class OnlyTheseJobs:
 
     Args:
         store: The whole store.
-        ids: Jobs to recover; the caller adds to it.
+        ids: Jobs to recover, those they have forked with them; the caller adds to it.
     """
 
     def __init__(self, store: Store, ids: set[str]) -> None:
@@ -81,7 +82,7 @@ class OnlyTheseJobs:
     def load(self) -> Snapshot:
         """The snapshot without the other jobs."""
         found = self._store.load()
-        jobs = [row for row in found.jobs if row[1] in self._ids]
+        jobs = [row for row in found.jobs if root_of(str(row[1])) in self._ids]
         numbers = {row[0] for row in jobs}
         tasks = [row for row in found.tasks if row[0] in numbers]
         used = {row[3] for row in jobs}

@@ -472,6 +472,21 @@ _TASKS = (
         "RESOURCE_EXHAUSTED",
         "Store the result elsewhere and return a reference.",
     ),
+    _task(
+        "ERR_FORK",
+        "A job could not be forked",
+        400,
+        "FAILED_PRECONDITION",
+        "Register the job type and version that the task names, and give what it requires.",
+    ),
+    _task(
+        "ERR_FORK_LIMIT",
+        "Jobs fork too deep or too many",
+        429,
+        "RESOURCE_EXHAUSTED",
+        "Look for jobs that fork each other in a circle; split what is too much for one job.",
+    ),
+    _task("ERR_CHILD_FAILED", "A forked job failed", 500, "ABORTED", "Look at the forked job that the message names."),
     _task("ERR_TASK_FAILED", "A task of the job failed", 500, "ABORTED", "Look at the task that failed."),
 )
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from formicary.engine.jobs.model import JobDefinition
 from formicary.engine.jobs.parse import parse_source
+from formicary.engine.queen.children import find_children
 from formicary.engine.queen.core import outcome as ends
 from formicary.engine.queen.core.batch import Assignment, Batch, JobEnded, Welcome
 from formicary.engine.queen.core.config import CoreConfig
@@ -327,6 +328,8 @@ class Colony:
         if batch.load:
             self.core.loaded(self.store.params(batch.load))
         self._render(batch)
+        for wanted in batch.children:
+            self.core.found(wanted, find_children(self.store, lambda row: self.models[str(row[0])], wanted))
 
     def _welcomed(self, worker: Worker, welcome: Welcome) -> None:
         worker.welcome = welcome

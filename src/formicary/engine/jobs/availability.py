@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from formicary.engine.jobs.fields import JOB_FIELDS, NOW, TASK_FIELDS, Field
 from formicary.engine.jobs.model import (
     AVAILABLE_METHODS,
+    QUEEN_METHODS,
     JobDefinition,
     Position,
     TaskDefinition,
@@ -59,13 +60,21 @@ def _check_task(
 ) -> None:
     marks = definition.marks
     method = methods.get(task.method, task.method)
-    if method not in AVAILABLE_METHODS:
+    if method not in AVAILABLE_METHODS and method not in QUEEN_METHODS:
         named = f"{path}.method" in marks
         where = f"{path}.method" if named or f"{path}.container" not in marks else f"{path}.container"
         place = marks.get(where, task.position)
         way = f"; run it with --method {task.method}=SHELL" if method in _CONTAINER_METHODS else "; remove the task"
         why = "" if named else " (the default for container fields)"
         message = f"The method {method}{why} is not available in this version{way}."
+        found.append(Violation(place.line, place.column, where, CODE, message))
+    if task.fan_out is not None and method not in QUEEN_METHODS:
+        where = f"{path}.fan_out"
+        place = marks.get(where, task.position)
+        message = (
+            "fan_out over a task is not available in this version; put the task into a job of its own and fork that: "
+            "'method: FAN_OUT_JOB' and 'fork_job_type: NAME'."
+        )
         found.append(Violation(place.line, place.column, where, CODE, message))
     for row in _TASK_LATER:
         if getattr(task, row.target) not in (None, (), {}):

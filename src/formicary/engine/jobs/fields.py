@@ -49,7 +49,7 @@ class Field:
 
 
 _ARTIFACTS, _CACHE, _CONTAINERS = "artifacts", "caches", "containers"
-_FORK, _FAN_OUT, _APPROVAL = "forked jobs", "fan-out", "approvals"
+_APPROVAL = "approvals"
 _TRIGGERS, _NOTIFY = "triggers", "notifications"
 
 JOB_FIELDS: tuple[Field, ...] = (
@@ -176,8 +176,12 @@ TASK_FIELDS: tuple[Field, ...] = (
     Field("fork_job_type", "text", "Job to start.", most=100),
     Field("fork_job_version", "text", "Version of the job to start.", most=100),
     Field("await_forked_tasks", "text_list", "Tasks whose jobs to wait for."),
-    Field("sub_workflow", "object", "What a child job gets and gives.", available=_FORK),
-    Field("fan_out", "object", "Runs once per element of a list.", available=_FAN_OUT),
+    Field(
+        "sub_workflow",
+        "object",
+        "What a child job gets and gives: input_params, output_variables, wait_for_completion.",
+    ),
+    Field("fan_out", "object", "Forks a job per element of a list: source, item_var, max_parallel, fail_fast."),
     Field("approval_policy", "object", "Who has to approve.", available=_APPROVAL),
     Field("messaging_request_queue", "text", "Queue to send to.", most=300),
     Field("messaging_reply_queue", "text", "Queue of the answer.", most=300),

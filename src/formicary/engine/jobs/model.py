@@ -70,6 +70,9 @@ METHODS = frozenset(
 AVAILABLE_METHODS = frozenset(m for m in METHODS if m in {"SHELL", "PYTHON"} or m.startswith("HTTP_"))
 """The executors of this version."""
 
+QUEEN_METHODS = frozenset({"FORK_JOB", "AWAIT_FORKED_JOB", "FAN_OUT_JOB"})
+"""Methods that the queen carries out by itself: they compose jobs, and hold no slot of any ant."""
+
 
 def is_action(target: str) -> bool:
     """Says whether the target of a route is an action (``RESTART_TASK``, ``ERR_NO_DISK``, …) and not a task's name."""

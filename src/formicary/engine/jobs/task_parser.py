@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from formicary.engine.jobs.arguments import referenced_tasks, wrong_arguments
+from formicary.engine.jobs.composition_check import check_composition
 from formicary.engine.jobs.fields import NOW, TASK_BY_NAME
 from formicary.engine.jobs.graph_check import Edge, GraphTask
 from formicary.engine.jobs.model import AVAILABLE_METHODS, MAX_TASKS, Position, TaskDefinition
@@ -185,6 +186,8 @@ def read_task(
         found = READERS[row.kind](ctx, value, here, row)
         if marks is not None and row.available != NOW and not row.for_containers:
             marks.setdefault(here, ctx.place(key.line, key.column))
+        if marks is not None and row.name == "fan_out":
+            marks.setdefault(here, ctx.place(key.line, key.column))
         if row.name == "method" and found is ABSENT and not is_null(value):
             read.is_sure = False
         container = container or (row.for_containers and found is not ABSENT and found is not False)
@@ -234,12 +237,13 @@ def _references(
     marks: dict[str, Position] | None,
 ) -> None:
     """Notes the edges of a route or dependency field, over all arms of templates."""
-    if name == "dependencies":
-        read.graph.names_dependencies = True
+    if name in ("dependencies", "await_forked_tasks"):
+        read.graph.names_dependencies = read.graph.names_dependencies or name == "dependencies"
+        edges = read.graph.dependencies if name == "dependencies" else read.graph.arguments
         items = value.items if value.kind == "seq" else [value]
         for i, item in enumerate(items):
             if item.kind == "scalar" and not is_null(item) and not ctx.is_masked(item):
-                read.graph.dependencies.append(Edge(item.text, item, f"{path}[{i}]" if value.items else path))
+                edges.append(Edge(item.text, item, f"{path}[{i}]" if value.items else path))
         return
     if name not in _ROUTES and name != "on_exit_code":
         return
@@ -279,6 +283,7 @@ def check_method(ctx: Context, read: TaskRead, path: str, node: Node, static: bo
     method, nodes = read.method, read.nodes
     if not read.is_sure or ("method" in nodes and ctx.is_masked(nodes["method"])):
         return
+    check_composition(ctx, method, nodes, path, node, static=static)
     if method == "PYTHON" and "function" not in nodes:
         message = "A PYTHON task needs a function; add 'function: package.module:name'."
         ctx.add(nodes.get("method", node), f"{path}.function", "MISSING_FUNCTION", message)

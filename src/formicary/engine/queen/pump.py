@@ -19,7 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Protocol, TypeVar
 
-from formicary.engine.queen.core.batch import Batch, JobEnded, Outgoing, RenderRequest
+from formicary.engine.queen.children import find_children
+from formicary.engine.queen.core.batch import Batch, ChildrenRequest, JobEnded, Outgoing, RenderRequest
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.core import Core
 from formicary.engine.queen.core.occurrences import Occurrence
@@ -232,6 +233,8 @@ class Pump:
             self.spawn(self._load_params(batch.load, self._generation))
         for request in batch.render:
             self.spawn(self._render(request, self._generation))
+        for wanted in batch.children:
+            self.spawn(self._find_children(wanted, self._generation))
         if not self._closed:
             self._cut()
 
@@ -278,6 +281,17 @@ class Pump:
         else:
             core.rendered(request, answer.task, answer.problem)
         self.wake()
+
+    async def _find_children(self, request: ChildrenRequest, generation: int) -> None:
+        try:
+            answer = await self.read(lambda: find_children(self.store, self.definitions.model, request))
+        except StoreError as error:
+            if generation == self._generation and self.ready:
+                self._failed(error, [])
+            return
+        if generation == self._generation and self.ready:
+            self.now().found(request, answer)
+            self.wake()
 
     # --- failure ----------------------------------------------------------------------------------------------------
 

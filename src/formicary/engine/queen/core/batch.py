@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
 from formicary.engine.jobs.model import JobDefinition
 from formicary.engine.queen.core.occurrences import Occurrence
-from formicary.engine.storage.port import Changes
+from formicary.engine.storage.port import Changes, Row
 
 
 class Assignment(msgspec.Struct, frozen=True, gc=False):
@@ -82,6 +83,32 @@ class RenderRequest:
     seed: int
 
 
+@dataclass(frozen=True, slots=True)
+class ChildrenRequest:
+    """What a task that composes jobs has to know; the answer comes back as `Core.found` with the same request.
+
+    `job_type` empty asks for no definition; `version` empty for the newest. `ids` are jobs that may have ended.
+    """
+
+    job_id: str
+    execution: int
+    position: int
+    attempt: int
+    org: str
+    job_type: str
+    version: str
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """The answer: the definition to fork, or why there is none, and those of the jobs that have ended."""
+
+    definition: tuple[Row, JobDefinition] | None
+    problem: str
+    ended: Mapping[str, JobEnded]
+
+
 @dataclass(slots=True)
 class Batch:
     """One commit: row images, and the effects that wait for it."""
@@ -93,6 +120,7 @@ class Batch:
     load: list[int] = field(default_factory=list)
     """Numbers of jobs whose parameters are wanted; answered by `Core.loaded`."""
     render: list[RenderRequest] = field(default_factory=list)
+    children: list[ChildrenRequest] = field(default_factory=list)
     closing: list[int] = field(default_factory=list)
     """Sessions that another stream of the same ant has replaced."""
     touched: set[str] = field(default_factory=set)
@@ -103,7 +131,8 @@ class Batch:
 
     def __bool__(self) -> bool:
         """True where there is anything to write or to do."""
-        return bool(self.changes or self.outgoing or self.load or self.render or self.closing or self.occurrences)
+        asks = self.load or self.render or self.children
+        return bool(self.changes or self.outgoing or asks or self.closing or self.occurrences)
 
     def to(self, session: int) -> Outgoing:
         """What the session will be told."""

@@ -23,6 +23,8 @@ class CoreConfig:
             its turn.
         prefetch: Pending jobs whose parameters are asked for at a time.
         slice_decisions: Decisions of one slice of a scheduling round (a slice stays below 2 ms of loop time).
+        fork_depth: How deep jobs may fork jobs that fork jobs; ends cycles.
+        children: Jobs that one execution of a job may fork.
     """
 
     lease_s: float = 10.0
@@ -31,6 +33,8 @@ class CoreConfig:
     hot_params_bytes: int = 4 * 1024 * 1024
     prefetch: int = 256
     slice_decisions: int = 256
+    fork_depth: int = 10
+    children: int = 10_000
 
     def __post_init__(self) -> None:
         """Checks the values and how they relate.

@@ -19,7 +19,8 @@ import msgspec
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.model import JobDefinition, task_from_json
-from formicary.engine.queen.core.batch import Assignment, Batch, RenderRequest, Welcome
+from formicary.engine.queen.core.batch import Assignment, Batch, Children, ChildrenRequest, RenderRequest, Welcome
+from formicary.engine.queen.core.composing import Composing, to_reset
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.leases import Hello, Leases
 from formicary.engine.queen.core.occurrences import in_order, of_ant
@@ -101,6 +102,7 @@ class Core:
         self.leases.lost = self._lost
         self.leases.undelivered = self._undelivered
         self.progress = Progress(self)
+        self.composing = Composing(self)
         self.batch = Batch()
         self.dirty_jobs: dict[Job, None] = {}
         self.dirty_tasks: dict[TaskRun, None] = {}
@@ -190,10 +192,9 @@ class Core:
         job.dead_letter = 0
         job.retries += 1
         runs = [TaskRun.from_row(task, job) for task in tasks]
-        for run in runs:
-            if hard or not run.kept():
-                run.reset()
-                self.dirty_tasks[run] = None
+        for run in to_reset(runs, hard=hard):
+            run.reset(hard=hard)
+            self.dirty_tasks[run] = None
         self.progress.rebuild(job, runs)
         self.jobs[job.id] = job
         self.dirty_jobs[job] = None
@@ -309,6 +310,15 @@ class Core:
         if job is not None and job.execution == request.execution:
             self.progress.prepared(job, variables, skip, problem)
 
+    def found(self, request: ChildrenRequest, answer: Children) -> None:
+        """What a task that composes jobs has asked for."""
+        job = self.jobs.get(request.job_id)
+        if job is None or job.run is None or job.execution != request.execution:
+            return
+        run = job.run.runs.get(request.position)
+        if run is not None and run.attempts == request.attempt:
+            self.composing.found(run, answer)
+
     # --- time -------------------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
@@ -316,7 +326,10 @@ class Core:
         for what in self.timers.due(self.mono):
             if isinstance(what, TaskRun):
                 what.timer = what.timer_at = None
-                self.progress.proceed(what)
+                if what.awaits:
+                    self.composing.timed_out(what)
+                else:
+                    self.progress.proceed(what)
             elif isinstance(what, Ant):
                 self.leases.expire(what, self.mono, self.batch)
                 if self.observed and self.leases.ants.get(what.key) is not what:
@@ -521,6 +534,8 @@ class Core:
         elif run.state == life.READY:
             demand = run.job.definition.demands[run.position] or demand_of(run.task)
             self.queue_task(run, demand)
+        elif run.awaits:
+            self.composing.resume(run)
         elif run.state == life.WAITING and run.timer_at is not None:
             run.timer = self.timers.set(self.mono + max(0.0, run.timer_at - self.wall), run)
         elif run.state == life.WAITING and run.job.state == life.EXECUTING:

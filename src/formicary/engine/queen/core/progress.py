@@ -15,6 +15,7 @@ from formicary.engine.jobs.flow import Flow, Routes, compile_routes
 from formicary.engine.jobs.model import DEFAULT_TASK_TIMEOUT_S, task_to_json
 from formicary.engine.queen.core import outcome as ends
 from formicary.engine.queen.core.batch import JobEnded, RenderRequest
+from formicary.engine.queen.core.composing import to_reset
 from formicary.engine.queen.core.outcome import Outcome, decode_outputs, merged_outputs
 from formicary.engine.queen.core.records import Ant, Execution, Job, TaskRun, demand_of
 
@@ -149,7 +150,10 @@ class Progress:
         self.ready(run)
 
     def ready(self, run: TaskRun, ant: Ant | None = None) -> None:
-        """Queues the task, or grants it at once to an ant that was chosen for it."""
+        """Queues the task, or grants it at once to an ant that was chosen for it; what composes jobs begins here."""
+        if run.composes:
+            self.core.composing.begin(run)
+            return
         if run.state != life.READY:
             run.state = life.task_state(run.state, "activate")
         run.timer_at = None
@@ -271,7 +275,8 @@ class Progress:
 
     def _wait(self, run: TaskRun, delay_s: float) -> None:
         core = self.core
-        run.state = life.task_state(run.state, "wait")
+        if run.state != life.WAITING:
+            run.state = life.task_state(run.state, "wait")
         run.timer_at = core.wall + delay_s
         run.timer = core.timers.set(core.mono + delay_s, run)
         core.dirty_tasks[run] = None
@@ -302,7 +307,7 @@ class Progress:
         self.core.dirty_tasks[run] = None
         if run.cancelling or self.stopping(run):
             run.state = life.task_state(run.state, "return")
-            self._withdraw(run)
+            self.withdraw(run)
             self._look_for_final(run.job)
             self.check_end(run.job)
             return
@@ -408,10 +413,13 @@ class Progress:
     def wind_up(self, job: Job, *, kill: bool = False) -> None:
         """Nothing new starts: what has not begun is withdrawn; with `kill` what runs is ended too, but `always_run`."""
         execution = self._run(job)
+        composing: list[TaskRun] = []
         for run in list(execution.runs.values()):
-            if run.state in (life.READY, life.WAITING):
+            if run.awaits:
+                composing.append(run)
+            elif run.state in (life.READY, life.WAITING):
                 if not execution.final or run.position in execution.parked:
-                    self._withdraw(run)
+                    self.withdraw(run)
             elif kill and run.state in (life.DISPATCHED, life.EXECUTING) and not run.task.always_run:
                 self.core.cancel_attempt(run)
         for position in execution.parked:
@@ -419,8 +427,11 @@ class Progress:
                 execution.flow.status[position] = 0
         execution.parked.clear()
         self._look_for_final(job)
+        for run in composing if kill else ():
+            if not run.task.always_run:
+                self.core.composing.stop(run)
 
-    def _withdraw(self, run: TaskRun) -> None:
+    def withdraw(self, run: TaskRun) -> None:
         """A task that waits or is queued will not run."""
         if run.timer is not None:
             run.timer.cancel()
@@ -476,9 +487,9 @@ class Progress:
             job.timer = None
         core.dirty_jobs[job] = None
         core.forget(job)
-        core.batch.ended.append(
-            JobEnded(job.id, job.state, merged_outputs(job), job.error_code or "", job.error_message or "")
-        )
+        end = JobEnded(job.id, job.state, merged_outputs(job), job.error_code or "", job.error_message or "")
+        core.batch.ended.append(end)
+        core.composing.ended(end)
 
     def restart(self, job: Job, delay_s: float, *, hard: bool = False) -> bool:
         """Back to PENDING for another execution; False where the job's time-out would be over by then."""
@@ -487,10 +498,9 @@ class Progress:
             return False
         every = job.definition.model.hard_reset_after_retries + 1
         hard = hard or (job.retries > 0 and job.retries % every == 0)
-        for run in execution.runs.values():
-            if hard or not run.kept():
-                run.reset()
-                core.dirty_tasks[run] = None
+        for run in to_reset(list(execution.runs.values()), hard=hard):
+            run.reset(hard=hard)
+            core.dirty_tasks[run] = None
         job.state = life.job_state(job.state, "restart")
         job.params = None  # as for every pending job: asked for again shortly before its turn
         job.verdict = job.error_code = job.error_message = None
@@ -602,6 +612,7 @@ class Progress:
         if job.timer is not None:
             job.timer.cancel()
             job.timer = None
+        self.core.composing.cancel_forked(job)
         self.wind_up(job, kill=True)
         self.check_end(job)
 
@@ -658,7 +669,8 @@ class Progress:
                 flow.status[position] = 0
             startable = []
         if job.state == life.PAUSED:
-            execution.parked = startable + [r.position for r in runs if r.state == life.WAITING and r.timer_at is None]
+            parked = [r.position for r in runs if r.state == life.WAITING and r.timer_at is None and not r.awaits]
+            execution.parked = startable + parked
         else:
             for position in startable:
                 self.activate(job, position)

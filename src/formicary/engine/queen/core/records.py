@@ -10,7 +10,7 @@ from typing import Any
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.flow import Flow, Plan, Routes
-from formicary.engine.jobs.model import JobDefinition, TaskDefinition
+from formicary.engine.jobs.model import QUEEN_METHODS, JobDefinition, TaskDefinition
 from formicary.engine.queen.core.timers import Timer
 from formicary.engine.scheduling.demand import Demand
 from formicary.engine.storage.port import Row
@@ -35,6 +35,8 @@ class Definition:
         starts = self.plan.starts or self.plan.finals
         self.needs_preparation = bool(model.skip_if) or model.variables_templated
         first = self.demands[starts[0]] if starts and not self.needs_preparation else None
+        if first is not None and first.method in QUEEN_METHODS:
+            first = None
         self.demand = (first or Demand("", frozenset())).gated(self.gate)
         # One static task that sees nothing but the request's parameters: they travel as the bytes they came in.
         task = model.tasks[0] if self.plan.single else None  # none at all before its template has made them
@@ -178,16 +180,22 @@ class TaskRun:
         self.job = job
         self.position = position
         self.task = task
+        self.attempts = self.token = 0
         self.reset()
-        self.attempts = 0
 
-    def reset(self) -> None:
-        """As before its first attempt, for another execution; the number of attempts goes on."""
+    def reset(self, *, hard: bool = False) -> None:
+        """As before its first attempt, for another execution; the number of attempts goes on.
+
+        A task that composes jobs has no lease: its `token` is the attempt behind which completed children count again.
+        """
+        if not self.composes:
+            self.token = 0
+        elif hard:
+            self.token = self.attempts
         self.state: str = life.PENDING
         self.failures = 0
         self.lost = 0
         self.polls = 0
-        self.token = 0
         self.ant: str | None = None
         self.holder: Ant | None = None
         self.timer: Timer | None = None
@@ -245,6 +253,16 @@ class TaskRun:
         (run.skipped, run.routed_to, run.ended_order) = values[19:22]
         return run
 
+    @property
+    def composes(self) -> bool:
+        """Its method is the queen's: it forks jobs or waits for them."""
+        return self.task.method in QUEEN_METHODS
+
+    @property
+    def awaits(self) -> bool:
+        """It has begun and waits for jobs; what it waits for is in its rendered task."""
+        return self.composes and self.state == life.WAITING and self.rendered is not None and not self.rendering
+
     def is_active(self) -> bool:
         """It has begun and not ended."""
         return self.state != life.PENDING and self.state not in life.TASK_ENDED
@@ -261,13 +279,15 @@ class TaskRun:
 class Execution:
     """A job that is running: its graph and its tasks that have begun."""
 
-    __slots__ = ("active", "final", "flow", "outputs", "parked", "preparing", "routes", "runs")
+    __slots__ = ("active", "children", "final", "flow", "outputs", "parked", "preparing", "routes", "runs")
 
     def __init__(self, plan: Plan) -> None:
         self.flow = Flow(plan)
         self.runs: dict[int, TaskRun] = {}
         self.active = 0
         """Tasks that have begun and not ended."""
+        self.children = 0
+        """Jobs that its tasks have forked."""
         self.final = False
         """The final phase has begun."""
         self.preparing = False

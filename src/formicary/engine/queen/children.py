@@ -1,0 +1,65 @@
+"""Looks up what a task that composes jobs has to know: the definition to fork, and which of its jobs have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.model import JobDefinition
+from formicary.engine.queen.core.batch import Children, ChildrenRequest, JobEnded
+from formicary.engine.queen.core.outcome import decode_outputs
+from formicary.engine.storage.port import JOB_COLUMNS, TASK_COLUMNS, Row, Store
+from formicary.problems import Problem
+
+_PAGE = 100
+_STATE, _CODE, _MESSAGE = (JOB_COLUMNS.index(name) for name in ("state", "error_code", "error_message"))
+_OUTPUTS, _ORDER = TASK_COLUMNS.index("outputs"), TASK_COLUMNS.index("ended_order")
+
+
+def find_children(store: Store, model: Callable[[Row], JobDefinition], request: ChildrenRequest) -> Children:
+    """Answers a request from what is committed; blocking. Raises StoreError."""
+    ended: dict[str, JobEnded] = {}
+    for job_id in store.find_ids(list(request.ids)) if request.ids else ():
+        row = store.job(request.org, job_id)
+        if row is not None and row[_STATE] in life.JOB_ENDED:
+            ended[job_id] = _end(store, row)
+    if not request.job_type:
+        return Children(None, "", ended)
+    name = f"the job type {request.job_type!r}" + (f" in version {request.version}" if request.version else "")
+    try:
+        row = _definition(store, model, request)
+        if row is None:
+            return Children(None, f"{name} is not registered", ended)
+        found = model(row)
+    except Problem as error:
+        return Children(None, f"{name} cannot be read: {error}", ended)
+    if found.dynamic_template_tasks:
+        return Children(None, f"{name} makes its tasks by a template: such a job cannot be forked", ended)
+    return Children((row, found), "", ended)
+
+
+def _definition(store: Store, model: Callable[[Row], JobDefinition], request: ChildrenRequest) -> Row | None:
+    """The newest version, the one of that number, or the newest that calls itself so (`sem_version`)."""
+    if not request.version:
+        return store.latest_definition(request.org, request.job_type)
+    after = ("", 0)
+    while rows := store.definitions(request.org, job_type=request.job_type, after=after, limit=_PAGE, with_source=True):
+        for row in rows:
+            if str(row[3]) == request.version or model(row).sem_version == request.version:
+                return row
+        after = (str(rows[-1][2]), int(rows[-1][3] or 0))
+    return None
+
+
+def _end(store: Store, row: Row) -> JobEnded:
+    """How a job ended, with the merged outputs of its tasks as its end carried them."""
+    merged: dict[str, Any] = {}
+    tasks = [task for task in store.tasks(int(row[0] or 0)) if task[2] in (life.COMPLETED, life.FAILED)]
+    done = [task for task in tasks if task[_OUTPUTS]]
+    for task in sorted(done, key=lambda task: int(task[_ORDER] or 0)):
+        merged.update(decode_outputs(task[_OUTPUTS]))  # type: ignore[arg-type]  # the column holds bytes
+    outputs = msgspec.json.encode(merged) if merged else b""
+    return JobEnded(str(row[1]), str(row[_STATE]), outputs, str(row[_CODE] or ""), str(row[_MESSAGE] or ""))

@@ -1,0 +1,322 @@
+"""How jobs fork jobs and wait for them.
+
+Theory of operation. A task whose method is the queen's never becomes READY: it goes to WAITING with an attempt counted,
+holds no slot, and asks for the definition to fork (`Batch.children`). The answer starts its jobs. Their ids follow from
+the parent's id, the task, the index and the attempt, so that whatever is done again after a crash finds them. A child's
+end and what it means for the parent are one event of one core and one commit: nobody polls, and nothing can get lost in
+between. After a restart of the queen the waiting task asks once more, with the ids of its jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.model import task_to_json
+from formicary.engine.jobs.variables import missing_params, wrong_params
+from formicary.engine.queen.core import outcome as ends
+from formicary.engine.queen.core.batch import Children, ChildrenRequest, JobEnded
+from formicary.engine.queen.core.family import (
+    AWAIT,
+    FAN_OUT,
+    FORK,
+    CannotCompose,
+    Family,
+    child_id,
+    depth_of,
+    family_of,
+    forked_type,
+    outputs_of,
+    params_of,
+)
+from formicary.engine.queen.core.outcome import Outcome, decode_outputs
+from formicary.engine.queen.core.records import Job, TaskRun
+
+if TYPE_CHECKING:
+    from formicary.engine.queen.core.core import Core
+
+
+def to_reset(runs: Iterable[TaskRun], *, hard: bool) -> list[TaskRun]:
+    """The tasks that run again in another execution: also those whose forked job was waited for and had failed."""
+    every = list(runs)
+    failed: set[str] = set()
+    for run in every:
+        if run.task.method == "AWAIT_FORKED_JOB" and not run.kept():
+            for key, state in decode_outputs(run.outputs).items():
+                name, dot, field = key.rpartition(".")
+                if dot and field == "ForkedJobState" and state != life.COMPLETED:
+                    failed.add(name)
+    return [run for run in every if hard or not run.kept() or run.task.task_type in failed]
+
+
+class Composing:
+    """The families of one core."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.families: dict[TaskRun, Family] = {}
+        self._waiting: dict[str, list[tuple[Family, int]]] = {}
+        """Who waits for the end of a job."""
+
+    # --- a task begins ----------------------------------------------------------------------------------------------
+
+    def begin(self, run: TaskRun) -> None:
+        """An attempt begins: its jobs are listed, and what has to be known is asked for."""
+        core = self.core
+        run.attempts += 1
+        run.error_code = run.error_message = run.outputs = run.exit_code = run.ended_at = None
+        run.cancelling = False
+        run.started_at = core.wall if run.started_at is None else run.started_at
+        if run.state != life.WAITING:
+            run.state = life.task_state(run.state, "wait")
+        run.timer_at = None
+        core.dirty_tasks[run] = None
+        try:
+            family = self._family(run)
+        except CannotCompose as error:
+            self._over(run, Outcome(0, ends.FAILED, 1, error_code=error.code, error_message=str(error)))
+            return
+        run.rendered = task_to_json(run.task)
+        if run.task.timeout_s:
+            seconds = core.progress.attempt_timeout(run)
+            run.timer_at = core.wall + seconds
+            run.timer = core.timers.set(core.mono + seconds, run)
+        earlier = [self._earlier(run, index) for index in range(len(family.ids))] if family.kind != AWAIT else []
+        self._ask(family, [*(family.ids if family.kind == AWAIT else ()), *(job for ids in earlier for job in ids)])
+
+    def resume(self, run: TaskRun) -> None:
+        """After a restart of the queen: the task goes on to wait."""
+        core = self.core
+        if run.timer_at is not None:
+            run.timer = core.timers.set(core.mono + max(0.0, run.timer_at - core.wall), run)
+        try:
+            family = self._family(run)
+        except CannotCompose as error:
+            self._over(run, Outcome(0, ends.FAILED, 1, error_code=error.code, error_message=str(error)))
+            return
+        earlier = [self._earlier(run, index) for index in range(len(family.ids))] if family.kind != AWAIT else []
+        self._ask(family, [*family.ids, *(job for ids in earlier for job in ids)])
+        if run.job.verdict in (life.CANCELLED, "TIMED_OUT", "RESTART") and not run.task.always_run:
+            self.stop(run)
+
+    def _family(self, run: TaskRun) -> Family:
+        core, job = self.core, run.job
+        assert job.run is not None, "a job whose task begins has an execution"
+        most = core.config.children - job.run.children
+        family = family_of(run, most=most)
+        if family.kind == FAN_OUT and run.task.fan_out is not None and "source_name" not in run.task.fan_out:
+            named = {"source": list(family.items), "source_name": run.task.fan_out.get("source")}
+            run.task = replace(run.task, fan_out={**run.task.fan_out, **named})
+        if family.kind != AWAIT:
+            if depth_of(job.id) >= core.config.fork_depth:
+                deepest = core.config.fork_depth
+                raise CannotCompose("ERR_FORK_LIMIT", f"jobs fork jobs more than {deepest} deep: is there a circle?")
+            if len(family.ids) > most:
+                raise CannotCompose("ERR_FORK_LIMIT", f"the job forks more than {core.config.children} jobs")
+            job.run.children += len(family.ids)
+        self.families[run] = family
+        return family
+
+    def _earlier(self, run: TaskRun, index: int) -> list[str]:
+        """Ids of the jobs that earlier attempts have forked for this index, newest first."""
+        return [child_id(run.job.id, run.position, index, n) for n in range(run.attempts - 1, run.token, -1)]
+
+    def _ask(self, family: Family, ids: list[str]) -> None:
+        run = family.run
+        for index, job_id in enumerate(family.ids):
+            self._waiting.setdefault(job_id, []).append((family, index))
+        job_type, version = forked_type(run.task) if family.kind != AWAIT else ("", "")
+        self.core.batch.children.append(
+            ChildrenRequest(
+                run.job.id,
+                run.job.execution,
+                run.position,
+                run.attempts,
+                run.job.org,
+                job_type,
+                version,
+                tuple(dict.fromkeys(ids)),
+            )
+        )
+
+    # --- its jobs begin and end -------------------------------------------------------------------------------------
+
+    def found(self, run: TaskRun, answer: Children) -> None:
+        """It is known which jobs exist and what to fork: starts as many as may be open."""
+        family = self.families.get(run)
+        if family is None or family.answered:
+            return
+        family.answered = True
+        self._take(family, answer)
+        if answer.definition is not None:
+            row, model = answer.definition
+            family.definition = self.core.definitions.get(str(row[0])) or self.core.define(row, model)
+        is_complete = len(family.ends) == len(family.ids)
+        problem = answer.problem or ("" if is_complete or family.stopped else self._refusal(family))
+        if problem and not is_complete and not family.stopped:
+            run.error_message = problem
+            family.stopped = "ERR_FORK"
+        if family.stopped:
+            self._cancel_open(family)
+        self._go_on(family)
+
+    def _take(self, family: Family, answer: Children) -> None:
+        run, jobs = family.run, self.core.jobs
+        for index, job_id in enumerate(family.ids):
+            if job_id in jobs:
+                family.open.add(index)
+            elif index not in family.ends and job_id in answer.ended:
+                family.ends[index] = answer.ended[job_id]
+            elif family.kind != AWAIT and index not in family.ends:
+                for earlier in self._earlier(run, index):
+                    end = answer.ended.get(earlier)
+                    if end is not None and end.state == life.COMPLETED:
+                        family.ends[index] = end
+                        family.ids[index] = earlier
+                        break
+
+    def _refusal(self, family: Family) -> str:
+        """Why the job type cannot be forked with these parameters, empty = it can."""
+        if family.kind == AWAIT or family.definition is None:
+            return ""
+        model = family.definition.model
+        if not model.required_params and not model.parameters:
+            return ""
+        for index in range(len(family.ids)):
+            params = params_of(family, index)
+            wrong = list(wrong_params(model, params))
+            if missing := missing_params(model, params):
+                wrong.append(f"{model.job_type} needs the parameters {', '.join(missing)}")
+            if wrong:
+                return " ".join(wrong)
+        return ""
+
+    def _go_on(self, family: Family) -> None:
+        """Starts what may start; ends the task when nothing is left to wait for."""
+        while (
+            not family.stopped
+            and family.kind != AWAIT
+            and family.next < len(family.ids)
+            and len(family.open) < family.limit
+        ):
+            index, family.next = family.next, family.next + 1
+            if index not in family.ends and index not in family.open:
+                self._start(family, index)
+        if not family.answered or self.families.get(family.run) is not family:
+            return
+        is_forked = family.kind == FORK and not family.joins and not family.stopped
+        if is_forked or not family.open:
+            self._join(family)
+
+    def _start(self, family: Family, index: int) -> None:
+        from formicary.engine.queen.core.core import Submission  # the core imports this module
+
+        definition, job = family.definition, family.run.job
+        assert definition is not None, "an answer without a definition stops the family"
+        family.open.add(index)
+        params = msgspec.json.encode(params_of(family, index))
+        priority = max(job.priority, definition.model.priority)
+        self.core.submit(definition, job.org, [Submission(family.ids[index], params, priority)])
+
+    def ended(self, end: JobEnded) -> None:
+        """A job has ended: whoever waits for it goes on."""
+        for family, index in self._waiting.pop(end.id, ()):
+            family.open.discard(index)
+            family.ends[index] = end
+            if family.fail_fast and end.state != life.COMPLETED and not family.stopped:
+                family.stopped = "ERR_CHILD_FAILED"
+                self._cancel_open(family)
+            if self.families.get(family.run) is family:
+                self._go_on(family)
+
+    # --- the task ends ----------------------------------------------------------------------------------------------
+
+    def _join(self, family: Family) -> None:
+        run, failed = family.run, family.failed
+        if family.stopped == "ERR_CANCELLED":
+            run.cancelling = True
+            self._over(run, Outcome(0, ends.CANCELLED))
+            return
+        code = message = ""
+        if family.stopped and family.stopped != "ERR_CHILD_FAILED":
+            code, message = family.stopped, run.error_message or ""
+        elif failed is not None and family.joins:
+            code = "ERR_CHILD_FAILED"
+            message = f"the job {failed.id} is {failed.state}: {failed.error_message or failed.error_code}"
+        outputs = b""
+        try:
+            outputs = outputs_of(family) if code in ("", "ERR_CHILD_FAILED") else b""
+        except CannotCompose as error:
+            code, message = error.code, str(error)
+        kind = ends.TIMED_OUT if code == "ERR_TIMEOUT" else ends.FAILED if code else ends.COMPLETED
+        self._over(
+            run, Outcome(0, kind, 1 if code else 0, outputs=outputs, error_code=code, error_message=message[:2000])
+        )
+
+    def _over(self, run: TaskRun, outcome: Outcome) -> None:
+        self.drop(run)
+        run.rendered = None
+        run.ended_at = self.core.wall
+        self.core.progress.result(run, outcome)
+
+    def drop(self, run: TaskRun) -> None:
+        """The task waits no longer."""
+        if run.timer is not None:
+            run.timer.cancel()
+        run.timer = run.timer_at = None
+        family = self.families.pop(run, None)
+        for job_id in family.ids if family is not None else ():
+            left = [entry for entry in self._waiting.get(job_id, ()) if entry[0] is not family]
+            if left:
+                self._waiting[job_id] = left
+            else:
+                self._waiting.pop(job_id, None)
+
+    def timed_out(self, run: TaskRun) -> None:
+        """The attempt's time is over."""
+        family = self.families[run]
+        self.core.dirty_tasks[run] = None
+        run.error_message = f"its jobs have not ended within the time-out of {run.task.timeout_s or 0:g} s"
+        self._stop(family, "ERR_TIMEOUT")
+
+    def stop(self, run: TaskRun) -> None:
+        """The job is being ended: so are the jobs of this task, and the task ends after them."""
+        family = self.families[run]
+        if family.kind == AWAIT:
+            self.drop(run)
+            self.core.progress.withdraw(run)
+        else:
+            self._stop(family, "ERR_CANCELLED")
+
+    def _stop(self, family: Family, code: str) -> None:
+        if family.stopped == "ERR_CANCELLED":
+            return
+        family.stopped = code
+        if family.kind == AWAIT:  # the jobs are those of other tasks
+            family.open.clear()
+            family.answered = True
+            self._join(family)
+        elif family.answered:
+            self._cancel_open(family)
+            self._go_on(family)
+
+    def _cancel_open(self, family: Family) -> None:
+        if family.kind != AWAIT:
+            for index in sorted(family.open):
+                self._cancel(family.ids[index], family.run.job.id)
+
+    def cancel_forked(self, job: Job) -> None:
+        """A job is cancelled or out of time: so is every job it has forked and not waited for."""
+        for run in list(job.run.runs.values()) if job.run is not None else ():
+            if run.task.method == "FORK_JOB" and run.state == life.COMPLETED:
+                found = decode_outputs(run.outputs).get("ForkedJobID")
+                if isinstance(found, str):
+                    self._cancel(found, job.id)
+
+    def _cancel(self, job_id: str, parent: str) -> None:
+        if job_id in self.core.jobs:
+            self.core.cancel(job_id, f"cancelled with {parent}, which forked it")

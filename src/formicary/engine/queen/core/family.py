@@ -1,0 +1,232 @@
+"""The jobs that one attempt of a task forks or waits for: what the task asks for, and how far its jobs are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.model import TaskDefinition
+from formicary.engine.queen.core.batch import JobEnded
+from formicary.engine.queen.core.outcome import decode_outputs, merged_variables
+from formicary.engine.queen.core.records import Definition, TaskRun
+
+FORK, AWAIT, FAN_OUT = "fork", "await", "job"
+"""Kinds of families; the last is also what `FanOutMode` says."""
+MAX_ID_CHARS = 96
+"""Ids of forked jobs that would be longer end in a digest."""
+MAX_OUTPUT_BYTES = 1024 * 1024
+
+
+class CannotCompose(Exception):
+    """What a task asks for is not possible; `code` is the task's error code."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(slots=True)
+class Family:
+    """The jobs of one attempt.
+
+    Attributes:
+        run: The task.
+        kind: FORK, AWAIT or FAN_OUT.
+        ids: Id of each job by index.
+        names: For AWAIT, the task that forked the job, by index.
+        items: For FAN_OUT, the elements by index.
+        joins: The task ends when its jobs have ended; otherwise as soon as they are forked.
+        limit: Jobs that may be open at a time.
+        answered: It is known which of its jobs exist.
+        open: Indexes of jobs that have not ended.
+        ends: How those ended that have, by index.
+        next: First index that may still have to be started.
+        stopped: Nothing more is started and what is open is cancelled; the outcome it leads to, empty = it goes on.
+    """
+
+    run: TaskRun
+    kind: str
+    ids: list[str]
+    names: tuple[str, ...] = ()
+    items: tuple[object, ...] = ()
+    joins: bool = True
+    limit: int = 1
+    fail_fast: bool = False
+    definition: Definition | None = None
+    answered: bool = False
+    open: set[int] = field(default_factory=set)
+    ends: dict[int, JobEnded] = field(default_factory=dict)
+    next: int = 0
+    stopped: str = ""
+
+    @property
+    def failed(self) -> JobEnded | None:
+        """The first job by index that has not completed."""
+        bad = [index for index, end in self.ends.items() if end.state != life.COMPLETED]
+        return self.ends[min(bad)] if bad else None
+
+
+def child_id(parent: str, position: int, index: int, attempt: int) -> str:
+    """The id of a forked job: always the same for the same attempt, and never one that a client can make.
+
+    Ids of clients hold no dot; the dots of an id are the depth of its job.
+    """
+    found = f"{parent}.{position}-{index}-{attempt}"
+    if len(found) <= MAX_ID_CHARS:
+        return found
+    depth = depth_of(parent) + 1
+    return f"{root_of(parent)}{'.' * depth}{sha256(found.encode()).hexdigest()[:32]}"
+
+
+def root_of(job_id: str) -> str:
+    """The id of the job that a client submitted and all others of its tree come from."""
+    return job_id.partition(".")[0]
+
+
+def depth_of(job_id: str) -> int:
+    """How many forks lie between a job and the one that a client submitted."""
+    return job_id.count(".")
+
+
+def forked_type(task: TaskDefinition) -> tuple[str, str]:
+    """Job type and version that a task forks, empty where it names none."""
+    spec: Mapping[str, Any] = task.fan_out or {}
+    job_type = str(spec.get("fork_job_type") or task.fork_job_type or "")
+    return job_type, str(spec.get("fork_job_version") or task.fork_job_version or task.job_version or "")
+
+
+def family_of(run: TaskRun, *, most: int) -> Family:
+    """The family that the attempt asks for. Raises CannotCompose."""
+    task = run.task
+    if task.method == "AWAIT_FORKED_JOB":
+        return _awaited(run)
+    if task.fan_out is None:
+        waits = bool((task.sub_workflow or {}).get("wait_for_completion"))
+        return Family(run, FORK, [_own_id(run, 0)], joins=waits)
+    items = _items(run)
+    if len(items) > most:
+        raise CannotCompose("ERR_FORK_LIMIT", f"{len(items)} elements to fan out over: at most {most} are possible")
+    limit = _number(task.fan_out.get("max_parallel"), "fan_out.max_parallel") or most
+    ids = [_own_id(run, index) for index in range(len(items))]
+    fast = str(task.fan_out.get("fail_fast") or "").lower() == "true"
+    return Family(run, FAN_OUT, ids, items=tuple(items), limit=limit, fail_fast=fast)
+
+
+def _own_id(run: TaskRun, index: int) -> str:
+    return child_id(run.job.id, run.position, index, run.attempts)
+
+
+def _awaited(run: TaskRun) -> Family:
+    job, ids, names = run.job, [], []
+    runs = job.run.runs if job.run is not None else {}
+    for name in run.task.await_forked_tasks:
+        position = job.definition.model.index.get(name)
+        fork = runs.get(position) if position is not None else None
+        if position is None or (fork is not None and fork.is_active()):
+            raise CannotCompose("ERR_FORK", f"the task {name} to wait for has not forked its job yet")
+        found = decode_outputs(fork.outputs if fork is not None else None).get("ForkedJobID")
+        if isinstance(found, str):
+            ids.append(found)
+            names.append(name)
+    return Family(run, AWAIT, ids, names=tuple(names))
+
+
+def _number(value: object, name: str) -> int:
+    try:
+        found = int(str(value or 0))
+    except ValueError:
+        found = -1
+    if found < 0:
+        raise CannotCompose("ERR_VALIDATION", f"{name} has to be a number from 0 on, not {str(value)[:40]!r}")
+    return found
+
+
+def _items(run: TaskRun) -> list[object]:
+    """The elements: a list, the name of a variable that holds one, or the text of a JSON array."""
+    source: object = (run.task.fan_out or {}).get("source")
+    if isinstance(source, str):
+        source = merged_variables(run.job, dict(run.task.variables)).get(source.strip(), source)
+    if isinstance(source, str):
+        try:
+            source = msgspec.json.decode(source)
+        except msgspec.DecodeError:
+            source = None
+    if not isinstance(source, list):
+        given = str((run.task.fan_out or {}).get("source"))[:60]
+        raise CannotCompose("ERR_VALIDATION", f"fan_out.source {given!r} is neither a list nor a variable with one")
+    return source
+
+
+def params_of(family: Family, index: int) -> dict[str, object]:
+    """What the forked job gets: the task's variables, or what `sub_workflow` maps; a fan-out adds the element."""
+    task = family.run.task
+    params: dict[str, object] = {}
+    if task.sub_workflow is None:
+        params.update(task.variables)
+    for pair in (task.sub_workflow or {}).get("input_params") or ():  # type: ignore[attr-defined]  # checked at parsing
+        params[str(pair["name"])] = pair.get("value")
+    if family.kind == FAN_OUT:
+        name = item_name(task)
+        params[name] = family.items[index]
+        params[f"{name}_index"] = index
+    return params
+
+
+def item_name(task: TaskDefinition) -> str:
+    """Name of the variable that holds the element."""
+    return str((task.fan_out or {}).get("item_var") or "item")
+
+
+def outputs_of(family: Family) -> bytes:
+    """JSON of what the task gives its job. Raises CannotCompose where that is too much."""
+    name = family.run.task.task_type
+    found: dict[str, object] = {}
+    if family.kind == FAN_OUT:
+        found = _fan_out_outputs(family)
+    else:
+        for index in sorted(family.ends):
+            found.update(_mapped(family.run.task, decode_outputs(family.ends[index].outputs)))
+        if family.kind == AWAIT:
+            found.update({f"{fork}.ForkedJobState": family.ends[i].state for i, fork in enumerate(family.names)})
+        else:
+            found.update({"ForkedJobID": family.ids[0], f"{name}.ForkedJobID": family.ids[0]})
+    data = msgspec.json.encode(found)
+    if len(data) > MAX_OUTPUT_BYTES:
+        raise CannotCompose("ERR_RESULT_TOO_LARGE", f"the outputs of its {len(family.ids)} jobs exceed 1 MB")
+    return data
+
+
+def _fan_out_outputs(family: Family) -> dict[str, object]:
+    task = family.run.task
+    name = item_name(task)
+    found: dict[str, object] = {}
+    results: list[object] = []
+    for index, job_id in enumerate(family.ids):
+        end = family.ends.get(index)
+        state = end.state if end is not None else life.SKIPPED
+        outputs = _mapped(task, decode_outputs(end.outputs)) if end is not None else {}
+        found.update({f"{name}_{index}_{key}": value for key, value in outputs.items()})
+        found[f"{name}_{index}_status"] = state
+        job: object = job_id if end is not None else None
+        results.append({"index": index, "job": job, "state": state, "outputs": outputs})
+    source = (task.fan_out or {}).get("source_name")
+    return {
+        **found,
+        "FanOutItemCount": len(family.ids),
+        "FanOutMode": family.kind,
+        "FanOutSource": source,
+        "FanOutResults": results,
+    }
+
+
+def _mapped(task: TaskDefinition, outputs: dict[str, Any]) -> dict[str, object]:
+    """The child's outputs, or those that `output_variables` names, under the names it gives them."""
+    pairs: Any = (task.sub_workflow or {}).get("output_variables")
+    if not pairs:
+        return outputs
+    return {str(pair["name"]): outputs.get(str(pair.get("value") or pair["name"])) for pair in pairs}
