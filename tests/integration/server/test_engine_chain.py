@@ -17,7 +17,7 @@ from formicary.server.api.serving import engine_chain
 from formicary.server.auth.interceptors import Authenticate, LimitRate, authorise
 from formicary.server.auth.local import as_local_admin
 from formicary.v1 import ants_pb2 as pb
-from formicary.v1 import ants_pb2_grpc
+from formicary.v1 import ants_pb2_grpc, jobs_pb2_grpc
 
 FORGED = {
     "grpc-metadata-user-id": "root",
@@ -124,8 +124,13 @@ def test_the_order_is_that_of_the_sheet() -> None:
 
 
 def test_messages_of_streams_are_left_to_the_queen() -> None:
-    """The ants' stream has no link of validation, the list of ants has."""
+    """The streams of ants and clients have no link of validation, nor has a type without rules; submissions have."""
     check_requests = engine_chain([])[-1]
     assert isinstance(check_requests, Validate)
-    applies = {method.name: check_requests.applies(method) for method in bind([Listing()])}
-    assert applies == {"Session": False, "ListAnts": True}
+    applies = {
+        method.full_name: check_requests.applies(method)
+        for method in bind([Listing(), jobs_pb2_grpc.JobServiceServicer()])
+    }
+    assert not applies["/formicary.v1.AntService/Session"] and not applies["/formicary.v1.AntService/ListAnts"]
+    assert not applies["/formicary.v1.JobService/Session"]
+    assert applies["/formicary.v1.JobService/SubmitJob"] and applies["/formicary.v1.JobService/GetJob"]
