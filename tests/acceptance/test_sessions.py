@@ -12,7 +12,12 @@ import pytest
 from tests import components
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "how-to").glob("*.md"))]
+PAGES = [
+    page
+    for page in (ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "how-to").glob("*.md")))
+    if "```console\n" in page.read_text(encoding="utf-8")
+]
+"""Pages that show a session; code of the others is run by the test of the documents."""
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", flags=re.M | re.S)
 SAVED = re.compile(r"save\s+this\s+as\s+`([\w.-]+)`[^`]*\Z|and\s+this\s+as\s+`([\w.-]+)`[^`]*\Z", flags=re.I)
 MARK = "=== command"

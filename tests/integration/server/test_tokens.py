@@ -147,9 +147,10 @@ def test_revoking_ends_what_is_open(up: Up, tmp_path: Path) -> None:
             handle = await client.submit(await client.register(waits), {"name": "Ada"})
             streams = [one.follow(handle.id) for one in (client, rest)]
             for stream in streams:
-                assert (await anext(stream))["id"] == handle.id
-                while (await anext(stream))["state"] != "EXECUTING":
-                    pass
+                job = await anext(stream)
+                assert job["id"] == handle.id
+                while job["state"] != "EXECUTING":
+                    job = await anext(stream)
             left = [asyncio.create_task(_end(stream)) for stream in streams]
             assert (await me.revoke_token(text.split("_")[1]))["revoked_at"]
             async with asyncio.timeout(5):  # it takes milliseconds; a busy machine has more patience

@@ -13,6 +13,7 @@ from formicary.problems import problem
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _LENGTH = 26
+BIGGEST_ID = _ALPHABET[-1] * _LENGTH
 MAX_PARAMS_BYTES = 1024 * 1024
 MAX_KEY_CHARS = 255
 _YEAR_1, _YEAR_10000 = -62_135_596_800, 253_402_300_800
@@ -22,8 +23,16 @@ _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 def new_id(wall: float | None = None) -> str:
     """A job id: 48 bits of milliseconds and 80 random bits, lower-case Crockford base 32, sortable by time."""
-    millis = int((time.time() if wall is None else wall) * 1000)
-    value = millis << 80 | int.from_bytes(os.urandom(10))
+    return _id(time.time() if wall is None else wall, int.from_bytes(os.urandom(10)))
+
+
+def first_id(wall: float) -> str:
+    """The id before all those of a time, in seconds since the epoch."""
+    return _id(max(0.0, wall), 0)
+
+
+def _id(wall: float, low: int) -> str:
+    value = int(wall * 1000) << 80 | low
     return "".join([_ALPHABET[value >> shift & 31] for shift in range(125, -1, -5)])
 
 

@@ -79,7 +79,6 @@ class Pump:
         self._readers = ThreadPoolExecutor(2, "formicary-reader")
         self._waiting: list[asyncio.Future[None]] = []
         self._in_commit: list[asyncio.Future[None]] = []
-        self._written = Batch()
         self._woken = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = float("inf")
@@ -184,7 +183,7 @@ class Pump:
         core = self.now()
         more = core.schedule()
         if core.dirty():
-            batch = self._written = core.cut()
+            batch = core.cut()
             self._in_commit, self._waiting = self._waiting, []
             if batch.changes:
                 self._journal.write(self.epoch, batch)
@@ -256,7 +255,7 @@ class Pump:
 
     def is_leaving(self, job_id: str) -> bool:
         """Whether a job has ended, and its end is not committed yet: it is no longer in memory."""
-        return any(end.id == job_id for batch in (self.core.batch, self._written) for end in batch.ended)
+        return job_id in self.core.leaving
 
     # --- answers to effects -----------------------------------------------------------------------------------------
 

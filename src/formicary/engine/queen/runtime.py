@@ -88,7 +88,7 @@ class Queen:
         self.pump.on_touched = self._tell_touched
         self.events = EventStream(self.config.events_kept, self.config.events_linger_s, self._observe)
         self.pump.on_occurred = self.events.occurred
-        self.pump.on_reloaded = self.events.interrupted
+        self.pump.on_reloaded = self._reloaded
         self.submitting = Submitting(self)
         self.pump.on_settled = self.submitting.keys.settle
         self._retrying = asyncio.Lock()
@@ -121,6 +121,7 @@ class Queen:
         gc.set_threshold(*GC_THRESHOLD)
         await self.pump.start(f"{socket.gethostname()} process {os.getpid()}")
         self.events.begin(self.epoch)
+        self.submitting.begin()
         self._flusher = asyncio.create_task(self._flush_logs())
 
     async def stop(self) -> None:
@@ -369,9 +370,14 @@ class Queen:
             else:
                 del self._watchers[job_id]
 
+    def _reloaded(self) -> None:
+        """The store was read again: a commit may have counted that nobody here was told of."""
+        self.submitting.begin()
+        self.events.interrupted()
+
     def _tell_ended(self, ended: list[JobEnded]) -> None:
         watchers, progress = self._watchers, self._progress
-        self.submitting.keys.ended(ended)
+        self.submitting.ended(ended)
         for end in ended:
             if progress:
                 progress.pop(end.id, None)

@@ -13,12 +13,14 @@ import msgspec
 
 from formicary.engine.jobs.variables import missing_params, wrong_params
 from formicary.engine.queen import edge
+from formicary.engine.queen.core.batch import JobEnded
 from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.core.records import Definition
 from formicary.engine.queen.key_book import KeyBook
+from formicary.engine.queen.recent_ids import RecentIds
 from formicary.engine.queen.rendering import expand
 from formicary.engine.storage.port import Row
-from formicary.problems import problem
+from formicary.problems import Problem, problem
 from formicary.v1 import jobs_pb2 as jobs
 
 if TYPE_CHECKING:
@@ -34,6 +36,16 @@ class Submitting:
         self._queen = queen
         self._registering = asyncio.Lock()
         self.keys = KeyBook()
+        self.recent = RecentIds()
+
+    def begin(self) -> None:
+        """The queen has read its store: nothing is known of what ended before."""
+        self.recent.begin(time.time())
+
+    def ended(self, ends: Sequence[JobEnded]) -> None:
+        """The ends of these jobs have just been committed."""
+        self.keys.ended(ends)
+        self.recent.ended(ends, time.time())
 
     def _versioned(self, row: Row) -> Row:
         """The row with a version above those of its type that are not in the store yet."""
@@ -131,17 +143,21 @@ class Submitting:
         """Finds repeated ids and keys, submits the rest, answers after the commit."""
         _check_against(definition, items)
         if definition.model.dynamic_template_tasks:
-            return await self._accept_expanded(definition, items, org, watcher)
+            return await self._accept_expanded(definition, items, org, watcher, resend=resend)
         pump = self._queen.pump
         ids = [item.id for item in items]
         fresh, tracer = items, self._queen.tracer
-        if keyed or resend:
+        _refuse_twice(ids)
+        pump.now()
+        if keyed or resend or not self.recent.are_new(ids, pump.core.wall):
             with self.keys.lookup():
                 fresh, ids = await self._without_repeats(items, org, resend=resend)
                 pump.now().submit(definition, org, fresh)
         else:
-            _refuse_live(pump.now().jobs, fresh)
-            pump.now().submit(definition, org, fresh)
+            for job_id in ids:
+                if job_id in pump.core.jobs or job_id in pump.core.leaving:
+                    raise _taken(job_id)
+            pump.core.submit(definition, org, fresh)
         if tracer is not None:
             tracer.submitted([item.id for item in fresh])
         if watcher is not None:
@@ -160,7 +176,9 @@ class Submitting:
         pump, store = queen.pump, queen.store
         keys = [item.key for item in items if item.key]
         stored = await pump.read(lambda: store.find_keys(org, keys)) if keys else {}
-        known = await pump.read(lambda: store.find_ids([item.id for item in items])) if resend else {}
+        pump.now()
+        look_up = resend or not self.recent.are_new((item.id for item in items), pump.core.wall)
+        known = await pump.read(lambda: store.find_ids([item.id for item in items])) if look_up else {}
         fresh, ids = [], []
         mine: dict[str, tuple[str, str]] = {}
         for item in items:
@@ -179,16 +197,18 @@ class Submitting:
             if item.key:
                 mine[item.key] = (item.fingerprint, item.id)
             ids.append(item.id)
-            if not (item.id in known or item.id in pump.core.jobs or self._ended_meanwhile(item.id, resend=resend)):
+            if not (item.id in known or item.id in pump.core.jobs or self._ended_meanwhile(item.id)):
                 fresh.append(item)
+            elif not resend:
+                raise _taken(item.id)
         return fresh, ids
 
-    def _ended_meanwhile(self, job_id: str, *, resend: bool) -> bool:
+    def _ended_meanwhile(self, job_id: str) -> bool:
         """Whether the job came and ended after the store was read."""
-        return resend and (self.keys.has_ended(job_id) or self._queen.pump.is_leaving(job_id))
+        return self.keys.has_ended(job_id) or self._queen.pump.is_leaving(job_id)
 
     async def _accept_expanded(
-        self, definition: Definition, items: list[Submission], org: str, watcher: Watcher | None
+        self, definition: Definition, items: list[Submission], org: str, watcher: Watcher | None, *, resend: bool
     ) -> list[str]:
         """`dynamic_template_tasks`: each job's tasks are made from its own parameters, a definition of its own."""
         ids: list[str] = []
@@ -198,15 +218,18 @@ class Submitting:
             own = await self.register(
                 source, dict(definition.model.methods), str(row[6] or ""), str(row[7] or ""), str(row[1]), expanded=True
             )
-            ids += await self._accept(own, [item], org, watcher, resend=False, keyed=bool(item.key))
+            ids += await self._accept(own, [item], org, watcher, resend=resend, keyed=bool(item.key))
         return ids
 
 
-def _refuse_live(live: Mapping[str, object], items: Sequence[Submission]) -> None:
+def _refuse_twice(ids: Sequence[str]) -> None:
     """Ids are made by clients: one that is taken would spoil the commit of everybody else's jobs."""
-    for item in items:
-        if item.id in live:
-            raise problem("CONFLICT", f"job {item.id} exists already: make a new id, or resend with `resend`")
+    if len(ids) > 1 and len(set(ids)) < len(ids):
+        raise problem("VALIDATION_FAILED", "a job id comes twice in this request: each job needs one of its own")
+
+
+def _taken(job_id: str) -> Problem:
+    return problem("ALREADY_EXISTS", f"job {job_id} exists already: make a new id, or resend with `resend`")
 
 
 def _expand(definition: Definition, params: bytes) -> str:

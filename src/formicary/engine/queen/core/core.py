@@ -110,6 +110,8 @@ class Core:
         self._limits: dict[Gate, tuple[int, int]] = {}
         self.keys: dict[tuple[str, str], tuple[str, str]] = {}
         """Idempotency keys of batches that are not committed yet: (fingerprint, job id)."""
+        self.leaving: set[str] = set()
+        """Ids of jobs that have ended, and their ends are not committed yet."""
         self.followed: set[str] = set()
         self.observed = False
         """Somebody watches: batches say what has changed."""
@@ -485,9 +487,11 @@ class Core:
         return batch
 
     def committed(self, batch: Batch) -> None:
-        """The batch is durable: its idempotency keys can be found in the store from now on."""
+        """The batch is durable: its keys and the ends of its jobs can be found in the store from now on."""
         for pair in batch.keys:
             self.keys.pop(pair, None)
+        for end in batch.ended:
+            self.leaving.discard(end.id)
 
     # --- recovery ---------------------------------------------------------------------------------------------------
 

@@ -487,6 +487,7 @@ class Progress:
             job.timer = None
         core.dirty_jobs[job] = None
         core.forget(job)
+        core.leaving.add(job.id)
         end = JobEnded(job.id, job.state, merged_outputs(job), job.error_code or "", job.error_message or "")
         core.batch.ended.append(end)
         core.composing.ended(end)
