@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.model import QUEEN_METHODS
 from formicary.engine.queen.core.batch import Batch
 from formicary.engine.queen.core.core import Core
 from formicary.engine.queen.core.records import EPOCH_SHIFT, Job, TaskRun
@@ -19,6 +20,7 @@ from tests.simulation.loop import Violation
 if TYPE_CHECKING:
     from tests.simulation.ant import Attempt, SimulatedAnt
     from tests.simulation.client import Order
+    from tests.simulation.jobs import Kind
     from tests.simulation.world import World
 
 _NUMBER, _ID, _TYPE, _STATE, _EXECUTION, _RETRIES, _VERDICT = (
@@ -52,6 +54,8 @@ class Monitor:
         self.jobs: dict[int, Row] = {}
         self.tasks: dict[tuple[int, int], Row] = {}
         self.numbers: dict[str, int] = {}
+        self.children: dict[str, list[int]] = {}
+        """Numbers of the jobs that a job has forked."""
         self.effects: dict[tuple[int, int], int] = {}
         """How often a task's process really began, by (job number, position)."""
         self.completions: dict[tuple[int, int, int], int] = {}
@@ -78,6 +82,8 @@ class Monitor:
         old_jobs = {number: self.jobs.get(number) for number in changes.jobs}
         for number, row in changes.jobs.items():
             self._job(number, old_jobs[number], row)
+        for row in changes.jobs.values():
+            self._joined(row)
         for key, row in changes.tasks.items():
             self._task(key, row, old_jobs.get(key[0]))
         for _, row in changes.definitions.items():
@@ -95,6 +101,8 @@ class Monitor:
         elif old[_ID] != row[_ID]:
             self.fail("job number", number, "was used twice")
         self.jobs[number] = row
+        if old is None and "." in str(row[_ID]):
+            self._forked(str(row[_ID]), number)
         kind = self.world.kinds[str(row[_TYPE])]
         limit = kind.definition.max_concurrency
         if limit is not None:
@@ -102,6 +110,31 @@ class Monitor:
             running = self._running[kind.definition.job_type] = self._running.get(kind.definition.job_type, 0) + change
             if change > 0 and running > limit + self._ending(kind.definition.job_type):
                 self.fail(running, "jobs of type", kind.definition.job_type, "run at once, at most", limit)
+
+    def _joined(self, row: Row) -> None:
+        """A job completes after the jobs that it waits for."""
+        if row[_STATE] != life.COMPLETED or not self.world.kinds[str(row[_TYPE])].joins:
+            return
+        for number in self.children.get(str(row[_ID]), ()):
+            if self.jobs[number][_STATE] not in life.JOB_ENDED:
+                self.fail("job", row[_ID], "completed before the job it has forked:", self.jobs[number])
+
+    def _forked(self, job_id: str, number: int) -> None:
+        """A job was forked: once per task, index and attempt, by a job that runs, and never too many at once."""
+        parent = job_id.rpartition(".")[0]
+        if parent not in self.numbers:
+            self.fail("job", job_id, "was forked by nobody")
+        self.children.setdefault(parent, []).append(number)
+        kind = self.world.kinds[str(self.jobs[self.numbers[parent]][_TYPE])]
+        spec = kind.definition.tasks[0].fan_out
+        limit = spec.get("max_parallel") if spec is not None else None
+        is_open = [n for n in self.children[parent] if n == number or self._is_live(n)]
+        if isinstance(limit, int) and len(is_open) > limit:
+            self.fail("job", parent, "has", len(is_open), "forked jobs open, at most", limit)
+
+    def _is_live(self, number: int) -> bool:
+        row = self.world.queen_batch.get(number) or self.jobs[number]
+        return row[_STATE] not in life.JOB_ENDED
 
     def _ending(self, job_type: str) -> int:
         """Jobs of the type that end in the very batch that is being looked at; order within a batch means nothing."""
@@ -143,7 +176,9 @@ class Monitor:
     def _completed(self, key: tuple[int, int], row: Row, execution: int, *, is_kept: bool) -> None:
         if is_kept:
             return
-        if self.evidence.get(_int(row[_TOKEN])) != row[_ENDED_AT]:
+        job = self.jobs[key[0]]
+        task = self.world.kinds[str(job[_TYPE])].definition.tasks[key[1]]
+        if task.method not in QUEEN_METHODS and self.evidence.get(_int(row[_TOKEN])) != row[_ENDED_AT]:
             self.fail("task", key, "completed by a result that is not of its token", row[_TOKEN])
         where = (key[0], execution, key[1])
         self.completions[where] = self.completions.get(where, 0) + 1
@@ -267,6 +302,9 @@ class Monitor:
             if order.id not in self.numbers:
                 self.fail("job", order.id, "is lost")
         for number, row in self.jobs.items():
+            if "." in str(row[_ID]):
+                self._check_child(number, row)
+                continue
             if str(row[_ID]) not in wanted:
                 self.fail("job", row[_ID], "was made and nobody asked for it (or asked with the same key)")
             self._check_end(number, row, wanted[str(row[_ID])])
@@ -277,23 +315,36 @@ class Monitor:
             if count > _int(self.tasks[key][_ATTEMPTS]):
                 self.fail("task", key, "began", count, "times, attempts are", self.tasks[key][_ATTEMPTS])
 
+    def _check_child(self, number: int, row: Row) -> None:
+        """A forked job ends as its kind does; or as cancelled, with the job that has forked it or by its fail_fast."""
+        parent = self.jobs[self.numbers[str(row[_ID]).rpartition(".")[0]]]
+        if row[_STATE] != life.CANCELLED:
+            self._check_kind(number, row, self.world.kinds[str(row[_TYPE])])
+        elif parent[_STATE] != life.CANCELLED and self.world.kinds[str(parent[_TYPE])].children != -1:
+            self.fail("job", row[_ID], "was cancelled and its parent was not:", parent)
+
     def _check_end(self, number: int, row: Row, order: Order) -> None:
-        kind = self.world.kinds[order.kind]
-        if row[_STATE] == life.CANCELLED and order.is_cancelled:
-            return
+        if row[_STATE] != life.CANCELLED or not order.is_cancelled:
+            self._check_kind(number, row, self.world.kinds[order.kind])
+
+    def _check_kind(self, number: int, row: Row, kind: Kind) -> None:
+        name = f"({kind.definition.job_type})"
+        children = len(self.children.get(str(row[_ID]), ()))
+        if kind.children != -1 and children != kind.children:
+            self.fail("job", row[_ID], "has forked", children, "jobs, expected", kind.children)
         if not kind.state:
             if row[_STATE] not in life.JOB_ENDED:
-                self.fail("job", row[_ID], f"({order.kind})", "has not ended:", row)
+                self.fail("job", row[_ID], name, "has not ended:", row)
             return
         if row[_STATE] != kind.state:
-            self.fail("job", row[_ID], f"({order.kind})", "ended", row[_STATE:], "expected", kind.state)
+            self.fail("job", row[_ID], name, "ended", row[_STATE:], "expected", kind.state)
         for position, state in enumerate(kind.tasks):
             task = self.tasks.get((number, position))
             found = task[_TASK_STATE] if task is not None else None
             if (found if found not in (life.SKIPPED, life.PENDING) else None) != state:
-                self.fail("job", row[_ID], f"({order.kind})", "task", position, "is", found, "expected", state)
+                self.fail("job", row[_ID], name, "task", position, "is", found, "expected", state)
         if row[_EXECUTION] != kind.executions or row[JOB_COLUMNS.index("dead_letter")] != kind.dead_letter:
-            self.fail("job", row[_ID], f"({order.kind})", "ended as", row)
+            self.fail("job", row[_ID], name, "ended as", row)
 
 
 def check_books(core: Core, fail: object) -> None:
@@ -323,6 +374,9 @@ def check_books(core: Core, fail: object) -> None:
         if job.definition.gate is not None:
             running[job.definition.gate] = running.get(job.definition.gate, 0) + 1
         _check_running(job, queued, fail)
+        for run in job.run.runs.values() if job.run is not None else ():
+            if run.awaits != (run in core.composing.families):
+                fail("task", run.position, "of", job.id, "and the books about forked jobs disagree")
     if any(running.get(gate, 0) != count for gate, count in core.running.items()):
         fail("running executions are", running, "and counted as", core.running)
     if hot_bytes != core._hot_bytes:
@@ -359,7 +413,7 @@ def _goes_on(job: Job, run: TaskRun, queued: set[int]) -> bool:
         return run.holder is not None
     if run.state == life.READY:
         return id(run) in queued
-    if run.timer is not None and run.timer.what is run:
+    if (run.timer is not None and run.timer.what is run) or run.awaits:
         return True
     assert job.run is not None
     return run.rendering or (job.state == life.PAUSED and run.position in job.run.parked)

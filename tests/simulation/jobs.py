@@ -50,6 +50,8 @@ class Kind:
         state: How its jobs end; empty = any end will do.
         tasks: State of each task at the end, None = it never began.
         kills: Positions of tasks that kill their ant each time.
+        children: Jobs that a job forks if nobody cancels it.
+        joins: It may complete only after its children have ended.
     """
 
     definition: JobDefinition
@@ -61,6 +63,8 @@ class Kind:
     dead_letter: int = 0
     executions: int = 1
     delay_s: float = 0.0
+    children: int = 0
+    joins: bool = False
     row: Row = field(init=False)
 
     def __post_init__(self) -> None:
@@ -146,6 +150,44 @@ def _returning() -> list[Kind]:
     ]
 
 
-KINDS: Mapping[str, Kind] = {kind.definition.job_type: kind for kind in (*_plain(), *_failing(), *_returning())}
+def _composing() -> list[Kind]:
+    def fork(name: str, job_type: str, **more: object) -> TaskDefinition:
+        return _task(name, method="FORK_JOB", fork_job_type=job_type, **more)
+
+    def join(name: str, *forks: str, **more: object) -> TaskDefinition:
+        return _task(name, method="AWAIT_FORKED_JOB", await_forked_tasks=forks, **more)
+
+    def fan(job_type: str, **more: object) -> TaskDefinition:
+        spec = {"source": [1, 2, 3, 4, 5], "max_parallel": 2, "fork_job_type": job_type, **more}
+        return _task("a", method="FAN_OUT_JOB", fan_out=spec)
+
+    waits = {"wait_for_completion": True}
+    both = (
+        fork("a", "two", on_completed="b"),
+        fork("b", "retried", on_completed="c"),
+        join("c", "a", "b", on_completed="d"),
+        _task("d"),
+    )
+    loose = (fork("a", "one", on_completed="b"), _task("b"))
+    refused = (fork("a", "failed", on_completed="b"), join("b", "a"))
+    sub = (fork("a", "three", sub_workflow=waits, on_completed="b"), _task("b"))
+    nested = (fork("a", "sub", sub_workflow=waits, is_static=False),)
+    again = (fork("a", "failed", sub_workflow=waits, retry=1),)
+    return [
+        Kind(_job("forked", *both), (good,) * 4, C, (C,) * 4, children=2, joins=True, weight=2.0),
+        Kind(_job("loose", *loose), (good,) * 2, C, (C,) * 2, children=1),
+        Kind(_job("refused", *refused), (good,) * 2, F, (C, F), children=1, joins=True),
+        Kind(_job("sub", *sub), (good,) * 2, C, (C, C), children=1, joins=True),
+        Kind(_job("nested", *nested), (good,), C, (C,), children=1, joins=True),
+        Kind(_job("forked_again", *again), (good,), F, (F,), children=2, joins=True),
+        Kind(_job("fanned", fan("two")), (good,), C, (C,), children=5, joins=True),
+        Kind(_job("fan_failed", fan("failed")), (good,), F, (F,), children=5, joins=True),
+        Kind(_job("fan_cut", fan("failed", fail_fast=True)), (good,), F, (F,), children=-1, joins=True),
+    ]
+
+
+KINDS: Mapping[str, Kind] = {
+    kind.definition.job_type: kind for kind in (*_plain(), *_failing(), *_returning(), *_composing())
+}
 MODELS: Mapping[str, JobDefinition] = {name: kind.definition for name, kind in KINDS.items()}
 ROWS: Mapping[str, Row] = {name: kind.row for name, kind in KINDS.items()}

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from formicary.engine.jobs.rendering import RenderedTask
-from formicary.engine.queen.core.batch import Batch, Outgoing, RenderRequest
+from formicary.engine.queen.children import find_children
+from formicary.engine.queen.core.batch import Batch, ChildrenRequest, Outgoing, RenderRequest
 from formicary.engine.queen.core.core import Core, Submission
 from formicary.engine.storage.port import StoreError
 from tests.simulation.network import Stream
@@ -261,6 +263,8 @@ class QueenHost:
             after(0.001, self._load_params, life, self.reloads, batch.load)
         for request in batch.render:
             after(0.001, self._render, life, self.reloads, request)
+        for wanted in batch.children:
+            after(0.001, self._find_children, life, self.reloads, wanted)
         self._woken = True
         after(LOOP_S, self._cut, life)
 
@@ -306,6 +310,16 @@ class QueenHost:
         else:
             task = request.definition.tasks[request.position]
             core.rendered(request, RenderedTask(task, task.except_ == "true"), None)
+        self._wake()
+
+    def _find_children(self, life: int, reloads: int, request: ChildrenRequest) -> None:
+        if life != self.life or reloads != self.reloads or not self.is_ready:
+            return
+        models = self.world.models
+        found = find_children(self.store.inner, lambda row: models[str(row[0])], replace(request, job_type=""))
+        if request.job_type:
+            found = replace(found, definition=(self.world.rows[request.job_type], models[request.job_type]))
+        self._now().found(request, found)
         self._wake()
 
     def _set_timer(self) -> None:

@@ -1,0 +1,62 @@
+"""Fork and join on a real store with real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from formicary.embedded.colony import Colony, ColonyConfig
+
+CHILD = "job_type: child\ntasks:\n- task_type: work\n  script: ['true']\n"
+FAN = """job_type: parent
+tasks:
+- task_type: fan
+  method: FAN_OUT_JOB
+  fork_job_type: child
+  fan_out: {source: list}
+"""
+OVERHEAD_S = 1.5
+
+
+def test_a_hundred_jobs_are_joined_with_little_overhead(tmp_path: Path) -> None:
+    """1 -> 100 -> 1 takes hardly longer than the hundred jobs alone, and a few commits: nobody polls."""
+
+    async def test() -> None:
+        async with Colony(ColonyConfig(tmp_path, slots=8)) as colony:
+            child, parent = await colony.register(CHILD), await colony.register(FAN)
+            begun = time.monotonic()
+            ids = await asyncio.gather(*(colony.submit(child) for _ in range(100)))
+            await colony.queen.ended(ids)
+            alone_s = time.monotonic() - begun
+            begun = time.monotonic()
+            job_id = await colony.submit(parent, {"list": list(range(100))})
+            found = await colony.queen.ended([job_id])
+            joined_s = time.monotonic() - begun
+            assert found[job_id].state == "COMPLETED"
+            assert joined_s - alone_s <= OVERHEAD_S
+            assert colony.queen.counters()["jobs_ended"] == 201
+
+    asyncio.run(test())
+
+
+def test_a_resumed_run_goes_on_with_its_forked_jobs(tmp_path: Path) -> None:
+    """Another process that goes on with one job takes the jobs over that it has forked, and forks none again."""
+    slow = CHILD.replace("'true'", "'sleep 0.5'")
+
+    async def begin() -> str:
+        async with Colony(ColonyConfig(tmp_path, slots=2)) as colony:
+            await colony.register(slow)
+            job_id = await colony.submit(await colony.register(FAN), {"list": [1, 2, 3]})
+            async for _ in colony.follow(job_id):
+                if len(colony.queen.pump.core.jobs) == 4:
+                    return job_id
+            raise AssertionError("it ended at once")
+
+    async def go_on(job_id: str) -> None:
+        async with Colony(ColonyConfig(tmp_path, slots=4, recover=frozenset([job_id]))) as colony:
+            found = await colony.queen.ended([job_id])
+            assert found[job_id].state == "COMPLETED"
+            assert len(await colony.queen.page(job_type="child")) == 3
+
+    asyncio.run(go_on(asyncio.run(begin())))

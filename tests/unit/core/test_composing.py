@@ -1,0 +1,129 @@
+"""Jobs that fork jobs: limits and validation that the scenario files do not show."""
+
+import json
+
+import pytest
+
+from formicary.engine.jobs.availability import availability_violations
+from formicary.engine.jobs.parse import parse_source
+from formicary.engine.queen.core.config import CoreConfig
+from formicary.engine.queen.core.family import MAX_ID_CHARS, child_id, depth_of, root_of
+from tests.unit.core.colony import Colony
+
+CHILD = "job_type: child\ntasks:\n- task_type: work\n  script: x\n"
+FAN = """job_type: parent
+tasks:
+- task_type: fan
+  method: FAN_OUT_JOB
+  fork_job_type: child
+  fan_out: {source: list, item_var: n, max_parallel: 50}
+"""
+
+
+def children(colony: Colony) -> list[str]:
+    """Ids of the forked jobs that have not ended."""
+    return [job_id for job_id in colony.core.jobs if "." in job_id]
+
+
+def test_a_fan_out_of_a_thousand_is_always_full_and_never_fuller() -> None:
+    """With max_parallel 50, exactly 50 jobs are open until fewer are left."""
+    colony = Colony(check_twin=False)
+    colony.define(CHILD)
+    colony.ant("x", slots=100)
+    colony.submit("j", colony.define(FAN), params={"list": list(range(1000))})
+    for done in range(1000):
+        assert len(children(colony)) == len(colony.workers["x"].held) == min(50, 1000 - done)
+        colony.ok(children(colony)[done % len(children(colony))], "work")
+    run = colony.task("j", "fan")
+    assert run is not None and run.state == "COMPLETED"
+    results = json.loads(run.outputs or b"")["FanOutResults"]
+    assert [result["index"] for result in results] == list(range(1000))
+
+
+def test_more_children_than_a_job_may_have_are_refused() -> None:
+    """The limit counts before anything is forked."""
+    colony = Colony(CoreConfig(children=3))
+    colony.define(CHILD)
+    colony.ant("x")
+    colony.submit("j", colony.define(FAN), params={"list": [1, 2, 3, 4]})
+    assert colony.job("j").error_code == "ERR_FORK_LIMIT" and not children(colony)
+
+
+def test_a_fan_out_over_nothing_completes() -> None:
+    """An empty list has no jobs to wait for; what is no list is an error."""
+    colony = Colony()
+    colony.define(CHILD)
+    colony.ant("x")
+    parent = colony.define(FAN)
+    colony.submit("j", parent, params={"list": []})
+    colony.submit("k", parent, params={"list": 5})
+    assert colony.job("j").state == "COMPLETED"
+    assert colony.job("k").error_code == "ERR_VALIDATION"
+
+
+def test_a_time_out_ends_the_forked_jobs() -> None:
+    """A fan-out with a time-out cancels its jobs and fails after them."""
+    colony = Colony()
+    colony.define(CHILD)
+    colony.ant("x", slots=4)
+    colony.submit("j", colony.define(FAN + "  timeout: 5s\n"), params={"list": [1, 2]})
+    colony.advance(6)
+    for job_id in children(colony):
+        colony.result(job_id, "work", 4)
+    run = colony.task("j", "fan")
+    assert run is not None and (run.state, run.error_code) == ("FAILED", "ERR_TIMEOUT")
+
+
+def test_a_pinned_version_is_forked() -> None:
+    """`fork_job_version` names a version by its number or its sem_version; an unknown one fails the task."""
+    colony = Colony()
+    colony.define("sem_version: 1.2.0\n" + CHILD)
+    colony.define(CHILD.replace("script: x", "script: y"))
+    colony.ant("x", slots=9)
+    for version, expected in (("1.2.0", "child:1"), ("2", "child:2"), ("", "child:2")):
+        pinned = FAN + (f"  fork_job_version: '{version}'\n" if version else "")
+        colony.submit(f"j{version or 'newest'}".replace(".", ""), colony.define(pinned), params={"list": [1]})
+        assert colony.core.jobs[children(colony)[-1]].definition.id == expected
+    colony.submit("k", colony.define(FAN + "  fork_job_version: '7'\n"), params={"list": [1]})
+    assert colony.job("k").error_code == "ERR_FORK"
+
+
+def test_ids_stay_short_and_keep_depth_and_root() -> None:
+    """However deep: below the bound of the contract, unique, and the dots count the depth."""
+    found = "01m8a7032wh1a0p4p5jdf560hn"
+    seen = {found}
+    for depth in range(1, 11):
+        found = child_id(found, 9999, 9999, 99)
+        seen.add(found)
+        assert len(found) <= MAX_ID_CHARS and depth_of(found) == depth
+        assert root_of(found) == "01m8a7032wh1a0p4p5jdf560hn"
+    assert len(seen) == 11
+
+
+BAD = [
+    ("  method: FORK_JOB\n", 4, 11, "MISSING_FORK_JOB_TYPE"),
+    ("  method: AWAIT_FORKED_JOB\n", 4, 11, "MISSING_FORKED_TASKS"),
+    ("  method: AWAIT_FORKED_JOB\n  await_forked_tasks: [b]\n", 5, 24, "UNKNOWN_DEPENDENCY"),
+    ("  method: FAN_OUT_JOB\n  fork_job_type: k\n", 4, 11, "MISSING_FAN_OUT"),
+    ("  method: FAN_OUT_JOB\n  fork_job_type: k\n  fan_out: {source: s, itemvar: x}\n", 6, 24, "UNKNOWN_FIELD"),
+    ("  method: FAN_OUT_JOB\n  fork_job_type: k\n  fan_out: {source: s, max_parallel: -1}\n", 6, 38, "WRONG_TYPE"),
+    ("  method: FAN_OUT_JOB\n  fork_job_type: k\n  fan_out: {item_var: x}\n", 6, 12, "MISSING_SOURCE"),
+    ("  method: FORK_JOB\n  fork_job_type: k\n  sub_workflow: {inputs: []}\n", 6, 18, "UNKNOWN_FIELD"),
+    (
+        "  method: FORK_JOB\n  fork_job_type: k\n  sub_workflow: {input_params: [{value: 1}]}\n",
+        6,
+        33,
+        "WRONG_TYPE",
+    ),
+    ("  script: x\n  sub_workflow: {wait_for_completion: true}\n", 5, 17, "METHOD_MISMATCH"),
+    ("  script: x\n  fan_out: {source: s}\n", 5, 3, "NOT_AVAILABLE"),
+]
+
+
+@pytest.mark.parametrize(("task", "line", "column", "code"), BAD)
+def test_what_is_wrong_is_said_with_its_place(task: str, line: int, column: int, code: str) -> None:
+    """Each mistake in the fields of composition has its line, column and code."""
+    parsed = parse_source(f"job_type: j\ntasks:\n- task_type: a\n{task}")[0]
+    later = availability_violations(parsed.definition) if parsed.definition is not None else ()
+    violations = [*parsed.violations, *later]
+    assert [(found.line, found.column, found.code) for found in violations] == [(line, column, code)]
