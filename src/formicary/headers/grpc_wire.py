@@ -58,7 +58,7 @@ def mapped(
 
 def _pairs(metadata: Iterable[tuple[str, Value]] | None) -> Sequence[tuple[str, Value]]:
     if metadata.__class__ is list or metadata.__class__ is tuple:
-        return cast(Sequence[tuple[str, Value]], metadata)
+        return cast("Sequence[tuple[str, Value]]", metadata)
     return tuple(metadata or ())
 
 

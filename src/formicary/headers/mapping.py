@@ -147,7 +147,9 @@ class HeaderMapping:
             if shape is not None and parts is not None:
                 done = shape.transform(parts) if shape.steps else None
                 if done is None:
-                    self._count(shape)
+                    shape.hit()
+                    if not shape.tally.kept:
+                        self.statistics.late(shape.tally)
                     return self._filled(shape, parts, values)
         return self._request(plan, pairs, trusted, note, done)
 

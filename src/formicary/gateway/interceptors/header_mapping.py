@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from formicary.gateway.call import Call
+from formicary.gateway.call import Call, Value
 from formicary.gateway.service import Run
 from formicary.headers.grpc_wire import Responses, mapped
 from formicary.headers.mapping import HeaderMapping
@@ -24,23 +24,40 @@ class MapHeaders:
     def __init__(self, mapping: HeaderMapping) -> None:
         self._mapping = mapping
         self._trusting = bool(mapping.config.trusted_peers)
+        self._plain = not (self._trusting or mapping.by_path)
 
     async def __call__(self, call: Call, proceed: Run) -> None:
         """Maps what came, runs the call, maps what it sends back. Raises Problem naming every header that is wrong."""
         mapping, path = self._mapping, call.path
-        request = call.metadata = mapped(mapping, path, call.metadata, self._trusting and mapping.trusts(call.remote))
+        if self._plain:
+            request = tuple(mapping.request(path, call.metadata))
+        else:
+            request = mapped(mapping, path, call.metadata, self._trusting and mapping.trusts(call.remote))
+        call.metadata = request
         outer, call.headers = call.headers, []
-        responses = Responses(mapping, path, request)
         if call.method.server_streaming:
-            _map_before_first(call, outer, responses)
+            await _streamed(call, proceed, outer, Responses(mapping, path, request))
+            return
         try:
             await proceed(call)
         finally:
-            if not responses.begun:
-                sent = (*call.headers, *_own(call, responses)) if call.trailers else call.headers
-                call.headers = [*outer, *responses.initial(sent)]
-            elif call.method.server_streaming:
-                call.trailers = list(responses.trailing(call.trailers))
+            ready: tuple[tuple[str, Value], ...] | None
+            ready = None if call.trailers else mapping.answer(path, call.headers, request)
+            if ready is None:
+                responses = Responses(mapping, path, request)
+                ready = responses.initial((*call.headers, *_own(call, responses)))
+            call.headers = [*outer, *ready]
+
+
+async def _streamed(call: Call, proceed: Run, outer: list[tuple[str, Any]], responses: Responses) -> None:
+    _map_before_first(call, outer, responses)
+    try:
+        await proceed(call)
+    finally:
+        if responses.begun:
+            call.trailers = list(responses.trailing(call.trailers))
+        else:
+            call.headers = [*outer, *responses.initial((*call.headers, *_own(call, responses)))]
 
 
 def _own(call: Call, responses: Responses) -> list[tuple[str, Any]]:

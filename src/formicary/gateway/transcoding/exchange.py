@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, MutableMapping, Sequence
 from types import CoroutineType
 from typing import Any, ClassVar, NoReturn
 
@@ -388,8 +388,18 @@ def _binary(value: str) -> bytes:
         return value.encode("latin-1")
 
 
-def encoded(headers: Iterable[tuple[str, Value]]) -> Pairs:
+def encoded(headers: Sequence[tuple[str, Value]]) -> Pairs:
     """Metadata as HTTP headers; a value never breaks out of its line."""
+    try:
+        # Nearly all are text of known names: then one look at all values is enough.
+        if "".join([value for _, value in headers]).isprintable():  # type: ignore[misc]  # bytes raise TypeError
+            return [(_sent_names[name], value.encode("latin-1")) for name, value in headers]  # type: ignore[union-attr]  # as above
+    except (TypeError, KeyError, UnicodeEncodeError):
+        return _encoded_singly(headers)
+    return _encoded_singly(headers)
+
+
+def _encoded_singly(headers: Sequence[tuple[str, Value]]) -> Pairs:
     pairs = []
     for name, value in headers:
         if isinstance(value, bytes):
