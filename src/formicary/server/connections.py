@@ -49,9 +49,7 @@ class ConnectionLimits:
 
 def headers_too_large() -> Problem:
     """The 431 of a head beyond its bound."""
-    found = problem("HEADER_INVALID", f"The headers of a request have at most {MAX_HEADER_BYTES} bytes.")
-    found.status = 431
-    return found
+    return problem("HEADERS_TOO_LARGE", f"The headers of a request have at most {MAX_HEADER_BYTES} bytes.")
 
 
 def _too_slow(what: str, limit_s: float) -> Problem:

@@ -26,6 +26,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _encode = msgspec.json.Encoder().encode
 _METHODS = ("GET", "HEAD")
+_API = ("/v1/", "/api/", "/openapi", "/docs", "/metrics")
+"""Where paths begin that are answered once the API is mounted."""
 
 
 class Pages:
@@ -85,6 +87,8 @@ class Pages:
 
     def _answer(self, method: str, path: str) -> object:
         page = self._pages.get(path)
+        if page is None and self._api is None and path.startswith(_API):
+            raise problem("UNAVAILABLE", "The server is starting; try again.", retry_after_s=1.0)
         if page is None:
             raise problem("NOT_FOUND", f"There is no page {path[:200]}; there are {', '.join(self._pages)}.")
         if method not in _METHODS:

@@ -20,7 +20,7 @@ from formicary.gateway import Interceptor
 from formicary.gateway.interceptors import AccessLog
 from formicary.problems import Problem, problem
 from formicary.server.api.rest import rest
-from formicary.server.api.serving import GrpcServer, engine_chain, serve
+from formicary.server.api.serving import GrpcServer, engine_chain, new_mapping, serve
 from formicary.server.auth.audit import Audit, AuditLog
 from formicary.server.auth.interceptors import Authenticate, LimitRate, authorise
 from formicary.server.auth.local import as_local_admin
@@ -98,9 +98,12 @@ class _Server:
             queen.tracer = telemetry
             tokens = TokenBook(queen.store)
             await tokens.load()
-            self._pages.add(metrics_page.PATH, MetricsPage(self._metrics, tokens.principal if config.auth else None))
+            who = await self._who(tokens, stack)
+            find = next((one.find for one in who if isinstance(one, Authenticate)), None)
+            mapping = self._metrics.headers = new_mapping()
+            self._pages.add(metrics_page.PATH, MetricsPage(self._metrics, find))
             chain = engine_chain(
-                [self._audit(queen, stack), *await self._who(tokens, stack)], access_log=AccessLog(self._metrics.counts)
+                [self._audit(queen, stack), *who], access_log=AccessLog(self._metrics.counts), mapping=mapping
             )
             if telemetry is not None:
                 chain.insert(1, telemetry.span)  # directly after `trace`
@@ -147,6 +150,7 @@ class _Server:
         """Records calls, until shortly before the store is closed."""
         book = AuditLog(queen.store, self._config.audit_days * DAY_S)
         book.start()
+        self._metrics.audit_dropped = lambda: book.dropped
         stack.push_async_callback(book.stop)
         return Audit(book)
 

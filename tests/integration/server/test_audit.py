@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from formicary.engine.storage.backends import open_store
 from tests.acceptance.server import Up, until
 from tests.integration.server.test_rest_api import JOB, ask
 from tests.integration.server.test_tokens import as_bearer, token
@@ -93,3 +96,19 @@ def test_records_outlive_the_server(up: Up) -> None:
     newest = records(up, "--method", "CreateToken")
     assert newest[0]["code"] == "OK"
     assert len(newest) >= 2
+
+
+def test_old_records_are_removed_by_a_server_that_starts(tmp_path: Path) -> None:
+    """What is older than --audit-days goes soon after the start; what is younger stays."""
+    day, data = 86_400.0, tmp_path / "data"
+    data.mkdir()
+    store = open_store(data)
+    store.open()
+    store.add_audit([(time.time() - age * day, "local", "p", f"m{age}", "", "OK", "", "", "http", 0) for age in (3, 1)])
+    store.close()
+    server = Up(data, "--ants", "0", "--audit-days", "2")
+    server.start()
+    try:
+        until(lambda: [one["method"] for one in records(server)] == ["m1"], 20, "the old one is gone")
+    finally:
+        server.clear()

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import signal
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
-from formicary.client import Client, Event, RestClient
+from formicary.client import Client, Event, RestClient, SyncClient
 from formicary.problems import Problem
-from tests.acceptance.server import Up
+from tests.acceptance.server import Up, kill_process, until
 from tests.integration.server.test_rest_api import ask, submitted
 from tests.integration.server.test_tokens import as_bearer, token
 
@@ -176,3 +177,51 @@ def test_a_viewer_of_nothing_is_told_so(up: Up) -> None:
     with pytest.raises(Problem) as error:
         asyncio.run(run())
     assert error.value.code == "VALIDATION_FAILED"
+
+
+def test_the_command_line_shows_a_job(up: Up) -> None:
+    """One line of JSON for each event, filtered, in order; --after goes on; the table says the same."""
+    connection, answer = opened(up, "")
+    answer.readline()
+    job_id = submitted(up, "shown", params={"name": "Ada"})
+    until(lambda: up.job(job_id)["state"] == "COMPLETED", 20, "the job is done")
+    found = [json.loads(line) for line in up.cli("events", "--job", job_id, "--output", "json").splitlines()]
+    connection.close()
+    assert [event["kind"] for event in found if event["kind"] not in SOMETIMES] == LIFE
+    assert {event["job_id"] for event in found} == {job_id}
+    after = str(found[-2]["sequence"])
+    rest = up.cli("events", "--job", job_id, "--after", after, "--output", "json").splitlines()
+    assert [json.loads(line) for line in rest] == found[-1:]
+    table = up.cli("events", "--job", job_id, "--kind", "job").splitlines()
+    assert [line.split()[2] for line in table] == ["job.submitted", "job.started", "job.completed"]
+
+
+def test_a_client_without_asyncio_watches_too(up: Up) -> None:
+    """It is an ordinary iterator, and what it told is told again from any sequence on."""
+    connection, answer = opened(up, "")
+    answer.readline()
+    job_id = submitted(up, "plain", params={"name": "Ada"})
+    with SyncClient(up.address) as client:
+        seen = []
+        for event in client.events(after=0, job_id=job_id):
+            seen.append(event)
+            if event.kind == "job.completed":
+                break
+        assert [event.kind for event in seen if event.kind not in SOMETIMES] == LIFE
+        assert list(client.events(after=seen[0].sequence, job_id=job_id, follow=False)) == seen[1:]
+    connection.close()
+
+
+def test_an_ant_that_dies_and_comes_back_is_told(up: Up) -> None:
+    """The death of a local ant is told with its name, and so is the one that takes its place."""
+    connection, answer = opened(up, "kinds=ant")
+    answer.readline()
+    kill_process(up.ants()[0], signal.SIGKILL)
+    kinds, names = [], set()
+    while "ant.connected" not in kinds:
+        for event in json.loads(answer.readline())["events"]:
+            kinds.append(event["kind"])
+            names.add(event["ant"])
+    connection.close()
+    assert kinds[0] in ("ant.disconnected", "ant.lost") and "ant.lost" in kinds
+    assert "" not in names

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +15,7 @@ from formicary.client import Client, RestClient
 from formicary.problems import Problem
 from tests.acceptance.server import Up
 from tests.integration.server.test_rest_api import JOB, ask
+from tests.integration.server.test_tokens import as_bearer
 from tests.integration.server.tls_server import started
 from tests.unit.auth.issuer import AUDIENCE, FakeIssuer
 
@@ -87,3 +90,17 @@ def test_a_stream_ends_when_its_token_expires(up: Up, issuer: FakeIssuer) -> Non
             assert error.value.code == "UNAUTHENTICATED"
 
     asyncio.run(test())
+
+
+def test_a_scraper_may_have_a_token_of_the_issuer(up: Up, issuer: FakeIssuer) -> None:
+    """The metrics know the same callers as the API: those of the server's own organisation, and no others."""
+    mine, theirs = (issuer.token("k1", "ES256", org=org) for org in ("local", "acme"))
+    for text, status in ((mine, 200), (theirs, 403), (mine[:-4], 401)):
+        request = urllib.request.Request(f"http://127.0.0.1:{up.http}/metrics", headers=as_bearer(text))
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                found = answer.status
+        except urllib.error.HTTPError as error:
+            with error:
+                found = error.code
+        assert found == status

@@ -84,3 +84,10 @@ def test_a_port_that_is_taken_is_a_sentence() -> None:
     with listen("127.0.0.1", 0) as taken, pytest.raises(Problem, match="--http-port") as refused:
         listen("127.0.0.1", int(taken.getsockname()[1]))
     assert refused.value.code == "FAILED_PRECONDITION"
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/api/jobs/requests", "/metrics", "/openapi.json"])
+def test_the_api_is_on_its_way_until_it_is_mounted(path: str) -> None:
+    """A caller that comes while the server starts is asked to come back, not told that there is no such page."""
+    ((status, headers, document),) = answers({"queen": "starting"}, ("GET", path))
+    assert (status, document["code"], headers["retry-after"]) == (503, "UNAVAILABLE", "1")

@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from formicary.engine.queen.runtime import Queen
 from formicary.gateway import Interceptor, add_services
 from formicary.gateway.interceptors import AccessLog, MapHeaders, standard_chain
-from formicary.headers import Rule, engine_mapping
+from formicary.headers import HeaderMapping, Rule, engine_mapping
 from formicary.headers.model import Direction
 from formicary.problems import problem
 from formicary.server.api.ants import AntServicer
@@ -54,14 +54,22 @@ class GrpcServer:
         await self._server.stop(grace_s)
 
 
-def engine_chain(who: Sequence[Interceptor], *, access_log: AccessLog | None = None) -> list[Interceptor]:
+def new_mapping() -> HeaderMapping:
+    """What the API takes from headers and sends back, with counts of its own."""
+    return engine_mapping(_HEADERS)
+
+
+def engine_chain(
+    who: Sequence[Interceptor], *, access_log: AccessLog | None = None, mapping: HeaderMapping | None = None
+) -> list[Interceptor]:
     """The interceptors of the engine's API, outermost first; headers are mapped before anybody is asked who they are.
 
     Args:
         who: What finds out who is calling and what the caller may do.
         access_log: Counts and logs calls; None = a new one.
+        mapping: Of the headers; None = a new one.
     """
-    return standard_chain([MapHeaders(engine_mapping(_HEADERS)), *who, check_requests()], access_log=access_log)
+    return standard_chain([MapHeaders(mapping or new_mapping()), *who, check_requests()], access_log=access_log)
 
 
 def servicers(queen: Queen, tokens: TokenBook) -> list[object]:

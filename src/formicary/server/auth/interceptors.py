@@ -65,7 +65,10 @@ class Authenticate:
         scheme, _, text = str(sent[0]).partition(" ") if len(sent) == 1 else ("", "", "")
         if scheme.lower() != SCHEME:
             return None
-        text = text.strip()
+        return await self.find(text.strip())
+
+    async def find(self, text: str) -> Known | None:
+        """Whoever a bearer token stands for. Raises Problem UNAVAILABLE where nobody can tell at present."""
         token = self._book.find(text)
         if token is not None:
             watching = partial(self._book.watching, token)

@@ -57,6 +57,11 @@ CATALOGUE: tuple[MetricRow, ...] = (
     MetricRow("formicary_ant_restarts_total", "counter", "Local ants that ended and were started again."),
     MetricRow("formicary_ready", "gauge", "1 while the server accepts work."),
     MetricRow("formicary_info", "gauge", "Always 1.", ("version",)),
+    MetricRow(
+        "formicary_audit_dropped_total",
+        "counter",
+        "Records of the audit log that were lost because the store was away for too long.",
+    ),
     # --- names of the articles
     MetricRow("queue_depth_by_priority", "gauge", "Jobs that wait to begin.", ("priority",)),
     MetricRow(

@@ -20,6 +20,7 @@ from formicary.engine.queen.census import Census
 from formicary.engine.queen.journal import COMMIT_BOUNDS_S, SIZE_BOUNDS
 from formicary.engine.queen.runtime import Queen
 from formicary.gateway.interceptors.access_log import BOUNDS_S, CallCounts
+from formicary.headers import HeaderMapping
 from formicary.server.metrics.catalogue import CATALOGUE, MetricRow
 
 MOST_LABELS = 200
@@ -50,6 +51,8 @@ class Sources:
         queen: None while she starts.
         census: Live jobs, counted for this scrape.
         ant_restarts: Of the local ants.
+        audit_dropped: Records of the audit log that were lost.
+        headers: What the API's chain takes from headers, with its counts; None = they are not shown.
         startup_s: Seconds from start to ready, None before.
     """
 
@@ -57,6 +60,8 @@ class Sources:
     queen: Queen | None = None
     census: Census = field(default_factory=Counter)
     ant_restarts: Callable[[], int] = lambda: 0
+    audit_dropped: Callable[[], int] = lambda: 0
+    headers: HeaderMapping | None = None
     startup_s: float | None = None
 
 
@@ -80,6 +85,7 @@ class ServerCollector(Collector):
             "formicary_info": [((formicary.__version__,), 1)],
             **_calls(self._sources.counts),
             "formicary_ant_restarts_total": [((), self._sources.ant_restarts())],
+            "formicary_audit_dropped_total": [((), self._sources.audit_dropped())],
             "formicary_ready": [((), 0)],
         }
         if self._sources.startup_s is not None:

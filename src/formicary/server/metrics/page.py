@@ -15,9 +15,10 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.exposition import choose_encoder
 
 from formicary.engine.queen.census import take_census
+from formicary.headers.prometheus import HeaderCollector
 from formicary.problems import Problem, problem
 from formicary.problems.http import render_http
-from formicary.server.auth.principal import HOME, Principal
+from formicary.server.auth.principal import HOME, Verify
 from formicary.server.metrics.collector import ServerCollector, Sources
 
 Scope = MutableMapping[str, Any]
@@ -34,6 +35,8 @@ def registry_of(sources: Sources) -> CollectorRegistry:
     """A registry of its own with the server's metrics and those of its process."""
     registry = CollectorRegistry()
     registry.register(ServerCollector(sources))
+    if sources.headers is not None:
+        registry.register(HeaderCollector({"api": sources.headers}))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
@@ -45,11 +48,10 @@ class MetricsPage:
 
     Args:
         sources: Where the figures come from.
-        find: The principal of a bearer token, None where it is not known; None instead of a function = no
-            authentication.
+        find: Whoever a bearer token stands for, as the chain of the API finds out; None = no authentication.
     """
 
-    def __init__(self, sources: Sources, find: Callable[[str], Principal | None] | None = None) -> None:
+    def __init__(self, sources: Sources, find: Verify | None = None) -> None:
         self._sources = sources
         self._find = find
         self._registry = registry_of(sources)
@@ -60,7 +62,7 @@ class MetricsPage:
         """Answers one request."""
         accept = _header(scope, b"accept")
         try:
-            self._check(scope)
+            await self._check(scope)
             await self._count_jobs()
             encode, media_type = choose_encoder(accept)
             status, body = 200, encode(self._registry)
@@ -72,16 +74,16 @@ class MetricsPage:
         await send({"type": "http.response.start", "status": status, "headers": pairs})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
-    def _check(self, scope: Scope) -> None:
+    async def _check(self, scope: Scope) -> None:
         if scope["method"] not in ("GET", "HEAD"):
             raise problem("METHOD_NOT_ALLOWED", f"{PATH} answers GET and HEAD.", allow=["GET", "HEAD"])
         if self._find is None:
             return
         scheme, _, token = _header(scope, b"authorization").partition(" ")
-        principal = self._find(token.strip()) if scheme.lower() == "bearer" else None
-        if principal is None:
+        known = await self._find(token.strip()) if scheme.lower() == "bearer" else None
+        if known is None:
             raise problem("UNAUTHENTICATED", "A scraper needs a token: send the header Authorization: Bearer TOKEN.")
-        if principal.org != HOME or principal.roles.isdisjoint(READERS):
+        if known.principal.org != HOME or known.principal.roles.isdisjoint(READERS):
             raise problem(
                 "PERMISSION_DENIED",
                 "The metrics show every organisation: they are read with a viewer's token of the server's own.",
