@@ -48,6 +48,7 @@ def _task(rng: Random, position: int, size: int) -> TaskDefinition:
     earlier = [f"t{other}" for other in range(position)]
     if earlier and rng.random() < 0.5:
         fields["dependencies"] = tuple(sorted(rng.sample(earlier, rng.randint(1, min(2, len(earlier))))))
+    fields.update(_composing(rng, earlier))
     return TaskDefinition(
         task_type=f"t{position}",
         allow_failure=rng.random() < 0.15,
@@ -62,6 +63,22 @@ def _task(rng: Random, position: int, size: int) -> TaskDefinition:
         except_="true" if rng.random() < 0.05 else None,
         **fields,
     )
+
+
+def _composing(rng: Random, earlier: list[str]) -> dict[str, Any]:
+    """Now and then a task that forks jobs or waits for what an earlier task may have forked."""
+    draw, job_type = rng.random(), rng.choice(("one", "failed", "retried", "paused"))
+    if draw < 0.05:
+        return {"method": "FORK_JOB", "fork_job_type": job_type}
+    if draw < 0.1:
+        spec = {"wait_for_completion": True}
+        return {"method": "FORK_JOB", "fork_job_type": job_type, "sub_workflow": spec}
+    if draw < 0.14:
+        spec = {"source": [1, 2, 3], "fail_fast": rng.random() < 0.5, "fork_job_type": job_type}
+        return {"method": "FAN_OUT_JOB", "fan_out": spec, "timeout_s": rng.choice((None, 1.0))}
+    if draw < 0.2 and earlier:
+        return {"method": "AWAIT_FORKED_JOB", "await_forked_tasks": (rng.choice(earlier),)}
+    return {}
 
 
 def wild_does(salt: int, position: int) -> Does:
@@ -85,5 +102,5 @@ def wild_kinds(count: int) -> list[Kind]:
     for salt in range(count):
         definition = wild_definition(Random(salt), f"wild{salt}")
         does = tuple(wild_does(salt, position) for position in range(len(definition.tasks)))
-        kinds.append(Kind(definition, does, "", tuple(None for _ in does)))
+        kinds.append(Kind(definition, does, "", tuple(None for _ in does), children=-1))
     return kinds

@@ -261,6 +261,7 @@ class Composing:
         self.drop(run)
         run.rendered = None
         run.ended_at = self.core.wall
+        run.state = life.EXECUTING  # for the length of this event: its attempt ends as any other
         self.core.progress.result(run, outcome)
 
     def drop(self, run: TaskRun) -> None:
