@@ -86,7 +86,12 @@ def chunked(body: bytes) -> bytes:
         pytest.param(SUBMIT, b'{"nonsense":1}', JSON, 400, "VALIDATION_FAILED", id="unknown field"),
         pytest.param(SUBMIT, b'{"job_type":7}', JSON, 400, "VALIDATION_FAILED", id="wrong type"),
         pytest.param(
-            SUBMIT, b'{"job_type":"x"}', {"content-type": "application/json"}, 400, "HEADER_REQUIRED", id="no key"
+            SUBMIT,
+            b'{"job_type":"x"}',
+            {"content-type": "application/json"},
+            400,
+            "IDEMPOTENCY_KEY_MISSING",
+            id="no key",
         ),
         pytest.param(
             "POST /v1/jobs:batchSubmit",

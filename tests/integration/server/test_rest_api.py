@@ -96,7 +96,7 @@ def test_the_same_key_gives_the_same_job_and_another_request_under_it_is_refused
 def test_submitting_over_http_needs_a_key_but_not_on_the_older_engines_path(up: Up) -> None:
     submitted(up, "first")
     status, _, refused = ask(up, "POST", "/v1/jobs", {"job_type": "hello"})
-    assert (status, refused["code"]) == (400, "HEADER_REQUIRED")
+    assert (status, refused["code"]) == (400, "IDEMPOTENCY_KEY_MISSING")
     status, _, job = ask(
         up, "POST", "/api/jobs/requests", {"job_type": "hello", "job_priority": 7}, authorization="Bearer x"
     )

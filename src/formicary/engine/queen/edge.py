@@ -9,13 +9,16 @@ from hashlib import sha256
 import msgspec
 
 from formicary.engine.jobs.model import MAX_PRIORITY
+from formicary.idempotency import keys
+from formicary.idempotency.fingerprints import canonical_json, digest
 from formicary.problems import problem
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _LENGTH = 26
 BIGGEST_ID = _ALPHABET[-1] * _LENGTH
 MAX_PARAMS_BYTES = 1024 * 1024
-MAX_KEY_CHARS = 255
+_FORM = "2:"
+"""Stands before fingerprints of the present form; those of earlier versions are bare."""
 _YEAR_1, _YEAR_10000 = -62_135_596_800, 253_402_300_800
 
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -64,10 +67,8 @@ def check_priority(priority: int) -> int:
 
 
 def check_key(key: str) -> str:
-    """An idempotency key. Raises Problem VALIDATION_FAILED where it is too long or not printable."""
-    if len(key) > MAX_KEY_CHARS or not key.isprintable():
-        raise problem("VALIDATION_FAILED", f"an idempotency key has at most {MAX_KEY_CHARS} printable characters")
-    return key
+    """An idempotency key. Raises Problem IDEMPOTENCY_KEY_INVALID where it is not 1 to 255 visible ASCII characters."""
+    return keys.check_key(key)
 
 
 def check_time(scheduled_at: float) -> float:
@@ -79,7 +80,40 @@ def check_time(scheduled_at: float) -> float:
     return scheduled_at
 
 
-def fingerprint(definition_id: str, params: bytes, priority: int | None, scheduled_at: float | None) -> str:
-    """What a request with an idempotency key asked for, so that the key's reuse for something else is seen."""
+def fingerprint(asked: str, params: bytes, priority: int | None, scheduled_at: float | None) -> str:
+    """What a request with an idempotency key asked for, so that the key's reuse for something else is seen.
+
+    Args:
+        asked: The definition as the request names it: see :func:`asked_for`.
+        params: A JSON object; the order of its members and its blanks do not count.
+        priority: As requested, None = the definition's.
+        scheduled_at: As requested, None = the definition's.
+    """
+    canonical = params if params == b"{}" else canonical_json(params) or params
+    return _FORM + digest(asked.encode(), canonical, repr((priority, scheduled_at)).encode()).hex()
+
+
+def asked_for(definition_id: str, job_type: str) -> str:
+    """What a request names: a definition, or the newest of a job type, which stays the same request when a newer one
+    is registered before it is repeated.
+    """
+    return definition_id or f"type:{job_type}"
+
+
+def is_same_request(
+    stored: str, present: str, definition_id: str, params: bytes, priority: int | None, scheduled_at: float | None
+) -> bool:
+    """Whether a stored fingerprint is that of this request.
+
+    Args:
+        stored: As the store has it, of this version or of an earlier one.
+        present: What :func:`fingerprint` gives for the request.
+        definition_id: The definition that it leads to.
+        params: As they came.
+        priority: As requested.
+        scheduled_at: As requested.
+    """
+    if stored.startswith(_FORM) or not present.startswith(_FORM):
+        return stored == present
     text = b"\0".join((definition_id.encode(), params, repr((priority, scheduled_at)).encode()))
-    return sha256(text).hexdigest()
+    return stored == sha256(text).hexdigest()

@@ -180,9 +180,17 @@ class Queen:
         """Accepts jobs and returns their ids after the commit. Raises Problem."""
         return await self.submitting.submit(definition_id, submissions, org or self.config.org, watcher)
 
-    async def submit_request(self, request: jobs.SubmitJobsRequest, org: str, watcher: Watcher | None) -> list[str]:
-        """The same as it comes over the wire."""
-        return await self.submitting.request(request, org or self.config.org, watcher)
+    async def submit_request(
+        self,
+        request: jobs.SubmitJobsRequest,
+        org: str,
+        watcher: Watcher | None,
+        *,
+        asked: str = "",
+        repeated: set[str] | None = None,
+    ) -> list[str]:
+        """The same as it comes over the wire: see :meth:`Submitting.request`."""
+        return await self.submitting.request(request, org or self.config.org, watcher, asked=asked, repeated=repeated)
 
     # --- commands ---------------------------------------------------------------------------------------------------
 

@@ -98,8 +98,28 @@ class Submitting:
         model = await pump.read(lambda: pump.definitions.model(row))
         return pump.now().define(row, model)
 
-    async def request(self, request: jobs.SubmitJobsRequest, org: str, watcher: Watcher | None) -> list[str]:
-        """Submissions as they come over the wire. Raises Problem."""
+    async def request(
+        self,
+        request: jobs.SubmitJobsRequest,
+        org: str,
+        watcher: Watcher | None,
+        *,
+        asked: str = "",
+        repeated: set[str] | None = None,
+    ) -> list[str]:
+        """Submissions as they come over the wire.
+
+        Args:
+            request: What is wanted.
+            org: Whose jobs they are.
+            watcher: Who is told their ends.
+            asked: How the client named the definition, where `request` names it otherwise; empty = as `request` does.
+            repeated: Gets the ids of jobs that an earlier request has made.
+
+        Raises:
+            Problem: Where nothing of it is accepted.
+        """
+        asked = asked or edge.asked_for(request.definition_id, request.job_type)
         definition = self._queen.pump.core.definitions.get(request.definition_id)
         if definition is None or definition.row[1] != org:
             definition = await self.definition(request.definition_id, org, request.job_type)
@@ -117,10 +137,12 @@ class Submitting:
                     priority,
                     scheduled,
                     edge.check_key(key) if key else "",
-                    edge.fingerprint(definition.id, params, priority, scheduled) if key else "",
+                    edge.fingerprint(asked, params, priority, scheduled) if key else "",
                 )
             )
-        return await self._accept(definition, checked, org, watcher, resend=request.resend, keyed=keyed)
+        return await self._accept(
+            definition, checked, org, watcher, resend=request.resend, keyed=keyed, repeated=repeated
+        )
 
     async def submit(
         self, definition_id: str, submissions: Sequence[Submission], org: str, watcher: Watcher | None
@@ -139,11 +161,13 @@ class Submitting:
         *,
         resend: bool,
         keyed: bool,
+        repeated: set[str] | None = None,
+        named: str = "",
     ) -> list[str]:
         """Finds repeated ids and keys, submits the rest, answers after the commit."""
         _check_against(definition, items)
         if definition.model.dynamic_template_tasks:
-            return await self._accept_expanded(definition, items, org, watcher, resend=resend)
+            return await self._accept_expanded(definition, items, org, watcher, repeated, resend=resend)
         pump = self._queen.pump
         ids = [item.id for item in items]
         fresh, tracer = items, self._queen.tracer
@@ -151,13 +175,15 @@ class Submitting:
         pump.now()
         if keyed or resend or not self.recent.are_new(ids, pump.core.wall):
             with self.keys.lookup():
-                fresh, ids = await self._without_repeats(items, org, resend=resend)
+                fresh, ids = await self._without_repeats(items, org, named or definition.id, resend=resend)
                 pump.now().submit(definition, org, fresh)
         else:
             for job_id in ids:
                 if job_id in pump.core.jobs or job_id in pump.core.leaving:
                     raise _taken(job_id)
             pump.core.submit(definition, org, fresh)
+        if repeated is not None and len(fresh) < len(ids):
+            repeated.update(set(ids).difference(item.id for item in fresh))
         if tracer is not None:
             tracer.submitted([item.id for item in fresh])
         if watcher is not None:
@@ -169,7 +195,7 @@ class Submitting:
         return ids
 
     async def _without_repeats(
-        self, items: list[Submission], org: str, *, resend: bool
+        self, items: list[Submission], org: str, definition_id: str, *, resend: bool
     ) -> tuple[list[Submission], list[str]]:
         """Items that are new, and the id of each item in order: its own, or that of the job its key already made."""
         queen = self._queen
@@ -187,7 +213,9 @@ class Submitting:
                 pair = (org, item.key)
                 earlier = mine.get(item.key) or pump.core.keys.get(pair) or self.keys.find(pair) or stored.get(item.key)
             if earlier is not None:
-                if earlier[0] != item.fingerprint:
+                if not edge.is_same_request(
+                    earlier[0], item.fingerprint, definition_id, item.params, item.priority, item.scheduled_at
+                ):
                     raise problem(
                         "IDEMPOTENCY_KEY_REUSED",
                         f"the idempotency key {item.key!r} was used for another request; take a new key",
@@ -208,7 +236,14 @@ class Submitting:
         return self.keys.has_ended(job_id) or self._queen.pump.is_leaving(job_id)
 
     async def _accept_expanded(
-        self, definition: Definition, items: list[Submission], org: str, watcher: Watcher | None, *, resend: bool
+        self,
+        definition: Definition,
+        items: list[Submission],
+        org: str,
+        watcher: Watcher | None,
+        repeated: set[str] | None,
+        *,
+        resend: bool,
     ) -> list[str]:
         """`dynamic_template_tasks`: each job's tasks are made from its own parameters, a definition of its own."""
         ids: list[str] = []
@@ -218,7 +253,9 @@ class Submitting:
             own = await self.register(
                 source, dict(definition.model.methods), str(row[6] or ""), str(row[7] or ""), str(row[1]), expanded=True
             )
-            ids += await self._accept(own, [item], org, watcher, resend=resend, keyed=bool(item.key))
+            ids += await self._accept(
+                own, [item], org, watcher, resend=resend, keyed=bool(item.key), repeated=repeated, named=definition.id
+            )
         return ids
 
 

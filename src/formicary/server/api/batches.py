@@ -7,6 +7,7 @@ import logging
 
 from google.rpc import status_pb2
 
+from formicary.engine.queen import edge
 from formicary.engine.queen.runtime import Queen
 from formicary.gateway import Call
 from formicary.problems import Problem, problem
@@ -43,7 +44,8 @@ async def _submit(
     """The id of the job, or why it was refused; one that is refused must not hide that others were taken."""
     alone = pb.SubmitJobsRequest(definition_id=definition_id, jobs=[item], resend=request.resend)
     try:
-        (job_id,) = await queen.submit_request(alone, call.principal.org, None)
+        asked = edge.asked_for(request.definition_id, request.job_type)
+        (job_id,) = await queen.submit_request(alone, call.principal.org, None, asked=asked)
     except Problem as error:
         return error
     except Exception:

@@ -12,12 +12,14 @@ from google.protobuf.json_format import MessageToDict
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.queen.runtime import Queen
 from formicary.gateway import Call
+from formicary.idempotency import parse_key
 from formicary.problems import FieldError, problem
 from formicary.server.api import batches, messages, page_tokens
 from formicary.v1 import jobs_pb2 as pb
 from formicary.v1 import jobs_pb2_grpc
 
 KEY_HEADER = "idempotency-key"
+REPLAYED_HEADER = "idempotency-replayed"
 COMPATIBLE_PATH = "/api/jobs/requests"
 """The older engine's way to submit knows no idempotency key."""
 DEFAULT_PAGE = 100
@@ -32,7 +34,7 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         self._queen = queen
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, call: Call) -> pb.Job:
-        """Submits one job and shows it as it was committed."""
+        """Submits one job and shows it as it was accepted: the same, whatever has become of it, when it is repeated."""
         item = pb.JobSubmission(
             id=request.id,
             params=_params(request) if request.params.fields else b"",
@@ -47,9 +49,13 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         wanted = pb.SubmitJobsRequest(
             definition_id=request.definition_id, job_type=request.job_type, jobs=[item], resend=bool(request.id)
         )
-        org = call.principal.org
-        (job_id,) = await self._queen.submit_request(wanted, org, None)
-        return messages.basic(await self._queen.row(job_id, org=org))
+        org, repeated = call.principal.org, set[str]()
+        (job_id,) = await self._queen.submit_request(wanted, org, None, repeated=repeated)
+        if repeated:
+            call.set_header(REPLAYED_HEADER, "true")
+        row = await self._queen.row(job_id, org=org)
+        definition = await self._queen.submitting.definition(messages.definition_of(row))
+        return messages.accepted(row, item.scheduled_at or definition.model.scheduled_at)
 
     async def SubmitJobs(self, request: pb.SubmitJobsRequest, call: Call) -> pb.SubmitJobsResponse:
         """Submits in one call: all or none, or what can be submitted where partial success is allowed."""
@@ -124,8 +130,9 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
 
 
 def _key(request: pb.SubmitJobRequest, call: Call) -> str:
-    """The idempotency key of body or header. Raises Problem where they differ, or where HTTP brings none."""
-    header = call.value(KEY_HEADER)
+    """The key of body or header. Raises Problem where they differ, one is not valid, or HTTP brings none."""
+    sent = call.values(KEY_HEADER)
+    header = parse_key([text if isinstance(text, str) else text.decode("latin-1") for text in sent]) if sent else ""
     key = request.idempotency_key
     if header and key and header != key:
         text = "The header Idempotency-Key says another one: give it once."
@@ -134,12 +141,12 @@ def _key(request: pb.SubmitJobRequest, call: Call) -> str:
         )
     if not (header or key) and call.protocol == "http" and call.path != COMPATIBLE_PATH:
         raise problem(
-            "HEADER_REQUIRED",
+            "IDEMPOTENCY_KEY_MISSING",
             "Submitting over HTTP needs the header Idempotency-Key: a text of your own that is the same when you "
             "repeat this request, and no other's.",
             errors=[FieldError("Idempotency-Key", "REQUIRED_FIELD", "Send it, for example a UUID.")],
         )
-    return header or key
+    return header or key or ""
 
 
 def _params(request: pb.SubmitJobRequest) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from formicary.engine.jobs import lifecycle as life
 from formicary.engine.storage.port import JOB_COLUMNS, Row
 from formicary.problems import problem
 from formicary.v1 import jobs_pb2 as pb
@@ -15,6 +16,7 @@ from formicary.v1 import jobs_pb2 as pb
 _encode = msgspec.json.Encoder().encode
 _AT = {name: position for position, name in enumerate(JOB_COLUMNS)}
 _ID, _TYPE, _STATE, _PRIORITY = _AT["id"], _AT["job_type"], _AT["state"], _AT["priority"]
+_DEFINITION, _SUBMITTED = _AT["definition_id"], _AT["submitted_at"]
 _EXECUTION, _RETRIES, _DEAD = _AT["execution"], _AT["retries"], _AT["dead_letter"]
 _CODE, _MESSAGE = _AT["error_code"], _AT["error_message"]
 _TIMES = tuple((name, _AT[name]) for name in ("submitted_at", "scheduled_at", "started_at", "ended_at"))
@@ -41,6 +43,27 @@ def basic(row: Row) -> pb.Job:
     if code:
         job.error.update(problem(str(code), str(row[_MESSAGE] or code)).to_document())
     return job  # type: ignore[no-any-return]  # Any for the sake of getattr above
+
+
+def definition_of(row: Row) -> str:
+    """The definition of a job."""
+    return str(row[_DEFINITION])
+
+
+def accepted(row: Row, start: float | None) -> pb.Job:
+    """A job as it was when it was accepted, made from what never changes: a repeated request gets the same bytes.
+
+    Args:
+        row: The job as it is now.
+        start: The earliest start that request or definition asked for, in seconds since the epoch.
+    """
+    job = pb.Job(id=str(row[_ID]), job_type=str(row[_TYPE]), state=life.PENDING, priority=_int(row[_PRIORITY]))
+    submitted = row[_SUBMITTED]
+    if isinstance(submitted, int | float):
+        job.submitted_at.FromMilliseconds(int(submitted * 1000))
+        if start is not None and start > submitted:
+            job.scheduled_at.FromMilliseconds(int(start * 1000))
+    return job
 
 
 def full(document: Mapping[str, Any], *, exact: bool) -> pb.Job:

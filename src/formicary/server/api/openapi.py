@@ -11,9 +11,9 @@ from typing import Any
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.model import MAX_SOURCE_BYTES
-from formicary.engine.queen.edge import MAX_KEY_CHARS
 from formicary.engine.queen.events import KINDS
 from formicary.gateway.openapi import Security, openapi_document
+from formicary.idempotency.keys import MAX_KEY_CHARS
 from formicary.server.api import yaml_body
 from formicary.server.api.events import STATES, WORDS
 from formicary.server.api.jobs import COMPATIBLE_PATH
@@ -26,11 +26,12 @@ from formicary.v1 import ants_pb2, audit_pb2, definitions_pb2, events_pb2, jobs_
 Json = dict[str, Any]
 
 _DEFINITION = "job_type: hello\ntasks:\n- task_type: greet\n  script: ['echo hello {{.name}}']\n"
-_PRINTABLE, _VISIBLE = "[ -~\u00a1-\u00ac\u00ae-\u00ff]", "[!-~\u00a1-\u00ac\u00ae-\u00ff]"
+_BARE_KEY, _QUOTED_KEY = "[!#-~][!-~]*", r'"[!#-\[\]-~]+"'
 _KEY: Json = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "A text of your own that is the same when you repeat this request, and no other's: a UUID, say.",
+    "description": "A text of your own that is the same when you repeat this request, and no other's: a UUID, say. "
+    "Visible ASCII, bare or in the quotes of a structured field.",
     "example": "f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
 }
 _PARAM = {"$ref": "#/components/schemas/Param"}
@@ -90,12 +91,9 @@ def _tokens(request: Json) -> None:
 
 def _submitting(paths: Json, schemas: Json) -> None:
     """The key is a header over HTTP; one of two fields says which job."""
-    for path, pattern in (
-        ("/v1/jobs", f"^{_PRINTABLE}*{_VISIBLE}{_PRINTABLE}*$"),
-        (COMPATIBLE_PATH, f"^{_PRINTABLE}*$"),
-    ):
+    for path, needed in (("/v1/jobs", ""), (COMPATIBLE_PATH, "?")):
         operation = paths[path]["post"]
-        schema = {"type": "string", "maxLength": MAX_KEY_CHARS, "pattern": pattern}
+        schema = {"type": "string", "maxLength": MAX_KEY_CHARS, "pattern": f"^({_BARE_KEY}|{_QUOTED_KEY}){needed}$"}
         operation["parameters"] = [{**_KEY, "required": path != COMPATIBLE_PATH, "schema": schema}]
         _answers(operation, "422", "The key was used for another request; nothing has happened.")
         operation["requestBody"]["required"] = True

@@ -20,14 +20,17 @@ from formicary.server.api.ants import AntServicer
 from formicary.server.api.audit import AuditServicer
 from formicary.server.api.definitions import DefinitionServicer
 from formicary.server.api.events import LAST_EVENT, EventServicer
-from formicary.server.api.jobs import JobServicer
+from formicary.server.api.jobs import REPLAYED_HEADER, JobServicer
 from formicary.server.api.rules import check_requests
 from formicary.server.api.tokens import TokenServicer
 from formicary.server.auth.local import as_local_admin
 from formicary.server.auth.tokens import TokenBook
 
-_HEADERS = (Rule(header="Last-Event-ID", metadata=LAST_EVENT, direction=Direction.INCOMING),)
-"""What one of our methods reads and no preset has."""
+_HEADERS = (
+    Rule(header="Last-Event-ID", metadata=LAST_EVENT, direction=Direction.INCOMING),
+    Rule(header="Idempotency-Replayed", metadata=REPLAYED_HEADER, direction=Direction.OUTGOING),
+)
+"""What one of our methods reads or says and no preset has."""
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 
