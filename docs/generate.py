@@ -30,6 +30,7 @@ KINDS = {
     "function": "`package.module:name`",
     "int": "whole number",
     "method": "name of a method",
+    "cron": "text, or mapping: schedule, time_zone, missed, overlap",
     "moment": "time, RFC 3339",
     "name": "name",
     "object": "mapping",

@@ -23,6 +23,7 @@ EXPECTED: list[tuple[str, dict[str, str], str, dict[str, tuple[str, int]]]] = [
     ("hello.yaml", {"name": "Ada"}, DONE, {"greet": (DONE, 1)}),
     ("parallel.yaml", {}, DONE, {"begin": (DONE, 1), "left": (DONE, 1), "right": (DONE, 1), "end": (DONE, 1)}),
     ("retry.yaml", {}, DONE, {"shaky": (DONE, 3)}),
+    ("cron.yaml", {}, DONE, {"report": (DONE, 1)}),
     (
         "branch.yaml",
         {},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from formicary.cli.options import read_params
 from formicary.engine.jobs.availability import CODE as NOT_AVAILABLE
 from formicary.engine.jobs.availability import availability_violations
+from formicary.engine.jobs.cron_reader import cron_violations
 from formicary.engine.jobs.model import MAX_SOURCE_BYTES, JobDefinition, Violation
 from formicary.engine.jobs.parse import parse_source
 from formicary.problems import FieldError, Problem, problem
@@ -89,6 +91,7 @@ def check_file(file: str, methods: Mapping[str, str]) -> Checked:
         if definition is None:
             continue
         violations += availability_violations(definition, methods)
+        violations += cron_violations(definition, time.time())
         definitions.append(definition)
         first = seen.setdefault(definition.job_type, definition.source_line)
         if first != definition.source_line:

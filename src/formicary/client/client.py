@@ -28,6 +28,7 @@ from formicary.v1 import (
     jobs_pb2_grpc,
     tokens_pb2,
     tokens_pb2_grpc,
+    triggers_pb2_grpc,
 )
 from formicary.v1 import jobs_pb2 as pb
 
@@ -474,6 +475,9 @@ class Client:
             tokens = cast(Any, tokens_pb2_grpc).TokenServiceStub(self._channel)
             self._rpc.ListAuditRecords = cast(Any, audit_pb2_grpc).AuditServiceStub(self._channel).ListAuditRecords
             self._rpc.WatchEvents = cast(Any, events_pb2_grpc).EventServiceStub(self._channel).WatchEvents
+            triggers = cast(Any, triggers_pb2_grpc).TriggerServiceStub(self._channel)
+            for name in ("ListTriggers", "FireTrigger", "PauseTrigger", "ResumeTrigger"):
+                setattr(self._rpc, name, getattr(triggers, name))
             for name in ("CreateToken", "ListTokens", "RevokeToken"):
                 setattr(self._rpc, name, getattr(tokens, name))
         return self._rpc
@@ -484,6 +488,16 @@ class Client:
                 lambda: cast(Call, self._stub().Session(metadata=self._metadata)), self.address, self.timeout_s
             )
         return self._opened
+
+    async def call(self, method: str, request: object, *, again: bool = True) -> Any:
+        """One call of a method by its last name, for modules that add commands. Raises Problem.
+
+        Args:
+            method: Like ListTriggers.
+            request: Its message.
+            again: Repeat it while no server answers.
+        """
+        return await self._call(method, request, again=again)
 
     async def _call(self, method: str, request: object, *, again: bool = True) -> Any:
         """One unary call, repeated with jitter while no server answers."""

@@ -9,7 +9,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from formicary.problems import Problem
-from formicary.v1 import audit_pb2, definitions_pb2, tokens_pb2
+from formicary.v1 import audit_pb2, definitions_pb2, tokens_pb2, triggers_pb2
 from formicary.v1 import jobs_pb2 as pb
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -88,6 +88,26 @@ def token(message: tokens_pb2.ApiToken) -> dict[str, Any]:
         "created_at": _time(message, "created_at"),
         "expires_at": _time(message, "expires_at"),
         "revoked_at": _time(message, "revoked_at"),
+    }
+
+
+def trigger(message: triggers_pb2.Trigger) -> dict[str, Any]:
+    """What lists say of a trigger."""
+    return {
+        "job_type": message.job_type,
+        "name": message.name,
+        "type": message.type,
+        "definition_id": message.definition_id,
+        "version": message.version,
+        "schedule": message.schedule,
+        "time_zone": message.time_zone,
+        "missed": message.missed,
+        "overlap": message.overlap,
+        "paused": message.paused,
+        "next_at": _time(message, "next_at"),
+        "last_at": _time(message, "last_at"),
+        "last_job": message.last_job,
+        "waiting": message.waiting,
     }
 
 

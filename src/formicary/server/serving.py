@@ -194,7 +194,7 @@ class _Server:
     async def _open_queen(self, stack: AsyncExitStack) -> Queen:
         config = self._config
         store, logs = await asyncio.to_thread(open_data, config.target)
-        queen = Queen(store, logs, QueenConfig(core=config.core, methods=dict(config.methods)))
+        queen = Queen(store, logs, QueenConfig(core=config.core, methods=dict(config.methods), schedules=True))
         try:
             with as_problems():
                 await queen.start()

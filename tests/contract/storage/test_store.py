@@ -351,6 +351,24 @@ def test_tokens(place: Place) -> None:
     assert store.tokens() == [(*first[:-1], 3.5), second]
 
 
+def test_schedules_are_replaced_by_their_key_and_kept_in_order(place: Place) -> None:
+    """A later image of a schedule replaces the earlier one, in the commit of whatever else is written with it."""
+    store = place.open()
+    epoch = store.acquire("test")
+    first = ("local", "b", "cron", "d1", 1, b'{"expression":"x"}', 1.5, 0, None, "", b"[]")
+    other = ("acme", "größer", "cron", "d2", 3, None, None, 1, 2.5, "job", b"[1.0,2.0]")
+    changes = Changes()
+    changes.schedules[("local", "b", "cron")] = first
+    changes.schedules[("acme", "größer", "cron")] = other
+    assert changes and changes.rows() == 2
+    store.commit(epoch, changes)
+    assert store.schedules() == [other, first]
+    again = Changes()
+    again.schedules[("local", "b", "cron")] = (*first[:6], None, *first[7:])
+    store.commit(epoch, again)
+    assert store.schedules() == place.open().schedules() == [other, (*first[:6], None, *first[7:])]
+
+
 def _audited(time: float, *, org: str = "local", principal: str = "p", resource: str = "r", code: str = "OK") -> Row:
     return (time, org, principal, "formicary.v1.JobService/CancelJob", resource, code, "0" * 32, "peer", "http", 0)
 

@@ -17,8 +17,7 @@ from formicary.engine.jobs.model import (
     task_from_json,
     task_to_json,
 )
-from formicary.engine.jobs.parse import parse_source
-from formicary.engine.jobs.readers import READERS
+from formicary.engine.jobs.parse import FIELD_READERS, parse_source
 from formicary.engine.jobs.rendering import expand_dynamic, render_job_variables, render_task
 from formicary.engine.jobs.schema import job_schema
 
@@ -99,7 +98,7 @@ def test_a_field_is_read(yaml: str, attribute: str, value: object) -> None:
 def test_all_fields_have_a_reader_and_an_attribute() -> None:
     for rows, model in ((JOB_FIELDS, JobDefinition), (TASK_FIELDS, TaskDefinition)):
         for row in rows:
-            assert row.kind == "tasks" or row.kind in READERS, row
+            assert row.kind == "tasks" or row.kind in FIELD_READERS, row
             assert not row.target or row.target in model.__dataclass_fields__, row
 
 
@@ -283,14 +282,15 @@ def later(source: str, **methods: str) -> list[tuple[int, str, str]]:
 
 def test_what_comes_later_is_refused_with_its_line() -> None:
     source = (
-        'job_type: j\ncron_trigger: 0 * * * *\nnotify: {a: 1}\nskip_if: \'{{CountByJobTypeAndState "x" "PENDING"}}\'\n'
+        "job_type: j\ntriggers: [{type: webhook}]\nnotify: {a: 1}\n"
+        'skip_if: \'{{CountByJobTypeAndState "x" "PENDING"}}\'\n'
         "tasks:\n- task_type: a\n  container: {image: x}\n  on_completed: b\n"
         "- task_type: b\n  method: FORK_JOB\n  fork_job_type: k\n  on_completed: c\n"
         "- task_type: c\n  script: x\n  artifacts: {paths: [x]}\n  resources: {a: 1}\n  fan_out: {source: s}\n"
         "  report_stdout: true\n  on_exit_code: {1: WAIT_FOR_APPROVAL}\n"
     )
     assert later(source) == [
-        (2, "cron_trigger", "error"),
+        (2, "triggers", "error"),
         (3, "notify", "warning"),
         (4, "", "error"),
         (7, "tasks[0].container", "error"),

@@ -69,7 +69,7 @@ JOB_FIELDS: tuple[Field, ...] = (
     Field("priority", "int", "From 0 to 10; higher starts first.", default=0, least=0, most=10),
     Field("scheduled_at", "moment", "Not before this time (RFC 3339)."),
     Field("skip_if", "template", "Ends the job as FAILED with ERR_FILTERED_JOB when it renders to true."),
-    Field("cron_trigger", "text", "When the job starts by itself, 5 to 7 cron fields.", available=_TRIGGERS, most=100),
+    Field("cron_trigger", "cron", "When the job starts by itself: 5 to 7 cron fields, or a mapping.", most=200),
     Field("triggers", "objects", "Events that start the job.", available=_TRIGGERS),
     Field("deadline", "text", "When the job should have ended; a time or a duration.", most=100),
     Field("estimated_runtime", "duration", "How long the job takes.", "estimated_runtime_s"),

@@ -14,6 +14,8 @@ from hashlib import sha256
 
 import msgspec
 
+from formicary.engine.jobs.cron import Cron
+
 Json = object
 """A JSON value: None, bool, int, float, str, list or dict with str keys."""
 
@@ -287,7 +289,7 @@ class JobDefinition:
     priority: int = 0
     scheduled_at: float | None = None
     skip_if: str | None = None
-    cron_trigger: str | None = None
+    cron_trigger: Cron | None = None
     triggers: tuple[Mapping[str, Json], ...] = ()
     deadline: str | None = None
     estimated_runtime_s: float | None = None

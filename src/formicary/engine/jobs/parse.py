@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+from formicary.engine.jobs.cron_reader import read_cron
 from formicary.engine.jobs.fields import JOB_BY_NAME, NOW
 from formicary.engine.jobs.graph_check import check_graph
 from formicary.engine.jobs.model import MAX_SOURCE_BYTES, JobDefinition, Position, Violation
-from formicary.engine.jobs.readers import ABSENT, READERS, Context, entries, join
+from formicary.engine.jobs.readers import ABSENT, READERS, Context, Reader, entries, join
 from formicary.engine.jobs.task_parser import TaskParser
 from formicary.engine.jobs.templates.budget import TemplateError
 from formicary.engine.jobs.templates.lookup import LOOKUP_FUNCTIONS
@@ -25,6 +26,8 @@ _SEPARATOR = re.compile(r"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _ONLY_COMMENTS = re.compile(r"(?:[ \t]*(?:#[^\n]*)?(?:\r?\n|\Z)|%[^\n]*(?:\n|\Z))*\Z")
 _DIALECT = re.compile(r"""^(?:\{\s*)?["']?template["']?:[ \t]*["']?(jinja|none)["']?(?=[\s,}#]|\Z)""", re.MULTILINE)
 _NO_METHODS: Mapping[str, str] = {}
+FIELD_READERS: Mapping[str, Reader] = {**READERS, "cron": read_cron}
+"""Readers of every kind of field but the tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +210,8 @@ class _JobParser:
 
     def field(self, name: str, key: Node, value: Node) -> None:
         row = JOB_BY_NAME[name]
-        found = READERS[row.kind](self.ctx, value, name, row)
-        if row.available != NOW:
+        found = FIELD_READERS[row.kind](self.ctx, value, name, row)
+        if row.available != NOW or row.kind == "cron":
             self.marks[name] = self.ctx.place(key.line, key.column)
         if found is ABSENT or not row.target:
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from formicary.engine.jobs.cron import MISSED, OVERLAP
 from formicary.engine.jobs.fields import JOB_FIELDS, NOW, TASK_FIELDS, Field
 from formicary.engine.jobs.model import MAX_TASKS, METHODS
 
@@ -44,6 +45,22 @@ _KINDS: Mapping[str, Mapping[str, object]] = {
     "variables": _OBJECT,
     "objects": {"type": ["array", "null"], "items": {"type": "object"}},
     "any": {},
+    "cron": {
+        "anyOf": [
+            {"type": "string", "maxLength": 200},
+            {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["schedule"],
+                "properties": {
+                    "schedule": {"type": "string", "maxLength": 200},
+                    "time_zone": {"type": "string"},
+                    "missed": {"enum": list(MISSED)},
+                    "overlap": {"enum": list(OVERLAP)},
+                },
+            },
+        ]
+    },
     "backoff": {
         "type": "object",
         "additionalProperties": False,

@@ -14,6 +14,7 @@ from hashlib import sha256
 import msgspec
 
 from formicary.engine.jobs.availability import availability_violations
+from formicary.engine.jobs.cron_reader import cron_violations
 from formicary.engine.jobs.model import MAX_SOURCE_BYTES, JobDefinition, Violation
 from formicary.engine.jobs.parse import parse_source
 from formicary.engine.storage.port import Row, Store
@@ -60,6 +61,8 @@ class Definitions:
         found = self._models.get(definition_id)
         if found is None:
             found = _parse(source, methods, filename, MAX_EXPANDED_BYTES if expanded else MAX_SOURCE_BYTES)
+            if passed := cron_violations(found, time.time()):
+                raise refused(list(passed), filename)
             self._keep(definition_id, found)
         return definition_id, found
 

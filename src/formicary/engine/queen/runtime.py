@@ -30,6 +30,7 @@ from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.core.leases import Hello
 from formicary.engine.queen.events import EventStream
 from formicary.engine.queen.pump import Peer, Pump
+from formicary.engine.queen.schedules import Schedules
 from formicary.engine.queen.sessions import AntSession, ClientSession
 from formicary.engine.queen.submitting import Submitting
 from formicary.engine.queen.tracing import AttemptTracer
@@ -57,6 +58,7 @@ class QueenConfig:
         log_flush_s: Seconds between flushes of log lines; a crash may lose that much of them.
         methods: Method replacements for every definition that is registered; those of a request come first.
         events_kept: Events that are kept for watchers that come back or are slow, 1 or more; some 300 bytes each.
+        schedules: Jobs with a `cron_trigger` start by themselves; without, the field has no effect.
         events_linger_s: Seconds for which events are recorded after the last watcher has left.
     """
 
@@ -66,6 +68,7 @@ class QueenConfig:
     methods: Mapping[str, str] = field(default_factory=dict)
     events_kept: int = 65_536
     events_linger_s: float = 600.0
+    schedules: bool = False
 
 
 class Watcher(Protocol):
@@ -88,6 +91,7 @@ class Queen:
         self.pump.on_touched = self._tell_touched
         self.events = EventStream(self.config.events_kept, self.config.events_linger_s, self._observe)
         self.pump.on_occurred = self.events.occurred
+        self.schedules = Schedules(self)
         self.pump.on_reloaded = self._reloaded
         self.submitting = Submitting(self)
         self.pump.on_settled = self.submitting.keys.settle
@@ -122,6 +126,8 @@ class Queen:
         await self.pump.start(f"{socket.gethostname()} process {os.getpid()}")
         self.events.begin(self.epoch)
         self.submitting.begin()
+        if self.config.schedules:
+            await self.schedules.load()
         self._flusher = asyncio.create_task(self._flush_logs())
 
     async def stop(self) -> None:
@@ -382,6 +388,8 @@ class Queen:
         """The store was read again: a commit may have counted that nobody here was told of."""
         self.submitting.begin()
         self.events.interrupted()
+        if self.config.schedules:
+            self.schedules.reloaded()
 
     def _tell_ended(self, ended: list[JobEnded]) -> None:
         watchers, progress = self._watchers, self._progress

@@ -77,7 +77,12 @@ class Submitting:
             return found
         async with self._registering:  # versions are given one at a time
             row = await pump.read(lambda: parser.row(key, model, methods, path, filename, org))
+            scheduled = self._queen.config.schedules and not expanded
+            if scheduled:
+                await self._queen.schedules.loaded()
             definition = pump.now().define(self._versioned(row), model)
+            if scheduled:
+                self._queen.schedules.registered(definition)
         await pump.commit()
         return definition
 
@@ -165,7 +170,7 @@ class Submitting:
         named: str = "",
     ) -> list[str]:
         """Finds repeated ids and keys, submits the rest, answers after the commit."""
-        _check_against(definition, items)
+        check_against(definition, items)
         if definition.model.dynamic_template_tasks:
             return await self._accept_expanded(definition, items, org, watcher, repeated, resend=resend)
         pump = self._queen.pump
@@ -273,7 +278,7 @@ def _expand(definition: Definition, params: bytes) -> str:
     return expand(definition.model, params, time.time(), time.monotonic, random.getrandbits(32))
 
 
-def _check_against(definition: Definition, items: Sequence[Submission]) -> None:
+def check_against(definition: Definition, items: Sequence[Submission]) -> None:
     """Required parameters are there and typed ones of their type. Raises Problem VALIDATION_FAILED naming them all."""
     model = definition.model
     if not model.required_params and not model.parameters:

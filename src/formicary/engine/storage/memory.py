@@ -82,6 +82,7 @@ class MemoryStore:
             mine, theirs = self._tables, copy._tables
             theirs.definitions, theirs.jobs, theirs.params = dict(mine.definitions), dict(mine.jobs), dict(mine.params)
             theirs.tasks, theirs.keys, theirs.counter = dict(mine.tasks), dict(mine.keys), mine.counter
+            theirs.schedules = dict(mine.schedules)
             copy._tokens = dict(self._tokens)
             copy._audit, copy._audited = list(self._audit), self._audited
             copy._numbers = dict(self._numbers)
@@ -121,6 +122,7 @@ class MemoryStore:
             tables.params.update(changes.params)
             tables.tasks.update(changes.tasks)
             tables.keys.update(changes.keys)
+            tables.schedules.update(changes.schedules)
             tables.counter = max(tables.counter, changes.counter)
             if changes.jobs:
                 self._new_jobs.append(list(changes.jobs))
@@ -262,6 +264,11 @@ class MemoryStore:
         """Number of jobs by state."""
         with self._lock:
             return dict(Counter(str(row[_STATE]) for row in self._tables.jobs.values()))
+
+    def schedules(self) -> list[Row]:
+        """Every schedule in order of organisation, job type and name."""
+        with self._lock:
+            return [row for _, row in sorted(self._tables.schedules.items())]
 
     def tokens(self) -> list[Row]:
         """Every token in order of creation."""

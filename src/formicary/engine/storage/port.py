@@ -76,6 +76,21 @@ TASK_COLUMNS = (
 
 KEY_COLUMNS = ("org", "key", "fingerprint", "job", "job_id", "created_at")
 
+SCHEDULE_COLUMNS = (
+    "org",  # with `job_type` and `name` the primary key
+    "job_type",
+    "name",
+    "definition_id",  # what is started
+    "version",  # of that definition
+    "spec",  # JSON of the cron expression and its policies; null = no version that has one
+    "next_at",  # planned time of the next run, null = none
+    "paused",  # 1 = nothing starts by itself
+    "last_at",  # planned time of the last run that was due
+    "last_job",  # id of the last job that was started
+    "waiting",  # JSON list of planned times that wait for that job's end
+)
+"""Jobs that start by themselves."""
+
 TOKEN_COLUMNS = ("id", "org", "role", "name", "hash", "last4", "created_at", "expires_at", "revoked_at")
 """`hash` is the SHA-256 of the whole token in hexadecimal; `expires_at` and `revoked_at` null = never."""
 
@@ -95,16 +110,18 @@ AUDIT_COLUMNS = (
 
 _INT_COLUMNS = (
     "suppressed",
+    "paused",
     *("number", "job", "position", "version", "priority", "execution", "retries", "pauses", "dead_letter", "attempts"),
     *("failures", "lost", "polls", "token", "exit_code", "signal", "skipped", "routed_to", "ended_order"),
 )
 _FLOAT_COLUMNS = (
     "time",
+    *("next_at", "last_at"),
     *("created_at", "submitted_at", "scheduled_at", "started_at", "ended_at", "timer_at", "deadline_at"),
     "clock_left_s",
     "expires_at",
 )
-_BYTES_COLUMNS = ("params", "variables", "outputs", "rendered", "methods")
+_BYTES_COLUMNS = ("spec", "waiting", "params", "variables", "outputs", "rendered", "methods")
 
 COLUMN_TYPES: Mapping[str, type] = {
     **dict.fromkeys(_INT_COLUMNS, int),
@@ -127,16 +144,18 @@ class Changes:
     params: dict[int, Row] = field(default_factory=dict)
     tasks: dict[tuple[int, int], Row] = field(default_factory=dict)
     keys: dict[tuple[str, str], Row] = field(default_factory=dict)
+    schedules: dict[tuple[str, str, str], Row] = field(default_factory=dict)
     counter: int = 0
     """Highest token counter used so far in this epoch, stored with the colony row."""
 
     def __bool__(self) -> bool:
         """True where there is anything to write."""
-        return bool(self.jobs or self.tasks or self.params or self.definitions or self.keys)
+        return bool(self.jobs or self.tasks or self.params or self.definitions or self.keys or self.schedules)
 
     def rows(self) -> int:
         """Number of row images."""
-        return len(self.definitions) + len(self.jobs) + len(self.params) + len(self.tasks) + len(self.keys)
+        others = len(self.keys) + len(self.schedules)
+        return len(self.definitions) + len(self.jobs) + len(self.params) + len(self.tasks) + others
 
 
 class StoreError(Exception):
@@ -291,6 +310,10 @@ class Store(Protocol):
 
     def counts(self) -> dict[str, int]:
         """Number of jobs by state."""
+        ...
+
+    def schedules(self) -> list[Row]:
+        """Every schedule (rows of SCHEDULE_COLUMNS) in order of organisation, job type and name."""
         ...
 
     def tokens(self) -> list[Row]:

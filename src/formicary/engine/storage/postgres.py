@@ -292,6 +292,10 @@ class PostgresStore:
         """Number of jobs by state."""
         return {str(row[0]): int(row[1] or 0) for row in self._rows(schema.COUNT_STATES)}
 
+    def schedules(self) -> list[Row]:
+        """Every schedule in order of organisation, job type and name."""
+        return self._rows(schema.SCHEDULES_BY_NAME)
+
     def tokens(self) -> list[Row]:
         """Every token in order of creation."""
         return self._rows(schema.TOKENS)
@@ -326,7 +330,7 @@ class PostgresStore:
         return self._write(lambda writer: writer.execute(text, (before, limit)).rowcount)
 
 
-_TABLES: Final = (schema.DEFINITIONS, schema.JOBS, schema.PARAMS, schema.TASKS, schema.KEYS)
+_TABLES: Final = (schema.DEFINITIONS, schema.JOBS, schema.PARAMS, schema.TASKS, schema.KEYS, schema.SCHEDULES)
 
 
 def _upsert(table: Table) -> bytes:

@@ -18,6 +18,7 @@ from formicary.engine.storage.port import (
     KEY_COLUMNS,
     LIVE_JOB_STATES,
     PARAMS_COLUMNS,
+    SCHEDULE_COLUMNS,
     TASK_COLUMNS,
     TOKEN_COLUMNS,
     AuditQuery,
@@ -54,6 +55,7 @@ DEFINITIONS: Final = Table("definitions", DEFINITION_COLUMNS, ("id",))
 JOBS: Final = Table("jobs", JOB_COLUMNS, ("number",), fixed=("id",))
 PARAMS: Final = Table("params", PARAMS_COLUMNS, ("number",))
 TASKS: Final = Table("tasks", TASK_COLUMNS, ("job", "position"))
+SCHEDULES: Final = Table("schedules", SCHEDULE_COLUMNS, ("org", "job_type", "name"))
 KEYS: Final = Table("idempotency_keys", KEY_COLUMNS, ("org", "key"))
 
 _LIVE = "state IN ({})".format(", ".join(f"'{state}'" for state in LIVE_JOB_STATES))
@@ -84,6 +86,7 @@ LATEST_DEFINITION: Final = (
 )
 ADD_TOKEN: Final = f"INSERT INTO tokens ({', '.join(TOKEN_COLUMNS)}) VALUES ({', '.join('?' * len(TOKEN_COLUMNS))})"
 REVOKE_TOKEN: Final = "UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL"
+SCHEDULES_BY_NAME: Final = f"SELECT {', '.join(SCHEDULE_COLUMNS)} FROM schedules ORDER BY org, job_type, name"
 TOKENS: Final = f"SELECT {', '.join(TOKEN_COLUMNS)} FROM tokens ORDER BY created_at, id"
 ADD_AUDIT: Final = f"INSERT INTO audit ({', '.join(AUDIT_COLUMNS[1:])}) VALUES "
 AUDIT_ROW: Final = f"({', '.join('?' * (len(AUDIT_COLUMNS) - 1))})"
@@ -165,6 +168,8 @@ def batches(changes: Changes) -> list[tuple[Table, Sequence[Row]]]:
         found.append((TASKS, list(changes.tasks.values())))
     if changes.keys:
         found.append((KEYS, list(changes.keys.values())))
+    if changes.schedules:
+        found.append((SCHEDULES, list(changes.schedules.values())))
     return found
 
 

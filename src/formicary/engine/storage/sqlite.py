@@ -442,6 +442,11 @@ class SqliteStore:
         with self._reading() as reader:
             return dict(reader.execute(schema.COUNT_STATES).fetchall())
 
+    def schedules(self) -> list[Row]:
+        """Every schedule in order of organisation, job type and name."""
+        with self._reading() as reader:
+            return reader.execute(schema.SCHEDULES_BY_NAME).fetchall()
+
     def tokens(self) -> list[Row]:
         """Every token in order of creation."""
         with self._reading() as reader:

@@ -23,6 +23,7 @@ from formicary.server.api.events import LAST_EVENT, EventServicer
 from formicary.server.api.jobs import REPLAYED_HEADER, JobServicer
 from formicary.server.api.rules import check_requests
 from formicary.server.api.tokens import TokenServicer
+from formicary.server.api.triggers import TriggerServicer
 from formicary.server.auth.local import as_local_admin
 from formicary.server.auth.tokens import TokenBook
 
@@ -84,6 +85,7 @@ def servicers(queen: Queen, tokens: TokenBook) -> list[object]:
         EventServicer(queen),
         AuditServicer(queen.store),
         TokenServicer(tokens),
+        TriggerServicer(queen),
     ]
 
 

@@ -27,7 +27,7 @@ from formicary.engine.queen.core.occurrences import in_order, of_ant
 from formicary.engine.queen.core.outcome import Outcome, task_variables
 from formicary.engine.queen.core.progress import KILLING, TIMED_OUT, Progress
 from formicary.engine.queen.core.records import Ant, Definition, Job, TaskRun, demand_of
-from formicary.engine.queen.core.timers import TimerWheel
+from formicary.engine.queen.core.timers import Alarm, TimerWheel
 from formicary.engine.scheduling.candidates import CandidateQueue
 from formicary.engine.scheduling.capacity import least_loaded
 from formicary.engine.scheduling.concurrency import below_limit
@@ -336,6 +336,8 @@ class Core:
                 self.leases.expire(what, self.mono, self.batch)
                 if self.observed and self.leases.ants.get(what.key) is not what:
                     self._met(what, "LOST")
+            elif isinstance(what, Alarm):
+                what.ring()
             else:
                 self._job_timer(cast(Job, what))
 

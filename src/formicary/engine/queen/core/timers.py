@@ -8,7 +8,7 @@ column of the row it belongs to; the wheel is rebuilt from rows.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 NEAR_S = 2.0
@@ -30,6 +30,15 @@ class Timer:
         if self.bucket is not None:
             self.bucket.pop(self, None)
             self.bucket = None
+
+
+class Alarm:
+    """A timer of the runtime around the core: it is told, and does what is to be done by itself."""
+
+    __slots__ = ("ring",)
+
+    def __init__(self, ring: Callable[[], None]) -> None:
+        self.ring = ring
 
 
 class TimerWheel:
