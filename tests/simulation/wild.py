@@ -71,10 +71,9 @@ def _composing(rng: Random, earlier: list[str]) -> dict[str, Any]:
     if draw < 0.05:
         return {"method": "FORK_JOB", "fork_job_type": job_type}
     if draw < 0.1:
-        spec = {"wait_for_completion": True}
-        return {"method": "FORK_JOB", "fork_job_type": job_type, "sub_workflow": spec}
+        return {"method": "FORK_JOB", "fork_job_type": job_type, "sub_workflow": {"wait_for_completion": True}}
     if draw < 0.14:
-        spec = {"source": [1, 2, 3], "fail_fast": rng.random() < 0.5, "fork_job_type": job_type}
+        spec: dict[str, Any] = {"source": [1, 2, 3], "fail_fast": rng.random() < 0.5, "fork_job_type": job_type}
         return {"method": "FAN_OUT_JOB", "fan_out": spec, "timeout_s": rng.choice((None, 1.0))}
     if draw < 0.2 and earlier:
         return {"method": "AWAIT_FORKED_JOB", "await_forked_tasks": (rng.choice(earlier),)}
