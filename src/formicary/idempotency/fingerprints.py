@@ -64,7 +64,7 @@ def canonical_json(text: bytes) -> bytes | None:
             canonical = _encode(_decode_plain(text))
         except _FractionError:
             pass
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         else:  # a member that stood twice has taken the quotes of its name with it
             return canonical if canonical.count(b'"') == text.count(b'"') else None

@@ -12,7 +12,7 @@ from typing import Final
 from formicary.problems import FieldError, Problem, problem
 
 MAX_KEY_CHARS: Final = 255
-_PARAMETERS = re.compile(r'(?: *; *[a-z*][a-z0-9_.*-]*(?:=(?:"(?:[ !#-\[\]-~]|\\["\\])*"|[!#-~]*))?)*\Z')
+_PARAMETERS = re.compile(r'(?: *; *[a-z*][a-z0-9_.*-]*(?:=(?:"(?:[ !#-\[\]-~]|\\["\\])*"|[!#-:<-~]*))?)*\Z')
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 _ESCAPE = re.compile(r"\\(.)")
 _VISIBLE = re.compile(r"[!-~]{1,255}\Z")

@@ -1,0 +1,198 @@
+"""Clients retry while the server is killed with SIGKILL every second; afterwards each key has had one effect.
+
+    python -m tests.acceptance.idempotency_storm --keys 1000 --retries 10 [--kill-every-s 1] [--seed S]
+
+A real server process on a temporary SQLite file is killed that long after it began to serve, give or take a fifth, and
+is started again at once. Two clients for each key repeat its request until it has been answered `retries` times. Exit
+status 0 only if every key has exactly one row of effect, and all answers to a key are the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import signal
+import socket
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.integration.idempotency.wire import ask, kept_part
+
+CLIENTS = 32
+PAUSE_S = 0.02
+LIMIT_S = 600.0
+_REPOSITORY = Path(__file__).parents[2]
+Reply = tuple[int, tuple[tuple[bytes, bytes], ...], bytes]
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the storm has seen.
+
+    Attributes:
+        keys: How many keys there were.
+        retries: How many answers each was to have.
+        replies: The answers to each key.
+        effects: How many rows each key has.
+        kills: How often the server was killed.
+        broken: Requests that got no whole answer.
+        refused: Answers that told a client to ask again (409, 503).
+        wrong: Statuses that no client should see.
+    """
+
+    keys: int
+    retries: int
+    replies: dict[str, list[Reply]] = field(default_factory=dict)
+    effects: dict[str, int] = field(default_factory=dict)
+    kills: int = 0
+    broken: int = 0
+    refused: int = 0
+    wrong: list[int] = field(default_factory=list)
+
+    @property
+    def different(self) -> int:
+        """Answers that are not the bytes of the first one to their key."""
+        return sum(reply != replies[0] for replies in self.replies.values() for reply in replies)
+
+    @property
+    def holds(self) -> bool:
+        """Whether each key had one effect and the same answer every time."""
+        counts = [len(replies) for replies in self.replies.values()]
+        return (
+            sorted(self.effects.items()) == [(key, 1) for key in sorted(self.replies)]
+            and counts == [self.retries] * self.keys
+            and not self.different
+            and not self.wrong
+        )
+
+    def summary(self) -> str:
+        """One line."""
+        replies = sum(map(len, self.replies.values()))
+        return (
+            f"keys {len(self.replies)}, effects {sum(self.effects.values())}, kills {self.kills},"
+            f" replies {replies:,}, different {self.different}"
+        )
+
+
+class Storm:
+    """One run.
+
+    Args:
+        folder: Where the file is.
+        keys: How many operations.
+        retries: How many answers each is to have.
+        kill_every_s: How long the server serves, in seconds.
+        rng: Draws when it is killed.
+    """
+
+    def __init__(self, folder: Path, keys: int, retries: int, kill_every_s: float, rng: random.Random) -> None:
+        self.seen = Seen(keys, retries)
+        self._path = folder / "orders.db"
+        self._kill_every_s = kill_every_s
+        self._rng = rng
+        with closing(sqlite3.connect(self._path)) as connection, connection:
+            connection.execute("CREATE TABLE effects (number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL)")
+
+    async def run(self) -> Seen:
+        """Begins, waits for the clients, counts."""
+        with socket.create_server(("127.0.0.1", 0), backlog=512) as listening:
+            killing = asyncio.create_task(self._kill_again_and_again(listening))
+            clients = asyncio.create_task(self._clients(listening.getsockname()[1]))
+            try:
+                done, _ = await asyncio.wait({killing, clients}, return_when=asyncio.FIRST_COMPLETED, timeout=LIMIT_S)
+                if clients not in done:
+                    raise RuntimeError("the clients did not come to an end") from (
+                        killing.exception() if killing in done else None
+                    )
+                await clients
+            finally:
+                for task in (clients, killing):
+                    task.cancel()
+                await asyncio.gather(clients, killing, return_exceptions=True)
+        with closing(sqlite3.connect(self._path)) as connection:
+            rows = connection.execute("SELECT key, count(*) FROM effects GROUP BY key").fetchall()
+        self.seen.effects = dict(rows)
+        return self.seen
+
+    async def _kill_again_and_again(self, listening: socket.socket) -> None:
+        while True:
+            server = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "tests.acceptance.idempotency_orders", self._path, str(listening.fileno()),
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+                pass_fds=[listening.fileno()], cwd=_REPOSITORY,
+            )  # fmt: skip
+            try:
+                assert server.stdout is not None
+                if await server.stdout.readline() != b"ready\n":
+                    raise RuntimeError("the server did not begin to serve")
+                await asyncio.sleep(self._kill_every_s * self._rng.uniform(0.8, 1.2))
+                self.seen.kills += 1
+            finally:
+                os.kill(server.pid, signal.SIGKILL)
+                await server.wait()
+
+    async def _clients(self, port: int) -> None:
+        keys = iter([f"order-{number}" for number in range(self.seen.keys)])
+
+        async def client() -> None:
+            for key in keys:
+                self.seen.replies[key] = []
+                wanted = iter(range(self.seen.retries))
+                await asyncio.gather(*(self._ask(port, key, wanted) for _ in range(2)))
+
+        await asyncio.gather(*(client() for _ in range(CLIENTS)))
+
+    async def _ask(self, port: int, key: str, wanted: Iterator[int]) -> None:
+        for _ in wanted:  # both clients of the key share it
+            while not await self._answered(port, key):
+                await asyncio.sleep(PAUSE_S * self._rng.uniform(0.5, 1.5))
+
+    async def _answered(self, port: int, key: str) -> bool:
+        try:
+            answer = await ask(port, key, timeout_s=10.0)
+        except (OSError, TimeoutError):
+            self.seen.broken += 1
+            return False
+        if answer.status == 201:
+            self.seen.replies[key].append(kept_part(answer))
+            return True
+        self.seen.refused += 1
+        if answer.status not in (409, 503):
+            self.seen.wrong.append(answer.status)
+        return False
+
+
+def storm(keys: int, retries: int, kill_every_s: float, seed: int) -> Seen:
+    """Runs one storm in a temporary folder and says what was seen."""
+    with tempfile.TemporaryDirectory() as folder:
+        return asyncio.run(Storm(Path(folder), keys, retries, kill_every_s, random.Random(seed)).run())
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--keys", type=int, default=1000)
+    parser.add_argument("--retries", type=int, default=10, help="answers that each key is to have")
+    parser.add_argument("--kill-every-s", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
+    chosen = parser.parse_args()
+    began = time.monotonic()
+    seen = storm(chosen.keys, chosen.retries, chosen.kill_every_s, chosen.seed)
+    print(seen.summary())
+    print(
+        f"seed {chosen.seed}, {time.monotonic() - began:.0f} s, {seen.broken} requests without an answer,"
+        f" {seen.refused} told to ask again, wrong statuses {seen.wrong}"
+    )
+    return 0 if seen.holds else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
