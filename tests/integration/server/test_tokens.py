@@ -197,6 +197,9 @@ def test_too_many_calls(up: Up) -> None:
     viewer = as_bearer(token(up, "--role", "viewer"))
     _, headers, _ = ask(up, "GET", "/v1/jobs", **viewer)
     assert headers["ratelimit-policy"] == '"default";q=60;w=2' and headers["ratelimit"].startswith('"default";r=')
+    left = headers["ratelimit"].removeprefix('"default";r=').partition(";")[0]
+    assert (headers["x-ratelimit-limit"], headers["x-ratelimit-remaining"]) == ("60", left)
+    assert int(headers["x-ratelimit-reset"]) >= 1
     found: tuple[int, dict[str, str], Any] = (0, {}, {})
     for _ in range(2000):
         found = ask(up, "GET", "/v1/jobs", **viewer)

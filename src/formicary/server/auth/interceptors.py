@@ -134,6 +134,9 @@ class LimitRate:
         full_s = max(1, math.ceil(wait_s or 1 / self._rate))
         call.headers.append(("ratelimit-policy", self._policy))
         call.headers.append(("ratelimit", f'"default";r={bucket.left};t={full_s}'))
+        call.headers.append(("ratelimit-limit", str(self._burst)))  # the mapping makes X-RateLimit-* of these
+        call.headers.append(("ratelimit-remaining", str(bucket.left)))
+        call.headers.append(("ratelimit-reset", str(full_s)))
         if wait_s:
             raise problem(
                 "RATE_LIMIT_EXCEEDED",
