@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from formicary.idempotency import Claim, Policy, Route, Rule
 from formicary.problems import Problem, problem
+from tests.integration.idempotency.apart import Apart, OneCommit
 from tests.integration.idempotency.belonging import Belonging, Related, Unrelated
 from tests.integration.idempotency.driving import JSON
 from tests.integration.idempotency.worlds import (
@@ -168,6 +169,17 @@ async def _break(world: World) -> None:
         raise problem("IDEMPOTENCY_STORE_UNAVAILABLE", "connection refused", retry_after_s=2.0)
 
     world.store.acquire = away  # type: ignore[assignment, method-assign]  # the store is away from now on
+
+
+@shown_able_to_fail(wrong=Apart, ours=OneCommit)
+async def test_10_saved_separately_from_the_effect(world: OneCommit) -> None:
+    """A process that is killed between effect and save leaves no effect without its record: the retry makes one."""
+    await world.order_and_die()
+    world.now_s += 31
+    assert (await world.place()).status == 201
+    assert world.orders() == 1
+    assert (await world.place()).status == 201
+    assert world.orders() == 1
 
 
 @shown_able_to_fail(wrong=Original)

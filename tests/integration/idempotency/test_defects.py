@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from pathlib import Path
 
-from formicary.idempotency import Policy, Rule, State
+import pytest
+
+from formicary.idempotency import Acquired, Busy, Policy, Rule, State, Store
+from tests.contract.idempotency.places import claim, make_place, on
+from tests.integration.idempotency.apart import Apart, OneCommit, OwnTransaction, TextTimes, TwoOriginals, TwoServers
 from tests.integration.idempotency.crashing import KeyInMemory, Outboxed
 from tests.integration.idempotency.driving import JSON
 from tests.integration.idempotency.worlds import DAY_S, Original, Ours, World, shown_able_to_fail
@@ -81,6 +87,29 @@ async def test_d4_retry_after_is_never_zero(world: World) -> None:
     held.go_on.set()
     await first
     assert again.header("retry-after") == "1"
+
+
+@pytest.mark.parametrize("ours", [OneCommit, OwnTransaction])
+def test_d5_effect_and_record_are_one(ours: type[OneCommit]) -> None:
+    """Where the answer cannot be saved there is no effect, and the retry makes one; saved apart there are two."""
+
+    for kind, after_fault, after_retry in ((ours, 0, 1), (Apart, 1, 2)):
+        world = kind()
+        try:
+            found = asyncio.run(_fault_and_retry(world))
+        finally:
+            world.close()
+        assert found == (500, after_fault, 201, after_retry), kind.__name__
+
+
+async def _fault_and_retry(world: OneCommit) -> tuple[int, int, int, int]:
+    await world.prepare()
+    world.break_saving()
+    failed = await world.place()
+    after_fault = world.orders()
+    world.mend()
+    world.now_s += 31
+    return failed.status, after_fault, (await world.place()).status, world.orders()
 
 
 @shown_able_to_fail(wrong=Original)
@@ -193,6 +222,49 @@ async def test_d13_what_happens_to_5xx_is_a_rule(world: World) -> None:
     world.handler = world.order
     again = await world.call(K1)
     assert (again.status, again.replayed, len(world.effects)) == (500, True, 1)
+
+
+@shown_able_to_fail(wrong=TwoOriginals, ours=TwoServers)
+async def test_d14_two_servers_at_once_are_no_error(world: TwoServers) -> None:
+    """One executes; the other is told to wait or gets the answer, not that the store has failed."""
+    answers = await world.both()
+    assert {answer.status for answer in answers} <= {201, 409}
+    assert len(world.effects) == 1
+
+
+@shown_able_to_fail(wrong=TextTimes)
+async def test_d15_times_are_numbers(world: World) -> None:
+    """Half a second after a lease has ended at a whole second another takes over: no text is compared."""
+    held = world.handler = Held(world)
+    first = asyncio.create_task(world.call(K1))
+    await held.began.wait()
+    world.handler = world.order
+    world.now_s += 30.5
+    second = await world.call(K1)
+    held.go_on.set()
+    await first
+    assert second.status == 201
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mysql", "redis"])
+def test_d15_the_clock_of_a_server_does_not_count(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server whose clock is an hour ahead takes over no live lease: time is the store's."""
+    place = make_place(kind, tmp_path, request.getfixturevalue)
+    real = time.time_ns
+
+    async def check(store: Store) -> None:
+        assert isinstance(await store.acquire(claim()), Acquired)
+        monkeypatch.setattr(time, "time_ns", lambda: real() + 3600 * 10**9)
+        monkeypatch.setattr(time, "time", lambda: real() / 1e9 + 3600)
+        assert isinstance(await store.acquire(claim()), Busy)
+
+    try:
+        on(place, check)
+    finally:
+        monkeypatch.undo()
+        place.remove()
 
 
 @shown_able_to_fail(wrong=Original, ours=lambda: Ours(Policy(Rule(max_body_bytes=1000, max_response_bytes=1000))))
