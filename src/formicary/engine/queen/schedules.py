@@ -280,25 +280,48 @@ class Schedules:
         try:
             while self._due:
                 keys, self._due = list(self._due), {}
-                for key in keys:
-                    try:
-                        await self._run(key)
-                    except Problem as error:
-                        if error.code == "UNAVAILABLE":  # the rows are read again when the store is back
-                            return
-                        log.exception("the schedule %s of %s cannot start its job", key[2], key[1])
-                        self._pass_over(key)
+                try:
+                    await self._fire(keys)
+                except StoreError as error:
+                    log.warning("what is due cannot be looked up yet: %s", error)
+                    await asyncio.sleep(READ_AGAIN_S)
+                    if self._loaded.is_set():  # else the rows are read again, and say what is due
+                        self._due.update(dict.fromkeys(keys))
         finally:
             self._firing = False
             if self._due and self._queen.ready:
                 self._fire_soon()
+
+    async def _fire(self, keys: list[Key]) -> None:
+        """Starts what is due. Raises StoreError, after which a run may be tried again: its row says what is done."""
+        asked = await self._ask([self._known[key] for key in keys if key in self._known])
+        for key in keys:
+            try:
+                await self._run(key, asked)
+            except Problem as error:
+                if error.code == "UNAVAILABLE":  # the rows are read again when the store is back
+                    return
+                log.exception("the schedule %s of %s cannot start its job", key[2], key[1])
+                self._pass_over(key)
 
     def _pass_over(self, key: Key) -> None:
         core = self._queen.pump.now()
         schedule = self._known[key]
         self._keep(replace(schedule, last_at=schedule.next_at or schedule.last_at).moved(core.wall))
 
-    async def _run(self, key: Key) -> None:
+    async def _ask(self, schedules: list[Schedule]) -> dict[tuple[str, str], bool]:
+        """(organisation, idempotency key) of the runs that are due next -> whether their jobs exist; one read each."""
+        names: dict[str, list[str]] = {}
+        for one in schedules:
+            if one.next_at is not None:
+                names.setdefault(one.org, []).append(_job_key(one, one.next_at))
+        asked: dict[tuple[str, str], bool] = {}
+        for org, wanted in names.items():
+            found = await self._queen.pump.read(partial(self._queen.store.find_keys, org, wanted))
+            asked.update(((org, name), name in found) for name in wanted)
+        return asked
+
+    async def _run(self, key: Key, asked: dict[tuple[str, str], bool]) -> None:
         """Whatever of one schedule is due. Raises Problem."""
         pump = self._queen.pump
         core = pump.now()
@@ -310,7 +333,9 @@ class Schedules:
         wanted = first if before.cron is not None and before.cron.overlap != "allow" else due
         definition = await self._queen.submitting.definition(before.definition_id, before.org) if wanted else None
         names = [_job_key(before, at) for at in wanted]
-        done = await pump.read(partial(self._queen.store.find_keys, before.org, names)) if wanted else {}
+        done = {name for name in names if asked.get((before.org, name))}
+        if others := [name for name in names if (before.org, name) not in asked]:
+            done.update(await pump.read(partial(self._queen.store.find_keys, before.org, others)))
         items = [] if definition is None else [_item(before, definition, at) for at in wanted]
         items = [item for item in items if item.key not in done]
         if definition is not None:
