@@ -30,6 +30,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "token": ("formicary.cli.token:token", "Make, list and revoke the API tokens of a server."),
     "triggers": ("formicary.cli.triggers:triggers", "Show, start, pause and resume what starts jobs by itself."),
     "audit": ("formicary.cli.audit:audit", "Show who changed what, and who was refused."),
+    "idempotency": (
+        "formicary.cli.idempotency:idempotency",
+        "Look at idempotency keys; purge those whose time is over.",
+    ),
     "headers": ("formicary.cli.headers:headers", "Check a mapping between HTTP headers and gRPC metadata."),
     "schema": ("formicary.cli.about:schema", "Print the JSON Schema of job files, for editors."),
     "completion": ("formicary.cli.about:completion", "Print what a shell needs to complete commands."),

@@ -1,0 +1,32 @@
+"""The service as a process, for its tests."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+READY = re.compile(r"ready http=127\.0\.0\.1:(\d+) database=.+\n")
+
+
+def free_port() -> int:
+    """A port that nobody listens on at the moment."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as found:
+        return int(found.getsockname()[1])
+
+
+@contextmanager
+def bank(database: str, port: int, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A process of the service."""
+    command = [sys.executable, "-m", "examples.payments", "--http-port", str(port), "--database", database, *arguments]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None and READY.fullmatch(process.stdout.readline())
+            yield process
+        finally:
+            process.kill()
