@@ -9,6 +9,10 @@ from typing import Final
 
 AGES_S: Final = (1.0, 10.0, 60.0, 600.0, 3600.0, 21_600.0, 86_400.0)
 """Upper bounds of the histogram of retry ages."""
+RETRIES: Final = (1, 2, 3, 5, 10, 20, 50)
+"""Upper bounds of the histogram of retries per key."""
+MAX_KEYS: Final = 10_000
+"""How many keys have their retries counted; the one that was retried longest ago is forgotten first."""
 
 
 @dataclass(slots=True)
@@ -27,6 +31,8 @@ class Counts:
         missing: Requests without a key where one is needed.
         ages: Replays by their distance from the first execution, a number for each of AGES_S and one above.
         age_sum_s: The sum of these distances.
+        retries: Replays by their number among those of their key, one for each of RETRIES and one above.
+        retry_sum: The sum of these numbers.
     """
 
     executed: int = 0
@@ -40,6 +46,9 @@ class Counts:
     missing: int = 0
     ages: list[int] = field(default_factory=lambda: [0] * (len(AGES_S) + 1))
     age_sum_s: float = 0.0
+    retries: list[int] = field(default_factory=lambda: [0] * (len(RETRIES) + 1))
+    retry_sum: int = 0
+    _of_keys: dict[bytes, int] = field(default_factory=dict, repr=False)
 
     def replay_age(self, created_ms: int) -> None:
         """Notes how old the answer is that is replayed; the store's clock and this one may differ a little."""
@@ -47,3 +56,13 @@ class Counts:
         if age_s > 0.0:
             self.age_sum_s += age_s
         self.ages[bisect_left(AGES_S, age_s)] += 1
+
+    def retry(self, record_id: bytes) -> None:
+        """Notes one more replay of a key's answer."""
+        known = self._of_keys
+        number = known.pop(record_id, 0) + 1
+        if len(known) >= MAX_KEYS:
+            del known[next(iter(known))]
+        known[record_id] = number
+        self.retry_sum += number
+        self.retries[bisect_left(RETRIES, number)] += 1

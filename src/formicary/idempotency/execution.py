@@ -123,7 +123,7 @@ class Execution:
         record = await self._store.get(self.claim.id)
         if record is None or record.response is None or record.fingerprint != self.claim.fingerprint:
             return None
-        return _replayed(Replay(record.response, record.created_ms), self._counts)
+        return _replayed(Replay(record.response, record.created_ms), record.id, self._counts)
 
     async def release(self) -> None:
         """It may be tried again at once. Where the store cannot be told so, the lease runs out instead."""
@@ -194,7 +194,7 @@ async def begin(
             counts.executed += 1
             return Execution(store, claim, outcome, counts)
         if isinstance(outcome, Replay):
-            return _replayed(outcome, counts)
+            return _replayed(outcome, claim.id, counts)
         if isinstance(outcome, Mismatch):
             counts.reused += 1
             raise key_reused(header)
@@ -208,13 +208,14 @@ async def begin(
         pause = min(2 * pause, LAST_LOOK_S)
 
 
-def _replayed(outcome: Replay, counts: Counts) -> StoredResponse:
+def _replayed(outcome: Replay, record_id: bytes, counts: Counts) -> StoredResponse:
     try:
         found = decode_response(outcome.response)
     except ValueError as error:
         counts.store_failures += 1
         raise store_unavailable(str(error)) from error
     counts.replayed += 1
+    counts.retry(record_id)
     if outcome.created_ms:
         counts.replay_age(outcome.created_ms)
     return found

@@ -14,7 +14,7 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from formicary.idempotency.counts import AGES_S, Counts
+from formicary.idempotency.counts import AGES_S, RETRIES, Counts
 from formicary.idempotency.purging import Purger
 
 PREFIX: Final = "formicary_idempotency_"
@@ -53,6 +53,10 @@ class IdempotencyCollector(Collector):
         buckets = list(zip(bounds, accumulate(counts.ages), strict=True))
         text = "Seconds between the first execution and a replay of its answer."
         yield HistogramMetricFamily(PREFIX + "replay_age_seconds", text, buckets=buckets, sum_value=counts.age_sum_s)
+        bounds = [*(str(float(number)) for number in RETRIES), "+Inf"]
+        buckets = list(zip(bounds, accumulate(counts.retries), strict=True))
+        text = "Replays, by which retry of its key each one was."
+        yield HistogramMetricFamily(PREFIX + "retries_per_key", text, buckets=buckets, sum_value=counts.retry_sum)
         if self._purger is not None:
             yield from _of_purger(self._purger)
 

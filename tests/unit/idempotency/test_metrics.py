@@ -11,6 +11,7 @@ import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 
 from formicary.idempotency import Acquired, Claim, Counts, MemoryStore, Rule, StoredResponse, begin
+from formicary.idempotency.counts import MAX_KEYS
 from formicary.idempotency.metrics import IdempotencyCollector
 from formicary.idempotency.purging import Purger
 from formicary.problems import Problem
@@ -55,9 +56,21 @@ def test_what_happens_to_claims_is_counted_and_shown() -> None:
             assert value(found, f"{name}_total") == 1, name
         assert value(found, "store_failures_total") == 0
         assert value(found, "replay_age_seconds_count") == 1
-        assert value(found, "replay_age_seconds_bucket", le="1.0") == 1
+        for _ in range(2):
+            await begin(store, claim, rule, counts)
+        assert [value(found, "retries_per_key_bucket", le=str(float(n))) for n in (1, 2, 3)] == [1, 2, 3]
+        assert value(found, "replay_age_seconds_bucket", le="1.0") == 3
 
     asyncio.run(test())
+
+
+def test_retries_are_counted_for_a_bounded_number_of_keys() -> None:
+    counts = Counts()
+    for number in range(MAX_KEYS + 1):
+        counts.retry(number.to_bytes(4))
+    counts.retry((0).to_bytes(4))  # it was forgotten: its first retry again
+    counts.retry(MAX_KEYS.to_bytes(4))
+    assert (counts.retries[0], counts.retries[1], len(counts._of_keys)) == (MAX_KEYS + 2, 1, MAX_KEYS)
 
 
 def test_a_purger_deletes_in_batches_what_is_over_and_knows_how_long_it_was() -> None:
