@@ -54,14 +54,14 @@ def disturbances(load_before: float, spins_ms: Sequence[float], commits_ms: Sequ
     Args:
         load_before: load average of one minute before anything was started.
         spins_ms: the fixed loop, once a round.
-        commits_ms: the median commit, once a round.
+        commits_ms: the median commit, once a round; empty where nothing was committed.
     """
     found = []
     if load_before > _BUSY_LOAD:
         found.append(f"other programs were running at the start: load {load_before:.1f}")
     if max(spins_ms) > _SPIN_SPREAD * min(spins_ms):
         found.append(f"the processor was shared: a fixed loop took {min(spins_ms):.0f} to {max(spins_ms):.0f} ms")
-    if max(commits_ms) > _COMMIT_SPREAD * min(commits_ms):
+    if commits_ms and max(commits_ms) > _COMMIT_SPREAD * min(commits_ms):
         found.append(f"the disk was shared: one commit took {min(commits_ms):.2f} to {max(commits_ms):.2f} ms")
     return found
 

@@ -50,7 +50,9 @@ PACKAGES: dict[str, PeerPackages] = {
     "dbos": PeerPackages("dbos", ("dbos==3.4.0", "psycopg[binary]>=3.2,<4"), "dbos", needs_new_sqlite=True),
     "huey": PeerPackages("huey", ("huey==3.5.4",), "huey"),
     # beside bench.idempotency
-    "powertools": PeerPackages("powertools", ("aws-lambda-powertools==3.37.0",), "aws_lambda_powertools"),
+    "powertools": PeerPackages(  # its idempotency imports boto3, whatever store is used
+        "powertools", ("aws-lambda-powertools[aws-sdk]==3.37.0",), "aws_lambda_powertools.utilities.idempotency"
+    ),
     "idemkit": PeerPackages("idemkit", ("idemkit==1.0.2",), "idemkit"),
     "asgi-idempotency-header": PeerPackages(
         "asgi-idempotency-header",
