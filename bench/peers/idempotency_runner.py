@@ -75,7 +75,7 @@ def _idemkit() -> dict[str, Call]:
     import logging
     import warnings
 
-    from idemkit import HttpConfig, IdempotencyMiddleware, InMemoryBackend  # type: ignore[import-not-found]  # peer's
+    from idemkit import HttpConfig, IdempotencyMiddleware, InMemoryBackend  # type: ignore[import-not-found]  # it is in the peer's environment alone
 
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
@@ -85,8 +85,8 @@ def _idemkit() -> dict[str, Call]:
 
 
 def _asgi_idempotency_header() -> dict[str, Call]:
-    from idempotency_header_middleware.backends.memory import MemoryBackend  # type: ignore[import-not-found]  # peer's
-    from idempotency_header_middleware.middleware import (  # type: ignore[import-not-found]  # peer's
+    from idempotency_header_middleware.backends.memory import MemoryBackend  # type: ignore[import-not-found]  # it is in the peer's environment alone
+    from idempotency_header_middleware.middleware import (  # type: ignore[import-not-found]  # it is in the peer's environment alone
         IdempotencyHeaderMiddleware,
     )
 
@@ -94,14 +94,14 @@ def _asgi_idempotency_header() -> dict[str, Call]:
 
 
 def _powertools() -> dict[str, Call]:
-    from aws_lambda_powertools.utilities.idempotency import (  # type: ignore[import-not-found]  # peer's
+    from aws_lambda_powertools.utilities.idempotency import (  # type: ignore[import-not-found]  # it is in the peer's environment alone
         IdempotencyConfig,
         idempotent_function,
     )
-    from aws_lambda_powertools.utilities.idempotency.exceptions import (  # type: ignore[import-not-found]  # peer's
+    from aws_lambda_powertools.utilities.idempotency.exceptions import (  # type: ignore[import-not-found]  # it is in the peer's environment alone
         IdempotencyItemAlreadyExistsError,
     )
-    from aws_lambda_powertools.utilities.idempotency.persistence.base import (  # type: ignore[import-not-found]  # peer's
+    from aws_lambda_powertools.utilities.idempotency.persistence.base import (  # type: ignore[import-not-found]  # it is in the peer's environment alone
         BasePersistenceLayer,
     )
 
@@ -126,7 +126,7 @@ def _powertools() -> dict[str, Call]:
     layer.records = {}
     config = IdempotencyConfig(event_key_jmespath="key")
 
-    @idempotent_function(data_keyword_argument="request", persistence_store=layer, config=config)  # type: ignore[untyped-decorator]  # peer's
+    @idempotent_function(data_keyword_argument="request", persistence_store=layer, config=config)  # type: ignore[untyped-decorator]  # the peer has no types here
     def create(request: dict[str, Any]) -> dict[str, Any]:
         return {"status": 201, "body": _ANSWER.decode()}
 
