@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -48,7 +49,7 @@ class Counts:
     age_sum_s: float = 0.0
     retries: list[int] = field(default_factory=lambda: [0] * (len(RETRIES) + 1))
     retry_sum: int = 0
-    _of_keys: dict[bytes, int] = field(default_factory=dict, repr=False)
+    _of_keys: OrderedDict[bytes, int] = field(default_factory=OrderedDict, repr=False)
 
     def replay_age(self, created_ms: int) -> None:
         """Notes how old the answer is that is replayed; the store's clock and this one may differ a little."""
@@ -62,7 +63,7 @@ class Counts:
         known = self._of_keys
         number = known.pop(record_id, 0) + 1
         if len(known) >= MAX_KEYS:
-            del known[next(iter(known))]
+            known.popitem(last=False)
         known[record_id] = number
         self.retry_sum += number
         self.retries[bisect_left(RETRIES, number)] += 1
