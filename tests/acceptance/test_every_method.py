@@ -24,7 +24,7 @@ from google.protobuf.message_factory import GetMessageClass
 from formicary import v1
 from formicary.client import Client, RestClient
 from formicary.problems.rpc import from_trailing_metadata
-from formicary.v1 import ants_pb2, audit_pb2, definitions_pb2, events_pb2, jobs_pb2, tokens_pb2
+from formicary.v1 import ants_pb2, artifacts_pb2, audit_pb2, definitions_pb2, events_pb2, jobs_pb2, tokens_pb2
 from tests.acceptance.server import Up, until
 from tests.integration.server.test_rest_api import JOB, ask
 
@@ -57,6 +57,13 @@ class Rest:
 
 REST: dict[str, list[Rest]] = {
     "AntService.ListAnts": [Rest("GET /v1/ants"), Rest("GET /api/ants")],
+    "ArtifactService.ListArtifacts": [
+        Rest("GET /v1/jobs/{job}/artifacts"),
+        Rest(f"GET /v1/jobs/{_NEVER}/artifacts", None, "NOT_FOUND"),
+        Rest("GET /v1/jobs/{job}/artifacts?token=1", None, "FAILED_PRECONDITION"),
+    ],
+    "ArtifactService.GetArtifact": [Rest("GET /v1/artifacts/none", None, "NOT_FOUND")],
+    "ArtifactService.DownloadArtifact": [Rest("GET /v1/artifacts/none:download", None, "NOT_FOUND")],
     "DefinitionService.RegisterDefinition": [
         Rest("POST /v1/definitions", {"source": JOB}),
         Rest("POST /v1/definitions", {}, "VALIDATION_FAILED"),
@@ -116,8 +123,8 @@ REST: dict[str, list[Rest]] = {
     "TokenService.RevokeToken": [Rest("DELETE /v1/tokens/{token}"), Rest("DELETE /v1/tokens/none", None, "NOT_FOUND")],
 }
 ENDLESS = {"EventService.WatchEvents"}
-GRPC_ALONE = {"AntService.Session", "JobService.Session"}
-"""Streams both ways, which HTTP/1.1 cannot carry."""
+GRPC_ALONE = {"AntService.Session", "ArtifactService.UploadArtifact", "JobService.Session"}
+"""Streams of requests, which have no rule for HTTP."""
 
 
 def rpc_calls(names: dict[str, str]) -> dict[str, list[tuple[Message, str]]]:
@@ -126,6 +133,21 @@ def rpc_calls(names: dict[str, str]) -> dict[str, list[tuple[Message, str]]]:
     hello = ants_pb2.Hello(ant_id="visitor", incarnation="1", methods=["SHELL"], slots=1, stream=1)
     return {
         "AntService.Session": [(ants_pb2.AntMessage(hello=hello), OK)],
+        "ArtifactService.ListArtifacts": [
+            (artifacts_pb2.ListArtifactsRequest(job_id=job), OK),
+            (artifacts_pb2.ListArtifactsRequest(token=1), "FAILED_PRECONDITION"),
+        ],
+        "ArtifactService.GetArtifact": [(artifacts_pb2.GetArtifactRequest(id="none"), "NOT_FOUND")],
+        "ArtifactService.DownloadArtifact": [(artifacts_pb2.DownloadArtifactRequest(id="none"), "NOT_FOUND")],
+        "ArtifactService.UploadArtifact": [
+            (artifacts_pb2.UploadArtifactRequest(data=b"x"), "VALIDATION_FAILED"),
+            (
+                artifacts_pb2.UploadArtifactRequest(
+                    begin=artifacts_pb2.UploadBegin(token=1, name="a", form="file", expires_after_s=1)
+                ),
+                "FAILED_PRECONDITION",
+            ),
+        ],
         "AntService.ListAnts": [(ants_pb2.ListAntsRequest(), OK)],
         "DefinitionService.RegisterDefinition": [
             (definitions_pb2.RegisterDefinitionRequest(source=JOB), OK),

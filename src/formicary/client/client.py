@@ -19,6 +19,8 @@ from formicary.client.session import Call, Session
 from formicary.client.values import DefinitionRef, Event, JobEnd, JobHandle, LogLine, end_of, event_of
 from formicary.problems import Problem, problem
 from formicary.v1 import (
+    artifacts_pb2,
+    artifacts_pb2_grpc,
     audit_pb2,
     audit_pb2_grpc,
     definitions_pb2,
@@ -462,6 +464,40 @@ class Client:
             left -= len(page.records)
             request.page_token = page.next_page_token
 
+    # --- artifacts --------------------------------------------------------------------------------------------------
+
+    async def artifacts(self, job_id: str) -> Sequence[dict[str, Any]]:
+        """Documents of what the tasks of a job left, in order of the tasks. Raises Problem NOT_FOUND."""
+        request = artifacts_pb2.ListArtifactsRequest(job_id=job_id)
+        answer = cast(artifacts_pb2.ListArtifactsResponse, await self._call("ListArtifacts", request))
+        return [documents.artifact(found) for found in answer.artifacts]
+
+    async def artifact(self, artifact_id: str) -> dict[str, Any]:
+        """The document of one artifact. Raises Problem NOT_FOUND."""
+        request = artifacts_pb2.GetArtifactRequest(id=artifact_id)
+        return documents.artifact(cast(artifacts_pb2.Artifact, await self._call("GetArtifact", request)))
+
+    async def download(self, artifact_id: str, offset: int = 0) -> AsyncIterator[bytes]:
+        """The content of an artifact from `offset` on, in pieces; a connection that is lost is taken up again.
+
+        Raises:
+            Problem: NOT_FOUND, UNAVAILABLE.
+        """
+        loop = asyncio.get_running_loop()
+        deadline, attempt = loop.time() + self.timeout_s, 0
+        while True:
+            request = artifacts_pb2.DownloadArtifactRequest(id=artifact_id, offset=offset)
+            try:
+                async for body in self._stream("DownloadArtifact", request, resume=False):
+                    offset, attempt, deadline = offset + len(body.data), 0, loop.time() + self.timeout_s
+                    yield body.data
+                return
+            except Problem as error:
+                attempt += 1
+                if error.code != "UNAVAILABLE" or loop.time() + backoff_s(attempt) > deadline:
+                    raise
+            await asyncio.sleep(backoff_s(attempt))
+
     # --- calls ------------------------------------------------------------------------------------------------------
 
     def _stub(self) -> Any:
@@ -474,6 +510,9 @@ class Client:
             self._rpc.ListDefinitions = definitions.ListDefinitions
             tokens = cast(Any, tokens_pb2_grpc).TokenServiceStub(self._channel)
             self._rpc.ListAuditRecords = cast(Any, audit_pb2_grpc).AuditServiceStub(self._channel).ListAuditRecords
+            artifacts = cast(Any, artifacts_pb2_grpc).ArtifactServiceStub(self._channel)
+            for name in ("ListArtifacts", "GetArtifact", "DownloadArtifact"):
+                setattr(self._rpc, name, getattr(artifacts, name))
             self._rpc.WatchEvents = cast(Any, events_pb2_grpc).EventServiceStub(self._channel).WatchEvents
             triggers = cast(Any, triggers_pb2_grpc).TriggerServiceStub(self._channel)
             for name in ("ListTriggers", "FireTrigger", "PauseTrigger", "ResumeTrigger"):

@@ -9,7 +9,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from formicary.problems import Problem
-from formicary.v1 import audit_pb2, definitions_pb2, tokens_pb2, triggers_pb2
+from formicary.v1 import artifacts_pb2, audit_pb2, definitions_pb2, tokens_pb2, triggers_pb2
 from formicary.v1 import jobs_pb2 as pb
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -108,6 +108,22 @@ def trigger(message: triggers_pb2.Trigger) -> dict[str, Any]:
         "last_at": _time(message, "last_at"),
         "last_job": message.last_job,
         "waiting": message.waiting,
+    }
+
+
+def artifact(message: artifacts_pb2.Artifact) -> dict[str, Any]:
+    """What is known of an artifact."""
+    return {
+        "id": message.id,
+        "job_id": message.job_id,
+        "task_type": message.task_type,
+        "attempt": message.attempt,
+        "name": message.name,
+        "form": message.form,
+        "size_bytes": message.size_bytes,
+        "sha256": message.sha256,
+        "created_at": _time(message, "created_at"),
+        "expires_at": _time(message, "expires_at"),
     }
 
 

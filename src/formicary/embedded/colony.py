@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any
 import msgspec
 
 from formicary.client.ids import IdMaker
+from formicary.embedded.artifacts import DirectArtifactLink
 from formicary.embedded.opening import OnlyTheseJobs, as_problems, open_data
 from formicary.engine.ants.ant import Ant
 from formicary.engine.ants.config import AntConfig
@@ -22,6 +24,7 @@ from formicary.engine.queen.core.batch import JobEnded
 from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.runtime import Queen
 from formicary.engine.queen.sessions import AntSession
+from formicary.engine.storage.artifacts import LocalArtifacts, artifacts_folder
 from formicary.engine.storage.data_lock import DataLock
 from formicary.engine.storage.port import LogRecord
 from formicary.problems import Problem, problem
@@ -71,6 +74,7 @@ class Colony:
         self._working: asyncio.Task[Any] | None = None
         self._new_id = IdMaker()
         self._queen: Queen | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     @property
     def queen(self) -> Queen:
@@ -87,7 +91,10 @@ class Colony:
                 self._lock.acquire()
         try:
             store, logs = await asyncio.to_thread(open_data, data if data is not None else "memory:")
-            self._queen = Queen(OnlyTheseJobs(store, self._own).as_store(), logs)
+            if data is None:
+                self._folder = tempfile.TemporaryDirectory(prefix="formicary-")
+            contents = LocalArtifacts(artifacts_folder(data or Path(self._folder.name if self._folder else ".")))
+            self._queen = Queen(OnlyTheseJobs(store, self._own).as_store(), logs, contents=contents)
             with as_problems():
                 await self._queen.start()
         except BaseException:
@@ -95,7 +102,10 @@ class Colony:
                 self._lock.release()
             raise
         self._queen.bury_ant(ANT_ID)  # the process that held the directory before is dead, or it would be locked
-        self._working = asyncio.create_task(Ant(self._ant_config()).run(self._connect, self._stop, self._kill))
+        link = DirectArtifactLink(lambda: self.queen.artifacts)
+        self._working = asyncio.create_task(
+            Ant(self._ant_config(), link=link).run(self._connect, self._stop, self._kill)
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -110,6 +120,8 @@ class Colony:
             await asyncio.gather(*self._streams, return_exceptions=True)
             await self.queen.stop()
         finally:
+            if self._folder is not None:
+                self._folder.cleanup()
             if self._lock is not None:
                 self._lock.release()
 

@@ -487,6 +487,13 @@ _TASKS = (
         "Look for jobs that fork each other in a circle; split what is too much for one job.",
     ),
     _task("ERR_CHILD_FAILED", "A forked job failed", 500, "ABORTED", "Look at the forked job that the message names."),
+    _task(
+        "ERR_ARTIFACT",
+        "Artifacts could not be kept or fetched",
+        500,
+        "FAILED_PRECONDITION",
+        "Check the paths of artifacts and cache, and that the tasks before left what is needed.",
+    ),
     _task("ERR_TASK_FAILED", "A task of the job failed", 500, "ABORTED", "Look at the task that failed."),
 )
 

@@ -15,6 +15,7 @@ import uvloop
 
 from formicary.embedded.opening import as_problems, open_data
 from formicary.engine.queen.runtime import Queen, QueenConfig
+from formicary.engine.storage.artifacts import LocalArtifacts, artifacts_folder
 from formicary.engine.storage.data_lock import DataLock
 from formicary.gateway import Interceptor
 from formicary.gateway.interceptors import AccessLog
@@ -194,7 +195,9 @@ class _Server:
     async def _open_queen(self, stack: AsyncExitStack) -> Queen:
         config = self._config
         store, logs = await asyncio.to_thread(open_data, config.target)
-        queen = Queen(store, logs, QueenConfig(core=config.core, methods=dict(config.methods), schedules=True))
+        contents = LocalArtifacts(artifacts_folder(config.data))
+        queen_config = QueenConfig(core=config.core, methods=dict(config.methods), schedules=True)
+        queen = Queen(store, logs, queen_config, contents)
         try:
             with as_problems():
                 await queen.start()

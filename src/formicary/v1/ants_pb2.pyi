@@ -191,16 +191,18 @@ class Welcome(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., lease_s: _Optional[float] = ..., reconnect_grace_s: _Optional[float] = ..., beat_interval_s: _Optional[float] = ..., keep: _Optional[_Iterable[int]] = ..., kill: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class TaskSpec(_message.Message):
-    __slots__ = ("id", "task", "job_type", "path")
+    __slots__ = ("id", "task", "job_type", "path", "inputs")
     ID_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     JOB_TYPE_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
     id: int
     task: bytes
     job_type: str
     path: str
-    def __init__(self, id: _Optional[int] = ..., task: _Optional[bytes] = ..., job_type: _Optional[str] = ..., path: _Optional[str] = ...) -> None: ...
+    inputs: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[int] = ..., task: _Optional[bytes] = ..., job_type: _Optional[str] = ..., path: _Optional[str] = ..., inputs: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Assignment(_message.Message):
     __slots__ = ("token", "spec", "task", "job_id", "attempt", "variables", "timeout_s", "execution", "traceparent")

@@ -261,7 +261,8 @@ ERRORS = [
     ('{{Dict "a"}}', 2, "pairs"),
     ("{{call .name}}", 2, "call expects"),
     ('{{SubmitJob "x"}}', 2, "not available in this version"),
-    ('{{checksum "go.mod"}}', 2, "not available in this version"),
+    ('{{checksum "../go.mod"}}', 2, "inside the working directory"),
+    ("{{checksum '/go.mod'}}", 2, "inside the working directory"),
     ('{{CountByJobTypeAndState "x" "PENDING"}}', 2, "not available in this version"),
 ]
 
@@ -311,9 +312,6 @@ def test_the_lookup_port_gets_the_arguments() -> None:
     asked: list[object] = []
 
     class Port:
-        def checksum(self, path: str) -> str:
-            return f"sum of {path}"
-
         def submit_job(self, job_type: str, params: object) -> str:
             asked.append((job_type, params))
             return "id1"
@@ -330,5 +328,5 @@ def test_the_lookup_port_gets_the_arguments() -> None:
         '{{CountByJobTypeAndState "j" "PENDING" "EXECUTING"}}'
     )
     env = Environment(0.0, random.Random(1), Budget(), Port())
-    assert render_go(parse_go(text, FUNCTIONS), {}, env) == "sum of go.mod id1 id2,id3 2"
+    assert render_go(parse_go(text, FUNCTIONS), {}, env) == "checksum(go.mod) id1 id2,id3 2"
     assert asked == [("j", {"a": "1"}), ("j", "[]", {"_p": "3"})]

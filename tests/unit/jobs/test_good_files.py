@@ -294,7 +294,6 @@ def test_what_comes_later_is_refused_with_its_line() -> None:
         (3, "notify", "warning"),
         (4, "", "error"),
         (7, "tasks[0].container", "error"),
-        (15, "tasks[2].artifacts", "error"),
         (16, "tasks[2].resources", "warning"),
         (17, "tasks[2].fan_out", "error"),
         (19, "tasks[2].on_exit_code.1", "error"),

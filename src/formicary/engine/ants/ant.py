@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from secrets import token_hex
 
+from formicary.engine.ants.artifact_link import ArtifactLink
 from formicary.engine.ants.attempt import Stop
 from formicary.engine.ants.config import AntConfig
 from formicary.engine.ants.session import Ending, Session
@@ -23,12 +24,16 @@ class Ant:
     Args:
         config: Its configuration.
         on_ready: Called once, after the queen's first welcome.
+        link: How artifacts come and go; None = tasks that need some fail.
     """
 
-    def __init__(self, config: AntConfig, *, on_ready: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, config: AntConfig, *, on_ready: Callable[[], None] | None = None, link: ArtifactLink | None = None
+    ) -> None:
         self.config = config
         self.incarnation = token_hex(8)
         self._on_ready = on_ready
+        self._link = link
         self._session: Session | None = None
 
     @property
@@ -72,7 +77,7 @@ class Ant:
         Returns:
             Why it ended.
         """
-        session = self._session = Session(self.config, self.incarnation, transport_factory, self._on_ready)
+        session = self._session = Session(self.config, self.incarnation, transport_factory, self._on_ready, self._link)
         talking = asyncio.create_task(session.run(), name="session")
         killed = asyncio.create_task((kill_event or asyncio.Event()).wait(), name="kill")
         stopped = asyncio.create_task(stop_event.wait(), name="stop")

@@ -88,6 +88,8 @@ class Attempt:
         timeout_s: Seconds it may run.
         traceparent: W3C trace context of the attempt's span, empty where nobody traces.
         path: Folder of the job, empty = the ant's own.
+        inputs: Tasks whose artifacts have to be in the working directory.
+        folder: The working directory where the engine chose it, empty = as the task says.
         started: Monotonic second at which it was started, 0.0 while it is queued.
         announced: Whether the queen was told that it started.
         stop: Why it is being ended.
@@ -98,8 +100,8 @@ class Attempt:
     """
 
     __slots__ = (
-        "announced", "ender", "execution", "job_id", "job_type", "number", "outlet", "output", "path", "started",
-        "stop", "task", "timeout_s", "token", "traceparent", "variables",
+        "announced", "ender", "execution", "folder", "inputs", "job_id", "job_type", "number", "outlet", "output",
+        "path", "started", "stop", "task", "timeout_s", "token", "traceparent", "variables",
     )  # fmt: skip
 
     def __init__(
@@ -115,6 +117,7 @@ class Attempt:
         timeout_s: float = 3600.0,
         path: str = "",
         traceparent: str = "",
+        inputs: tuple[str, ...] = (),
     ) -> None:
         self.token = token
         self.task = task
@@ -126,6 +129,8 @@ class Attempt:
         self.timeout_s = timeout_s
         self.path = path
         self.traceparent = traceparent
+        self.inputs = inputs
+        self.folder = ""
         self.output: TaskOutput | None = None
         self.outlet: Callable[[Attempt], TaskOutput] = _no_outlet
         self.started = 0.0

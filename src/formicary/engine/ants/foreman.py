@@ -19,8 +19,10 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from formicary.engine.ants.artifact_link import ArtifactLink
 from formicary.engine.ants.attempt import Attempt, Outcome, Result, Stop, failure
 from formicary.engine.ants.config import AntConfig
+from formicary.engine.ants.data_steps import DataSteps, needs_data
 from formicary.engine.ants.executors import PYTHON, Executor, executors_of
 from formicary.engine.ants.outbox import Outbox
 from formicary.engine.ants.output import TaskOutput
@@ -40,13 +42,21 @@ class Foreman:
         config: The ant's configuration.
         outbox: Takes results, log lines, announcements and what is given back.
         may_begin: Says whether queued attempts may begin now; :meth:`go_on` is called when it says so again.
+        link: How artifacts come and go; None = they cannot.
     """
 
-    def __init__(self, config: AntConfig, outbox: Outbox, may_begin: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self,
+        config: AntConfig,
+        outbox: Outbox,
+        may_begin: Callable[[], bool] = lambda: True,
+        link: ArtifactLink | None = None,
+    ) -> None:
         self._config = config
         self._outbox = outbox
         self._loop = asyncio.get_running_loop()
         self._warden = Warden()
+        self._data = DataSteps(link)
         self._executors = executors_of(config, self._warden)
         pooled = PYTHON in config.methods and PYTHON not in self._executors
         self._pool = PythonPool(config, self, self._warden) if pooled else None
@@ -228,7 +238,10 @@ class Foreman:
     async def _run(self, executor: Executor, attempt: Attempt) -> None:
         """Runs an attempt and sends its end, without another turn of the loop between the two."""
         try:
-            result = await executor.run(attempt)
+            if needs_data(attempt):
+                result = await self._data.run(executor, attempt)
+            else:
+                result = await executor.run(attempt)
         except Exception as error:
             _LOG.error("the executor of %s failed", attempt.task.method, exc_info=error)
             result = failure("ERR_START", f"The executor of {attempt.task.method} failed: {error!r}.")

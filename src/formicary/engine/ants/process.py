@@ -57,6 +57,7 @@ def run_ant(config: AntConfig, queen: str | Reach, *, token: str = "", insecure:
 
 
 async def _run(config: AntConfig, queen: Reach, token: str, insecure: bool) -> Ending:
+    from formicary.engine.ants.grpc_artifacts import GrpcArtifactLink
     from formicary.engine.ants.grpc_transport import grpc_factory
 
     loop = asyncio.get_running_loop()
@@ -77,4 +78,8 @@ async def _run(config: AntConfig, queen: Reach, token: str, insecure: bool) -> E
             pass  # nobody reads any more; the work goes on
 
     factory = grpc_factory(queen, token=token, insecure=insecure)
-    return await Ant(config, on_ready=on_ready).run(factory, stop, kill)
+    link = GrpcArtifactLink(queen, token)
+    try:
+        return await Ant(config, on_ready=on_ready, link=link).run(factory, stop, kill)
+    finally:
+        await link.close()

@@ -20,6 +20,7 @@ from enum import Enum
 import msgspec
 
 import formicary
+from formicary.engine.ants.artifact_link import ArtifactLink
 from formicary.engine.ants.attempt import Attempt, failure
 from formicary.engine.ants.config import AntConfig
 from formicary.engine.ants.foreman import Foreman
@@ -52,6 +53,7 @@ class Session:
         incarnation: Made anew by each ant process.
         connect: Opens a connection.
         on_welcome: Called after the first welcome.
+        link: How artifacts come and go; None = they cannot.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Session:
         incarnation: str,
         connect: TransportFactory,
         on_welcome: Callable[[], None] | None = None,
+        link: ArtifactLink | None = None,
     ) -> None:
         self._config = config
         self._incarnation = incarnation
@@ -69,7 +72,7 @@ class Session:
         self._has_news = asyncio.Event()
         self.outbox = Outbox(max_pending_log_bytes=config.max_pending_log_bytes, wake=self._has_news.set)
         self._lease = Lease(config.lease_margin_s)
-        self.foreman = Foreman(config, self.outbox, self._may_begin)
+        self.foreman = Foreman(config, self.outbox, self._may_begin, link)
         self._specs: dict[int, tuple[TaskDefinition | None, TaskSpec]] = {}
         self._transport: AntTransport | None = None
         self._is_welcomed = False
@@ -229,10 +232,11 @@ class Session:
 
     def _attempt(self, assignment: Assignment) -> Attempt | None:
         job_type = path = ""
+        inputs: tuple[str, ...] = ()
         task: TaskDefinition | None
         if assignment.spec:
             task, spec = self._specs.get(assignment.spec, (None, _NO_SPEC))
-            job_type, path = spec.job_type, spec.path
+            job_type, path, inputs = spec.job_type, spec.path, tuple(spec.inputs)
         if assignment.task or not assignment.spec:
             task = _parse(assignment.task)  # as rendered for this attempt
         attempt = Attempt(
@@ -246,6 +250,7 @@ class Session:
             timeout_s=assignment.timeout_s or (task and task.timeout_s) or self._config.default_timeout_s,
             path=path,
             traceparent=assignment.traceparent,
+            inputs=inputs,
         )
         if task is not None:
             return attempt

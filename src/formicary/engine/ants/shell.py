@@ -393,6 +393,11 @@ class _Run:
 
 
 def _folder(attempt: Attempt) -> str | None:
+    return attempt.folder or working_directory(attempt)
+
+
+def working_directory(attempt: Attempt) -> str | None:
+    """The folder that the task names, None where it names none."""
     folder = attempt.task.working_dir
     if not folder:
         return None

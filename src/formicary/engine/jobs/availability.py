@@ -76,6 +76,12 @@ def _check_task(
             "'method: FAN_OUT_JOB' and 'fork_job_type: NAME'."
         )
         found.append(Violation(place.line, place.column, where, CODE, message))
+    if method in AVAILABLE_METHODS - {"SHELL"}:
+        for name in ("artifacts", "artifact_ids", "cache"):
+            if getattr(task, name):
+                here = f"{path}.{name}"
+                message = f"{here} is available for SHELL tasks only in this version; remove it."
+                found.append(Violation(task.position.line, task.position.column, here, CODE, message))
     for row in _TASK_LATER:
         if getattr(task, row.target) not in (None, (), {}):
             here = f"{path}.{row.name}"

@@ -48,7 +48,7 @@ class Field:
         return self.name if self.attribute == "=" else self.attribute
 
 
-_ARTIFACTS, _CACHE, _CONTAINERS = "artifacts", "caches", "containers"
+_CONTAINERS = "containers"
 _APPROVAL = "approvals"
 _TRIGGERS, _NOTIFY = "triggers", "notifications"
 
@@ -166,11 +166,11 @@ TASK_FIELDS: tuple[Field, ...] = (
     Field("affinity", "object", "Where pods are placed.", for_containers=True),
     Field("pod_labels", "text_map", "Labels of the pod.", aliases=("podLabels",), for_containers=True),
     Field("pod_annotations", "text_map", "Annotations of the pod.", aliases=("podAnnotations",), for_containers=True),
-    Field("artifacts", "object", "Files to keep.", available=_ARTIFACTS),
-    Field("artifact_ids", "text_list", "Kept files to fetch.", available=_ARTIFACTS),
+    Field("artifacts", "artifacts", "Files to keep: paths, when (onSuccess, onFailure, always), expires_after."),
+    Field("artifact_ids", "text_list", "Kept files of this job to fetch."),
     Field("artifact_key_prefix", "text", "Where files are kept.", most=500),
     Field("artifacts_dir", "text", "Directory of artifacts.", most=1000),
-    Field("cache", "object", "Files to keep between jobs.", available=_CACHE),
+    Field("cache", "cache", "Files to keep between jobs: paths, key or key_paths, expires_after."),
     Field("cache_dir", "text", "Directory of the cache.", most=1000),
     Field("job_version", "text", "Version of the job to start.", most=100),
     Field("fork_job_type", "text", "Job to start.", most=100),

@@ -24,6 +24,8 @@ _SEMVER = re.compile(
     r"v?(0|[1-9]\d*)(\.(0|[1-9]\d*)){0,2}(-[0-9A-Za-z][0-9A-Za-z.-]*)?(\+[0-9A-Za-z][0-9A-Za-z.-]*)?\Z"
 )
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*\Z")
+WHEN = ("onSuccess", "onFailure", "always")
+"""When artifacts are kept."""
 _TYPES = ("str", "int", "float", "bool", "list", "dict", "any")
 _NAMES = {"scalar": "a single value", "seq": "a list", "map": "a mapping"}
 
@@ -404,6 +406,62 @@ def _read_backoff(ctx: Context, node: Node, path: str, row: Field) -> object:
     return policy if policy.max_s >= policy.min_s else Backoff(policy.min_s, policy.min_s, policy.factor, policy.jitter)
 
 
+def _read_kept(ctx: Context, node: Node, path: str, row: Field, *, more: tuple[str, ...]) -> object:
+    """Reads the common part of ``artifacts`` and ``cache``: paths, expires_after, and fields of their own."""
+    if is_null(node) or (node.kind == "scalar" and ctx.is_masked(node)):
+        return ABSENT
+    if node.kind != "map":
+        return ctx.wrong_type(node, path, "a mapping with paths")
+    values: dict[str, object] = {}
+    names = ("paths", "expires_after", *more)
+    for name, key, value in entries(ctx, node, path):
+        here = join(path, name)
+        if name not in names:
+            if not ctx.is_masked(key):
+                ctx.add(key, here, "UNKNOWN_FIELD", f"There is no field {_short(name)} here.{ctx.hint(name, names)}")
+        elif name == "expires_after":
+            if isinstance(found := _read_duration(ctx, value, here, row), float) and found > 0:
+                values.setdefault("expires_after_s", found)
+        elif name in ("paths", "key_paths"):
+            if isinstance(paths := _read_text_list(ctx, value, here, row), tuple | list):
+                values.setdefault(name, list(paths))
+                _check_paths(ctx, value, here)
+        elif isinstance(text := read_text(ctx, value, here, row), str):
+            values.setdefault(name, _when(ctx, value, here, text) if name == "when" else text)
+    if not values.get("paths"):
+        ctx.add(node, join(path, "paths"), "MISSING_FIELD", f"{path} needs files: add 'paths: [FILE, …]'.")
+    return values
+
+
+def _check_paths(ctx: Context, node: Node, path: str) -> None:
+    """Notes paths that lead out of the working directory."""
+    for i, item in enumerate(node.items if node.kind == "seq" else [node]):
+        text = item.text
+        if item.kind == "scalar" and not ctx.is_masked(item) and (text.startswith("/") or ".." in text.split("/")):
+            message = f"{_short(text)!r} leads out of the working directory: write a path inside of it."
+            ctx.add(item, f"{path}[{i}]" if node.kind == "seq" else path, "BAD_PATH", message)
+
+
+def _when(ctx: Context, node: Node, path: str, when: str) -> str:
+    """The word as the model has it; notes one that is none."""
+    known = next((word for word in WHEN if word.lower() == when.lower()), when)
+    if known not in WHEN and not ctx.is_masked(node):
+        ctx.add(node, path, "BAD_VALUE", f"Write one of {', '.join(WHEN)} for {path}.")
+    return known
+
+
+def _read_artifacts(ctx: Context, node: Node, path: str, row: Field) -> object:
+    return _read_kept(ctx, node, path, row, more=("when",))
+
+
+def _read_cache(ctx: Context, node: Node, path: str, row: Field) -> object:
+    found = _read_kept(ctx, node, path, row, more=("key", "key_paths"))
+    if isinstance(found, dict) and not (found.get("key") or found.get("key_paths")):
+        message = f"{path} has no key: add 'key: TEXT' (with {{{{ checksum \"FILE\" }}}}) or 'key_paths: [FILE, …]'."
+        ctx.add(node, join(path, "key"), "MISSING_FIELD", message)
+    return found
+
+
 def _read_parameters(ctx: Context, node: Node, path: str, row: Field) -> object:
     if is_null(node):
         return ABSENT
@@ -452,5 +510,7 @@ READERS: Mapping[str, Reader] = {
     "any": _read_any,
     "backoff": _read_backoff,
     "parameters": _read_parameters,
+    "artifacts": _read_artifacts,
+    "cache": _read_cache,
 }
 """Readers by kind; ``tasks`` is read by the parser itself."""

@@ -84,6 +84,18 @@ _KINDS: Mapping[str, Mapping[str, object]] = {
             },
         },
     },
+    "artifacts": {
+        "type": ["object", "null"],
+        "additionalProperties": False,
+        "required": ["paths"],
+        "properties": {"paths": _TEXT_LIST, "when": _SCALAR, "expires_after": _DURATION},
+    },
+    "cache": {
+        "type": ["object", "null"],
+        "additionalProperties": False,
+        "required": ["paths"],
+        "properties": {"paths": _TEXT_LIST, "key": _SCALAR, "key_paths": _TEXT_LIST, "expires_after": _DURATION},
+    },
     "tasks": {"type": "array", "minItems": 1, "maxItems": MAX_TASKS, "items": {"$ref": "#/$defs/task"}},
 }
 

@@ -24,6 +24,7 @@ from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.lifecycle import IllegalTransition
 from formicary.engine.jobs.model import task_to_json
 from formicary.engine.queen import documents
+from formicary.engine.queen.artifacts import Artifacts
 from formicary.engine.queen.core.batch import JobEnded, Welcome
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.core import Submission
@@ -34,6 +35,7 @@ from formicary.engine.queen.schedules import Schedules
 from formicary.engine.queen.sessions import AntSession, ClientSession
 from formicary.engine.queen.submitting import Submitting
 from formicary.engine.queen.tracing import AttemptTracer
+from formicary.engine.storage.artifacts import ArtifactStore
 from formicary.engine.storage.port import LogRecord, LogStore, Row, Store, StoreError
 from formicary.problems import FieldError, problem
 from formicary.v1 import ants_pb2 as ants
@@ -71,6 +73,23 @@ class QueenConfig:
     schedules: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """A task as an ant gets it, once per stream.
+
+    Attributes:
+        task: JSON of the definition.
+        job_type: Of the job.
+        path: Folder of the job file.
+        inputs: Tasks whose artifacts it needs.
+    """
+
+    task: bytes
+    job_type: str
+    path: str
+    inputs: tuple[str, ...]
+
+
 class Watcher(Protocol):
     """Who wants to know when a job has ended."""
 
@@ -82,7 +101,13 @@ class Watcher(Protocol):
 class Queen:
     """One colony's coordinator."""
 
-    def __init__(self, store: Store, logs: LogStore, config: QueenConfig | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        logs: LogStore,
+        config: QueenConfig | None = None,
+        contents: ArtifactStore | None = None,
+    ) -> None:
         self.config = config or QueenConfig()
         self.store = store
         self.logs = logs
@@ -93,13 +118,14 @@ class Queen:
         self.pump.on_occurred = self.events.occurred
         self.schedules = Schedules(self)
         self.pump.on_reloaded = self._reloaded
+        self.artifacts = Artifacts(store, contents, self.pump)
         self.submitting = Submitting(self)
         self.pump.on_settled = self.submitting.keys.settle
         self._retrying = asyncio.Lock()
         self._watchers: dict[str, list[Watcher]] = {}
         self._followers: dict[str, list[asyncio.Event]] = {}
         self._progress: dict[str, dict[int, tuple[float, str]]] = {}
-        self._specs: dict[tuple[str, int], tuple[bytes, str, str]] = {}
+        self._specs: dict[tuple[str, int], TaskSpec] = {}
         self.tracer: AttemptTracer | None = None
         """Who follows attempts; set before the start."""
         self._flusher: asyncio.Task[None] | None = None
@@ -129,6 +155,7 @@ class Queen:
         if self.config.schedules:
             await self.schedules.load()
         self._flusher = asyncio.create_task(self._flush_logs())
+        self.artifacts.start()
 
     async def stop(self) -> None:
         """Commits what is open, closes sessions and the store."""
@@ -137,6 +164,7 @@ class Queen:
             peer.shut()
         if self._flusher is not None:
             self._flusher.cancel()
+        await self.artifacts.stop()
         await self.pump.stop()
         await asyncio.to_thread(self.logs.close)
         await asyncio.to_thread(self.store.close)
@@ -443,14 +471,16 @@ class Queen:
             self.pump.now().bury(ant_id)
             self.pump.wake()
 
-    def task_spec(self, definition_id: str, position: int) -> tuple[bytes, str, str]:
-        """A task as an ant gets it: JSON, job type, folder."""
+    def task_spec(self, definition_id: str, position: int) -> TaskSpec:
+        """A task as an ant gets it."""
         key = (definition_id, position)
         found = self._specs.get(key)
         if found is None:
             definition = self.pump.core.definitions[definition_id]
-            task = task_to_json(definition.model.tasks[position])
-            found = self._specs[key] = (task, definition.job_type, str(definition.row[6] or ""))
+            task, others = definition.model.tasks[position], definition.model.tasks
+            inputs = [other.task_type for other in others if other.artifacts and other.task_type in task.dependencies]
+            path = str(definition.row[6] or "")
+            found = self._specs[key] = TaskSpec(task_to_json(task), definition.job_type, path, tuple(inputs))
         return found
 
     def progressed(self, session: int, token: int, fraction: float, message: str) -> None:

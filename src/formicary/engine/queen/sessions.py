@@ -190,8 +190,10 @@ class AntSession:
         spec = self._specs.get(key)
         if spec is None:
             spec = self._specs[key] = len(self._specs) + 1
-            task, job_type, path = self._queen.task_spec(grant.definition_id, grant.position)
-            message.specs.append(ants.TaskSpec(id=spec, task=task, job_type=job_type, path=path))
+            what = self._queen.task_spec(grant.definition_id, grant.position)
+            message.specs.append(
+                ants.TaskSpec(id=spec, task=what.task, job_type=what.job_type, path=what.path, inputs=what.inputs)
+            )
         return ants.Assignment(
             token=grant.token,
             spec=spec,

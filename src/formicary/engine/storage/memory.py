@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 from formicary.engine.jobs.lifecycle import JOB_STATES, TASK_STATES
 from formicary.engine.storage import schema
+from formicary.engine.storage.memory_artifacts import ArtifactTable
 from formicary.engine.storage.port import (
     AUDIT_COLUMNS,
     COLUMN_TYPES,
@@ -61,6 +62,7 @@ class MemoryStore:
         self._tokens: dict[str, Row] = {}
         self._audit: list[Row] = []
         self._audited = 0
+        self._artifacts = ArtifactTable(lambda job, position: self._tables.tasks.get((job, position)))
         self._numbers: dict[str, int] = {}
         self._positions: dict[int, set[int]] = {}
         self._new_jobs: list[list[int]] = []
@@ -84,6 +86,7 @@ class MemoryStore:
             theirs.tasks, theirs.keys, theirs.counter = dict(mine.tasks), dict(mine.keys), mine.counter
             theirs.schedules = dict(mine.schedules)
             copy._tokens = dict(self._tokens)
+            copy._artifacts.rows = dict(self._artifacts.rows)
             copy._audit, copy._audited = list(self._audit), self._audited
             copy._numbers = dict(self._numbers)
             copy._positions = {job: set(positions) for job, positions in self._positions.items()}
@@ -318,6 +321,36 @@ class MemoryStore:
             gone = set(sorted(old)[:limit])
             self._audit = [row for row in self._audit if _number(row) not in gone]
             return len(gone)
+
+    def add_artifact(self, row: Row) -> None:
+        """Stores what is known of a file. Raises RowRefused where there is one of that id."""
+        with self._lock:
+            self._artifacts.add(row)
+
+    def artifacts(self, org: str, job_id: str) -> list[Row]:
+        """The artifacts of a job that can be seen."""
+        with self._lock:
+            return self._artifacts.of_job(org, job_id)
+
+    def artifact(self, artifact_id: str) -> Row | None:
+        """One artifact that can be seen, or one entry of the cache."""
+        with self._lock:
+            return self._artifacts.find(artifact_id)
+
+    def cached(self, org: str, job_type: str, cache_key: str, now: float) -> Row | None:
+        """The oldest entry of the cache under a key that has not expired."""
+        with self._lock:
+            return self._artifacts.cached(org, job_type, cache_key, now)
+
+    def removable_artifacts(self, now: float, left_before: float, limit: int) -> list[str]:
+        """Ids of files that nobody can want any more."""
+        with self._lock:
+            return self._artifacts.removable(now, left_before, limit)
+
+    def remove_artifacts(self, ids: Sequence[str]) -> int:
+        """Removes the rows of these ids."""
+        with self._lock:
+            return self._artifacts.remove(ids)
 
 
 def _number(row: Row) -> int:

@@ -108,9 +108,30 @@ AUDIT_COLUMNS = (
     "suppressed",  # refusals before this one that have no row
 )
 
+ARTIFACT_COLUMNS = (
+    "id",
+    "org",
+    "job",  # number of the job
+    "position",  # of the task
+    "job_id",
+    "job_type",
+    "task_type",
+    "attempt",
+    "token",  # lease token of the attempt: it is seen once the task has ended with this very attempt
+    "cache_key",  # empty = an artifact; else an entry of the cache of this job type, seen at once
+    "name",
+    "form",  # file, tar
+    "size",  # bytes
+    "sha256",
+    "created_at",
+    "expires_at",
+)
+
 _INT_COLUMNS = (
     "suppressed",
     "paused",
+    "attempt",
+    "size",
     *("number", "job", "position", "version", "priority", "execution", "retries", "pauses", "dead_letter", "attempts"),
     *("failures", "lost", "polls", "token", "exit_code", "signal", "skipped", "routed_to", "ended_order"),
 )
@@ -342,6 +363,34 @@ class Store(Protocol):
         """Removes at most `limit` of the oldest records, none of this time or later; returns how many. Raises
         StoreUnavailable.
         """
+        ...
+
+    def add_artifact(self, row: Row) -> None:
+        """Stores what is known of a file (a row of ARTIFACT_COLUMNS); from any thread. Raises RowRefused,
+        StoreUnavailable.
+        """
+        ...
+
+    def artifacts(self, org: str, job_id: str) -> list[Row]:
+        """The artifacts of a job whose task has ended with the attempt that left them, in order of task and name."""
+        ...
+
+    def artifact(self, artifact_id: str) -> Row | None:
+        """One artifact that can be seen, or one entry of the cache."""
+        ...
+
+    def cached(self, org: str, job_type: str, cache_key: str, now: float) -> Row | None:
+        """The oldest entry of the cache under a key that has not expired."""
+        ...
+
+    def removable_artifacts(self, now: float, left_before: float, limit: int) -> list[str]:
+        """At most `limit` ids of files that have expired, or that were stored before `left_before` by an attempt that
+        is not its task's last.
+        """
+        ...
+
+    def remove_artifacts(self, ids: Sequence[str]) -> int:
+        """Removes the rows of these ids; returns how many there were. Raises StoreUnavailable."""
         ...
 
     def close(self) -> None:

@@ -329,6 +329,33 @@ class PostgresStore:
         text = schema.PURGE_AUDIT.replace("?", "%s").encode()
         return self._write(lambda writer: writer.execute(text, (before, limit)).rowcount)
 
+    def add_artifact(self, row: Row) -> None:
+        """Stores what is known of a file. Raises RowRefused, StoreUnavailable."""
+        clean = schema.cleaned([row], nul=True)[0]
+        self._write(lambda writer: writer.execute(schema.ADD_ARTIFACT.replace("?", "%s").encode(), clean))
+
+    def artifacts(self, org: str, job_id: str) -> list[Row]:
+        """The artifacts of a job that can be seen."""
+        return self._rows(schema.ARTIFACTS, (job_id, org)) if _storable([job_id, org])[1:] else []
+
+    def artifact(self, artifact_id: str) -> Row | None:
+        """One artifact that can be seen, or one entry of the cache."""
+        return self._one(schema.ARTIFACT, (artifact_id,)) if _storable([artifact_id]) else None
+
+    def cached(self, org: str, job_type: str, cache_key: str, now: float) -> Row | None:
+        """The oldest entry of the cache under a key that has not expired."""
+        found = _storable([cache_key, job_type, org])[2:]
+        return self._one(schema.CACHED, (cache_key, job_type, org, now)) if found else None
+
+    def removable_artifacts(self, now: float, left_before: float, limit: int) -> list[str]:
+        """Ids of files that nobody can want any more."""
+        return [str(row[0]) for row in self._rows(schema.REMOVABLE_ARTIFACTS, (now, left_before, limit))]
+
+    def remove_artifacts(self, ids: Sequence[str]) -> int:
+        """Removes the rows of these ids. Raises StoreUnavailable."""
+        text = schema.REMOVE_ARTIFACT.replace("id = ?", "id = ANY(%s)").encode()
+        return self._write(lambda writer: writer.execute(text, (_storable(ids),)).rowcount)
+
 
 _TABLES: Final = (schema.DEFINITIONS, schema.JOBS, schema.PARAMS, schema.TASKS, schema.KEYS, schema.SCHEDULES)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from formicary.engine.storage.port import (
+    ARTIFACT_COLUMNS,
     AUDIT_COLUMNS,
     COLUMN_TYPES,
     DEFINITION_COLUMNS,
@@ -95,6 +96,29 @@ AUDIT_CHUNK: Final = 100
 PURGE_AUDIT: Final = (
     "DELETE FROM audit WHERE number IN (SELECT number FROM audit WHERE time < ? ORDER BY number LIMIT ?)"
 )
+_ARTIFACT = ", ".join(f"artifacts.{column}" for column in ARTIFACT_COLUMNS)
+_ITS_TASK = "FROM tasks WHERE tasks.job = artifacts.job AND tasks.position = artifacts.position"
+_SEEN = (
+    f"EXISTS (SELECT 1 {_ITS_TASK} AND tasks.token = artifacts.token AND tasks.state IN ('COMPLETED', 'FAILED') "
+    "AND (tasks.error_code IS NULL OR tasks.error_code <> 'ERR_POISON'))"
+)
+ADD_ARTIFACT: Final = (
+    f"INSERT INTO artifacts ({', '.join(ARTIFACT_COLUMNS)}) VALUES ({', '.join('?' * len(ARTIFACT_COLUMNS))})"
+)
+ARTIFACTS: Final = (
+    f"SELECT {_ARTIFACT} FROM artifacts WHERE job_id = ? AND org = ? AND cache_key = '' AND {_SEEN} "
+    "ORDER BY position, name, id"
+)
+ARTIFACT: Final = f"SELECT {_ARTIFACT} FROM artifacts WHERE id = ? AND (cache_key <> '' OR {_SEEN})"
+CACHED: Final = (
+    f"SELECT {_ARTIFACT} FROM artifacts WHERE cache_key = ? AND job_type = ? AND org = ? AND expires_at > ? "
+    "ORDER BY created_at, id LIMIT 1"
+)
+REMOVABLE_ARTIFACTS: Final = (
+    "SELECT id FROM artifacts WHERE expires_at <= ? OR (created_at < ? AND cache_key = '' AND NOT EXISTS "
+    f"(SELECT 1 {_ITS_TASK} AND tasks.token = artifacts.token)) ORDER BY expires_at, id LIMIT ?"
+)
+REMOVE_ARTIFACT: Final = "DELETE FROM artifacts WHERE id = ?"
 COUNT_STATES: Final = "SELECT state, count(*) FROM jobs GROUP BY state"
 
 

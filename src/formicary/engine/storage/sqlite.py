@@ -478,7 +478,36 @@ class SqliteStore:
         """Removes at most `limit` of the oldest records. Raises StoreUnavailable."""
         return self._write(lambda writer: writer.execute(schema.PURGE_AUDIT, (before, limit)).rowcount)
 
-    def _one(self, text: str, values: tuple[str | int, ...]) -> Row | None:
+    def add_artifact(self, row: Row) -> None:
+        """Stores what is known of a file. Raises RowRefused, StoreUnavailable."""
+        clean = schema.cleaned([row], nul=False)[0]
+        self._write(lambda writer: writer.execute(schema.ADD_ARTIFACT, clean))
+
+    def artifacts(self, org: str, job_id: str) -> list[Row]:
+        """The artifacts of a job that can be seen."""
+        with self._reading() as reader:
+            return reader.execute(schema.ARTIFACTS, (job_id, org)).fetchall()
+
+    def artifact(self, artifact_id: str) -> Row | None:
+        """One artifact that can be seen, or one entry of the cache."""
+        return self._one(schema.ARTIFACT, (artifact_id,))
+
+    def cached(self, org: str, job_type: str, cache_key: str, now: float) -> Row | None:
+        """The oldest entry of the cache under a key that has not expired."""
+        return self._one(schema.CACHED, (cache_key, job_type, org, now))
+
+    def removable_artifacts(self, now: float, left_before: float, limit: int) -> list[str]:
+        """Ids of files that nobody can want any more."""
+        with self._reading() as reader:
+            found = reader.execute(schema.REMOVABLE_ARTIFACTS, (now, left_before, limit)).fetchall()
+        return [str(row[0]) for row in found]
+
+    def remove_artifacts(self, ids: Sequence[str]) -> int:
+        """Removes the rows of these ids. Raises StoreUnavailable."""
+        values = [(one,) for one in ids]
+        return self._write(lambda writer: writer.executemany(schema.REMOVE_ARTIFACT, values).rowcount)
+
+    def _one(self, text: str, values: tuple[str | int | float, ...]) -> Row | None:
         with self._reading() as reader:
             row: Row | None = reader.execute(text, values).fetchone()
         return row

@@ -21,7 +21,16 @@ from formicary.server.api.rules import LARGEST_WHOLE
 from formicary.server.auth.principal import HOME
 from formicary.server.auth.roles import ROLES
 from formicary.server.auth.tokens import LONGEST
-from formicary.v1 import ants_pb2, audit_pb2, definitions_pb2, events_pb2, jobs_pb2, tokens_pb2, triggers_pb2
+from formicary.v1 import (
+    ants_pb2,
+    artifacts_pb2,
+    audit_pb2,
+    definitions_pb2,
+    events_pb2,
+    jobs_pb2,
+    tokens_pb2,
+    triggers_pb2,
+)
 
 Json = dict[str, Any]
 
@@ -54,6 +63,7 @@ _SERVICES = (
     (jobs_pb2, "JobService"),
     (definitions_pb2, "DefinitionService"),
     (ants_pb2, "AntService"),
+    (artifacts_pb2, "ArtifactService"),
     (events_pb2, "EventService"),
     (audit_pb2, "AuditService"),
     (tokens_pb2, "TokenService"),

@@ -36,6 +36,10 @@ ALLOWED: dict[str, frozenset[str]] = {
     "/formicary.v1.TriggerService/ResumeTrigger": _OPERATE,
     "/formicary.v1.AntService/Session": _ADMIN | {"ant"},
     "/formicary.v1.AntService/ListAnts": _VIEW,
+    "/formicary.v1.ArtifactService/ListArtifacts": _VIEW | {"ant"},
+    "/formicary.v1.ArtifactService/GetArtifact": _VIEW,
+    "/formicary.v1.ArtifactService/DownloadArtifact": _VIEW | {"ant"},
+    "/formicary.v1.ArtifactService/UploadArtifact": _ADMIN | {"ant"},
     "/formicary.v1.TokenService/CreateToken": _ADMIN,
     "/formicary.v1.AuditService/ListAuditRecords": _ADMIN,
     "/formicary.v1.TokenService/ListTokens": _ADMIN,
@@ -43,7 +47,13 @@ ALLOWED: dict[str, frozenset[str]] = {
 }
 """Full name of a method -> roles that may call it. A method that is not named here may be called by nobody."""
 
-HOME_ONLY = frozenset({"/formicary.v1.AntService/Session", "/formicary.v1.AntService/ListAnts"})
+HOME_ONLY = frozenset(
+    {
+        "/formicary.v1.AntService/Session",
+        "/formicary.v1.AntService/ListAnts",
+        "/formicary.v1.ArtifactService/UploadArtifact",
+    }
+)
 """Methods that show or serve more than one organisation."""
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote_plus
 
+from formicary.engine.jobs import checksums
 from formicary.engine.jobs.templates.budget import (
     MAX_ITERATIONS,
     MAX_OUTPUT_CHARS,
@@ -308,10 +309,6 @@ def _port(env: Environment, name: str) -> Lookup:
     return env.lookup
 
 
-def _checksum(env: Environment, path: object) -> str:
-    return _port(env, "checksum").checksum(_text(path))
-
-
 def _submit_job(env: Environment, job_type: object, *params: object) -> str:
     found = dict(params[0]) if len(params) == 1 and isinstance(params[0], Mapping) else _pairs(params)
     return _port(env, "SubmitJob").submit_job(_text(job_type), found)
@@ -336,6 +333,13 @@ def _pairs(params: Sequence[object]) -> dict[str, object]:
 def _count(env: Environment, job_type: object, *states: object) -> int:
     port = _port(env, "CountByJobTypeAndState")
     return port.count_by_job_type_and_state(_text(job_type), tuple(_text(s) for s in states))
+
+
+def _checksum(env: Environment, name: object) -> str:
+    try:
+        return checksums.mark(_text(name))
+    except ValueError as error:
+        raise FunctionError(str(error)) from error
 
 
 def unescape_html(env: Environment, text: object) -> str:

@@ -139,7 +139,15 @@ def _comment(source: str, left: int, pos: int) -> tuple[Segment, bool]:
     raise TemplateError("A comment fills the whole action: put '}}' right behind '*/'.", left)
 
 
+_NAME_OF_FILE = re.compile(r"'([^'\"\\\n]{2,})'")
+"""The one place where text in single quotes is taken: ``checksum 'FILE'``, as job files write it."""
+
+
 def _token(source: str, pos: int, left: int, spaced: bool) -> Token:
+    if source[pos] == "'" and source[max(0, pos - 20) : pos].rstrip(_SPACE).endswith("checksum"):
+        name = _NAME_OF_FILE.match(source, pos)
+        if name is not None:
+            return Token("string", f'"{name[1]}"', pos, spaced)
     match = _TOKEN.match(source, pos)
     if match is None or match.lastgroup is None:
         char = source[pos]

@@ -16,6 +16,7 @@ from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from formicary.engine.jobs import checksums
 from formicary.engine.jobs.templates.budget import (
     MAX_ITERATIONS,
     MAX_OUTPUT_CHARS,
@@ -82,6 +83,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             "dict": dict,
             "namespace": self.globals["namespace"],
             "now": env.now,
+            "checksum": checksums.mark,
         }
         self.finalize = self._printed
 

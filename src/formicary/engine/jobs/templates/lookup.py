@@ -13,10 +13,6 @@ from formicary.engine.jobs.templates.budget import Budget
 class Lookup(Protocol):
     """What a template may ask for. A submitting call is an effect: its implementation derives a child key for it."""
 
-    def checksum(self, path: str) -> str:
-        """Returns a digest of a file."""
-        ...
-
     def submit_job(self, job_type: str, params: Mapping[str, object]) -> str:
         """Submits a job and returns its id."""
         ...
@@ -30,7 +26,7 @@ class Lookup(Protocol):
         ...
 
 
-LOOKUP_FUNCTIONS = frozenset({"checksum", "SubmitJob", "SubmitJobsFromJSON", "CountByJobTypeAndState"})
+LOOKUP_FUNCTIONS = frozenset({"SubmitJob", "SubmitJobsFromJSON", "CountByJobTypeAndState"})
 """Functions that need a :class:`Lookup`."""
 
 

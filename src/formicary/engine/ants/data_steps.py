@@ -1,0 +1,242 @@
+"""What happens around a task that has artifacts, needs those of others, or keeps a cache.
+
+Theory of operation. Such a task runs in the working directory that it names or, where it names none, in an empty folder
+of its own that goes with it. Before it starts, the artifacts of its dependencies are put there, each checked against
+its digest, and then its cache. After it ended, and before its end is told, its files go to the queen under its lease
+token; they become visible with the commit of that end. All of it counts towards the task's time-out. Of an attempt that
+was stopped nothing is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from formicary.engine.ants.artifact_link import ArtifactLink
+from formicary.engine.ants.attempt import Attempt, Outcome, Result, Stop, failure
+from formicary.engine.ants.cache_keys import cache_key
+from formicary.engine.ants.data_files import DataError, Packed, find, pack, pieces_of, put_back
+from formicary.engine.ants.executors import Executor
+from formicary.engine.ants.shell import working_directory
+from formicary.problems import Problem
+from formicary.v1.artifacts_pb2 import Artifact, UploadBegin
+
+CODE = "ERR_ARTIFACT"
+PREFIX = "formicary-"
+DAY_S = 86_400.0
+KEEP_ARTIFACTS_S = 1000 * DAY_S
+KEEP_CACHE_S = 30 * DAY_S
+_TRIES = 4
+_PAUSE_S = 0.2
+
+
+def needs_data(attempt: Attempt) -> bool:
+    """Says whether an attempt has anything to do with artifacts or a cache."""
+    task = attempt.task
+    return bool(task.artifacts or task.cache or attempt.inputs or task.artifact_ids)
+
+
+class DataSteps:
+    """Runs attempts with what comes before and after.
+
+    Args:
+        link: How files come and go; None = they cannot.
+    """
+
+    def __init__(self, link: ArtifactLink | None) -> None:
+        self._link = link
+
+    async def run(self, executor: Executor, attempt: Attempt) -> Result:
+        """Runs one attempt with its files; ERR_ARTIFACT where they cannot be fetched or kept."""
+        if self._link is None:
+            return failure(CODE, "This ant has no way to the queen's artifacts.")
+        own = await asyncio.to_thread(tempfile.mkdtemp, prefix=PREFIX)
+        try:
+            return await _Steps(self._link, executor, attempt, Path(own)).run()
+        finally:
+            await asyncio.shield(asyncio.to_thread(shutil.rmtree, own, ignore_errors=True))
+
+
+class _Steps:
+    """One attempt between its files."""
+
+    def __init__(self, link: ArtifactLink, executor: Executor, attempt: Attempt, own: Path) -> None:
+        self._link = link
+        self._executor = executor
+        self._attempt = attempt
+        self._scratch = own / "transfer"
+        named = working_directory(attempt)
+        self._folder = Path(named) if named else own / "work"
+        self._key = ""
+        self._is_hit = False
+
+    async def run(self) -> Result:
+        attempt = self._attempt
+        try:
+            await self._prepare()
+        except (DataError, Problem, OSError) as error:
+            return failure(CODE, _text(error))
+        result = await self._executor.run(attempt)
+        if attempt.stop is not Stop.NONE:
+            return result
+        try:
+            await self._keep(result)
+        except (DataError, Problem, OSError) as error:
+            if result.outcome == Outcome.COMPLETED:
+                return failure(CODE, _text(error))
+            attempt.say(_text(error))
+        return result
+
+    # before -----------------------------------------------------------------------------------------------------------
+
+    async def _prepare(self) -> None:
+        self._scratch.mkdir()
+        if not self._folder.is_dir():
+            self._folder.mkdir(parents=True)
+        self._attempt.folder = str(self._folder)
+        task = self._attempt.task
+        if self._attempt.inputs or task.artifact_ids:
+            await self._fetch_inputs()
+        if task.cache:
+            await self._restore(task.cache)
+
+    async def _fetch_inputs(self) -> None:
+        attempt = self._attempt
+        found = await self._link.inputs(attempt.token)
+        for name in attempt.inputs:
+            if not any(artifact.task_type == name for artifact in found):
+                raise DataError(
+                    f"The task {name!r} left no artifacts: it did not run, ended otherwise than `when` says, or they "
+                    "have expired."
+                )
+        known = {artifact.id for artifact in found}
+        for artifact_id in attempt.task.artifact_ids:
+            if artifact_id not in known:
+                raise DataError(f"There is no artifact {artifact_id[:40]!r} in this job.")
+        for artifact in found:
+            if artifact.task_type in attempt.inputs or artifact.id in attempt.task.artifact_ids:
+                await self._fetch(artifact)
+                attempt.say(f"artifact {artifact.name} of {artifact.task_type}: {artifact.size_bytes:,} bytes fetched")
+
+    async def _restore(self, cache: Mapping[str, object]) -> None:
+        self._key = await asyncio.to_thread(cache_key, self._folder, cache)
+        found = await self._link.cached(self._attempt.token, self._key)
+        if found is None:
+            self._attempt.say(f"cache miss {self._key}")
+            return
+        await self._fetch(found)
+        self._is_hit = True
+        self._attempt.say(f"cache hit {self._key}: {found.size_bytes:,} bytes restored")
+
+    async def _fetch(self, artifact: Artifact) -> None:
+        """Fetches a content, going on where a connection was lost, checks it and puts it in its place."""
+        content = self._scratch / artifact.id
+        digest = hashlib.sha256()
+        with content.open("wb", 0) as file:
+            for turn in range(_TRIES):
+                try:
+                    async for piece in self._link.download(self._attempt.token, artifact.id, file.tell()):
+                        digest.update(piece)
+                        await asyncio.to_thread(file.write, piece)
+                    break
+                except Problem as error:
+                    if error.code != "UNAVAILABLE" or turn == _TRIES - 1:
+                        raise
+                    await asyncio.sleep(_PAUSE_S * 2**turn)
+        if digest.hexdigest() != artifact.sha256:
+            raise DataError(
+                f"The artifact {artifact.name!r} of {artifact.task_type!r} is damaged: its SHA-256 is "
+                f"{digest.hexdigest()}, not {artifact.sha256}."
+            )
+        await asyncio.to_thread(put_back, self._folder, artifact.name, artifact.form, content)
+        content.unlink(missing_ok=True)
+
+    # after ------------------------------------------------------------------------------------------------------------
+
+    async def _keep(self, result: Result) -> None:
+        task = self._attempt.task
+        completed = result.outcome == Outcome.COMPLETED
+        when = str((task.artifacts or {}).get("when") or "always")
+        if task.artifacts and (when == "always" or (when == "onSuccess") == completed):
+            urls = await self._keep_artifacts(task.artifacts)
+            if urls:
+                outputs = msgspec.json.decode(result.outputs) if result.outputs else {}
+                result.outputs = msgspec.json.encode({**outputs, **urls})
+        if task.cache and completed and not self._is_hit:
+            await self._save(task.cache)
+
+    async def _keep_artifacts(self, artifacts: Mapping[str, object]) -> dict[str, str]:
+        """Sends what the patterns match; returns where it can be fetched, by name of the variable."""
+        urls: dict[str, str] = {}
+        expires_s = _seconds(artifacts, KEEP_ARTIFACTS_S)
+        for pattern in _paths(artifacts):
+            members = await asyncio.to_thread(find, self._folder, pattern)
+            if not members:
+                self._attempt.say(f"no file matches the artifact path {pattern}")
+                continue
+            kept = await self._send(pattern, members, expires_s, "")
+            task_type = self._attempt.task.task_type
+            urls[f"{task_type}_ArtifactURL_{len(urls) + 1}"] = f"/v1/artifacts/{kept.id}:download"
+            self._attempt.say(f"artifact {kept.name}: {kept.size_bytes:,} bytes kept as {kept.id}")
+        return urls
+
+    async def _save(self, cache: Mapping[str, object]) -> None:
+        members: list[str] = []
+        for pattern in _paths(cache):
+            members += await asyncio.to_thread(find, self._folder, pattern)
+        if not members:
+            self._attempt.say(f"cache {self._key}: none of its paths is there, nothing is saved")
+            return
+        kept = await self._send("cache", members, _seconds(cache, KEEP_CACHE_S), self._key)
+        self._attempt.say(f"cache saved {self._key}: {kept.size_bytes:,} bytes")
+
+    async def _send(self, pattern: str, members: list[str], expires_s: float, key: str) -> Artifact:
+        archive = self._scratch / "archive"
+        packed = await asyncio.to_thread(pack, self._folder, pattern, members, archive)
+        begin = UploadBegin(
+            token=self._attempt.token,
+            name=packed.name,
+            form=packed.form,
+            size_bytes=packed.size,
+            sha256=packed.sha256,
+            expires_after_s=expires_s,
+            cache_key=key,
+        )
+        try:
+            for turn in range(_TRIES - 1):
+                try:
+                    return await self._link.upload(begin, _read(packed))
+                except Problem as error:
+                    if error.code != "UNAVAILABLE":
+                        raise
+                    await asyncio.sleep(_PAUSE_S * 2**turn)
+            return await self._link.upload(begin, _read(packed))
+        finally:
+            archive.unlink(missing_ok=True)
+
+
+async def _read(packed: Packed) -> AsyncIterator[bytes]:
+    with packed.path.open("rb", 0) as file:
+        pieces = pieces_of(file)
+        while piece := await asyncio.to_thread(next, pieces, b""):
+            yield piece
+
+
+def _paths(field: Mapping[str, object]) -> list[str]:
+    paths = field.get("paths")
+    return [str(path) for path in paths] if isinstance(paths, list | tuple) else []
+
+
+def _seconds(field: Mapping[str, object], default: float) -> float:
+    found = field.get("expires_after_s")
+    return float(found) if isinstance(found, int | float) and found > 0 else default
+
+
+def _text(error: Exception) -> str:
+    return error.detail if isinstance(error, Problem) else str(error)

@@ -1,0 +1,288 @@
+"""The queen's artifacts: who may add, see and fetch them, and when they leave.
+
+Theory of operation. A file arrives while its attempt still runs, under the attempt's lease token, which is looked at
+before the first byte and again before the row is stored. The row names that token. Readers see rows whose token is
+that of the task's last attempt and whose task has ended: so a file becomes visible with the commit of its task's end,
+and what a stale attempt left is never seen. Entries of the cache are seen at once, but written once only.
+
+A content has its row's id as its key. It is written before its row and removed before its row, so that a row never
+lacks its content for longer than a purge takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+
+from formicary.engine.queen.core.records import TaskRun
+from formicary.engine.queen.edge import new_id
+from formicary.engine.queen.pump import Pump, unavailable
+from formicary.engine.storage.artifacts import ArtifactStore, NoSuchContent
+from formicary.engine.storage.port import ARTIFACT_COLUMNS, Row, Store, StoreError, StoreUnavailable
+from formicary.problems import Problem, problem
+from formicary.v1 import artifacts_pb2 as pb
+
+log = logging.getLogger("formicary.queen")
+FORMS = ("file", "tar")
+MAX_NAME = 1000
+PURGE_BATCH = 500
+PURGE_EVERY_S = 3600.0
+LEFT_FOR_S = 86_400.0
+"""How long files of attempts that do not count are kept: their task may still be about to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """What is known of one file; the fields are those of ARTIFACT_COLUMNS."""
+
+    id: str
+    org: str
+    job: int
+    position: int
+    job_id: str
+    job_type: str
+    task_type: str
+    attempt: int
+    token: int
+    cache_key: str
+    name: str
+    form: str
+    size: int
+    sha256: str
+    created_at: float
+    expires_at: float
+
+    @classmethod
+    def of(cls, row: Row) -> Artifact:
+        """The row as a value."""
+        return cls(*row)  # type: ignore[arg-type]  # types by COLUMN_TYPES
+
+    def row(self) -> Row:
+        """The value as a row."""
+        return tuple(getattr(self, name) for name in ARTIFACT_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What an ant is about to send."""
+
+    token: int
+    name: str
+    form: str
+    size: int
+    sha256: str
+    expires_after_s: float
+    cache_key: str = ""
+
+
+class Artifacts:
+    """The artifacts of one queen.
+
+    Args:
+        store: Where rows are.
+        contents: Where contents are; None = there is no place for them.
+        pump: Knows who holds which attempt.
+        wall: Seconds since the epoch.
+    """
+
+    def __init__(
+        self, store: Store, contents: ArtifactStore | None, pump: Pump, wall: Callable[[], float] = time.time
+    ) -> None:
+        self._store = store
+        self._contents = contents
+        self._pump = pump
+        self._wall = wall
+        self._purger: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins to remove what has expired, each hour."""
+        if self._contents is not None:
+            self._purger = asyncio.create_task(self._purge_hourly(), name="artifact purge")
+
+    async def stop(self) -> None:
+        """Ends the hourly purge and releases the contents."""
+        if self._purger is not None:
+            self._purger.cancel()
+            await asyncio.wait([self._purger])
+        if self._contents is not None:
+            await self._contents.close()
+
+    # --- ants -------------------------------------------------------------------------------------------------------
+
+    def org_of(self, token: int) -> str:
+        """The organisation of a running attempt. Raises Problem FAILED_PRECONDITION."""
+        return self._run(token).job.org
+
+    async def add(self, offer: Offer, pieces: AsyncIterator[bytes]) -> Artifact:
+        """Keeps a file of a running attempt.
+
+        Raises:
+            Problem: FAILED_PRECONDITION for a token that nobody holds; VALIDATION_FAILED where what arrives is not
+                what was offered; UNAVAILABLE.
+        """
+        contents = self._place()
+        _check(offer)
+        run = self._run(offer.token)
+        key = new_id(self._wall())
+        try:
+            stored = await contents.put(key, _bounded(pieces, offer.size))
+            if (stored.size, stored.sha256) != (offer.size, offer.sha256):
+                raise problem(
+                    "VALIDATION_FAILED",
+                    f"The artifact {offer.name[:200]!r} was damaged on its way: {offer.size} bytes with SHA-256 "
+                    f"{offer.sha256} were offered, {stored.size} with {stored.sha256} came.",
+                )
+            self._run(offer.token)  # its lease may have ended meanwhile
+            now = self._wall()
+            found = Artifact(
+                key, run.job.org, run.job.number, run.position, run.job.id, run.job.definition.job_type,
+                run.task.task_type, run.attempts, offer.token, offer.cache_key, offer.name, offer.form, stored.size,
+                stored.sha256, now, now + offer.expires_after_s,
+            )  # fmt: skip
+            await self._pump.read(lambda: self._store.add_artifact(found.row()))
+        except BaseException as error:
+            with contextlib.suppress(StoreError):  # the purge finds nothing to remove: there is no row
+                await contents.delete([key])
+            if isinstance(error, StoreUnavailable):
+                raise unavailable(error) from error
+            raise
+        return found
+
+    async def inputs(self, token: int) -> list[Artifact]:
+        """The artifacts of the job of a running attempt. Raises Problem FAILED_PRECONDITION, UNAVAILABLE."""
+        job = self._run(token).job
+        await self._pump.settle()
+        return await self._list(job.org, job.id)
+
+    async def cached(self, token: int, cache_key: str) -> Artifact | None:
+        """The entry of the cache for a running attempt. Raises Problem FAILED_PRECONDITION, UNAVAILABLE."""
+        job = self._run(token).job
+        job_type, now = job.definition.job_type, self._wall()
+        row = await self._pump.read(lambda: self._store.cached(job.org, job_type, cache_key, now))
+        return Artifact.of(row) if row is not None else None
+
+    # --- everybody --------------------------------------------------------------------------------------------------
+
+    async def of_job(self, org: str, job_id: str) -> list[Artifact]:
+        """The artifacts of a job. Raises Problem NOT_FOUND where there is no such job."""
+        if await self._pump.read(lambda: self._store.job(org, job_id)) is None:
+            raise problem("NOT_FOUND", f"there is no job {job_id[:40]!r}; `formicary list` shows those that are")
+        return await self._list(org, job_id)
+
+    async def find(self, org: str, artifact_id: str) -> Artifact:
+        """One artifact. Raises Problem NOT_FOUND, also for one of another organisation or one that has expired."""
+        row = await self._pump.read(lambda: self._store.artifact(artifact_id))
+        found = Artifact.of(row) if row is not None else None
+        if found is None or found.org != org or found.expires_at <= self._wall():
+            raise _no_such(artifact_id)
+        return found
+
+    async def content(self, artifact: Artifact, offset: int = 0) -> AsyncIterator[bytes]:
+        """Its content from `offset` on. Raises Problem NOT_FOUND, UNAVAILABLE, VALIDATION_FAILED."""
+        if not 0 <= offset <= artifact.size:
+            raise problem("VALIDATION_FAILED", f"The offset {offset} is not in the content of {artifact.size} bytes.")
+        try:
+            async for piece in self._place().get(artifact.id, offset=offset):
+                yield piece
+        except NoSuchContent as error:
+            raise _no_such(artifact.id) from error
+        except StoreError as error:
+            raise unavailable(error) from error
+
+    async def purge(self, limit: int = 100_000) -> int:
+        """Removes files that have expired and those that nobody will ever see; returns how many. Raises Problem."""
+        removed = 0
+        while removed < limit:
+            now, size = self._wall(), min(PURGE_BATCH, limit - removed)
+            try:
+                ids = await asyncio.to_thread(self._store.removable_artifacts, now, now - LEFT_FOR_S, size)
+                if not ids:
+                    break
+                await self._place().delete(ids)
+                removed += await asyncio.to_thread(self._store.remove_artifacts, ids)
+            except StoreError as error:
+                raise unavailable(error) from error
+        return removed
+
+    async def _list(self, org: str, job_id: str) -> list[Artifact]:
+        now = self._wall()
+        rows: Sequence[Row] = await self._pump.read(lambda: self._store.artifacts(org, job_id))
+        return [found for found in map(Artifact.of, rows) if found.expires_at > now]
+
+    async def _purge_hourly(self) -> None:
+        while True:
+            try:
+                if removed := await self.purge():
+                    log.info("%d artifacts have expired and are removed", removed)
+            except Problem as error:
+                log.warning("expired artifacts are removed an hour later: %s", error.detail)
+            await asyncio.sleep(PURGE_EVERY_S)
+
+    def _place(self) -> ArtifactStore:
+        if self._contents is None:
+            raise problem("FAILED_PRECONDITION", "This server has no place for artifacts.")
+        return self._contents
+
+    def _run(self, token: int) -> TaskRun:
+        run = self._pump.core.leases.tokens.get(token) if self._pump.ready else None
+        if run is None:
+            raise problem(
+                "FAILED_PRECONDITION",
+                f"The lease token {token} is stale: its attempt has ended or was given to another ant.",
+            )
+        return run
+
+
+def _check(offer: Offer) -> None:
+    """Raises Problem VALIDATION_FAILED for an offer that cannot be kept."""
+    parts = offer.name.split("/")
+    if not offer.name or len(offer.name) > MAX_NAME or offer.name.startswith("/") or ".." in parts:
+        raise problem(
+            "VALIDATION_FAILED", f"{offer.name[:80]!r} is no name of an artifact: a path inside the working directory."
+        )
+    if offer.form not in FORMS or offer.size < 0 or not 0 < offer.expires_after_s < 1e11:
+        raise problem("VALIDATION_FAILED", f"The form, size or expiry of {offer.name[:80]!r} cannot be.")
+
+
+async def _bounded(pieces: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
+    """The pieces, which are not more than was offered."""
+    left = size
+    async for piece in pieces:
+        left -= len(piece)
+        if left < 0:
+            raise problem("VALIDATION_FAILED", f"More than the {size} bytes came that were offered.")
+        yield piece
+
+
+def _no_such(artifact_id: str) -> Problem:
+    return problem(
+        "NOT_FOUND", f"there is no artifact {artifact_id[:40]!r}; `formicary artifacts list JOB` shows those that are"
+    )
+
+
+def offer_of(begin: pb.UploadBegin) -> Offer:
+    """What an ant says before it sends a content."""
+    return Offer(
+        begin.token, begin.name, begin.form, begin.size_bytes, begin.sha256, begin.expires_after_s, begin.cache_key
+    )
+
+
+def to_message(artifact: Artifact) -> pb.Artifact:
+    """An artifact as it travels."""
+    found = pb.Artifact(
+        id=artifact.id,
+        job_id=artifact.job_id,
+        task_type=artifact.task_type,
+        attempt=artifact.attempt,
+        name=artifact.name,
+        form=artifact.form,
+        size_bytes=artifact.size,
+        sha256=artifact.sha256,
+    )
+    found.created_at.FromMilliseconds(int(artifact.created_at * 1000))
+    found.expires_at.FromMilliseconds(int(artifact.expires_at * 1000))
+    return found

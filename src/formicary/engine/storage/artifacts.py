@@ -1,0 +1,225 @@
+"""Where the contents of artifacts are kept: the port, and the adapter for a folder.
+
+Theory of operation. A content is written once under a key and never changed. It comes and goes as a stream of pieces,
+so that memory does not grow with its size; its SHA-256 is taken on the way. What is being written is not there until
+it is whole and on the disk: the local adapter writes beside the final name, flushes, and renames. What is left of an
+interrupted ``put`` can be gone on with from where it stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, ParamSpec, Protocol, TypeVar
+
+from formicary.engine.storage.port import StoreError, StoreUnavailable
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+PIECE_BYTES = 1024 * 1024
+"""Size of the pieces in which contents travel."""
+
+_KEY = re.compile(r"[0-9a-z]{8,64}\Z")
+_PART = ".part"
+
+
+class NoSuchContent(StoreError):
+    """There is no content under this key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a store has kept."""
+
+    key: str
+    size: int
+    sha256: str
+    """In hexadecimal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One content in a list."""
+
+    key: str
+    size: int
+    modified_at: float
+    """Seconds since the epoch."""
+
+
+class ArtifactStore(Protocol):
+    """Contents by key; a key has 8 to 64 characters of 0-9 and a-z. All methods raise StoreUnavailable."""
+
+    async def put(self, key: str, pieces: AsyncIterator[bytes], *, offset: int = 0) -> Stored:
+        """Keeps a content once it is whole and durable; one that is there already is replaced.
+
+        Args:
+            key: Its name.
+            pieces: The content from `offset` on, in pieces of any size.
+            offset: Go on with an interrupted put here; at most what :meth:`staged` says.
+        """
+        ...
+
+    async def staged(self, key: str) -> int:
+        """Bytes that are left of an interrupted put, 0 = none."""
+        ...
+
+    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """The content from `offset` on, at most `length` bytes. Raises NoSuchContent at the first piece."""
+        ...
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Removes contents and what is left of interrupted puts; keys that are not there are no error."""
+        ...
+
+    def list(self) -> AsyncIterator[Kept]:
+        """Every content, in no order."""
+        ...
+
+    async def close(self) -> None:
+        """Releases connections; idempotent."""
+        ...
+
+
+def artifacts_folder(data: Path) -> Path:
+    """Where contents are in a data directory."""
+    return data / "artifacts"
+
+
+class LocalArtifacts:
+    """Contents as files of a folder, spread over folders of two characters.
+
+    Args:
+        folder: Made with the first content.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    async def put(self, key: str, pieces: AsyncIterator[bytes], *, offset: int = 0) -> Stored:
+        """Keeps a content."""
+        path = self._path(key)
+        part = path.with_suffix(_PART)
+        digest = hashlib.sha256()
+        file = await _on_disk(part, _open_part, part, offset, digest)
+        try:
+            size = offset
+            async for piece in pieces:
+                if piece:
+                    await _on_disk(part, _write, file, piece, digest)
+                    size += len(piece)
+            await _on_disk(part, _publish, file, part, path)
+        finally:
+            file.close()
+        return Stored(key, size, digest.hexdigest())
+
+    async def staged(self, key: str) -> int:
+        """Bytes that are left of an interrupted put."""
+        try:
+            return os.stat(self._path(key).with_suffix(_PART)).st_size
+        except FileNotFoundError:
+            return 0
+
+    async def get(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """The content from `offset` on."""
+        path = self._path(key)
+        try:
+            with await asyncio.to_thread(path.open, "rb", 0) as file:
+                file.seek(offset)
+                left = length if length is not None else 2**63
+                while left > 0:
+                    piece = await asyncio.to_thread(file.read, min(PIECE_BYTES, left))
+                    if not piece:
+                        return
+                    left -= len(piece)
+                    yield piece
+        except FileNotFoundError as error:
+            raise NoSuchContent(f"There is no content {key!r} in {self.folder}.") from error
+        except OSError as error:
+            raise _unavailable(path, error) from error
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Removes contents."""
+        paths = [self._path(key) for key in keys]
+        try:
+            for path in paths:
+                await asyncio.to_thread(path.unlink, missing_ok=True)
+                await asyncio.to_thread(path.with_suffix(_PART).unlink, missing_ok=True)
+        except OSError as error:
+            raise _unavailable(self.folder, error) from error
+
+    async def list(self) -> AsyncIterator[Kept]:
+        """Every content."""
+        for kept in await asyncio.to_thread(lambda: list(self._files())):
+            yield kept
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+    def _files(self) -> Iterator[Kept]:
+        for path in self.folder.glob("??/*"):
+            if not path.suffix:
+                with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                    status = path.stat()
+                    yield Kept(path.name, status.st_size, status.st_mtime)
+
+    def _path(self, key: str) -> Path:
+        if not _KEY.match(key):
+            raise NoSuchContent(f"{key[:80]!r} is no key: 8 to 64 characters of 0-9 and a-z.")
+        return self.folder / key[-2:] / key
+
+
+async def _on_disk(part: Path, work: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
+    """Does work on another thread. What the disk refuses gives the room back: it is needed more than the rest is."""
+    try:
+        return await asyncio.to_thread(work, *args, **kwargs)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(part.unlink, missing_ok=True)
+        raise _unavailable(part, error) from error
+
+
+def _open_part(part: Path, offset: int, digest: hashlib._Hash) -> BinaryIO:
+    """Opens what is being written, at its offset, with the digest of what is there."""
+    part.parent.mkdir(parents=True, exist_ok=True)
+    file = part.open("r+b" if offset else "wb", 0)
+    try:
+        left = offset
+        while left:
+            piece = file.read(min(left, PIECE_BYTES))
+            if not piece:
+                raise OSError(f"only {offset - left} bytes are left of the interrupted upload, not {offset}")
+            digest.update(piece)
+            left -= len(piece)
+        file.truncate(offset)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _write(file: BinaryIO, piece: bytes, digest: hashlib._Hash) -> None:
+    digest.update(piece)
+    view = memoryview(piece)
+    while view:
+        view = view[file.write(view) :]
+
+
+def _publish(file: BinaryIO, part: Path, path: Path) -> None:
+    os.fsync(file.fileno())
+    os.rename(part, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _unavailable(path: Path, error: OSError) -> StoreUnavailable:
+    return StoreUnavailable(f"The artifact store cannot use {path}: {error.strerror or error}.")

@@ -1,0 +1,82 @@
+"""Artifacts over the API: the same for people and for ants, which show the lease token of a running attempt."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from google.api.httpbody_pb2 import HttpBody
+
+from formicary.engine.queen.artifacts import Artifacts, offer_of, to_message
+from formicary.gateway import Call
+from formicary.problems import problem
+from formicary.server.auth.principal import HOME
+from formicary.v1 import artifacts_pb2 as pb
+from formicary.v1 import artifacts_pb2_grpc
+
+_ANTS = frozenset({"ant", "admin"})
+
+
+class ArtifactServicer(artifacts_pb2_grpc.ArtifactServiceServicer):
+    """Artifacts of one queen."""
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self._artifacts = artifacts
+
+    async def ListArtifacts(self, request: pb.ListArtifactsRequest, call: Call) -> pb.ListArtifactsResponse:
+        """The artifacts of a job, or what a running attempt may fetch."""
+        if not request.token:
+            _check_person(call)
+            found = await self._artifacts.of_job(call.principal.org, request.job_id)
+        elif request.cache_key:
+            _check_ant(call)
+            entry = await self._artifacts.cached(request.token, request.cache_key)
+            found = [entry] if entry is not None else []
+        else:
+            _check_ant(call)
+            found = await self._artifacts.inputs(request.token)
+        return pb.ListArtifactsResponse(artifacts=map(to_message, found))
+
+    async def GetArtifact(self, request: pb.GetArtifactRequest, call: Call) -> pb.Artifact:
+        """What is known of one artifact."""
+        return to_message(await self._artifacts.find(call.principal.org, request.id))
+
+    async def DownloadArtifact(self, request: pb.DownloadArtifactRequest, call: Call) -> AsyncIterator[HttpBody]:
+        """The content of an artifact."""
+        if request.token:
+            _check_ant(call)
+        else:
+            _check_person(call)
+        org = self._artifacts.org_of(request.token) if request.token else call.principal.org
+        found = await self._artifacts.find(org, request.id)
+        kind = "application/x-tar" if found.form == "tar" else "application/octet-stream"
+        empty = True
+        async for piece in self._artifacts.content(found, request.offset):
+            empty = False
+            yield HttpBody(content_type=kind, data=piece)
+        if empty:
+            yield HttpBody(content_type=kind)
+
+    async def UploadArtifact(self, requests: AsyncIterator[pb.UploadArtifactRequest], call: Call) -> pb.Artifact:
+        """Keeps a file of a running attempt."""
+        _check_ant(call)
+        first = await anext(requests, None)
+        if first is None or not first.HasField("begin"):
+            raise problem("VALIDATION_FAILED", "The first message of an upload says what comes: `begin`.")
+        return to_message(await self._artifacts.add(offer_of(first.begin), _pieces(requests)))
+
+
+async def _pieces(requests: AsyncIterator[pb.UploadArtifactRequest]) -> AsyncIterator[bytes]:
+    async for request in requests:
+        yield request.data
+
+
+def _check_ant(call: Call) -> None:
+    """Raises Problem PERMISSION_DENIED for a caller that is no ant of this server."""
+    if call.principal.org != HOME or call.principal.roles.isdisjoint(_ANTS):
+        raise problem("PERMISSION_DENIED", "Lease tokens are for ants: leave `token` out.")
+
+
+def _check_person(call: Call) -> None:
+    """Raises Problem PERMISSION_DENIED for an ant that shows no lease token."""
+    if call.principal.roles <= {"ant"}:
+        raise problem("PERMISSION_DENIED", "An ant shows the lease token of a running attempt: give `token`.")

@@ -1,0 +1,178 @@
+"""Artifacts and caches on a real server with a real ant: over gRPC, REST and the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.server import Up, until
+from tests.integration.server.test_rest_api import ask
+
+SIZE = 5_000_000
+JOB = f"""
+job_type: %s
+tasks:
+- task_type: make
+  script: ['head -c {SIZE} /dev/urandom > big.bin; mkdir d; echo a > d/a; sha256sum big.bin']
+  artifacts: {{paths: [big.bin, d, none], expires_after: 1h}}
+  on_completed: use
+- task_type: use
+  dependencies: [make]
+  script: ['echo "::set-output name=sum::$(sha256sum < big.bin | cut -c1-64)"; cat d/a']
+"""
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """One server for all tests of this file."""
+    server = Up(tmp_path_factory.mktemp("artifacts") / "data", "--ants", "1")
+    server.start()
+    yield server
+    server.clear()
+
+
+def ended(up: Up, source: str, key: str) -> dict[str, Any]:
+    """The document of a job that was run to its end."""
+    status, _, found = ask(up, "POST", "/v1/definitions", {"source": source})
+    assert status == 200, found
+    request = {"definition_id": found["definition_id"]}
+    status, _, job = ask(up, "POST", "/v1/jobs", request, idempotency_key=key)
+    assert status == 200, job
+    until(lambda: up.job(job["id"])["state"] in ("COMPLETED", "FAILED"), 30, "the job ends")
+    return up.job(job["id"])
+
+
+def lines(up: Up, job: dict[str, Any]) -> str:
+    return up.cli("logs", job["id"])
+
+
+def test_artifacts_reach_the_next_task_rest_and_the_command_line(up: Up, tmp_path: Path) -> None:
+    """Every byte, by whichever way; a fetch that was interrupted goes on where it stopped."""
+    job = ended(up, JOB % "through", "through")
+    assert job["state"] == "COMPLETED", job
+    status, _, listed = ask(up, "GET", f"/v1/jobs/{job['id']}/artifacts")
+    big, folder = listed["artifacts"]
+    assert (status, big["name"], big["form"], folder["name"], folder["form"]) == (200, "big.bin", "file", "d", "tar")
+    assert big["sha256"] == job["outputs"]["sum"] and int(big["size_bytes"]) == SIZE
+    status, headers, content = ask(up, "GET", job["outputs"]["make_ArtifactURL_1"])
+    assert (status, headers["content-type"]) == (200, "application/octet-stream")
+    assert hashlib.sha256(content).hexdigest() == big["sha256"]
+    assert ask(up, "GET", f"/v1/artifacts/{big['id']}:download?offset={SIZE - 5}")[2] == content[-5:]
+    assert ask(up, "GET", f"/v1/artifacts/{big['id']}:download?offset={SIZE + 1}")[2]["code"] == "VALIDATION_FAILED"
+    assert json.loads(up.cli("artifacts", "list", job["id"], "--output", "json"))[0]["id"] == big["id"]
+    target = tmp_path / "copy.bin"
+    (tmp_path / f"copy.bin.{big['id']}.part").write_bytes(content[:1_234_567])
+    assert up.cli("artifacts", "get", big["id"], "-o", str(target)).strip() == str(target)
+    assert target.read_bytes() == content and list(tmp_path.iterdir()) == [target]
+    assert "no file matches the artifact path none" in lines(up, job)
+
+
+def test_a_part_that_does_not_belong_is_not_taken(up: Up, tmp_path: Path) -> None:
+    """The digest of the whole is checked; the next fetch begins anew and succeeds."""
+    job = ended(up, JOB % "damaged", "damaged")
+    big = ask(up, "GET", f"/v1/jobs/{job['id']}/artifacts")[2]["artifacts"][0]
+    target = tmp_path / "copy.bin"
+    (tmp_path / f"copy.bin.{big['id']}.part").write_bytes(b"another file")
+    up.cli("artifacts", "get", big["id"], "-o", str(target), status=None)
+    assert list(tmp_path.iterdir()) == []
+    up.cli("artifacts", "get", big["id"], "-o", str(target))
+    assert target.stat().st_size == SIZE
+
+
+def test_a_content_that_was_damaged_on_the_server_fails_the_task_that_needs_it(up: Up) -> None:
+    """The dependent task says which artifact and which digests."""
+    source = (
+        (JOB % "rotten")
+        .replace("on_completed: use", "on_completed: spoil")
+        .replace(
+            "- task_type: use",
+            "- task_type: spoil\n  script:\n"
+            f"  - for f in $(find {up.data}/artifacts -size -20k -type f); do echo x > $f; done\n"
+            "  on_completed: use\n- task_type: use",
+        )
+    )
+    job = ended(up, source, "rotten")
+    error = job["tasks"][2]["error"]
+    assert (job["state"], error["code"]) == ("FAILED", "ERR_ARTIFACT") and "damaged" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("when", "script", "kept"),
+    [("onSuccess", "true", 1), ("onSuccess", "false", 0), ("onFailure", "true", 0), ("onFailure", "false", 1),
+     ("always", "true", 1), ("always", "false", 1)],
+)  # fmt: skip
+def test_when_says_whether_they_are_kept(up: Up, when: str, script: str, kept: int) -> None:
+    """By the end of the attempt."""
+    source = (
+        f"job_type: when-{when.lower()}-{script}\ntasks:\n- task_type: t\n  script: ['echo x > f', '{script}']\n"
+        f"  artifacts: {{paths: [f], when: {when}}}\n"
+    )
+    job = ended(up, source, f"when-{when}-{script}")
+    assert len(ask(up, "GET", f"/v1/jobs/{job['id']}/artifacts")[2]["artifacts"]) == kept
+
+
+def test_a_dependency_without_artifacts_is_a_clear_error(up: Up) -> None:
+    """The task that needs them fails before its script starts."""
+    source = (JOB % "missing").replace("paths: [big.bin, d, none]", "paths: [none]")
+    job = ended(up, source, "missing")
+    error = job["tasks"][1]["error"]
+    assert error["code"] == "ERR_ARTIFACT" and "'make' left no artifacts" in error["message"]
+
+
+def test_a_link_that_leads_out_fails_the_task(up: Up) -> None:
+    """Nothing outside of the working directory is sent."""
+    source = (JOB % "link").replace("mkdir d; echo a > d/a", "ln -s /etc d")
+    job = ended(up, source, "link")
+    error = job["tasks"][0]["error"]
+    assert error["code"] == "ERR_ARTIFACT" and "through a link" in error["message"]
+
+
+CACHED = """
+job_type: cached
+tasks:
+- task_type: t
+  script: ['test -f made || { echo making; echo 1 > made; }', 'mkdir -p deps']
+  working_dir: %s
+  cache: {key: "k-{{checksum 'lock'}}", paths: [made]}
+"""
+
+
+def test_a_cache_misses_saves_and_hits_until_its_key_changes(up: Up, tmp_path: Path) -> None:
+    """The task's log says which; a key that cannot be computed fails the task."""
+    (tmp_path / "lock").write_text("1")
+    seen = []
+    for number, content in enumerate(["1", "1", "2"]):
+        (tmp_path / "lock").write_text(content)
+        (tmp_path / "made").unlink(missing_ok=True)
+        job = ended(up, CACHED % tmp_path, f"cached-{number}")
+        assert job["state"] == "COMPLETED", job
+        text = lines(up, job)
+        seen.append((text.count("cache miss k-"), text.count("cache hit k-"), text.count("making")))
+    assert seen == [(1, 0, 1), (0, 1, 0), (1, 0, 1)]
+    (tmp_path / "lock").unlink()
+    job = ended(up, CACHED % tmp_path, "cached-none")
+    assert "cannot be computed" in job["tasks"][0]["error"]["message"]
+
+
+def test_paths_that_lead_out_are_refused_with_their_line(up: Up) -> None:
+    """Absolute and climbing ones, in artifacts and caches, before anything runs."""
+    source = (
+        "job_type: bad\ntasks:\n- task_type: t\n  script: x\n  artifacts:\n    paths: [/etc, a/../../b]\n"
+        "    when: never\n"
+        "  cache: {paths: [ok], extra: 1}\n"
+    )
+    status, _, problem = ask(up, "POST", "/v1/definitions", {"source": source})
+    assert status == 400
+    assert sorted((error["field"], error["code"]) for error in problem["errors"]) == [
+        ("tasks[0].artifacts.paths[0]", "BAD_PATH"),
+        ("tasks[0].artifacts.paths[1]", "BAD_PATH"),
+        ("tasks[0].artifacts.when", "BAD_VALUE"),
+        ("tasks[0].cache.extra", "UNKNOWN_FIELD"),
+        ("tasks[0].cache.key", "MISSING_FIELD"),
+    ]
+    assert "7:11: Write one of onSuccess" in str(problem)
