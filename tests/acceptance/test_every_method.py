@@ -24,7 +24,16 @@ from google.protobuf.message_factory import GetMessageClass
 from formicary import v1
 from formicary.client import Client, RestClient
 from formicary.problems.rpc import from_trailing_metadata
-from formicary.v1 import ants_pb2, artifacts_pb2, audit_pb2, definitions_pb2, events_pb2, jobs_pb2, tokens_pb2
+from formicary.v1 import (
+    ants_pb2,
+    artifacts_pb2,
+    audit_pb2,
+    definitions_pb2,
+    events_pb2,
+    jobs_pb2,
+    tokens_pb2,
+    triggers_pb2,
+)
 from tests.acceptance.server import Up, until
 from tests.integration.server.test_rest_api import JOB, ask
 
@@ -121,6 +130,10 @@ REST: dict[str, list[Rest]] = {
     ],
     "TokenService.ListTokens": [Rest("GET /v1/tokens")],
     "TokenService.RevokeToken": [Rest("DELETE /v1/tokens/{token}"), Rest("DELETE /v1/tokens/none", None, "NOT_FOUND")],
+    "TriggerService.ListTriggers": [Rest("GET /v1/triggers")],
+    "TriggerService.FireTrigger": [Rest("POST /v1/triggers/none:fire", {}, "NOT_FOUND")],
+    "TriggerService.PauseTrigger": [Rest("POST /v1/triggers/none:pause", {}, "NOT_FOUND")],
+    "TriggerService.ResumeTrigger": [Rest("POST /v1/triggers/none:resume", {}, "NOT_FOUND")],
 }
 ENDLESS = {"EventService.WatchEvents"}
 GRPC_ALONE = {"AntService.Session", "ArtifactService.UploadArtifact", "JobService.Session"}
@@ -190,6 +203,10 @@ def rpc_calls(names: dict[str, str]) -> dict[str, list[tuple[Message, str]]]:
         ],
         "TokenService.ListTokens": [(tokens_pb2.ListTokensRequest(), OK)],
         "TokenService.RevokeToken": [(tokens_pb2.RevokeTokenRequest(id="none"), "NOT_FOUND")],
+        "TriggerService.ListTriggers": [(triggers_pb2.ListTriggersRequest(), OK)],
+        "TriggerService.FireTrigger": [(triggers_pb2.FireTriggerRequest(job_type="none"), "NOT_FOUND")],
+        "TriggerService.PauseTrigger": [(triggers_pb2.PauseTriggerRequest(job_type="none"), "NOT_FOUND")],
+        "TriggerService.ResumeTrigger": [(triggers_pb2.ResumeTriggerRequest(job_type="none"), "NOT_FOUND")],
     }
 
 

@@ -30,7 +30,7 @@ store_option = click.option(
 )
 
 
-@click.group(short_help="Look at idempotency keys, and purge those whose time is over.", epilog=exits.EXIT_HELP)
+@click.group(short_help="Look at idempotency keys; purge those whose time is over.", epilog=exits.EXIT_HELP)
 def idempotency() -> None:
     r"""Looks at the records of a store of idempotency keys, whatever service has written them.
 
