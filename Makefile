@@ -18,7 +18,7 @@ demo: $(RUN)  ## run an ETL over a real public dataset and print where its chart
 	@ls out/demo/*.svg | sed 's|^|chart: $(CURDIR)/|'
 
 test: $(DEV)  ## run every test except the long ones
-	$(BIN)/python -m pytest -q -m "not soak"
+	$(BIN)/python -m tests.side_by_side -m "not soak"
 
 check: $(DEV)  ## format, lint, types, layers, house rules, generated code
 	$(BIN)/ruff format --check .
