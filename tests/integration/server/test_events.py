@@ -54,7 +54,7 @@ def test_a_job_is_told_from_submission_to_end_and_the_stream_goes_on_where_it_wa
 
     async def run() -> None:
         async with Client(up.address) if protocol == "grpc" else RestClient(f"http://127.0.0.1:{up.http}") as client:
-            job_id = await asyncio.to_thread(submitted, up, f"life {protocol}", params={"name": "Ada"})
+            job_id = await asyncio.to_thread(submitted, up, f"life-{protocol}", params={"name": "Ada"})
             found = await asyncio.wait_for(until_ended(client.events(after=0, job_id=job_id), job_id), 20)
             assert [event.kind for event in found if event.kind not in SOMETIMES] == LIFE
             assert [event.sequence for event in found] == sorted({event.sequence for event in found})

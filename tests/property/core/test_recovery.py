@@ -138,7 +138,7 @@ class Walk:
         colony.restart()
         colony.join("x")
         colony.join("y")
-        for _ in range(400):
+        for _ in range(4000):  # jobs may fork jobs: long, but a job that never ends is found all the same
             held = self.held()
             if not held and not colony.core.jobs:
                 break
