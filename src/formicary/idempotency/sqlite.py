@@ -137,7 +137,8 @@ class SqliteStore:
             rule: What is kept; None = the usual.
 
         Raises:
-            Problem: IDEMPOTENT_REQUEST_IN_PROGRESS, IDEMPOTENCY_KEY_REUSED, IDEMPOTENCY_STORE_UNAVAILABLE.
+            Problem: IDEMPOTENT_REQUEST_IN_PROGRESS, IDEMPOTENCY_KEY_REUSED; IDEMPOTENCY_STORE_UNAVAILABLE, nothing was
+                and nothing will be executed; IDEMPOTENCY_OUTCOME_UNKNOWN where `fn` had begun when the time-out came.
         """
         rule = rule or _USUAL
         if claim.id in self._known:
@@ -146,7 +147,9 @@ class SqliteStore:
                 return _told(known)
         done = cast(
             "Executed | Replay | Busy | Mismatch",
-            await self._open_writer().submit(Job(claim.id, lambda batch: _grouped(batch, claim, fn, rule))),
+            await self._open_writer().submit(
+                Job(claim.id, lambda batch: _grouped(batch, claim, fn, rule), executes=True)
+            ),
         )
         self._know(claim.id)
         return done if isinstance(done, Executed) else _told(done)

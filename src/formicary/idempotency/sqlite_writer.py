@@ -21,7 +21,7 @@ from queue import SimpleQueue
 from typing import Final
 
 from formicary.idempotency.model import Record
-from formicary.idempotency.refusals import store_unavailable
+from formicary.idempotency.refusals import outcome_unknown, store_unavailable
 from formicary.idempotency.schema import COLUMN_LIST, COLUMNS, TABLE, from_row, to_row
 from formicary.problems import Problem
 
@@ -66,14 +66,19 @@ class Job:
         record_id: The record that it is about.
         apply: Called on the writer's thread; returns the answer, or raises it.
         orphaned: Called on the loop with an answer that nobody waits for any more.
+        executes: Whether it has an effect of the caller's: once that has begun, a time-out means an unknown outcome.
     """
 
-    __slots__ = ("apply", "deadline", "future", "orphaned", "record_id")
+    __slots__ = ("apply", "begun", "deadline", "executes", "future", "orphaned", "record_id")
 
-    def __init__(self, record_id: bytes, apply: Apply, orphaned: Orphaned | None = None) -> None:
+    def __init__(
+        self, record_id: bytes, apply: Apply, orphaned: Orphaned | None = None, *, executes: bool = False
+    ) -> None:
         self.record_id = record_id
         self.apply = apply
         self.orphaned = orphaned
+        self.executes = executes
+        self.begun = False
         self.future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         self.deadline = 0.0
 
@@ -206,6 +211,7 @@ class Writer:
         self._flushing: asyncio.AbstractEventLoop | None = None
         self._waiting: set[Job] = set()
         self._sweeping = False
+        self._beginning = threading.Lock()
         self._last_token = 0
         self.commits = 0
         self._thread = threading.Thread(target=self._run, name="formicary-idempotency", daemon=True)
@@ -243,9 +249,10 @@ class Writer:
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
-        for job in list(self._waiting):
-            if job.future.get_loop() is loop and job.deadline <= now and not job.future.done():
-                job.future.set_exception(self._unavailable(f"gave no answer for {self._timeout_s:g} s"))
+        with self._beginning:
+            for job in list(self._waiting):
+                if job.future.get_loop() is loop and job.deadline <= now and not job.future.done():
+                    job.future.set_exception(self._timed_out(job))
         self._sweeping = bool(self._waiting)
         if self._sweeping:
             soonest = min(job.deadline for job in list(self._waiting))
@@ -282,12 +289,18 @@ class Writer:
             self._connection = self._connect()
         connection = self._connection
         connection.execute(_BEGIN)
+        with self._beginning:  # who was told while the file was locked that nothing was executed is right
+            jobs[:] = [job for job in jobs if not job.future.done()]
+            for job in jobs:
+                job.begun = True
         now_ms, least = self._now()
         batch = Batch(connection, now_ms, max(least, self._last_token + 1), [job.record_id for job in jobs])
         until = time.perf_counter() + self._max_batch_s
         answers: list[tuple[Job, object]] = []
         for at, job in enumerate(jobs):
             if at and time.perf_counter() > until:
+                for later in jobs[at:]:
+                    later.begun = False
                 self._queue.extendleft(reversed(jobs[at:]))
                 del jobs[at:]
                 break
@@ -313,6 +326,12 @@ class Writer:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+    def _timed_out(self, job: Job) -> Problem:
+        what = f"gave no answer for {self._timeout_s:g} s"
+        if job.executes and job.begun:
+            return outcome_unknown(f"the idempotency store {self._where}: {what}")
+        return self._unavailable(what)
 
     def _unavailable(self, what: str, cause: BaseException | None = None) -> Problem:
         found = store_unavailable(f"the idempotency store {self._where}: {what}")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from formicary.idempotency import StoredResponse
 from formicary.idempotency.connections import ensure_table
+from tests.components import require
 from tests.contract.idempotency.places import Ask
 
 CALLERS = (
@@ -28,8 +26,8 @@ class Caller:
     """One kind of connection on one database."""
 
     def __init__(self, kind: str, folder: Path, ask: Ask) -> None:
-        if kind == "async-session" and importlib.util.find_spec("greenlet") is None:
-            pytest.skip("SQLAlchemy's AsyncSession needs greenlet: pip install 'sqlalchemy[asyncio]'")
+        if kind == "async-session":
+            require("greenlet")
         self.kind = kind
         self.on_sqlite = "sqlite" in kind
         self.target = str(folder / "orders.db") if self.on_sqlite else str(ask("postgresql_place_url"))

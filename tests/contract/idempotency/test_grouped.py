@@ -229,3 +229,40 @@ def test_modes_meet_in_one_table(place: SqlitePlace) -> None:
     on(place, scenario)
     with closing(sqlite3.connect(place.path)) as connection:
         assert connection.execute(f"SELECT count(*) FROM {TABLE}").fetchone() == (4,)
+
+
+def test_what_was_refused_for_a_locked_file_is_never_executed(place: SqlitePlace) -> None:
+    """503 says that nothing was executed: that stays true when the file is free again, and a retry executes."""
+
+    async def scenario(store: SqliteStore) -> None:
+        await store.run(claim("warm"), insert)
+        with closing(sqlite3.connect(place.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(Problem) as caught:
+                await store.run(claim("k"), insert)
+            assert caught.value.code == "IDEMPOTENCY_STORE_UNAVAILABLE"
+            other.execute("ROLLBACK")
+        await store.run(claim("after"), insert)  # the writer has come past it
+        assert await store.get(claim("k").id) is None
+        assert (await store.run(claim("k"), insert)).replayed is False
+
+    on(place, scenario, timeout_s=0.3)
+    assert orders(place) == 3
+
+
+def test_what_had_begun_at_its_time_out_is_not_called_unexecuted(place: SqlitePlace) -> None:
+    """A function that outlasts the time-out: its caller hears that the outcome is unknown, a retry gets the answer."""
+
+    async def scenario(store: SqliteStore) -> None:
+        def slow(connection: sqlite3.Connection) -> StoredResponse:
+            time.sleep(0.6)
+            return insert(connection)
+
+        with pytest.raises(Problem) as caught:
+            await store.run(claim("k"), slow)
+        assert caught.value.code == "IDEMPOTENCY_OUTCOME_UNKNOWN"
+        await store.run(claim("after"), insert)
+        assert (await store.run(claim("k"), insert)).replayed is True
+
+    on(place, scenario, timeout_s=0.4)
+    assert orders(place) == 2

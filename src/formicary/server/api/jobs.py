@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
-
-import msgspec
-from google.protobuf.json_format import MessageToDict
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.queen.runtime import Queen
 from formicary.gateway import Call
 from formicary.idempotency import parse_key
 from formicary.problems import FieldError, problem
-from formicary.server.api import batches, messages, page_tokens
+from formicary.server.api import batches, messages, page_tokens, parameters
 from formicary.v1 import jobs_pb2 as pb
 from formicary.v1 import jobs_pb2_grpc
 
@@ -23,8 +19,6 @@ REPLAYED_HEADER = "idempotency-replayed"
 COMPATIBLE_PATH = "/api/jobs/requests"
 """The older engine's way to submit knows no idempotency key."""
 DEFAULT_PAGE = 100
-
-_encode = msgspec.json.Encoder().encode
 
 
 class JobServicer(jobs_pb2_grpc.JobServiceServicer):
@@ -37,7 +31,7 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         """Submits one job and shows it as it was accepted: the same, whatever has become of it, when it is repeated."""
         item = pb.JobSubmission(
             id=request.id,
-            params=_params(request) if request.params.fields else b"",
+            params=parameters.as_json(request.params) if request.params.fields else b"",
             idempotency_key=_key(request, call),
         )
         if request.HasField("priority"):
@@ -147,17 +141,3 @@ def _key(request: pb.SubmitJobRequest, call: Call) -> str:
             errors=[FieldError("Idempotency-Key", "REQUIRED_FIELD", "Send it, for example a UUID.")],
         )
     return header or key or ""
-
-
-def _params(request: pb.SubmitJobRequest) -> bytes:
-    """The parameters as JSON."""
-    return _encode(_whole(MessageToDict(request.params)))
-
-
-def _whole(value: Any) -> Any:
-    """The value with whole numbers as such: a Struct holds 3 and 3.0 alike, and templates print them."""
-    if isinstance(value, dict):
-        return {key: _whole(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_whole(one) for one in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
-from google.protobuf.json_format import MessageToDict
-
 from formicary.engine.queen.runtime import Queen
 from formicary.engine.queen.schedules import Schedule
 from formicary.gateway import Call
-from formicary.server.api import page_tokens
+from formicary.server.api import page_tokens, parameters
 from formicary.v1 import triggers_pb2 as pb
 from formicary.v1 import triggers_pb2_grpc
 
 DEFAULT_PAGE = 100
-_encode = msgspec.json.Encoder().encode
 
 
 class TriggerServicer(triggers_pb2_grpc.TriggerServiceServicer):
@@ -43,7 +37,7 @@ class TriggerServicer(triggers_pb2_grpc.TriggerServiceServicer):
 
     async def FireTrigger(self, request: pb.FireTriggerRequest, call: Call) -> pb.FireTriggerResponse:
         """Starts the job now."""
-        params = _encode(_whole(MessageToDict(request.params)))
+        params = parameters.as_json(request.params)
         job_id = await self._schedules.fire(
             call.principal.org, request.job_type, request.name, params, request.idempotency_key
         )
@@ -60,15 +54,6 @@ class TriggerServicer(triggers_pb2_grpc.TriggerServiceServicer):
 
 def _place(schedule: Schedule) -> str:
     return f"{schedule.job_type}\0{schedule.name}"
-
-
-def _whole(value: Any) -> Any:
-    """The value with whole numbers as such: a Struct holds 3 and 3.0 alike, and templates print them."""
-    if isinstance(value, dict):
-        return {key: _whole(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_whole(one) for one in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _message(schedule: Schedule) -> pb.Trigger:
