@@ -61,8 +61,8 @@ class SqlitePlace(Place):
         super().__init__()
         self.path = folder / "records.db"
 
-    def store(self, timeout_s: float = 5.0) -> Store:
-        return SqliteStore(self.path, now_ms=self.clock, timeout_s=timeout_s)
+    def store(self, timeout_s: float = 5.0, max_batch_s: float = 0.01) -> Store:
+        return SqliteStore(self.path, now_ms=self.clock, timeout_s=timeout_s, max_batch_s=max_batch_s)
 
     def damage(self, record_id: bytes) -> None:
         with closing(sqlite3.connect(self.path)) as connection, connection:

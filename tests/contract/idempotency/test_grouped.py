@@ -55,7 +55,7 @@ def test_waiting_operations_share_a_commit(place: SqlitePlace) -> None:
         assert all(each.replayed and each.response == CREATED for each in again)
         assert store.commits == 6
 
-    on(place, scenario)
+    on(place, scenario, max_batch_s=30.0)
     assert orders(place) == 105
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -44,6 +45,22 @@ async def test_a_signal_is_reported_with_its_number_and_128_plus_it(name: str) -
         number = signal.Signals[f"SIG{name}"]
         assert (result.outcome, result.exit_code, result.signal) == (TaskResult.FAILED, 128 + number, number)
         assert result.error_code == "ERR_SIGNAL"
+
+
+@pytest.mark.parametrize("name", ["INT", "QUIT"])
+def test_a_task_does_not_inherit_ignored_signals(name: str) -> None:
+    """A server that a script started with `&` ignores INT and QUIT; its tasks do not."""
+    number = signal.Signals[f"SIG{name}"]
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+
+        async def run() -> None:
+            async with colony() as (queen, _):
+                assert (await queen.run(shell(f"kill -{name} $$"))).signal == number
+
+        asyncio.run(run())
+    finally:
+        signal.signal(number, before)
 
 
 @in_loop

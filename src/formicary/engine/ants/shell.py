@@ -36,8 +36,8 @@ _GROUP_POLL_S = 0.02
 _LATER_S = 0.001
 _ENTER = 'cd -- "$0" && exec "$@"'
 _MARK = MARK.encode()
-_DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
-"""Python ignores these; its children shall not."""
+_DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT)
+"""Python ignores the first two, a server that was started with `&` by a script the others; tasks shall not."""
 
 
 class ShellExecutor:
