@@ -19,6 +19,7 @@ A refusal that the rule keeps undoes the business writes (they are inside a save
 
 from __future__ import annotations
 
+import threading
 import time
 from types import TracebackType
 from typing import Final
@@ -61,6 +62,7 @@ _SWAP: Final = (
 _USUAL: Final = Rule()
 _executing: set[tuple[str, bytes]] = set()
 """On SQLite: what this process executes just now. The write lock is of the whole file and says nothing of a key."""
+_marking = threading.Lock()
 
 
 class Transaction:
@@ -180,14 +182,15 @@ class idempotent:
     async def _begin(self) -> Outcome:
         """Begins, locks, reads and decides; rolled back again unless the caller executes or the answer is replayed."""
         adapter = self._adapter
-        if adapter.dialect == "sqlite" and self._mark in _executing:
-            return Busy(1)
+        if adapter.dialect == "sqlite":
+            with _marking:  # before the lock is waited for: whoever comes meanwhile with this key is no stranger to it
+                if self._mark in _executing:
+                    return Busy(1)
+                _executing.add(self._mark)
+            self._marked = True
         try:
             if not await adapter.begin(self._lock_wait_s):
                 raise store_unavailable(f"another transaction held the write lock for {self._lock_wait_s:g} s")
-            if adapter.dialect == "sqlite":
-                self._marked = self._mark not in _executing
-                _executing.add(self._mark)
             outcome = await self._decide()
             if isinstance(outcome, Acquired):
                 await adapter.savepoint()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -302,3 +304,30 @@ def test_asynchronous_connection_needs_async_with(tmp_path: Path, request: pytes
                 pass
 
     asyncio.run(scenario())
+
+
+def test_duplicates_that_wait_for_one_lock_are_told_apart_from_strangers(tmp_path: Path) -> None:
+    """On SQLite: two with one key come while another program writes; one executes, the other is 409, not 503."""
+    path = tmp_path / "orders.db"
+
+    async def scenario() -> list[str]:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            await ensure_table(other)
+            other.execute("BEGIN IMMEDIATE")
+
+            async def come() -> str:
+                with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+                    try:
+                        async with idempotent(claim("k"), connection, lock_wait_s=5.0) as tx:
+                            tx.complete(StoredResponse(201))
+                    except Problem as problem:
+                        return problem.code
+                return "executed"
+
+            both = [asyncio.create_task(come()) for _ in range(2)]
+            done, _ = await asyncio.wait(both, timeout=5.0, return_when=asyncio.FIRST_COMPLETED)
+            assert [each.result() for each in done] == ["IDEMPOTENT_REQUEST_IN_PROGRESS"]
+            other.execute("ROLLBACK")
+            return sorted(await asyncio.gather(*both))
+
+    assert asyncio.run(scenario()) == ["IDEMPOTENT_REQUEST_IN_PROGRESS", "executed"]
