@@ -69,6 +69,7 @@ class Server:
             RuntimeError: it ended or said nothing in time; the end of its log is in the message.
         """
         environment = dict(os.environ, PYTHONPATH=os.pathsep.join((str(REPO / "src"), str(REPO))))
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
         with open(self._log, "ab") as log:
             begin = time.monotonic()
             self._process = subprocess.Popen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from formicary.cli import exits, options
 from formicary.cli.securing import Secured, securing_options
 from formicary.problems import Problem
 
+STARTING_GC_THRESHOLD = (100_000, 50, 100)
+"""While modules are read: nearly all that they make stays, so collections would only make the start longer."""
 _PORT = click.IntRange(0, 65535)
 
 
@@ -118,6 +121,7 @@ def up(
     """
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    gc.set_threshold(*STARTING_GC_THRESHOLD)
     from formicary.embedded.opening import default_data_dir
     from formicary.server.config import UpConfig
     from formicary.server.serving import run_server
