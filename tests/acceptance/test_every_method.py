@@ -132,12 +132,35 @@ REST: dict[str, list[Rest]] = {
     "TokenService.RevokeToken": [Rest("DELETE /v1/tokens/{token}"), Rest("DELETE /v1/tokens/none", None, "NOT_FOUND")],
     "TriggerService.ListTriggers": [Rest("GET /v1/triggers")],
     "TriggerService.FireTrigger": [Rest("POST /v1/triggers/none:fire", {}, "NOT_FOUND")],
+    "TriggerService.ResetTrigger": [
+        Rest("POST /v1/triggers/none:reset", {"name": "x"}, "NOT_FOUND"),
+        Rest("POST /v1/triggers/none:reset", {}, "VALIDATION_FAILED"),
+    ],
+    "TriggerService.ListTriggerLetters": [
+        Rest("GET /v1/trigger-letters"),
+        Rest("GET /v1/trigger-letters?page_size=1001", None, "VALIDATION_FAILED"),
+    ],
     "TriggerService.PauseTrigger": [Rest("POST /v1/triggers/none:pause", {}, "NOT_FOUND")],
     "TriggerService.ResumeTrigger": [Rest("POST /v1/triggers/none:resume", {}, "NOT_FOUND")],
 }
 ENDLESS = {"EventService.WatchEvents"}
 GRPC_ALONE = {"AntService.Session", "ArtifactService.UploadArtifact", "JobService.Session"}
 """Streams of requests, which have no rule for HTTP."""
+
+
+def trigger_calls() -> dict[str, list[tuple[Message, str]]]:
+    """The same of the triggers' service."""
+    return {
+        "TriggerService.ListTriggers": [(triggers_pb2.ListTriggersRequest(), OK)],
+        "TriggerService.FireTrigger": [(triggers_pb2.FireTriggerRequest(job_type="none"), "NOT_FOUND")],
+        "TriggerService.ResetTrigger": [
+            (triggers_pb2.ResetTriggerRequest(job_type="none", name="x"), "NOT_FOUND"),
+            (triggers_pb2.ResetTriggerRequest(job_type="none", name="cron"), "FAILED_PRECONDITION"),
+        ],
+        "TriggerService.ListTriggerLetters": [(triggers_pb2.ListTriggerLettersRequest(), OK)],
+        "TriggerService.PauseTrigger": [(triggers_pb2.PauseTriggerRequest(job_type="none"), "NOT_FOUND")],
+        "TriggerService.ResumeTrigger": [(triggers_pb2.ResumeTriggerRequest(job_type="none"), "NOT_FOUND")],
+    }
 
 
 def rpc_calls(names: dict[str, str]) -> dict[str, list[tuple[Message, str]]]:
@@ -203,10 +226,7 @@ def rpc_calls(names: dict[str, str]) -> dict[str, list[tuple[Message, str]]]:
         ],
         "TokenService.ListTokens": [(tokens_pb2.ListTokensRequest(), OK)],
         "TokenService.RevokeToken": [(tokens_pb2.RevokeTokenRequest(id="none"), "NOT_FOUND")],
-        "TriggerService.ListTriggers": [(triggers_pb2.ListTriggersRequest(), OK)],
-        "TriggerService.FireTrigger": [(triggers_pb2.FireTriggerRequest(job_type="none"), "NOT_FOUND")],
-        "TriggerService.PauseTrigger": [(triggers_pb2.PauseTriggerRequest(job_type="none"), "NOT_FOUND")],
-        "TriggerService.ResumeTrigger": [(triggers_pb2.ResumeTriggerRequest(job_type="none"), "NOT_FOUND")],
+        **trigger_calls(),
     }
 
 

@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "retry": ("formicary.cli.changing:retry", "Run an ended job again."),
     "resume": ("formicary.cli.changing:resume", "Let a paused job go on now."),
     "token": ("formicary.cli.token:token", "Make, list and revoke the API tokens of a server."),
-    "triggers": ("formicary.cli.triggers:triggers", "Show, start, pause and resume what starts jobs by itself."),
+    "triggers": ("formicary.cli.triggers:triggers", "Show, start, pause, resume and reset what starts jobs by itself."),
     "audit": ("formicary.cli.audit:audit", "Show who changed what, and who was refused."),
     "idempotency": (
         "formicary.cli.idempotency:idempotency",

@@ -15,13 +15,26 @@ if TYPE_CHECKING:
     from formicary.client import Client
 
 T = TypeVar("T")
-_FIELDS = ("job_type", "name", "schedule", "time_zone", "missed", "overlap", "state", "next_at", "last_at", "last_job")
+_FIELDS = (
+    "job_type",
+    "name",
+    "type",
+    "schedule",
+    "source",
+    "state",
+    "next_at",
+    "last_at",
+    "last_job",
+    "fired",
+    "error",
+)
+_LETTER = ("created_at", "job_type", "name", "event", "reason")
 _name = click.option("--name", default="", metavar="NAME", help="Which trigger of the job; cron if it is left out.")
 
 
-@click.group(short_help="Show, start, pause and resume what starts jobs by itself.", epilog=exits.EXIT_HELP)
+@click.group(short_help="Show, start, pause, resume and reset what starts jobs by itself.", epilog=exits.EXIT_HELP)
 def triggers() -> None:
-    r"""Works with the triggers of the registered jobs, such as `cron_trigger`.
+    r"""Works with the triggers of the registered jobs: `cron_trigger` and `triggers`.
 
     \b
     Examples:
@@ -47,7 +60,7 @@ def _ask(server: str, timeout_s: float, command: Callable[[Client], Awaitable[T]
 @options.timeout
 @options.output
 def list_them(job_type: str, server: str, timeout_s: float, output: str) -> None:
-    """Lists triggers by job type, with the planned time of the next run."""
+    """Lists triggers by job type: the planned time of the next run, what has started last, what is wrong."""
     from formicary.client.triggers import list_triggers
 
     found = _ask(server, timeout_s, lambda client: list_triggers(client, job_type))
@@ -93,15 +106,46 @@ def pause(job_type: str, name: str, server: str, timeout_s: float, output: str) 
 @options.timeout
 @options.output
 def resume(job_type: str, name: str, server: str, timeout_s: float, output: str) -> None:
-    """Goes on with the next time; what fell into the pause is not made up for."""
+    """Goes on with the next time or event; what fell into the pause of a schedule is not made up for."""
     from formicary.client.triggers import resume_trigger
 
     _show(_ask(server, timeout_s, lambda client: resume_trigger(client, job_type, name)), output)
 
 
+@triggers.command(short_help="Let events start jobs anew.", epilog=exits.EXIT_HELP)
+@click.argument("job_type", metavar="JOB")
+@click.option("--name", required=True, metavar="NAME", help="Which trigger of the job.")
+@options.server
+@options.timeout
+@options.output
+def reset(job_type: str, name: str, server: str, timeout_s: float, output: str) -> None:
+    """Forgets which events have been: all that its source still has start jobs anew."""
+    from formicary.client.triggers import reset_trigger
+
+    _show(_ask(server, timeout_s, lambda client: reset_trigger(client, job_type, name)), output)
+
+
+@triggers.command(short_help="Show events that could start no job.", epilog=exits.EXIT_HELP)
+@click.option("--job", "job_type", default="", metavar="TYPE", help="Only those of this job type.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="Most letters.")
+@options.server
+@options.timeout
+@options.output
+def letters(job_type: str, limit: int, server: str, timeout_s: float, output: str) -> None:
+    """Lists messages and objects that could start no job, newest first, with the reason."""
+    from formicary.client.triggers import list_trigger_letters
+
+    found = _ask(server, timeout_s, lambda client: list_trigger_letters(client, job_type, limit))
+    if output == "table":
+        emit_table([name.upper() for name in _LETTER], [[row[name] or "-" for name in _LETTER] for row in found])
+    else:
+        emit(found, output)
+
+
 def _show(found: dict[str, Any], output: str) -> None:
     if output == "table":
-        state = "paused" if found["paused"] else f"next at {found['next_at'] or '-'}"
+        active = f"next at {found['next_at'] or '-'}" if found["type"] == "cron" else "active"
+        state = "paused" if found["paused"] else active
         write(f"{found['job_type']} {found['name']} {state}\n")
     else:
         emit(found, output)

@@ -515,7 +515,14 @@ class Client:
                 setattr(self._rpc, name, getattr(artifacts, name))
             self._rpc.WatchEvents = cast(Any, events_pb2_grpc).EventServiceStub(self._channel).WatchEvents
             triggers = cast(Any, triggers_pb2_grpc).TriggerServiceStub(self._channel)
-            for name in ("ListTriggers", "FireTrigger", "PauseTrigger", "ResumeTrigger"):
+            for name in (
+                "ListTriggers",
+                "FireTrigger",
+                "PauseTrigger",
+                "ResumeTrigger",
+                "ResetTrigger",
+                "ListTriggerLetters",
+            ):
                 setattr(self._rpc, name, getattr(triggers, name))
             for name in ("CreateToken", "ListTokens", "RevokeToken"):
                 setattr(self._rpc, name, getattr(tokens, name))

@@ -108,6 +108,26 @@ def trigger(message: triggers_pb2.Trigger) -> dict[str, Any]:
         "last_at": _time(message, "last_at"),
         "last_job": message.last_job,
         "waiting": message.waiting,
+        "source": message.source,
+        "fired": message.fired,
+        "repeated": message.repeated,
+        "filtered": message.filtered,
+        "limited": message.limited,
+        "refused": message.refused,
+        "error": message.error,
+    }
+
+
+def trigger_letter(message: triggers_pb2.TriggerLetter) -> dict[str, Any]:
+    """An event that could start no job."""
+    return {
+        "id": message.id,
+        "job_type": message.job_type,
+        "name": message.name,
+        "event": message.event,
+        "reason": message.reason,
+        "content": message.content.decode("utf-8", "replace"),
+        "created_at": _time(message, "created_at"),
     }
 
 

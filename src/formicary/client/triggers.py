@@ -9,6 +9,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from formicary.client.client import Client
 from formicary.client.documents import trigger as document
+from formicary.client.documents import trigger_letter
 from formicary.v1 import triggers_pb2 as pb
 
 
@@ -54,3 +55,15 @@ async def pause_trigger(client: Client, job_type: str, name: str = "") -> dict[s
 async def resume_trigger(client: Client, job_type: str, name: str = "") -> dict[str, Any]:
     """Goes on with the next time. Returns its document. Raises Problem as above."""
     return document(await client.call("ResumeTrigger", pb.ResumeTriggerRequest(job_type=job_type, name=name)))
+
+
+async def reset_trigger(client: Client, job_type: str, name: str) -> dict[str, Any]:
+    """Forgets which events have been. Returns its document. Raises Problem as above."""
+    return document(await client.call("ResetTrigger", pb.ResetTriggerRequest(job_type=job_type, name=name)))
+
+
+async def list_trigger_letters(client: Client, job_type: str = "", limit: int = 100) -> list[dict[str, Any]]:
+    """Documents of the events that could start no job, newest first. Raises Problem as above."""
+    request = pb.ListTriggerLettersRequest(job_type=job_type, page_size=limit)
+    answer: pb.ListTriggerLettersResponse = await client.call("ListTriggerLetters", request)
+    return list(map(trigger_letter, answer.letters))

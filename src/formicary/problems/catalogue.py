@@ -297,6 +297,22 @@ _REQUESTS = (
         show=False,
     ),
     _caller(
+        "WEBHOOK_EXPIRED",
+        "The signed time of the webhook is too far from the server's",
+        401,
+        "UNAUTHENTICATED",
+        "authentication",
+        "Sign the event again with the present time; put the clock right where it is wrong.",
+    ),
+    _caller(
+        "TRIGGER_PAUSED",
+        "The trigger starts nothing at present",
+        409,
+        "FAILED_PRECONDITION",
+        "conflict",
+        "Send the event again once the trigger is resumed (`formicary triggers resume`).",
+    ),
+    _caller(
         "PERMISSION_DENIED",
         "The caller may not do this",
         403,

@@ -22,6 +22,7 @@ from formicary.gateway.interceptors import AccessLog
 from formicary.problems import Problem, problem
 from formicary.server.api.rest import rest
 from formicary.server.api.serving import GrpcServer, engine_chain, new_mapping, serve
+from formicary.server.api.webhooks import Webhooks
 from formicary.server.auth.audit import Audit, AuditLog
 from formicary.server.auth.interceptors import Authenticate, LimitRate, authorise
 from formicary.server.auth.local import as_local_admin
@@ -103,13 +104,12 @@ class _Server:
             find = next((one.find for one in who if isinstance(one, Authenticate)), None)
             mapping = self._metrics.headers = new_mapping()
             self._pages.add(metrics_page.PATH, MetricsPage(self._metrics, find))
-            chain = engine_chain(
-                [self._audit(queen, stack), *who], access_log=AccessLog(self._metrics.counts), mapping=mapping
-            )
+            book = self._audit_log(queen, stack)
+            chain = engine_chain([Audit(book), *who], access_log=AccessLog(self._metrics.counts), mapping=mapping)
             if telemetry is not None:
                 chain.insert(1, telemetry.span)  # directly after `trace`
             grpc = await self._open_grpc(queen, chain, tokens, stack)
-            self._pages.mount(rest(queen, chain, tokens))
+            self._pages.mount(rest(queen, chain, tokens, Webhooks(queen, find, book)))
             lock.update(http_port=http_port, grpc_port=grpc.port)
             queen_address = f"unix:{config.socket}" if config.tls_cert else f"{config.ant_host}:{grpc.port}"
             supervisor = Supervisor(config, queen_address, self._bury, await self._ant_token(tokens))
@@ -147,13 +147,13 @@ class _Server:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, found.refresh)
         return found
 
-    def _audit(self, queen: Queen, stack: AsyncExitStack) -> Interceptor:
+    def _audit_log(self, queen: Queen, stack: AsyncExitStack) -> AuditLog:
         """Records calls, until shortly before the store is closed."""
         book = AuditLog(queen.store, self._config.audit_days * DAY_S)
         book.start()
         self._metrics.audit_dropped = lambda: book.dropped
         stack.push_async_callback(book.stop)
-        return Audit(book)
+        return book
 
     @property
     def _ants_name(self) -> str:

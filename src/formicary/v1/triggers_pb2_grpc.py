@@ -55,6 +55,16 @@ class TriggerServiceStub:
                 request_serializer=formicary_dot_v1_dot_triggers__pb2.ResumeTriggerRequest.SerializeToString,
                 response_deserializer=formicary_dot_v1_dot_triggers__pb2.Trigger.FromString,
                 _registered_method=True)
+        self.ResetTrigger = channel.unary_unary(
+                '/formicary.v1.TriggerService/ResetTrigger',
+                request_serializer=formicary_dot_v1_dot_triggers__pb2.ResetTriggerRequest.SerializeToString,
+                response_deserializer=formicary_dot_v1_dot_triggers__pb2.Trigger.FromString,
+                _registered_method=True)
+        self.ListTriggerLetters = channel.unary_unary(
+                '/formicary.v1.TriggerService/ListTriggerLetters',
+                request_serializer=formicary_dot_v1_dot_triggers__pb2.ListTriggerLettersRequest.SerializeToString,
+                response_deserializer=formicary_dot_v1_dot_triggers__pb2.ListTriggerLettersResponse.FromString,
+                _registered_method=True)
 
 
 class TriggerServiceServicer:
@@ -83,7 +93,21 @@ class TriggerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResumeTrigger(self, request, context):
-        """Goes on with the next time; what fell into the pause is not made up for.
+        """Goes on with the next time or event; what fell into the pause of a schedule is not made up for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetTrigger(self, request, context):
+        """Forgets which events have been: those that its source still has start jobs anew. Not for schedules.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTriggerLetters(self, request, context):
+        """Messages and objects that could start no job, newest first, with the reason. They are kept for 30 days.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,6 +135,16 @@ def add_TriggerServiceServicer_to_server(servicer, server):
                     servicer.ResumeTrigger,
                     request_deserializer=formicary_dot_v1_dot_triggers__pb2.ResumeTriggerRequest.FromString,
                     response_serializer=formicary_dot_v1_dot_triggers__pb2.Trigger.SerializeToString,
+            ),
+            'ResetTrigger': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetTrigger,
+                    request_deserializer=formicary_dot_v1_dot_triggers__pb2.ResetTriggerRequest.FromString,
+                    response_serializer=formicary_dot_v1_dot_triggers__pb2.Trigger.SerializeToString,
+            ),
+            'ListTriggerLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTriggerLetters,
+                    request_deserializer=formicary_dot_v1_dot_triggers__pb2.ListTriggerLettersRequest.FromString,
+                    response_serializer=formicary_dot_v1_dot_triggers__pb2.ListTriggerLettersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +256,60 @@ class TriggerService:
             '/formicary.v1.TriggerService/ResumeTrigger',
             formicary_dot_v1_dot_triggers__pb2.ResumeTriggerRequest.SerializeToString,
             formicary_dot_v1_dot_triggers__pb2.Trigger.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetTrigger(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/formicary.v1.TriggerService/ResetTrigger',
+            formicary_dot_v1_dot_triggers__pb2.ResetTriggerRequest.SerializeToString,
+            formicary_dot_v1_dot_triggers__pb2.Trigger.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTriggerLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/formicary.v1.TriggerService/ListTriggerLetters',
+            formicary_dot_v1_dot_triggers__pb2.ListTriggerLettersRequest.SerializeToString,
+            formicary_dot_v1_dot_triggers__pb2.ListTriggerLettersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -369,6 +369,31 @@ def test_schedules_are_replaced_by_their_key_and_kept_in_order(place: Place) -> 
     assert store.schedules() == place.open().schedules() == [other, (*first[:6], None, *first[7:])]
 
 
+def test_event_triggers_and_letters_are_kept(place: Place) -> None:
+    """A later image of a trigger replaces the earlier one; letters come newest first and go oldest first."""
+    store = place.open()
+    epoch = store.acquire("test")
+    first = ("local", "b", "push", "d1", 1, b"{}", 0, 0, b"{}", 0, None, "", 0.0, 0)
+    other = ("acme", "größer", "q", "d2", 3, None, 1, 2, b'{"a":1}', 7, 2.5, "job", 1.5, 4)
+    changes = Changes()
+    changes.triggers[("local", "b", "push")] = first
+    changes.triggers[("acme", "größer", "q")] = other
+    letters = [(f"l{i}", "local", "b", "push", f"s:{i}", "größer", b"\x00x", float(i)) for i in range(3)]
+    changes.letters.update({str(row[0]): row for row in letters})
+    assert changes and changes.rows() == 5
+    store.commit(epoch, changes)
+    assert store.triggers() == [other, first]
+    again = Changes()
+    again.triggers[("local", "b", "push")] = (*first[:6], 1, *first[7:])
+    again.letters["l0"] = letters[0]
+    store.commit(epoch, again)
+    assert store.triggers() == place.open().triggers() == [other, (*first[:6], 1, *first[7:])]
+    assert store.letters("local", "", 2) == letters[:0:-1]
+    assert store.letters("local", "b", 9) == letters[::-1] and store.letters("acme", "", 9) == []
+    assert (store.purge_letters(2.0, 1), store.purge_letters(2.0, 9), store.purge_letters(2.0, 9)) == (1, 1, 0)
+    assert store.letters("local", "", 9) == letters[2:]
+
+
 def _audited(time: float, *, org: str = "local", principal: str = "p", resource: str = "r", code: str = "OK") -> Row:
     return (time, org, principal, "formicary.v1.JobService/CancelJob", resource, code, "0" * 32, "peer", "http", 0)
 

@@ -282,7 +282,7 @@ def later(source: str, **methods: str) -> list[tuple[int, str, str]]:
 
 def test_what_comes_later_is_refused_with_its_line() -> None:
     source = (
-        "job_type: j\ntriggers: [{type: webhook}]\nnotify: {a: 1}\n"
+        "job_type: j\ntriggers: [{type: webhook, name: w}]\nnotify: {a: 1}\n"
         'skip_if: \'{{CountByJobTypeAndState "x" "PENDING"}}\'\n'
         "tasks:\n- task_type: a\n  container: {image: x}\n  on_completed: b\n"
         "- task_type: b\n  method: FORK_JOB\n  fork_job_type: k\n  on_completed: c\n"
@@ -290,7 +290,6 @@ def test_what_comes_later_is_refused_with_its_line() -> None:
         "  report_stdout: true\n  on_exit_code: {1: WAIT_FOR_APPROVAL}\n"
     )
     assert later(source) == [
-        (2, "triggers", "error"),
         (3, "notify", "warning"),
         (4, "", "error"),
         (7, "tasks[0].container", "error"),
@@ -307,11 +306,10 @@ def test_container_tasks_run_with_a_method_mapping() -> None:
 
 
 def test_messages_of_what_comes_later_name_the_field_and_the_version() -> None:
-    found = availability_violations(
-        one("job_type: j\ntriggers: [{type: webhook}]\ntasks:\n- {task_type: a, script: x}\n")
-    )
+    source = 'job_type: j\nskip_if: \'{{CountByJobTypeAndState "x" "PENDING"}}\'\ntasks:\n- {task_type: a, script: x}\n'
+    found = availability_violations(one(source))
     assert [v.code for v in found] == ["NOT_AVAILABLE"]
-    assert "triggers" in found[0].message and "not available in this version" in found[0].message
+    assert "CountByJobTypeAndState" in found[0].message and "not available in this version" in found[0].message
 
 
 def test_equal_content_has_equal_ids() -> None:

@@ -50,7 +50,7 @@ class Field:
 
 _CONTAINERS = "containers"
 _APPROVAL = "approvals"
-_TRIGGERS, _NOTIFY = "triggers", "notifications"
+_NOTIFY = "notifications"
 
 JOB_FIELDS: tuple[Field, ...] = (
     Field("job_type", "name", "Name of the job; one name has many versions.", required=True, most=100),
@@ -70,7 +70,7 @@ JOB_FIELDS: tuple[Field, ...] = (
     Field("scheduled_at", "moment", "Not before this time (RFC 3339)."),
     Field("skip_if", "template", "Ends the job as FAILED with ERR_FILTERED_JOB when it renders to true."),
     Field("cron_trigger", "cron", "When the job starts by itself: 5 to 7 cron fields, or a mapping.", most=200),
-    Field("triggers", "objects", "Events that start the job.", available=_TRIGGERS),
+    Field("triggers", "triggers", "Events that start the job: webhook, queue, s3; at most 5."),
     Field("deadline", "text", "When the job should have ended; a time or a duration.", most=100),
     Field("estimated_runtime", "duration", "How long the job takes.", "estimated_runtime_s"),
     Field("tenant_limits", "object", "Limits per tenant.", available="tenant limits", ignored=True),

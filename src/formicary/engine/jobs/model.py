@@ -15,6 +15,7 @@ from hashlib import sha256
 import msgspec
 
 from formicary.engine.jobs.cron import Cron
+from formicary.engine.jobs.triggers import Trigger
 
 Json = object
 """A JSON value: None, bool, int, float, str, list or dict with str keys."""
@@ -290,7 +291,7 @@ class JobDefinition:
     scheduled_at: float | None = None
     skip_if: str | None = None
     cron_trigger: Cron | None = None
-    triggers: tuple[Mapping[str, Json], ...] = ()
+    triggers: tuple[Trigger, ...] = ()
     deadline: str | None = None
     estimated_runtime_s: float | None = None
     tenant_limits: Mapping[str, Json] | None = None

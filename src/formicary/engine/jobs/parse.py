@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from formicary.engine.jobs.cron_reader import read_cron
@@ -20,13 +20,14 @@ from formicary.engine.jobs.task_parser import TaskParser
 from formicary.engine.jobs.templates.budget import TemplateError
 from formicary.engine.jobs.templates.lookup import LOOKUP_FUNCTIONS
 from formicary.engine.jobs.templates.masking import line_starts, mask, position
+from formicary.engine.jobs.trigger_reader import read_triggers
 from formicary.engine.jobs.yaml_nodes import Node, YamlError, compose
 
 _SEPARATOR = re.compile(r"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _ONLY_COMMENTS = re.compile(r"(?:[ \t]*(?:#[^\n]*)?(?:\r?\n|\Z)|%[^\n]*(?:\n|\Z))*\Z")
 _DIALECT = re.compile(r"""^(?:\{\s*)?["']?template["']?:[ \t]*["']?(jinja|none)["']?(?=[\s,}#]|\Z)""", re.MULTILINE)
 _NO_METHODS: Mapping[str, str] = {}
-FIELD_READERS: Mapping[str, Reader] = {**READERS, "cron": read_cron}
+FIELD_READERS: Mapping[str, Reader] = {**READERS, "cron": read_cron, "triggers": read_triggers}
 """Readers of every kind of field but the tasks."""
 
 
@@ -264,6 +265,8 @@ class _JobParser:
         self.check_dialect()
         if any(v.is_error for v in self.ctx.violations):
             return None
+        if isinstance(found := self.values.get("triggers"), tuple):
+            self.values["triggers"] = tuple(replace(one, template=self.dialect) for one in found)
         for name, nothing in (("max_concurrency", 0), ("timeout_s", 0.0)):
             if self.values.get(name) == nothing:
                 del self.values[name]

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from formicary.engine.jobs.cron import MISSED, OVERLAP
 from formicary.engine.jobs.fields import JOB_FIELDS, NOW, TASK_FIELDS, Field
 from formicary.engine.jobs.model import MAX_TASKS, METHODS
+from formicary.engine.jobs.trigger_reader import AUTH_FIELDS, FIELDS
+from formicary.engine.jobs.triggers import FORMS, MOST_TRIGGERS, PROVIDERS, TYPES
+from formicary.engine.jobs.triggers import METHODS as AUTH_METHODS
 
 _TEMPLATE = {"type": "string", "pattern": r"\{\{|\{%"}
 _SCALAR = {"type": ["string", "number", "boolean", "null"]}
@@ -19,6 +22,38 @@ _DURATION = {
 _TEXT_LIST = {"anyOf": [_SCALAR, {"type": "array", "items": _SCALAR}]}
 _TEXT_MAP = {"type": ["object", "null"], "additionalProperties": _SCALAR}
 _OBJECT = {"type": ["object", "null"]}
+
+
+def _trigger_schema() -> dict[str, object]:
+    texts = {name: _SCALAR for name in FIELDS if name not in ("params", "rate_limit", "auth", "poll_interval")}
+    auth = dict.fromkeys(AUTH_FIELDS, _SCALAR) | {
+        "method": {"enum": list(AUTH_METHODS)},
+        "form": {"enum": list(FORMS)},
+        "tolerance": _DURATION,
+    }
+    limit = {"max": {"type": "integer", "minimum": 1}, "window": _DURATION}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["type", "name"],
+        "properties": {
+            **texts,
+            "type": {"enum": list(TYPES)},
+            "provider": {"enum": list(PROVIDERS)},
+            "from_beginning": {"type": "boolean"},
+            "shared": {},
+            "params": _OBJECT,
+            "poll_interval": _DURATION,
+            "rate_limit": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["max", "window"],
+                "properties": limit,
+            },
+            "auth": {"type": "object", "additionalProperties": False, "required": ["method"], "properties": auth},
+        },
+    }
+
 
 _KINDS: Mapping[str, Mapping[str, object]] = {
     "text": _SCALAR,
@@ -61,6 +96,7 @@ _KINDS: Mapping[str, Mapping[str, object]] = {
             },
         ]
     },
+    "triggers": {"type": ["array", "null"], "maxItems": MOST_TRIGGERS, "items": _trigger_schema()},
     "backoff": {
         "type": "object",
         "additionalProperties": False,

@@ -35,6 +35,7 @@ from formicary.engine.queen.schedules import Schedules
 from formicary.engine.queen.sessions import AntSession, ClientSession
 from formicary.engine.queen.submitting import Submitting
 from formicary.engine.queen.tracing import AttemptTracer
+from formicary.engine.queen.triggers import Triggers
 from formicary.engine.storage.artifacts import ArtifactStore
 from formicary.engine.storage.port import LogRecord, LogStore, Row, Store, StoreError
 from formicary.problems import FieldError, problem
@@ -117,6 +118,7 @@ class Queen:
         self.events = EventStream(self.config.events_kept, self.config.events_linger_s, self._observe)
         self.pump.on_occurred = self.events.occurred
         self.schedules = Schedules(self)
+        self.triggers = Triggers(self)
         self.pump.on_reloaded = self._reloaded
         self.artifacts = Artifacts(store, contents, self.pump)
         self.submitting = Submitting(self)
@@ -154,12 +156,14 @@ class Queen:
         self.submitting.begin()
         if self.config.schedules:
             await self.schedules.load()
+            await self.triggers.load()
         self._flusher = asyncio.create_task(self._flush_logs())
         self.artifacts.start()
 
     async def stop(self) -> None:
         """Commits what is open, closes sessions and the store."""
         self.events.close()
+        await self.triggers.stop()
         for peer in list(self.pump.peers.values()):
             peer.shut()
         if self._flusher is not None:
@@ -209,10 +213,16 @@ class Queen:
         return definition.id
 
     async def submit(
-        self, definition_id: str, submissions: Sequence[Submission], *, org: str = "", watcher: Watcher | None = None
+        self,
+        definition_id: str,
+        submissions: Sequence[Submission],
+        *,
+        org: str = "",
+        watcher: Watcher | None = None,
+        also: Callable[[Sequence[Submission]], None] | None = None,
     ) -> list[str]:
-        """Accepts jobs and returns their ids after the commit. Raises Problem."""
-        return await self.submitting.submit(definition_id, submissions, org or self.config.org, watcher)
+        """Accepts jobs and returns their ids after the commit; see :meth:`Submitting.submit`. Raises Problem."""
+        return await self.submitting.submit(definition_id, submissions, org or self.config.org, watcher, also)
 
     async def submit_request(
         self,
@@ -418,6 +428,7 @@ class Queen:
         self.events.interrupted()
         if self.config.schedules:
             self.schedules.reloaded()
+            self.triggers.reloaded()
 
     def _tell_ended(self, ended: list[JobEnded]) -> None:
         watchers, progress = self._watchers, self._progress

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from formicary.engine.queen.runtime import Queen, Watcher
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
+Also = Callable[[Sequence[Submission]], None]
 
 
 class Submitting:
@@ -80,9 +81,11 @@ class Submitting:
             scheduled = self._queen.config.schedules and not expanded
             if scheduled:
                 await self._queen.schedules.loaded()
+                await self._queen.triggers.loaded()
             definition = pump.now().define(self._versioned(row), model)
             if scheduled:
                 self._queen.schedules.registered(definition)
+                self._queen.triggers.registered(definition)
         await pump.commit()
         return definition
 
@@ -150,12 +153,25 @@ class Submitting:
         )
 
     async def submit(
-        self, definition_id: str, submissions: Sequence[Submission], org: str, watcher: Watcher | None
+        self,
+        definition_id: str,
+        submissions: Sequence[Submission],
+        org: str,
+        watcher: Watcher | None,
+        also: Also | None = None,
     ) -> list[str]:
-        """Submissions of the same process. Raises Problem."""
+        """Submissions of the same process. Raises Problem.
+
+        Args:
+            definition_id: What is started.
+            submissions: The jobs.
+            org: Whose they are.
+            watcher: Who is told their ends.
+            also: Called with those that are new, in the event that submits them: what it changes is in their commit.
+        """
         definition = await self.definition(definition_id)
         keyed = any(item.key for item in submissions)
-        return await self._accept(definition, list(submissions), org, watcher, resend=False, keyed=keyed)
+        return await self._accept(definition, list(submissions), org, watcher, resend=False, keyed=keyed, also=also)
 
     async def _accept(
         self,
@@ -168,11 +184,12 @@ class Submitting:
         keyed: bool,
         repeated: set[str] | None = None,
         named: str = "",
+        also: Also | None = None,
     ) -> list[str]:
         """Finds repeated ids and keys, submits the rest, answers after the commit."""
         check_against(definition, items)
         if definition.model.dynamic_template_tasks:
-            return await self._accept_expanded(definition, items, org, watcher, repeated, resend=resend)
+            return await self._accept_expanded(definition, items, org, watcher, repeated, resend=resend, also=also)
         pump = self._queen.pump
         ids = [item.id for item in items]
         fresh, tracer = items, self._queen.tracer
@@ -187,6 +204,8 @@ class Submitting:
                 if job_id in pump.core.jobs or job_id in pump.core.leaving:
                     raise _taken(job_id)
             pump.core.submit(definition, org, fresh)
+        if also is not None:
+            also(fresh)
         if repeated is not None and len(fresh) < len(ids):
             repeated.update(set(ids).difference(item.id for item in fresh))
         if tracer is not None:
@@ -249,6 +268,7 @@ class Submitting:
         repeated: set[str] | None,
         *,
         resend: bool,
+        also: Also | None = None,
     ) -> list[str]:
         """`dynamic_template_tasks`: each job's tasks are made from its own parameters, a definition of its own."""
         ids: list[str] = []
@@ -259,7 +279,15 @@ class Submitting:
                 source, dict(definition.model.methods), str(row[6] or ""), str(row[7] or ""), str(row[1]), expanded=True
             )
             ids += await self._accept(
-                own, [item], org, watcher, resend=resend, keyed=bool(item.key), repeated=repeated, named=definition.id
+                own,
+                [item],
+                org,
+                watcher,
+                resend=resend,
+                keyed=bool(item.key),
+                repeated=repeated,
+                named=definition.id,
+                also=also,
             )
         return ids
 

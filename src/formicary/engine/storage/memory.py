@@ -84,7 +84,8 @@ class MemoryStore:
             mine, theirs = self._tables, copy._tables
             theirs.definitions, theirs.jobs, theirs.params = dict(mine.definitions), dict(mine.jobs), dict(mine.params)
             theirs.tasks, theirs.keys, theirs.counter = dict(mine.tasks), dict(mine.keys), mine.counter
-            theirs.schedules = dict(mine.schedules)
+            theirs.schedules, theirs.triggers = dict(mine.schedules), dict(mine.triggers)
+            theirs.letters = dict(mine.letters)
             copy._tokens = dict(self._tokens)
             copy._artifacts.rows = dict(self._artifacts.rows)
             copy._audit, copy._audited = list(self._audit), self._audited
@@ -126,6 +127,8 @@ class MemoryStore:
             tables.tasks.update(changes.tasks)
             tables.keys.update(changes.keys)
             tables.schedules.update(changes.schedules)
+            tables.triggers.update(changes.triggers)
+            tables.letters.update(changes.letters)
             tables.counter = max(tables.counter, changes.counter)
             if changes.jobs:
                 self._new_jobs.append(list(changes.jobs))
@@ -272,6 +275,26 @@ class MemoryStore:
         """Every schedule in order of organisation, job type and name."""
         with self._lock:
             return [row for _, row in sorted(self._tables.schedules.items())]
+
+    def triggers(self) -> list[Row]:
+        """Every event trigger in order of organisation, job type and name."""
+        with self._lock:
+            return [row for _, row in sorted(self._tables.triggers.items())]
+
+    def letters(self, org: str, job_type: str, limit: int) -> list[Row]:
+        """Events that could start no job, newest first."""
+        with self._lock:
+            rows = [row for row in self._tables.letters.values() if row[1] == org and job_type in ("", row[2])]
+        return sorted(rows, key=lambda row: (float(row[-1] or 0), str(row[0])), reverse=True)[:limit]
+
+    def purge_letters(self, before: float, limit: int) -> int:
+        """Removes at most `limit` of the oldest letters."""
+        with self._lock:
+            rows = sorted(self._tables.letters.values(), key=lambda row: (float(row[-1] or 0), str(row[0])))
+            gone = [str(row[0]) for row in rows if float(row[-1] or 0) < before][:limit]
+            for name in gone:
+                del self._tables.letters[name]
+            return len(gone)
 
     def tokens(self) -> list[Row]:
         """Every token in order of creation."""

@@ -91,6 +91,27 @@ SCHEDULE_COLUMNS = (
 )
 """Jobs that start by themselves."""
 
+TRIGGER_COLUMNS = (
+    "org",  # with `job_type` and `name` the primary key
+    "job_type",
+    "name",
+    "definition_id",  # what is started
+    "version",  # of that definition
+    "spec",  # JSON of the trigger; null = no version that has it
+    "paused",  # 1 = no event counts
+    "generation",  # grows by one with each reset
+    "mark",  # JSON of how far its source has come
+    "fired",  # jobs that it has started
+    "last_at",  # time of the last of them
+    "last_job",  # its id
+    "window_at",  # begin of the present window of its rate limit
+    "window_count",  # jobs of that window
+)
+"""Jobs that events start."""
+
+LETTER_COLUMNS = ("id", "org", "job_type", "name", "event", "reason", "content", "created_at")
+"""Events that can start no job: `event` is where it comes from, `content` its first bytes."""
+
 TOKEN_COLUMNS = ("id", "org", "role", "name", "hash", "last4", "created_at", "expires_at", "revoked_at")
 """`hash` is the SHA-256 of the whole token in hexadecimal; `expires_at` and `revoked_at` null = never."""
 
@@ -129,7 +150,7 @@ ARTIFACT_COLUMNS = (
 
 _INT_COLUMNS = (
     "suppressed",
-    "paused",
+    *("paused", "generation", "fired", "window_count"),
     "attempt",
     "size",
     *("number", "job", "position", "version", "priority", "execution", "retries", "pauses", "dead_letter", "attempts"),
@@ -137,12 +158,12 @@ _INT_COLUMNS = (
 )
 _FLOAT_COLUMNS = (
     "time",
-    *("next_at", "last_at"),
+    *("next_at", "last_at", "window_at"),
     *("created_at", "submitted_at", "scheduled_at", "started_at", "ended_at", "timer_at", "deadline_at"),
     "clock_left_s",
     "expires_at",
 )
-_BYTES_COLUMNS = ("spec", "waiting", "params", "variables", "outputs", "rendered", "methods")
+_BYTES_COLUMNS = ("spec", "waiting", "mark", "content", "params", "variables", "outputs", "rendered", "methods")
 
 COLUMN_TYPES: Mapping[str, type] = {
     **dict.fromkeys(_INT_COLUMNS, int),
@@ -166,16 +187,19 @@ class Changes:
     tasks: dict[tuple[int, int], Row] = field(default_factory=dict)
     keys: dict[tuple[str, str], Row] = field(default_factory=dict)
     schedules: dict[tuple[str, str, str], Row] = field(default_factory=dict)
+    triggers: dict[tuple[str, str, str], Row] = field(default_factory=dict)
+    letters: dict[str, Row] = field(default_factory=dict)
     counter: int = 0
     """Highest token counter used so far in this epoch, stored with the colony row."""
 
     def __bool__(self) -> bool:
         """True where there is anything to write."""
-        return bool(self.jobs or self.tasks or self.params or self.definitions or self.keys or self.schedules)
+        others = self.keys or self.schedules or self.triggers or self.letters
+        return bool(self.jobs or self.tasks or self.params or self.definitions or others)
 
     def rows(self) -> int:
         """Number of row images."""
-        others = len(self.keys) + len(self.schedules)
+        others = len(self.keys) + len(self.schedules) + len(self.triggers) + len(self.letters)
         return len(self.definitions) + len(self.jobs) + len(self.params) + len(self.tasks) + others
 
 
@@ -335,6 +359,22 @@ class Store(Protocol):
 
     def schedules(self) -> list[Row]:
         """Every schedule (rows of SCHEDULE_COLUMNS) in order of organisation, job type and name."""
+        ...
+
+    def triggers(self) -> list[Row]:
+        """Every event trigger (rows of TRIGGER_COLUMNS) in order of organisation, job type and name."""
+        ...
+
+    def letters(self, org: str, job_type: str, limit: int) -> list[Row]:
+        """At most `limit` events that could start no job (rows of LETTER_COLUMNS), newest first; `job_type` empty = of
+        all.
+        """
+        ...
+
+    def purge_letters(self, before: float, limit: int) -> int:
+        """Removes at most `limit` of the oldest letters, none of this time or later; returns how many. Raises
+        StoreUnavailable.
+        """
         ...
 
     def tokens(self) -> list[Row]:

@@ -296,6 +296,19 @@ class PostgresStore:
         """Every schedule in order of organisation, job type and name."""
         return self._rows(schema.SCHEDULES_BY_NAME)
 
+    def triggers(self) -> list[Row]:
+        """Every event trigger in order of organisation, job type and name."""
+        return self._rows(schema.TRIGGERS_BY_NAME)
+
+    def letters(self, org: str, job_type: str, limit: int) -> list[Row]:
+        """Events that could start no job, newest first."""
+        return self._rows(*schema.letters_query(org, job_type, limit))
+
+    def purge_letters(self, before: float, limit: int) -> int:
+        """Removes at most `limit` of the oldest letters. Raises StoreUnavailable."""
+        text = schema.PURGE_LETTERS.replace("?", "%s").encode()
+        return self._write(lambda writer: writer.execute(text, (before, limit)).rowcount)
+
     def tokens(self) -> list[Row]:
         """Every token in order of creation."""
         return self._rows(schema.TOKENS)
@@ -357,7 +370,10 @@ class PostgresStore:
         return self._write(lambda writer: writer.execute(text, (_storable(ids),)).rowcount)
 
 
-_TABLES: Final = (schema.DEFINITIONS, schema.JOBS, schema.PARAMS, schema.TASKS, schema.KEYS, schema.SCHEDULES)
+_TABLES: Final = (
+    *(schema.DEFINITIONS, schema.JOBS, schema.PARAMS, schema.TASKS, schema.KEYS),
+    *(schema.SCHEDULES, schema.TRIGGERS, schema.LETTERS),
+)
 
 
 def _upsert(table: Table) -> bytes:

@@ -17,11 +17,13 @@ from formicary.engine.storage.port import (
     DEFINITION_COLUMNS,
     JOB_COLUMNS,
     KEY_COLUMNS,
+    LETTER_COLUMNS,
     LIVE_JOB_STATES,
     PARAMS_COLUMNS,
     SCHEDULE_COLUMNS,
     TASK_COLUMNS,
     TOKEN_COLUMNS,
+    TRIGGER_COLUMNS,
     AuditQuery,
     Changes,
     Row,
@@ -57,6 +59,8 @@ JOBS: Final = Table("jobs", JOB_COLUMNS, ("number",), fixed=("id",))
 PARAMS: Final = Table("params", PARAMS_COLUMNS, ("number",))
 TASKS: Final = Table("tasks", TASK_COLUMNS, ("job", "position"))
 SCHEDULES: Final = Table("schedules", SCHEDULE_COLUMNS, ("org", "job_type", "name"))
+TRIGGERS: Final = Table("triggers", TRIGGER_COLUMNS, ("org", "job_type", "name"))
+LETTERS: Final = Table("trigger_letters", LETTER_COLUMNS, ("id",))
 KEYS: Final = Table("idempotency_keys", KEY_COLUMNS, ("org", "key"))
 
 _LIVE = "state IN ({})".format(", ".join(f"'{state}'" for state in LIVE_JOB_STATES))
@@ -88,6 +92,11 @@ LATEST_DEFINITION: Final = (
 ADD_TOKEN: Final = f"INSERT INTO tokens ({', '.join(TOKEN_COLUMNS)}) VALUES ({', '.join('?' * len(TOKEN_COLUMNS))})"
 REVOKE_TOKEN: Final = "UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL"
 SCHEDULES_BY_NAME: Final = f"SELECT {', '.join(SCHEDULE_COLUMNS)} FROM schedules ORDER BY org, job_type, name"
+TRIGGERS_BY_NAME: Final = f"SELECT {', '.join(TRIGGER_COLUMNS)} FROM triggers ORDER BY org, job_type, name"
+PURGE_LETTERS: Final = (
+    "DELETE FROM trigger_letters WHERE id IN "
+    "(SELECT id FROM trigger_letters WHERE created_at < ? ORDER BY created_at, id LIMIT ?)"
+)
 TOKENS: Final = f"SELECT {', '.join(TOKEN_COLUMNS)} FROM tokens ORDER BY created_at, id"
 ADD_AUDIT: Final = f"INSERT INTO audit ({', '.join(AUDIT_COLUMNS[1:])}) VALUES "
 AUDIT_ROW: Final = f"({', '.join('?' * (len(AUDIT_COLUMNS) - 1))})"
@@ -157,6 +166,16 @@ def page_query(
     return text, (*values, limit) if len(states) > 1 else tuple(values)
 
 
+def letters_query(org: str, job_type: str, limit: int) -> tuple[str, tuple[Scalar, ...]]:
+    """Events that could start no job, newest first."""
+    typed = " AND job_type = ?" if job_type else ""
+    text = (
+        f"SELECT {', '.join(LETTER_COLUMNS)} FROM trigger_letters WHERE org = ?{typed} "
+        "ORDER BY created_at DESC, id DESC LIMIT ?"
+    )
+    return text, (org, *([job_type] if job_type else []), limit)
+
+
 def audit_query(query: AuditQuery, limit: int) -> tuple[str, tuple[Scalar, ...]]:
     """Records that a query wants, newest first."""
     text = f"SELECT {', '.join(AUDIT_COLUMNS)} FROM audit WHERE number < ? AND time >= ? AND time < ?"
@@ -194,6 +213,10 @@ def batches(changes: Changes) -> list[tuple[Table, Sequence[Row]]]:
         found.append((KEYS, list(changes.keys.values())))
     if changes.schedules:
         found.append((SCHEDULES, list(changes.schedules.values())))
+    if changes.triggers:
+        found.append((TRIGGERS, list(changes.triggers.values())))
+    if changes.letters:
+        found.append((LETTERS, list(changes.letters.values())))
     return found
 
 

@@ -447,6 +447,20 @@ class SqliteStore:
         with self._reading() as reader:
             return reader.execute(schema.SCHEDULES_BY_NAME).fetchall()
 
+    def triggers(self) -> list[Row]:
+        """Every event trigger in order of organisation, job type and name."""
+        with self._reading() as reader:
+            return reader.execute(schema.TRIGGERS_BY_NAME).fetchall()
+
+    def letters(self, org: str, job_type: str, limit: int) -> list[Row]:
+        """Events that could start no job, newest first."""
+        with self._reading() as reader:
+            return reader.execute(*schema.letters_query(org, job_type, limit)).fetchall()
+
+    def purge_letters(self, before: float, limit: int) -> int:
+        """Removes at most `limit` of the oldest letters. Raises StoreUnavailable."""
+        return self._write(lambda writer: writer.execute(schema.PURGE_LETTERS, (before, limit)).rowcount)
+
     def tokens(self) -> list[Row]:
         """Every token in order of creation."""
         with self._reading() as reader:

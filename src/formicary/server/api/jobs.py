@@ -125,19 +125,24 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
 
 def _key(request: pb.SubmitJobRequest, call: Call) -> str:
     """The key of body or header. Raises Problem where they differ, one is not valid, or HTTP brings none."""
-    sent = call.values(KEY_HEADER)
-    header = parse_key([text if isinstance(text, str) else text.decode("latin-1") for text in sent]) if sent else ""
-    key = request.idempotency_key
-    if header and key and header != key:
-        text = "The header Idempotency-Key says another one: give it once."
-        raise problem(
-            "VALIDATION_FAILED", "Two idempotency keys.", errors=[FieldError("idempotency_key", "CONFLICT", text)]
-        )
-    if not (header or key) and call.protocol == "http" and call.path != COMPATIBLE_PATH:
+    key = sent_key(request.idempotency_key, call)
+    if not key and call.protocol == "http" and call.path != COMPATIBLE_PATH:
         raise problem(
             "IDEMPOTENCY_KEY_MISSING",
             "Submitting over HTTP needs the header Idempotency-Key: a text of your own that is the same when you "
             "repeat this request, and no other's.",
             errors=[FieldError("Idempotency-Key", "REQUIRED_FIELD", "Send it, for example a UUID.")],
+        )
+    return key
+
+
+def sent_key(key: str, call: Call) -> str:
+    """The idempotency key of a call: in its header or in its request; empty = none. Raises Problem."""
+    sent = call.values(KEY_HEADER)
+    header = parse_key([text if isinstance(text, str) else text.decode("latin-1") for text in sent]) if sent else ""
+    if header and key and header != key:
+        text = "The header Idempotency-Key says another one: give it once."
+        raise problem(
+            "VALIDATION_FAILED", "Two idempotency keys.", errors=[FieldError("idempotency_key", "CONFLICT", text)]
         )
     return header or key or ""

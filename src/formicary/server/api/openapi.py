@@ -18,6 +18,7 @@ from formicary.server.api import yaml_body
 from formicary.server.api.events import STATES, WORDS
 from formicary.server.api.jobs import COMPATIBLE_PATH
 from formicary.server.api.rules import LARGEST_WHOLE
+from formicary.server.api.webhook_paths import webhook_paths
 from formicary.server.auth.principal import HOME
 from formicary.server.auth.roles import ROLES
 from formicary.server.auth.tokens import LONGEST
@@ -83,6 +84,8 @@ def document() -> Json:
     _watching(found["paths"]["/v1/events"]["get"])
     _registering(found["paths"]["/v1/definitions"]["post"], found["components"]["schemas"])
     _as_yaml(found["paths"])
+    _firing(found["paths"]["/v1/triggers/{job_type}:fire"]["post"])
+    found["paths"] |= webhook_paths()
     _tokens(found["components"]["schemas"]["CreateTokenRequest"])
     return found
 
@@ -120,6 +123,13 @@ def _submitting(paths: Json, schemas: Json) -> None:
     ]
     for verb in ("resume", "retry"):
         _answers(paths[f"/v1/jobs/{{id}}:{verb}"]["post"], "412", "The job is not in a state for that.")
+
+
+def _firing(operation: Json) -> None:
+    """The key may be a header over HTTP."""
+    schema = {"type": "string", "maxLength": MAX_KEY_CHARS, "pattern": f"^({_BARE_KEY}|{_QUOTED_KEY})$"}
+    operation["parameters"] = [*operation.get("parameters", ()), {**_KEY, "required": False, "schema": schema}]
+    _answers(operation, "422", "The key was used for another request; nothing has happened.")
 
 
 def _answers(operation: Json, status: str, text: str) -> None:

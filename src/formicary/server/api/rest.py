@@ -15,6 +15,7 @@ from formicary.problems import pages
 from formicary.problems.http import preferred
 from formicary.server.api.openapi import document
 from formicary.server.api.serving import MAX_MESSAGE_BYTES, servicers
+from formicary.server.api.webhooks import Webhooks
 from formicary.server.api.yaml_body import as_request
 from formicary.server.auth.tokens import TokenBook
 
@@ -30,19 +31,23 @@ _JSON = "application/json"
 _READ = ("GET", "HEAD")
 
 
-def rest(queen: Queen, chain: Sequence[Interceptor], tokens: TokenBook) -> App:
+def rest(queen: Queen, chain: Sequence[Interceptor], tokens: TokenBook, webhooks: Webhooks | None = None) -> App:
     """The application that serves a started queen.
 
     Args:
         queen: The queen.
         chain: The same interceptors as over gRPC, outermost first.
         tokens: What the token service administers.
+        webhooks: What takes webhooks; None = every caller may send them.
     """
+    hooks = webhooks or Webhooks(queen)
     transcoder = Transcoder(servicers(queen, tokens), chain, emit_defaults=True, max_body_bytes=MAX_MESSAGE_BYTES)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         found = _file(scope["path"], _accept(scope)) if scope["method"] in _READ else None
-        if found is None:
+        if found is None and Webhooks.key(scope["path"]) is not None:
+            await hooks(scope, receive, send)
+        elif found is None:
             await transcoder(*as_request(scope, receive), send)
         else:
             await _send_file(found, send, whole=scope["method"] == "GET")

@@ -15,7 +15,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Protocol
 
 from google.api import annotations_pb2
 
@@ -34,6 +34,25 @@ REFUSALS_PER_S, REFUSALS_AT_ONCE = 10.0, 100
 PURGE_EVERY_S = 3600.0
 PURGE_BATCH = 1000
 _REFUSED = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
+
+
+class Origin(Protocol):
+    """Where a call comes from, as records say it."""
+
+    @property
+    def trace_id(self) -> str:
+        """Of the request (W3C)."""
+        ...
+
+    @property
+    def remote(self) -> str:
+        """Address of the caller."""
+        ...
+
+    @property
+    def protocol(self) -> str:
+        """http or grpc."""
+        ...
 
 
 class AuditLog:
@@ -70,7 +89,7 @@ class AuditLog:
         await self.flush()
 
     def record(
-        self, org: str, principal: str, method: str, resource: str, code: str, call: Call, suppressed: int = 0
+        self, org: str, principal: str, method: str, resource: str, code: str, call: Origin, suppressed: int = 0
     ) -> None:
         """Takes one record; it is written soon."""
         if len(self._waiting) >= MOST_WAITING:

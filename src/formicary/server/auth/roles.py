@@ -34,6 +34,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "/formicary.v1.TriggerService/FireTrigger": _SUBMIT,
     "/formicary.v1.TriggerService/PauseTrigger": _OPERATE,
     "/formicary.v1.TriggerService/ResumeTrigger": _OPERATE,
+    "/formicary.v1.TriggerService/ResetTrigger": _OPERATE,
+    "/formicary.v1.TriggerService/ListTriggerLetters": _VIEW,
     "/formicary.v1.AntService/Session": _ADMIN | {"ant"},
     "/formicary.v1.AntService/ListAnts": _VIEW,
     "/formicary.v1.ArtifactService/ListArtifacts": _VIEW | {"ant"},

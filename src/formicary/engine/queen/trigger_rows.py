@@ -1,0 +1,186 @@
+"""Event triggers as rows, and what one of them makes of an event: all of it pure."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from formicary.engine.jobs.templates.engine import TemplateError, render_text
+from formicary.engine.jobs.triggers import Trigger
+from formicary.engine.storage.port import Row
+
+Key = tuple[str, str, str]
+"""(organisation, job type, name)."""
+_encode = msgspec.json.Encoder().encode
+_canonical = msgspec.json.Encoder(order="deterministic").encode
+_trigger = msgspec.json.Decoder(Trigger).decode
+_mark = msgspec.json.Decoder(dict[str, Any]).decode
+MOST_DEDUP_CHARS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerRow:
+    """One event trigger as its row says it.
+
+    Attributes:
+        org: Organisation.
+        job_type: What is started.
+        name: Name of the trigger.
+        definition_id: The version that is started.
+        version: Number of that version.
+        spec: What the definition says; None = the newest version does not have it.
+        paused: No event counts.
+        generation: Grows with each reset: events of an earlier one count anew.
+        mark: How far its source has come.
+        fired: Jobs that it has started.
+        last_at: Time of the last of them, in seconds since the epoch.
+        last_job: Its id; empty = none.
+        window_at: Begin of the present window of its rate limit.
+        window_count: Jobs of that window.
+    """
+
+    org: str
+    job_type: str
+    name: str
+    definition_id: str
+    version: int
+    spec: Trigger | None
+    paused: bool = False
+    generation: int = 0
+    mark: Mapping[str, Any] = field(default_factory=dict)
+    fired: int = 0
+    last_at: float | None = None
+    last_job: str = ""
+    window_at: float = 0.0
+    window_count: int = 0
+
+    @property
+    def key(self) -> Key:
+        """What identifies it."""
+        return self.org, self.job_type, self.name
+
+    def row(self) -> Row:
+        """The row (TRIGGER_COLUMNS)."""
+        spec = _encode(self.spec) if self.spec is not None else None
+        which = (self.definition_id, self.version, spec, int(self.paused), self.generation, _encode(self.mark))
+        return (*self.key, *which, self.fired, self.last_at, self.last_job, self.window_at, self.window_count)
+
+    def started(self, count: int, last_job: str, now: float) -> TriggerRow:
+        """The same after it has started jobs at a time."""
+        same = self.spec is not None and self.spec.rate_limit is not None and now < self.window_end()
+        return replace(
+            self,
+            fired=self.fired + count,
+            last_at=now,
+            last_job=last_job,
+            window_at=self.window_at if same else now,
+            window_count=(self.window_count if same else 0) + count,
+        )
+
+    def window_end(self) -> float:
+        """When the present window of its rate limit ends."""
+        limit = self.spec.rate_limit if self.spec is not None else None
+        return self.window_at + limit.window_s if limit is not None else self.window_at
+
+    def room(self, now: float) -> int | None:
+        """How many jobs it may start now; None = any number."""
+        limit = self.spec.rate_limit if self.spec is not None else None
+        if limit is None:
+            return None
+        return max(0, limit.max_starts - (self.window_count if now < self.window_end() else 0))
+
+
+def from_row(row: Row) -> TriggerRow:
+    """The trigger that a row holds."""
+    org, job_type, name, definition_id, version, spec, paused, generation, mark, fired, last_at, last_job, at, count = (
+        row
+    )
+    return TriggerRow(
+        str(org),
+        str(job_type),
+        str(name),
+        str(definition_id),
+        int(version or 0),
+        _trigger(spec) if isinstance(spec, bytes | str) else None,
+        bool(paused),
+        int(generation or 0),
+        _mark(mark) if isinstance(mark, bytes | str) else {},
+        int(fired or 0),
+        float(last_at) if last_at is not None else None,
+        str(last_job),
+        float(at or 0),
+        int(count or 0),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that has happened outside.
+
+    Attributes:
+        variables: What templates see of it.
+        identity: The same for the same event, however often it is told; empty = it has none.
+        origin: Where it comes from, for people.
+    """
+
+    variables: Mapping[str, object]
+    identity: str = ""
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a trigger makes of an event.
+
+    Attributes:
+        counts: Whether the filter lets it through.
+        params: Parameters of its job, as JSON.
+        key: Idempotency key of its job; empty = each such event is a new one.
+        problem: Why nothing can be made of it; empty = nothing is wrong.
+    """
+
+    counts: bool
+    params: bytes = b"{}"
+    key: str = ""
+    problem: str = ""
+
+
+def read(row: TriggerRow, events: Sequence[Event], now: float, seed: int, clock: Any) -> list[Reading]:
+    """What a trigger makes of events; what is wrong with one of them is its reading's problem."""
+    found: list[Reading] = []
+    for event in events:
+        try:
+            found.append(_read(row, event, now, random.Random(seed), clock))
+        except TemplateError as error:
+            found.append(Reading(False, problem=f"a template cannot be rendered: {error}"))
+        except Exception as error:  # user text drives this code: whatever it breaks is this one event's end
+            found.append(Reading(False, problem=f"the event cannot be read: {type(error).__name__}: {error}"))
+    return found
+
+
+def _read(row: TriggerRow, event: Event, now: float, rng: random.Random, clock: Any) -> Reading:
+    spec = row.spec
+    if spec is None:
+        return Reading(False)
+
+    def text(template: str) -> str:
+        return render_text(template, event.variables, spec.template, now=now, rng=rng, clock=clock)
+
+    if spec.filter and text(spec.filter).strip().lower() != "true":
+        return Reading(False)
+    params = {name: text(value) if isinstance(value, str) else value for name, value in spec.params.items()}
+    identity = ("event", event.identity)
+    if spec.dedup_key:
+        dedup = text(spec.dedup_key).strip()
+        if not dedup or "<no value>" in dedup or len(dedup) > MOST_DEDUP_CHARS:
+            return Reading(False, problem=f"dedup_key renders to {dedup[:60]!r}, which tells no events apart")
+        identity = ("dedup", dedup)
+    if not identity[1]:
+        return Reading(True, _encode(params))
+    whole = _canonical([row.job_type, row.name, row.generation, *identity])
+    return Reading(True, _encode(params), f"event:{sha256(whole).hexdigest()}")

@@ -1,0 +1,57 @@
+"""Where triggers find their secrets: a port, and the one that needs nothing but the server's environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from formicary.engine.jobs.triggers import WebhookAuth
+
+PREFIX = "FORMICARY_SECRET_"
+FOLDER_VARIABLE = "FORMICARY_SECRET_DIR"
+"""Names the folder of `secret_file`."""
+MOST_BYTES = 64 * 1024
+
+
+class TriggerSecrets(Protocol):
+    """Finds the secret of a trigger."""
+
+    def find(self, org: str, job_type: str, auth: WebhookAuth) -> bytes:
+        """The secret, empty where there is none; may block."""
+        ...
+
+
+class ServerSecrets:
+    """Secrets of the server's environment: variables whose names begin with ``FORMICARY_SECRET_``, and files of one
+    folder. They are read anew with each request, so that a file can be replaced.
+
+    Args:
+        environment: None = that of the process.
+    """
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        self._environment = os.environ if environment is None else environment
+
+    def find(self, org: str, job_type: str, auth: WebhookAuth) -> bytes:
+        """The secret, empty where there is none."""
+        if auth.secret_env:
+            return self._variable(auth.secret_env)
+        if auth.secret_file:
+            return self._file(auth.secret_file)
+        name = auth.secret_config
+        return (self._variable(PREFIX + name) or self._file(name)) if name else b""
+
+    def _variable(self, name: str) -> bytes:
+        return self._environment.get(name, "").encode() if name.startswith(PREFIX) else b""
+
+    def _file(self, name: str) -> bytes:
+        folder = self._environment.get(FOLDER_VARIABLE, "")
+        if not folder or "/" in name or name.startswith("."):
+            return b""
+        try:
+            with (Path(folder) / name).open("rb") as file:
+                return file.read(MOST_BYTES).strip()
+        except OSError:
+            return b""

@@ -1,0 +1,228 @@
+"""Webhooks of a real server: right ones start one job each, wrong ones are told what is wrong, kill -9 loses none."""
+
+from __future__ import annotations
+
+import hmac
+import http.client
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.server import Up, until
+
+SECRET = "s3cret"
+JOB = """\
+job_type: ci
+triggers:
+- type: webhook
+  name: push
+  auth: {method: hmac_sha256, secret_config: Hook}
+  filter: '{{ if eq .Body.ref "refs/heads/main" }}true{{ end }}'
+  params:
+    branch: '{{ trimPrefix .Body.ref "refs/heads/" }}'
+    kind: '{{ index .Headers "X-Github-Event" }}'
+  dedup_key: 'ci-{{ .Body.commit }}'
+- type: webhook
+  name: timed
+  auth: {method: hmac_sha256, form: timestamp, secret_config: Hook}
+- type: webhook
+  name: limited
+  auth: {method: bearer_token, secret_config: Hook}
+  rate_limit: {max: 2, window: 1h}
+- {type: webhook, name: bare}
+- type: webhook
+  name: public
+  auth: {method: none}
+tasks:
+- task_type: t
+  script: ['echo {{.branch}}']
+"""
+
+
+def send(up: Up, path: str, body: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
+    """Status and JSON of the answer to a POST; underscores in the names of headers stand for hyphens."""
+    connection = http.client.HTTPConnection("127.0.0.1", up.http, timeout=20)
+    try:
+        connection.request("POST", path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()
+
+
+def push(up: Up, body: bytes, path: str = "/api/triggers/ci/push") -> tuple[int, dict[str, Any]]:
+    """Sends a body as GitHub does."""
+    sign = "sha256=" + hmac.digest(SECRET.encode(), body, "sha256").hex()
+    return send(up, path, body, x_hub_signature_256=sign, x_github_event="push")
+
+
+def timed(up: Up, body: bytes, at: float) -> tuple[int, dict[str, Any]]:
+    """Sends a body with a signed time."""
+    text = str(int(at))
+    sign = hmac.digest(SECRET.encode(), text.encode() + b"." + body, "sha256").hex()
+    return send(up, "/v1/webhooks/ci/timed", body, x_formicary_signature=f"t={text},v1={sign}")
+
+
+def commit(name: str) -> bytes:
+    """The body of a push."""
+    return json.dumps({"ref": "refs/heads/main", "commit": name}).encode()
+
+
+def jobs(up: Up) -> int:
+    """How many jobs there are."""
+    return len(json.loads(up.cli("list", "--job-type", "ci", "--limit", "0", "--output", "json")))
+
+
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> Up:
+    """A server that knows the secret."""
+    monkeypatch.setenv("FORMICARY_SECRET_Hook", SECRET)
+    return Up(tmp_path / "data", *options)
+
+
+@pytest.fixture
+def up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Up]:
+    """A server with one ant, on which the job is registered without being started."""
+    found = server(tmp_path, monkeypatch, "--ants", "1")
+    try:
+        found.start()
+        assert send(found, "/v1/definitions", json.dumps({"source": JOB}).encode(), content_type="application/json")
+        yield found
+    finally:
+        found.clear()
+
+
+def test_one_event_is_one_job_with_its_params(up: Up) -> None:
+    """The first delivery starts it, the second is told the same job; another branch is filtered out."""
+    status, first = push(up, commit("a"))
+    assert (status, first["outcome"]) == (202, "started")
+    assert push(up, commit("a")) == (200, {"outcome": "repeated", "id": first["id"]})
+    assert push(up, json.dumps({"ref": "refs/heads/x", "commit": "b"}).encode()) == (
+        200,
+        {"outcome": "filtered", "id": None},
+    )
+    status, second = push(up, commit("b"), "/v1/orgs/local/webhooks/ci/push")
+    assert status == 202 and second["id"] != first["id"] and jobs(up) == 2
+    until(lambda: up.job(first["id"])["state"] == "COMPLETED", 20, "the job ends")
+    assert "main" in up.cli("logs", first["id"])
+    found = {one["name"]: one for one in json.loads(up.cli("triggers", "list", "--output", "json"))}
+    seen = found["push"]
+    assert (seen["fired"], seen["repeated"], seen["filtered"], seen["last_job"]) == (2, 1, 1, second["id"])
+    assert seen["type"] == "webhook" and seen["source"] == "hmac_sha256" and seen["last_at"]
+    assert up.cli("audit", "list", "--output", "json").count("TriggerService/Webhook") >= 4
+
+
+def test_what_is_wrong_is_told(up: Up) -> None:
+    """Signature, time, size, form, name, pause, rate: each has its status and code, and starts no job."""
+
+    def code(answer: tuple[int, dict[str, Any]]) -> tuple[int, str]:
+        return answer[0], str(answer[1].get("code"))
+
+    body, now = commit("w"), time.time()
+    wrong = send(up, "/api/triggers/ci/push", body, x_hub_signature_256="sha256=" + "0" * 64)
+    assert code(wrong) == (401, "UNAUTHENTICATED") and code(send(up, "/api/triggers/ci/push", body))[0] == 401
+    assert code(timed(up, b"{}", now - 400)) == (401, "WEBHOOK_EXPIRED")
+    assert code(timed(up, b"{}", now + 400)) == (401, "WEBHOOK_EXPIRED")
+    assert code(push(up, b" " * (1024 * 1024 + 1))) == (413, "PAYLOAD_TOO_LARGE")
+    assert code(timed(up, b"{", now)) == (400, "VALIDATION_FAILED")
+    assert code(push(up, b'{"ref": "refs/heads/main"}')) == (400, "VALIDATION_FAILED")  # no commit: no dedup_key
+    assert code(push(up, body, "/api/triggers/ci/none")) == (404, "NOT_FOUND")
+    assert code(push(up, body, "/v1/orgs/acme/webhooks/ci/push")) == (404, "NOT_FOUND")
+    up.cli("triggers", "pause", "ci", "--name", "push")
+    assert code(push(up, body)) == (409, "TRIGGER_PAUSED")
+    assert code(send(up, "/api/triggers/ci/push", body)) == (401, "UNAUTHENTICATED")  # a stranger learns nothing of it
+    up.cli("triggers", "resume", "ci", "--name", "push")
+    assert jobs(up) == 0
+    token = {"authorization": f"Bearer {SECRET}"}
+    limited = [send(up, "/v1/webhooks/ci/limited", b"{}", **token, idempotency_key=f"k{i}") for i in (1, 2, 1, 3)]
+    assert [status for status, _ in limited] == [202, 202, 200, 429]
+    assert limited[0][1]["id"] == limited[2][1]["id"] and jobs(up) == 2
+
+
+def test_a_copied_request_starts_nothing(up: Up) -> None:
+    """Many copies at once inside of the window are one job; the same body with a new time is another."""
+    now = time.time()
+    with ThreadPoolExecutor(8) as pool:
+        found = [one[1]["id"] for one in pool.map(lambda _: timed(up, b'{"a": 1}', now), range(24))]
+    assert len(set(found)) == 1 and jobs(up) == 1
+    assert timed(up, b'{"a": 1}', now - 1)[1]["outcome"] == "started" and jobs(up) == 2
+
+
+def test_fire_reset_and_a_newer_version(up: Up) -> None:
+    """Firing by hand takes a key in a header; after a reset an event counts again; a version without it ends it."""
+    headers = {"content_type": "application/json", "idempotency_key": "f81d"}
+    fired = [send(up, "/v1/triggers/ci:fire", b'{"name": "push", "params": {"branch": "x"}}', **headers) for _ in "ab"]
+    assert fired[0][0] == 200 and fired[0] == fired[1] and jobs(up) == 1
+    first = push(up, commit("r"))[1]["id"]
+    up.cli("triggers", "reset", "ci", "--name", "push")
+    again = push(up, commit("r"))[1]
+    assert again["outcome"] == "started" and again["id"] != first
+    plain = "job_type: ci\ntasks:\n- {task_type: t, script: x}\n"
+    send(up, "/v1/definitions", json.dumps({"source": plain}).encode(), content_type="application/json")
+    assert push(up, commit("s"))[0] == 404 and json.loads(up.cli("triggers", "list", "--output", "json")) == []
+
+
+def test_events_survive_kill_minus_nine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Senders repeat what nobody answered, over three kills: each event has exactly one job, and counts are right."""
+    up = server(tmp_path, monkeypatch, "--ants", "0")
+    try:
+        up.start()
+        send(up, "/v1/definitions", json.dumps({"source": JOB}).encode(), content_type="application/json")
+        total = 120
+
+        def deliver(number: int) -> str:
+            while True:
+                try:
+                    status, answer = push(up, commit(f"c{number}"))
+                except (OSError, http.client.HTTPException):
+                    status, answer = 0, {}
+                if status in (200, 202):
+                    return str(answer["id"])
+                time.sleep(0.02)
+
+        with ThreadPoolExecutor(8) as pool:
+            found = [pool.submit(deliver, number) for number in range(total)]
+            for share in (20, 50, 80):
+                until(lambda share=share: sum(one.done() for one in found) >= share, 60, "some")  # type: ignore[misc]  # a lambda's default
+                up.kill()
+                up.start()
+            ids = {one.result() for one in found}
+        assert len(ids) == total == jobs(up)
+        (seen,) = [one for one in json.loads(up.cli("triggers", "list", "--output", "json")) if one["name"] == "push"]
+        assert seen["fired"] == total
+    finally:
+        up.clear()
+
+
+def test_strangers_learn_nothing_where_tokens_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No trigger and a wrong signature have one answer; a secret needs no API token, no `auth` needs one; `none` is
+    for everybody.
+    """
+    up = server(tmp_path, monkeypatch, "--ants", "0", "--auth", "token")
+    token = up.cli("token", "create", "--role", "admin", "--data", str(up.data), status=None).split()
+    try:
+        up.start()
+        admin = {"authorization": f"Bearer {next(word for word in token if word.startswith('fmc_'))}"}
+        source = json.dumps({"source": JOB}).encode()
+        assert send(up, "/v1/definitions", source, content_type="application/json", **admin)[0] == 200
+        sign = "sha256=" + "0" * 64
+        answers = [
+            send(up, f"/api/triggers/{path}", commit("a"), x_hub_signature_256=sign)
+            for path in ("ci/push", "ci/none", "none/push", "ci/bare")
+        ]
+        shown = [
+            (status, {k: v for k, v in body.items() if k not in ("instance", "traceId", "timestamp")})
+            for status, body in answers
+        ]
+        assert shown[0][0] == 401 and shown[1:] == shown[:1] * 3
+        assert push(up, commit("a"))[0] == 202
+        assert send(up, "/api/triggers/ci/bare", b"{}", **admin)[0] == 202
+        assert send(up, "/api/triggers/ci/bare", b"{}", authorization="Bearer fmc_x")[0] == 401
+        assert send(up, "/api/triggers/ci/none", b"{}", **admin)[0] == 404
+        assert send(up, "/api/triggers/ci/public", b"{}")[0] == 202
+    finally:
+        up.clear()
