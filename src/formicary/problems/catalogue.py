@@ -510,6 +510,13 @@ _TASKS = (
         "FAILED_PRECONDITION",
         "Check the paths of artifacts and cache, and that the tasks before left what is needed.",
     ),
+    _task(
+        "ERR_SECRET",
+        "A secret of the task cannot be read",
+        500,
+        "FAILED_PRECONDITION",
+        "Start the server with the key that the secret was encrypted with, or set the secret again.",
+    ),
     _task("ERR_TASK_FAILED", "A task of the job failed", 500, "ABORTED", "Look at the task that failed."),
 )
 

@@ -205,7 +205,7 @@ class TaskSpec(_message.Message):
     def __init__(self, id: _Optional[int] = ..., task: _Optional[bytes] = ..., job_type: _Optional[str] = ..., path: _Optional[str] = ..., inputs: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Assignment(_message.Message):
-    __slots__ = ("token", "spec", "task", "job_id", "attempt", "variables", "timeout_s", "execution", "traceparent")
+    __slots__ = ("token", "spec", "task", "job_id", "attempt", "variables", "timeout_s", "execution", "traceparent", "secrets")
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -215,6 +215,7 @@ class Assignment(_message.Message):
     TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
     EXECUTION_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    SECRETS_FIELD_NUMBER: _ClassVar[int]
     token: int
     spec: int
     task: bytes
@@ -224,4 +225,5 @@ class Assignment(_message.Message):
     timeout_s: float
     execution: int
     traceparent: str
-    def __init__(self, token: _Optional[int] = ..., spec: _Optional[int] = ..., task: _Optional[bytes] = ..., job_id: _Optional[str] = ..., attempt: _Optional[int] = ..., variables: _Optional[bytes] = ..., timeout_s: _Optional[float] = ..., execution: _Optional[int] = ..., traceparent: _Optional[str] = ...) -> None: ...
+    secrets: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, token: _Optional[int] = ..., spec: _Optional[int] = ..., task: _Optional[bytes] = ..., job_id: _Optional[str] = ..., attempt: _Optional[int] = ..., variables: _Optional[bytes] = ..., timeout_s: _Optional[float] = ..., execution: _Optional[int] = ..., traceparent: _Optional[str] = ..., secrets: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -7,8 +7,10 @@ from enum import IntEnum
 
 import msgspec
 
+from formicary.engine.ants.masking import Mask
 from formicary.engine.ants.output import TaskOutput
 from formicary.engine.jobs.model import TaskDefinition
+from formicary.engine.jobs.variables import BUILT_IN_NAMES
 
 TASK_KEY = "FORMICARY_TASK_KEY"
 JOB_ID = "FORMICARY_JOB_ID"
@@ -16,13 +18,7 @@ TASK_TYPE = "FORMICARY_TASK_TYPE"
 ATTEMPT = "FORMICARY_ATTEMPT"
 TRACEPARENT = "TRACEPARENT"
 
-BUILT_INS = frozenset(
-    {
-        "JobID", "JobType", "JobRetry", "JobElapsedSecs", "UserID", "OrganizationID", "TaskType", "TaskRetry",
-        "DateYear", "DateMonth", "DateDay", "YearDay", "FullDate", "EpochSecs", "UnescapeHTML", "JobDefinitionID",
-        "WorkflowVersion", "WorkflowInternalVersion",
-    }
-)  # fmt: skip
+BUILT_INS = BUILT_IN_NAMES
 """Variables that the engine sets by itself; HTTP tasks do not send them."""
 
 
@@ -95,13 +91,31 @@ class Attempt:
         stop: Why it is being ended.
         ender: Called with ``at_once`` when a running attempt has to end; set by the executor that can do better than
             being cancelled.
+        mask: Takes the task's secrets out of what it writes, None = it has none.
         output: Its log and set outputs, None until it writes something.
         outlet: Makes the output when it is first needed.
     """
 
     __slots__ = (
-        "announced", "ender", "execution", "folder", "inputs", "job_id", "job_type", "number", "outlet", "output",
-        "path", "started", "stop", "task", "timeout_s", "token", "traceparent", "variables",
+        "announced",
+        "ender",
+        "execution",
+        "folder",
+        "inputs",
+        "job_id",
+        "job_type",
+        "mask",
+        "number",
+        "outlet",
+        "output",
+        "path",
+        "started",
+        "stop",
+        "task",
+        "timeout_s",
+        "token",
+        "traceparent",
+        "variables",
     )  # fmt: skip
 
     def __init__(
@@ -131,6 +145,7 @@ class Attempt:
         self.traceparent = traceparent
         self.inputs = inputs
         self.folder = ""
+        self.mask: Mask | None = None
         self.output: TaskOutput | None = None
         self.outlet: Callable[[Attempt], TaskOutput] = _no_outlet
         self.started = 0.0

@@ -243,7 +243,8 @@ class Foreman:
             else:
                 result = await executor.run(attempt)
         except Exception as error:
-            _LOG.error("the executor of %s failed", attempt.task.method, exc_info=error)
+            shown = error if attempt.mask is None else None  # its text may hold a secret
+            _LOG.error("the executor of %s failed: %s", attempt.task.method, type(error).__name__, exc_info=shown)
             result = failure("ERR_START", f"The executor of {attempt.task.method} failed: {error!r}.")
         del self._tasks[attempt]
         self.finished(attempt, result)
@@ -261,6 +262,7 @@ class Foreman:
             tail_bytes=config.log_tail_bytes,
             max_line_bytes=config.max_line_bytes,
             max_outputs_bytes=config.max_outputs_bytes,
+            mask=attempt.mask,
         )
 
     # ending -----------------------------------------------------------------------------------------------------------
@@ -293,6 +295,8 @@ class Foreman:
                     result = self._with_set_outputs(result, output)
             if attempt.stop is not Stop.NONE:
                 self._apply_stop(attempt, result)
+            if attempt.mask is not None:
+                attempt.mask.result(result)
             if not result.ended_at:
                 result.ended_at = time.time()
             if not result.started_at:
@@ -339,7 +343,8 @@ class Foreman:
     def progressed(self, attempt: Attempt, fraction: float, message: str) -> None:
         """Passes progress on."""
         if attempt.token in self._attempts:
-            self._outbox.add_progress(attempt.token, fraction, message)
+            said = message if attempt.mask is None else attempt.mask.text(message)
+            self._outbox.add_progress(attempt.token, fraction, said)
 
     def _give_back(self, attempts: list[Attempt]) -> None:
         tokens = [a.token for a in attempts if self._attempts.pop(a.token, None) is not None]

@@ -11,6 +11,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from formicary.engine.ants.masking import Mask
+
 STDOUT = 1
 STDERR = 2
 ENGINE = 3
@@ -33,11 +35,12 @@ class TaskOutput:
         tail_bytes: Room of the tail.
         max_line_bytes: Longest line.
         max_outputs_bytes: Longest value of a set output, and all of them together.
+        mask: Takes secrets out, of the log and of set outputs; None = there are none.
     """
 
     __slots__ = (
-        "_dropped", "_emit", "_head_left", "_max_line", "_max_outputs", "_outputs_bytes", "_partial", "_skipping",
-        "_tail", "_tail_bytes", "_tail_left", "outputs", "outputs_too_large",
+        "_dropped", "_emit", "_head_left", "_mask", "_max_line", "_max_outputs", "_outputs_bytes", "_partial",
+        "_skipping", "_tail", "_tail_bytes", "_tail_left", "outputs", "outputs_too_large",
     )  # fmt: skip
 
     def __init__(
@@ -48,10 +51,12 @@ class TaskOutput:
         tail_bytes: int,
         max_line_bytes: int,
         max_outputs_bytes: int,
+        mask: Mask | None = None,
     ) -> None:
         self.outputs: dict[str, str] = {}
         self.outputs_too_large = False
         self._emit = emit
+        self._mask = mask
         self._head_left = head_bytes
         self._tail_left = tail_bytes
         self._max_line = max_line_bytes
@@ -83,12 +88,12 @@ class TaskOutput:
 
     def say(self, text: str) -> None:
         """Adds a line in the engine's own words; these are always sent."""
-        self._emit([(time.time(), ENGINE, text)])
+        self._emit([(time.time(), ENGINE, text if self._mask is None else self._mask.text(text))])
 
     def finish(self) -> None:
         """Takes what is left without a line end and sends the tail."""
         for stream, rest in sorted(self._partial.items()):
-            self._take(stream, rest)
+            self._take(stream, rest, is_cut=True)
         self._partial.clear()
         if not self._tail:
             return
@@ -110,6 +115,8 @@ class TaskOutput:
             return
         if is_output:
             self.outputs_too_large = True
+            if self._mask is not None:
+                partial = self._mask.data(partial, is_cut=True)
             partial = partial[: self._max_line + 1]
             self._partial.pop(stream, None)
             self._skipping.add(stream)
@@ -117,9 +124,12 @@ class TaskOutput:
             return
         self._partial.pop(stream, None)
         self._skipping.add(stream)
-        self._take(stream, partial)
+        self._take(stream, partial, is_cut=True)
 
-    def _take(self, stream: int, block: bytes) -> None:
+    def _take(self, stream: int, block: bytes, *, is_cut: bool = False) -> None:
+        """Takes whole lines; after the last one more may have come if it `is_cut`."""
+        if self._mask is not None:
+            block = self._mask.data(block, is_cut=is_cut)
         if stream == STDOUT and SET_OUTPUT in block:
             for line in _lines(block):
                 if line.startswith(_PREFIX):

@@ -25,6 +25,7 @@ from formicary.engine.ants.attempt import Attempt, failure
 from formicary.engine.ants.config import AntConfig
 from formicary.engine.ants.foreman import Foreman
 from formicary.engine.ants.lease import Lease
+from formicary.engine.ants.masking import Mask
 from formicary.engine.ants.outbox import Outbox
 from formicary.engine.ants.transport import AntTransport, TransportFactory
 from formicary.engine.jobs.model import TaskDefinition, task_from_json
@@ -252,6 +253,8 @@ class Session:
             traceparent=assignment.traceparent,
             inputs=inputs,
         )
+        if assignment.secrets:
+            attempt.mask = Mask(assignment.secrets)
         if task is not None:
             return attempt
         message = "The ant cannot read the task's definition; ant and queen may be of different versions."

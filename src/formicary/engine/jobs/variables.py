@@ -15,6 +15,15 @@ MAX_VALUE_CHARS = 1024 * 1024
 
 Values = Mapping[str, object]
 _NOTHING: Values = {}
+BUILT_IN_NAMES = frozenset(
+    {
+        "JobID", "JobType", "JobRetry", "JobElapsedSecs", "UserID", "OrganizationID", "TaskType", "TaskRetry",
+        "DateYear", "DateMonth", "DateDay", "YearDay", "FullDate", "EpochSecs", "UnescapeHTML", "JobDefinitionID",
+        "WorkflowVersion", "WorkflowInternalVersion",
+    }
+)  # fmt: skip
+"""Variables that the engine sets by itself."""
+
 _NAME = re.compile(r"[^\s={}]{1,200}\Z")
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9]")
 _PYTHON_TYPES: Mapping[str, tuple[type, ...]] = {

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.configs import without_secrets
 from formicary.engine.jobs.model import JobDefinition
 from formicary.engine.storage.port import JOB_COLUMNS, TASK_COLUMNS, Row
 from formicary.problems import problem
@@ -54,7 +55,7 @@ def full(
     context.update(_decode(params) if params else {})
     for run in sorted((run for run in runs.values() if run["outputs"]), key=lambda run: run["ended_order"] or 0):
         context.update(decode_outputs(run["outputs"]))
-    document["outputs"] = context
+    document["outputs"] = without_secrets(context)
     document["tasks"] = shown
     return document
 

@@ -80,6 +80,8 @@ class Pump:
         self.on_reloaded: Callable[[], None] = lambda: None
         self.on_touched: Callable[[set[str]], None] = lambda _ids: None
         self.on_settled: Callable[[dict[tuple[str, str], tuple[str, str]]], None] = lambda _keys: None
+        self.on_acquired: Callable[[], Awaitable[None]] = _nothing
+        """Awaited before anything of the colony is looked at."""
         self.recoveries = 0
         self.failures = 0
         """Times that everything stopped since a commit or a read of the store had failed."""
@@ -107,6 +109,7 @@ class Pump:
         self._journal = Journal(self.store, self.logs, self._committed)
         await self.read(self.store.open)
         self.epoch = await self.read(lambda: self.store.acquire(holder))
+        await self.on_acquired()
         await self._load(counter=0)
         self._journal.start()
         self.ready = True
@@ -148,6 +151,7 @@ class Pump:
         models = {str(row[0]): self.definitions.model(row) for row in snapshot.definitions}
         core = Core(self.config, self.epoch, self.rng, counter=counter)
         core.followed, core.observed = self.core.followed, self.core.observed
+        core.configs = self.core.configs
         core.at(time.monotonic(), time.time())
         core.recover(snapshot, models)
         core.leases.follow(self.core.leases)
@@ -356,6 +360,10 @@ class Pump:
     def _probe(self) -> None:
         """An empty commit: shows that the store takes writes and that the epoch is still ours."""
         self.store.commit(self.epoch, Batch().changes)
+
+
+async def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def _answer(waiting: list[asyncio.Future[None]]) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from formicary.engine.jobs.model import JobDefinition, Violation
+from formicary.engine.jobs.configs import NO_CONFIGS, ConfigView, altered_secret, secret_in
+from formicary.engine.jobs.model import JobDefinition, TaskDefinition, Violation, task_to_json
 from formicary.engine.jobs.rendering import RenderedTask, expand_dynamic, render_job_variables, render_task
 from formicary.engine.jobs.templates.engine import TemplateError, is_true, render_text
 from formicary.engine.jobs.variables import defaults, job_builtins, layer, task_builtins
@@ -19,6 +20,12 @@ from formicary.engine.queen.definitions import refused
 Clock = Callable[[], float]
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _encode = msgspec.json.Encoder().encode
+_ALTERED = (
+    "the secret {name} is changed by a template function: a template can only put it in, as in {{{{.{name}}}}}; "
+    "let the task change it"
+)
+_SEEN_FIELDS = ("cache", "artifacts", "artifact_ids", "tags", "method", "task_type", "routes", "labels")
+"""Fields whose values come back to the queen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +58,22 @@ def render(request: RenderRequest, clock: Clock) -> Prepared | Rendered:
 
 def _prepare(request: RenderRequest, clock: Clock) -> Prepared:
     definition, rng = request.definition, random.Random(request.seed)
-    given = layer(params={**defaults(definition), **_decode(request.params)}, builtins=_builtins(request))
+    configs, params = request.configs, {**defaults(definition), **_decode(request.params)}
+    outer = {"org_configs": configs.below, "job_configs": configs.above, "params": params}
+    builtins = _builtins(request)
+    given = layer(**outer, job_variables=definition.variables, builtins=builtins)
     variables, violations = render_job_variables(definition, given, now=request.now, rng=rng, clock=clock)
     if (problem := _first(violations)) is not None:
         return Prepared(b"{}", False, problem)
+    encoded = _encode(variables)
+    if (name := altered_secret(encoded, configs.secrets)) is not None:
+        return Prepared(b"{}", False, _ALTERED.format(name=name))
     skip = False
     if definition.skip_if:
-        seen = layer(job_variables=variables, params=given)
+        seen = layer(**outer, job_variables=variables, builtins=builtins)
         text = render_text(definition.skip_if, seen, definition.template, now=request.now, rng=rng, clock=clock)
         skip = is_true(text)
-    return Prepared(_encode(variables), skip, None)
+    return Prepared(encoded, skip, None)
 
 
 def _render(request: RenderRequest, clock: Clock) -> Rendered:
@@ -69,7 +82,10 @@ def _render(request: RenderRequest, clock: Clock) -> Rendered:
     context: dict[str, object] = {}
     for outputs in request.outputs.values():
         context.update(outputs)
+    configs = request.configs
     seen = layer(
+        org_configs=configs.below,
+        job_configs=configs.above,
         job_variables=_decode(request.variables) if request.variables else definition.variables,
         params={**defaults(definition), **_decode(request.params)},
         context={**context, **request.outputs},  # `.task.name` is exact, whatever else carries the task's name
@@ -78,12 +94,32 @@ def _render(request: RenderRequest, clock: Clock) -> Rendered:
     rng = random.Random(request.seed)
     answer = render_task(definition, task.task_type, seen, now=request.now, rng=rng, clock=clock)
     problem = _first(answer.violations)
+    if problem is None and configs.secrets:
+        problem = _misused(answer.task, configs)
     return Rendered(None, problem) if problem is not None else Rendered(answer, None)
 
 
-def expand(definition: JobDefinition, params: bytes, now: float, clock: Clock, seed: int) -> str:
-    """The source of a job with `dynamic_template_tasks`, expanded for these parameters. Raises Problem."""
-    seen = {**definition.variables, **defaults(definition), **_decode(params)}
+def _misused(task: TaskDefinition, configs: ConfigView) -> str | None:
+    """Why secrets cannot be where a rendered task has them."""
+    if (name := altered_secret(task_to_json(task), configs.secrets)) is not None:
+        return _ALTERED.format(name=name)
+    for field in _SEEN_FIELDS:
+        if secret_in(getattr(task, field)):
+            return f"{field} would hold a secret, and what stands there is stored and shown: leave the secret out."
+    return None
+
+
+def expand(
+    definition: JobDefinition, params: bytes, now: float, clock: Clock, seed: int, configs: ConfigView = NO_CONFIGS
+) -> str:
+    """The source of a job with `dynamic_template_tasks`, expanded for these parameters. Raises Problem.
+
+    A secret becomes the template action that names it: it is stored like that, and rendered before each attempt.
+    """
+    action = "{{{{ {} }}}}" if definition.template == "jinja" else "{{{{.{}}}}}"
+    named = {name: action.format(name) for name in configs.secrets}
+    params_of = {**defaults(definition), **_decode(params)}
+    seen = {**configs.below, **definition.variables, **configs.above, **named, **params_of}
     parsed = expand_dynamic(definition, seen, now, random.Random(seed), clock=clock)
     errors = [found for found in parsed.violations if found.is_error]
     if errors or parsed.definition is None:

@@ -25,11 +25,13 @@ from formicary.engine.jobs.lifecycle import IllegalTransition
 from formicary.engine.jobs.model import task_to_json
 from formicary.engine.queen import documents
 from formicary.engine.queen.artifacts import Artifacts
+from formicary.engine.queen.configs import Configs
 from formicary.engine.queen.core.batch import JobEnded, Welcome
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.core.leases import Hello
 from formicary.engine.queen.events import EventStream
+from formicary.engine.queen.keyring import Keyring
 from formicary.engine.queen.pump import Peer, Pump
 from formicary.engine.queen.schedules import Schedules
 from formicary.engine.queen.sessions import AntSession, ClientSession
@@ -108,6 +110,7 @@ class Queen:
         logs: LogStore,
         config: QueenConfig | None = None,
         contents: ArtifactStore | None = None,
+        keyring: Keyring | None = None,
     ) -> None:
         self.config = config or QueenConfig()
         self.store = store
@@ -121,6 +124,9 @@ class Queen:
         self.triggers = Triggers(self)
         self.pump.on_reloaded = self._reloaded
         self.artifacts = Artifacts(store, contents, self.pump)
+        self.configs = Configs(store, keyring)
+        self.pump.core.configs = self.configs
+        self.pump.on_acquired = self.configs.load
         self.submitting = Submitting(self)
         self.pump.on_settled = self.submitting.keys.settle
         self._retrying = asyncio.Lock()
@@ -169,6 +175,7 @@ class Queen:
         if self._flusher is not None:
             self._flusher.cancel()
         await self.artifacts.stop()
+        await self.configs.stop()
         await self.pump.stop()
         await asyncio.to_thread(self.logs.close)
         await asyncio.to_thread(self.store.close)

@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from formicary.engine.jobs.configs import may_hold_secrets
 from formicary.engine.queen.core.batch import Assignment, JobEnded, Outgoing, Welcome
 from formicary.engine.queen.core.leases import Hello
-from formicary.engine.queen.core.outcome import Outcome
+from formicary.engine.queen.core.outcome import FAILED, Outcome
+from formicary.engine.queen.keyring import CannotDecrypt
 from formicary.engine.storage.port import LogRecord
 from formicary.problems import Problem, problem
 from formicary.v1 import ants_pb2 as ants
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from formicary.engine.queen.runtime import Queen
 
 _numbers = itertools.count(1)
+_NO_TEXTS: list[str] = []
 MAX_ASSIGNMENTS = 2000
 """Assignments of one message; keeps it far below gRPC's size limit for ordinary parameters."""
 MAX_MESSAGE_BYTES = 2 * 1024 * 1024
@@ -177,15 +181,26 @@ class AntSession:
         out.acknowledged, out.cancelled = [], []
         room, taken = MAX_MESSAGE_BYTES, 0
         for assignment in out.assignments[:MAX_ASSIGNMENTS]:
-            message.assignments.append(self._assignment(assignment, message))
             taken += 1
-            room -= len(assignment.variables) + len(assignment.rendered or b"")
+            found = self._assignment(assignment, message)
+            if found is None:
+                continue
+            message.assignments.append(found)
+            room -= len(found.variables) + len(found.task)
             if room <= 0:
                 break
         out.assignments = out.assignments[taken:]
         return message
 
-    def _assignment(self, grant: Assignment, message: ants.QueenMessage) -> ants.Assignment:
+    def _assignment(self, grant: Assignment, message: ants.QueenMessage) -> ants.Assignment | None:
+        """The assignment as it is sent, None where a secret of it cannot be read and the attempt has failed here."""
+        task, variables, secrets = grant.rendered or b"", grant.variables, _NO_TEXTS
+        if grant.secrets or may_hold_secrets(task, variables):
+            try:
+                task, variables, secrets = self._queen.configs.filled(grant)
+            except CannotDecrypt as error:
+                self._fail(grant, str(error))
+                return None
         key = (grant.definition_id, grant.position)
         spec = self._specs.get(key)
         if spec is None:
@@ -197,14 +212,24 @@ class AntSession:
         return ants.Assignment(
             token=grant.token,
             spec=spec,
-            task=grant.rendered or b"",
+            task=task,
             job_id=grant.job_id,
             attempt=grant.attempt,
-            variables=grant.variables,
+            variables=variables,
+            secrets=secrets,
             timeout_s=grant.timeout_s,
             execution=grant.execution,
             traceparent=self._traced(grant) if self._queen.tracer is not None else "",
         )
+
+    def _fail(self, grant: Assignment, why: str) -> None:
+        """The attempt ends before the ant has heard of it."""
+        core, now = self._queen.pump.now(), time.time()
+        core.result(
+            self._number,
+            Outcome(grant.token, FAILED, error_code="ERR_SECRET", error_message=why, started_at=now, ended_at=now),
+        )
+        self._queen.pump.wake()
 
     def _traced(self, grant: Assignment) -> str:
         queen = self._queen

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from formicary.engine.jobs.configs import NO_CONFIGS, ConfigView
 from formicary.engine.jobs.variables import missing_params, wrong_params
 from formicary.engine.queen import edge
 from formicary.engine.queen.core.batch import JobEnded
@@ -187,7 +188,8 @@ class Submitting:
         also: Also | None = None,
     ) -> list[str]:
         """Finds repeated ids and keys, submits the rest, answers after the commit."""
-        check_against(definition, items)
+        configs = self._queen.configs.view(org, "", definition.job_type)
+        check_against(definition, items, configs.names)
         if definition.model.dynamic_template_tasks:
             return await self._accept_expanded(definition, items, org, watcher, repeated, resend=resend, also=also)
         pump = self._queen.pump
@@ -273,8 +275,9 @@ class Submitting:
         """`dynamic_template_tasks`: each job's tasks are made from its own parameters, a definition of its own."""
         ids: list[str] = []
         row = definition.row
+        configs = self._queen.configs.view(org, "", definition.job_type)
         for item in items:
-            source = await self._queen.pump.read(partial(_expand, definition, item.params))
+            source = await self._queen.pump.read(partial(_expand, definition, item.params, configs))
             own = await self.register(
                 source, dict(definition.model.methods), str(row[6] or ""), str(row[7] or ""), str(row[1]), expanded=True
             )
@@ -302,11 +305,13 @@ def _taken(job_id: str) -> Problem:
     return problem("ALREADY_EXISTS", f"job {job_id} exists already: make a new id, or resend with `resend`")
 
 
-def _expand(definition: Definition, params: bytes) -> str:
-    return expand(definition.model, params, time.time(), time.monotonic, random.getrandbits(32))
+def _expand(definition: Definition, params: bytes, configs: ConfigView) -> str:
+    return expand(definition.model, params, time.time(), time.monotonic, random.getrandbits(32), configs)
 
 
-def check_against(definition: Definition, items: Sequence[Submission]) -> None:
+def check_against(
+    definition: Definition, items: Sequence[Submission], configs: Mapping[str, object] = NO_CONFIGS.below
+) -> None:
     """Required parameters are there and typed ones of their type. Raises Problem VALIDATION_FAILED naming them all."""
     model = definition.model
     if not model.required_params and not model.parameters:
@@ -314,7 +319,7 @@ def check_against(definition: Definition, items: Sequence[Submission]) -> None:
     for item in items:
         params = _decode(item.params)
         found = list(wrong_params(model, params))
-        if missing := missing_params(model, params):
+        if missing := missing_params(model, params, configs):
             names = ", ".join(missing)
             found.append(f"Job {model.job_type} needs the parameters {names}: give each with -p NAME=VALUE.")
         if found:

@@ -60,6 +60,7 @@ class MemoryStore:
         self._last_order = 0
         self._tables = Changes()
         self._tokens: dict[str, Row] = {}
+        self._configs: dict[Row, Row] = {}
         self._audit: list[Row] = []
         self._audited = 0
         self._artifacts = ArtifactTable(lambda job, position: self._tables.tasks.get((job, position)))
@@ -86,7 +87,7 @@ class MemoryStore:
             theirs.tasks, theirs.keys, theirs.counter = dict(mine.tasks), dict(mine.keys), mine.counter
             theirs.schedules, theirs.triggers = dict(mine.schedules), dict(mine.triggers)
             theirs.letters = dict(mine.letters)
-            copy._tokens = dict(self._tokens)
+            copy._tokens, copy._configs = dict(self._tokens), dict(self._configs)
             copy._artifacts.rows = dict(self._artifacts.rows)
             copy._audit, copy._audited = list(self._audit), self._audited
             copy._numbers = dict(self._numbers)
@@ -316,6 +317,21 @@ class MemoryStore:
                 return False
             self._tokens[token_id] = (*row[:-1], at)
             return True
+
+    def configs(self) -> list[Row]:
+        """Every configuration, in no order."""
+        with self._lock:
+            return list(self._configs.values())
+
+    def put_config(self, row: Row) -> None:
+        """Stores a configuration."""
+        with self._lock:
+            self._configs[row[:4]] = row
+
+    def remove_config(self, scope: str, org: str, owner: str, name: str) -> bool:
+        """Removes a configuration; False where there is none."""
+        with self._lock:
+            return self._configs.pop((scope, org, owner, name), None) is not None
 
     def add_audit(self, rows: Sequence[Row]) -> None:
         """Appends records."""

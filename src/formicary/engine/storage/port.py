@@ -148,7 +148,24 @@ ARTIFACT_COLUMNS = (
     "expires_at",
 )
 
+CONFIG_COLUMNS = (
+    "scope",  # system, org, user, job; with `org`, `owner` and `name` the primary key
+    "org",  # empty for the system
+    "owner",  # who, or which job type; empty for system and org
+    "name",
+    "id",
+    "type",  # string, int, float, bool, json
+    "secret",  # 1 = `value` is encrypted
+    "value",  # JSON; of a secret: nonce and ciphertext
+    "key_id",  # of the key that it is encrypted with, empty = it is not
+    "created_at",
+    "updated_at",
+    "updated_by",
+)
+"""Configurations that jobs see as variables."""
+
 _INT_COLUMNS = (
+    "secret",
     "suppressed",
     *("paused", "generation", "fired", "window_count"),
     "attempt",
@@ -162,8 +179,11 @@ _FLOAT_COLUMNS = (
     *("created_at", "submitted_at", "scheduled_at", "started_at", "ended_at", "timer_at", "deadline_at"),
     "clock_left_s",
     "expires_at",
+    "updated_at",
 )
-_BYTES_COLUMNS = ("spec", "waiting", "mark", "content", "params", "variables", "outputs", "rendered", "methods")
+_BYTES_COLUMNS = (
+    *("value", "spec", "waiting", "mark", "content", "params", "variables", "outputs", "rendered", "methods"),
+)
 
 COLUMN_TYPES: Mapping[str, type] = {
     **dict.fromkeys(_INT_COLUMNS, int),
@@ -387,6 +407,20 @@ class Store(Protocol):
 
     def revoke_token(self, token_id: str, at: float) -> bool:
         """Marks a token as revoked at a time; False where there is none that is not. As for `add_token`."""
+        ...
+
+    def configs(self) -> list[Row]:
+        """Every configuration (rows of CONFIG_COLUMNS), in no order."""
+        ...
+
+    def put_config(self, row: Row) -> None:
+        """Stores a configuration, instead of the one of its key; from any thread and whoever holds the colony. Raises
+        RowRefused, StoreUnavailable.
+        """
+        ...
+
+    def remove_config(self, scope: str, org: str, owner: str, name: str) -> bool:
+        """Removes a configuration; False where there is none. As for `put_config`."""
         ...
 
     def add_audit(self, rows: Sequence[Row]) -> None:

@@ -322,6 +322,19 @@ class PostgresStore:
         text = schema.REVOKE_TOKEN.replace("?", "%s").encode()
         return self._write(lambda writer: writer.execute(text, (at, token_id)).rowcount) > 0
 
+    def configs(self) -> list[Row]:
+        """Every configuration, in no order."""
+        return self._rows(schema.ALL_CONFIGS)
+
+    def put_config(self, row: Row) -> None:
+        """Stores a configuration. Raises RowRefused, StoreUnavailable."""
+        self._write(lambda writer: writer.execute(schema.PUT_CONFIG.replace("?", "%s").encode(), row))
+
+    def remove_config(self, scope: str, org: str, owner: str, name: str) -> bool:
+        """Removes a configuration; False where there is none."""
+        text, key = schema.REMOVE_CONFIG.replace("?", "%s").encode(), (scope, org, owner, name)
+        return len(_storable(key)) == 4 and self._write(lambda writer: writer.execute(text, key).rowcount) > 0
+
     def add_audit(self, rows: Sequence[Row]) -> None:
         """Appends records in one transaction. Raises StoreUnavailable."""
 

@@ -14,6 +14,7 @@ from formicary.engine.storage.port import (
     ARTIFACT_COLUMNS,
     AUDIT_COLUMNS,
     COLUMN_TYPES,
+    CONFIG_COLUMNS,
     DEFINITION_COLUMNS,
     JOB_COLUMNS,
     KEY_COLUMNS,
@@ -61,6 +62,7 @@ TASKS: Final = Table("tasks", TASK_COLUMNS, ("job", "position"))
 SCHEDULES: Final = Table("schedules", SCHEDULE_COLUMNS, ("org", "job_type", "name"))
 TRIGGERS: Final = Table("triggers", TRIGGER_COLUMNS, ("org", "job_type", "name"))
 LETTERS: Final = Table("trigger_letters", LETTER_COLUMNS, ("id",))
+CONFIGS: Final = Table("configs", CONFIG_COLUMNS, ("scope", "org", "owner", "name"))
 KEYS: Final = Table("idempotency_keys", KEY_COLUMNS, ("org", "key"))
 
 _LIVE = "state IN ({})".format(", ".join(f"'{state}'" for state in LIVE_JOB_STATES))
@@ -97,6 +99,12 @@ PURGE_LETTERS: Final = (
     "DELETE FROM trigger_letters WHERE id IN "
     "(SELECT id FROM trigger_letters WHERE created_at < ? ORDER BY created_at, id LIMIT ?)"
 )
+ALL_CONFIGS: Final = f"SELECT {', '.join(CONFIG_COLUMNS)} FROM configs"
+PUT_CONFIG: Final = (
+    f"INSERT INTO configs ({', '.join(CONFIG_COLUMNS)}) VALUES ({', '.join('?' * len(CONFIG_COLUMNS))}) "
+    + CONFIGS.on_conflict
+)
+REMOVE_CONFIG: Final = "DELETE FROM configs WHERE scope = ? AND org = ? AND owner = ? AND name = ?"
 TOKENS: Final = f"SELECT {', '.join(TOKEN_COLUMNS)} FROM tokens ORDER BY created_at, id"
 ADD_AUDIT: Final = f"INSERT INTO audit ({', '.join(AUDIT_COLUMNS[1:])}) VALUES "
 AUDIT_ROW: Final = f"({', '.join('?' * (len(AUDIT_COLUMNS) - 1))})"

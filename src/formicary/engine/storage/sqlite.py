@@ -474,6 +474,19 @@ class SqliteStore:
         """Marks a token as revoked; False where there is none that is not."""
         return self._write(lambda writer: writer.execute(schema.REVOKE_TOKEN, (at, token_id)).rowcount) > 0
 
+    def configs(self) -> list[Row]:
+        """Every configuration, in no order."""
+        with self._reading() as reader:
+            return reader.execute(schema.ALL_CONFIGS).fetchall()
+
+    def put_config(self, row: Row) -> None:
+        """Stores a configuration. Raises RowRefused, StoreUnavailable."""
+        self._write(lambda writer: writer.execute(schema.PUT_CONFIG, row))
+
+    def remove_config(self, scope: str, org: str, owner: str, name: str) -> bool:
+        """Removes a configuration; False where there is none."""
+        return self._write(lambda writer: writer.execute(schema.REMOVE_CONFIG, (scope, org, owner, name)).rowcount) > 0
+
     def add_audit(self, rows: Sequence[Row]) -> None:
         """Appends records in one transaction. Raises StoreUnavailable."""
 

@@ -51,7 +51,7 @@ class Origin(Protocol):
 
     @property
     def protocol(self) -> str:
-        """http or grpc."""
+        """Http or grpc."""
         ...
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from formicary.engine.jobs.configs import NO_CONFIGS, ConfigView
 from formicary.engine.jobs.model import JobDefinition
 from formicary.engine.queen.core.occurrences import Occurrence
 from formicary.engine.storage.port import Changes, Row
@@ -24,6 +25,8 @@ class Assignment(msgspec.Struct, frozen=True, gc=False):
     attempt: int
     variables: bytes
     timeout_s: float
+    secrets: frozenset[str] = frozenset()
+    """Ids of the secrets that may stand in the task and the variables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ class RenderRequest:
     outputs: dict[str, dict[str, object]]
     now: float
     seed: int
+    configs: ConfigView = NO_CONFIGS
 
 
 @dataclass(frozen=True, slots=True)

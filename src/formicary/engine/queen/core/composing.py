@@ -107,7 +107,7 @@ class Composing:
         core, job = self.core, run.job
         assert job.run is not None, "a job whose task begins has an execution"
         most = core.config.children - job.run.children
-        family = family_of(run, most=most)
+        family = family_of(run, most=most, configs=core.view(job))
         if family.kind == FAN_OUT and run.task.fan_out is not None and "source_name" not in run.task.fan_out:
             named = {"source": list(family.items), "source_name": run.task.fan_out.get("source")}
             run.task = replace(run.task, fan_out={**run.task.fan_out, **named})
@@ -189,7 +189,8 @@ class Composing:
         for index in range(len(family.ids)):
             params = params_of(family, index)
             wrong = list(wrong_params(model, params))
-            if missing := missing_params(model, params):
+            configs = self.core.configs.view(family.run.job.org, "", model.job_type)
+            if missing := missing_params(model, params, configs.names):
                 wrong.append(f"{model.job_type} needs the parameters {', '.join(missing)}")
             if wrong:
                 return " ".join(wrong)

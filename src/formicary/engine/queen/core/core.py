@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.configs import ConfigSource, ConfigView, NoConfigs
 from formicary.engine.jobs.model import JobDefinition, task_from_json
 from formicary.engine.queen.core.batch import Assignment, Batch, Children, ChildrenRequest, RenderRequest, Welcome
 from formicary.engine.queen.core.composing import Composing, to_reset
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 MOST_TAG_SETS = 1000
 OTHER_TAGS = frozenset({"other"})
 """Where waits are counted once there are too many sets of tags to tell apart."""
+NO_SECRETS: frozenset[str] = frozenset()
 POLICY = Policy(gates=(below_limit,), order=fcfs_within_priority, place=least_loaded)
 
 
@@ -113,6 +115,8 @@ class Core:
         self.leaving: set[str] = set()
         """Ids of jobs that have ended, and their ends are not committed yet."""
         self.followed: set[str] = set()
+        self.configs: ConfigSource = NoConfigs()
+        """What jobs see of the configurations; set by the runtime."""
         self.observed = False
         """Somebody watches: batches say what has changed."""
         """Ids of jobs whose every change is wanted; kept by the runtime."""
@@ -429,6 +433,7 @@ class Core:
         self.dirty_tasks[run] = None
         self.stats.granted += 1
         job = run.job
+        view = self.view(job)
         self.batch.to(ant.session).assignments.append(
             Assignment(
                 token,
@@ -438,10 +443,15 @@ class Core:
                 job.id,
                 job.execution,
                 run.attempts,
-                task_variables(run),
+                task_variables(run, view),
                 self.progress.attempt_timeout(run),
+                frozenset(view.secrets.values()) if view.secrets else NO_SECRETS,
             )
         )
+
+    def view(self, job: Job) -> ConfigView:
+        """What a job sees of the configurations."""
+        return self.configs.view(job.org, "", job.definition.job_type)
 
     def cancel_attempt(self, run: TaskRun) -> None:
         """Asks the ant to end the attempt; its answer, or the lease's end, ends it."""

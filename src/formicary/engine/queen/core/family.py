@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.configs import NO_CONFIGS, ConfigView, secret_in
 from formicary.engine.jobs.model import TaskDefinition
 from formicary.engine.queen.core.batch import JobEnded
 from formicary.engine.queen.core.outcome import decode_outputs, merged_variables
@@ -100,15 +101,18 @@ def forked_type(task: TaskDefinition) -> tuple[str, str]:
     return job_type, str(spec.get("fork_job_version") or task.fork_job_version or task.job_version or "")
 
 
-def family_of(run: TaskRun, *, most: int) -> Family:
+def family_of(run: TaskRun, *, most: int, configs: ConfigView = NO_CONFIGS) -> Family:
     """The family that the attempt asks for. Raises CannotCompose."""
     task = run.task
     if task.method == "AWAIT_FORKED_JOB":
         return _awaited(run)
+    passed = ("variables", task.variables) if task.sub_workflow is None else ("sub_workflow", task.sub_workflow)
+    _refuse_secrets(*passed)
+    _refuse_secrets("fan_out", task.fan_out)
     if task.fan_out is None:
         waits = bool((task.sub_workflow or {}).get("wait_for_completion"))
         return Family(run, FORK, [_own_id(run, 0)], joins=waits)
-    items = _items(run)
+    items = _items(run, configs)
     if len(items) > most:
         raise CannotCompose("ERR_FORK_LIMIT", f"{len(items)} elements to fan out over: at most {most} are possible")
     limit = _number(task.fan_out.get("max_parallel"), "fan_out.max_parallel") or most
@@ -146,11 +150,21 @@ def _number(value: object, name: str) -> int:
     return found
 
 
-def _items(run: TaskRun) -> list[object]:
+def _refuse_secrets(name: str, value: object) -> None:
+    if secret_in(value):
+        raise CannotCompose(
+            "ERR_VALIDATION",
+            f"{name} holds a secret: secrets are never passed to other jobs. The forked job sees those of its own "
+            "organisation and type: name it there.",
+        )
+
+
+def _items(run: TaskRun, configs: ConfigView) -> list[object]:
     """The elements: a list, the name of a variable that holds one, or the text of a JSON array."""
     source: object = (run.task.fan_out or {}).get("source")
     if isinstance(source, str):
-        source = merged_variables(run.job, dict(run.task.variables)).get(source.strip(), source)
+        source = merged_variables(run.job, dict(run.task.variables), configs).get(source.strip(), source)
+        _refuse_secrets("fan_out.source", source)
     if isinstance(source, str):
         try:
             source = msgspec.json.decode(source)

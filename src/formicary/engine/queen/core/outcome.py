@@ -8,6 +8,7 @@ import msgspec
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.arguments import MISSING, Missing, resolve_arguments
+from formicary.engine.jobs.configs import NO_CONFIGS, ConfigView
 from formicary.engine.queen.core.records import Job, TaskRun
 
 COMPLETED, FAILED, TIMED_OUT, CANCELLED, LOST = range(1, 6)
@@ -32,28 +33,35 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     ended_at: float | None = None
 
 
-def task_variables(run: TaskRun) -> bytes:
-    """JSON of everything the attempt sees: job variables < task variables < parameters < outputs of earlier tasks."""
+def task_variables(run: TaskRun, configs: ConfigView = NO_CONFIGS) -> bytes:
+    """JSON of everything the attempt sees: configurations and job variables < task variables < parameters < outputs.
+
+    An HTTP task sends its variables away: configurations are there for its templates only.
+    """
     job = run.job
     if run.task.arguments is not None:
-        return _encode(resolve_arguments(run.task.arguments, _Lookup(job)))
-    if job.definition.simple:
+        return _encode(resolve_arguments(run.task.arguments, _Lookup(job, configs)))
+    if configs is not NO_CONFIGS:
+        is_http = run.task.method.startswith("HTTP")
+        configs = NO_CONFIGS if is_http else configs.for_task(job.definition.model, run.position)
+    if job.definition.simple and not configs:
         return job.params or b"{}"
-    merged = merged_variables(job, dict(run.task.variables))
+    merged = merged_variables(job, dict(run.task.variables), configs)
     return _encode(merged)
 
 
 class _Lookup:
     """Answers the references of a task's arguments: parameters of the job and outputs of tasks that completed."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, configs: ConfigView) -> None:
         self._job = job
+        self._configs = configs
         self._params: dict[str, Any] | None = None
 
     def param(self, name: str) -> object:
         job = self._job
         if self._params is None:
-            self._params = dict(_decode(job.variables) if job.variables else job.definition.model.variables)
+            self._params = _job_variables(job, self._configs)
             if job.params:
                 self._params.update(_decode(job.params))
         return self._params.get(name, MISSING)
@@ -69,10 +77,15 @@ class _Lookup:
         return job.run.outputs.get(task_type, {})
 
 
-def merged_variables(job: Job, task_variables: dict[str, Any]) -> dict[str, Any]:
+def _job_variables(job: Job, configs: ConfigView) -> dict[str, Any]:
+    own = _decode(job.variables) if job.variables else job.definition.model.variables
+    return {**configs.below, **own, **configs.above}
+
+
+def merged_variables(job: Job, task_variables: dict[str, Any], configs: ConfigView = NO_CONFIGS) -> dict[str, Any]:
     """The layers of the sheet's precedence; each earlier task's outputs also under its own name."""
     outputs = job.run.outputs if job.run is not None else {}
-    merged: dict[str, Any] = dict(_decode(job.variables) if job.variables else job.definition.model.variables)
+    merged = _job_variables(job, configs)
     merged.update(task_variables)
     if job.params:
         merged.update(_decode(job.params))

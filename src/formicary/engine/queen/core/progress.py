@@ -635,6 +635,7 @@ class Progress:
             outputs=dict(self._run(job).outputs),
             now=self.core.wall,
             seed=int(self.core.rng.random() * 2**32),
+            configs=self.core.view(job),
         )
 
     def _run(self, job: Job) -> Execution:

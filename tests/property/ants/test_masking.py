@@ -1,0 +1,152 @@
+"""No secret of any shape gets into a log line, a set output or the text of an error, however it is written."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import shlex
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
+
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from formicary.engine.ants.attempt import failure
+from formicary.engine.ants.masking import Mask
+from formicary.engine.ants.output import STDOUT, Line, TaskOutput
+from formicary.engine.jobs.configs import SHORTEST_SECRET, texts_to_mask
+
+_LINE = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=SHORTEST_SECRET, max_size=60)
+_SECRET = st.one_of(
+    _LINE.filter(lambda text: len(text.strip()) >= SHORTEST_SECRET),
+    st.text("ab", min_size=SHORTEST_SECRET, max_size=12),
+    st.text("a'\"\\$%<&/+=* ", min_size=SHORTEST_SECRET, max_size=12).filter(
+        lambda text: len(text.strip()) >= SHORTEST_SECRET
+    ),
+)
+FORMS: dict[str, Callable[[str], str]] = {
+    "plain": lambda text: text,
+    "base64": lambda text: base64.b64encode(text.encode()).decode(),
+    "base64 of the line": lambda text: base64.b64encode(text.encode() + b"\n").decode(),
+    "base64 for addresses": lambda text: base64.urlsafe_b64encode(text.encode()).decode(),
+    "percent": lambda text: quote(text, safe=""),
+    "form": quote_plus,
+    "json": lambda text: json.dumps(text)[1:-1],
+    "json of bytes": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+    "repr": lambda text: repr(text)[1:-1],
+    "html": html.escape,
+    "shell": lambda text: shlex.quote(text).removeprefix("'").removesuffix("'"),
+    "hexadecimal": lambda text: text.encode().hex(),
+}
+
+
+def written(
+    secrets: list[str], raw: bytes, cuts: list[int], line_bytes: int = 65536
+) -> tuple[list[str], dict[str, str]]:
+    seen: list[str] = []
+
+    def emit(lines: list[Line]) -> None:
+        seen.extend(text for _, _, text in lines)
+
+    output = TaskOutput(
+        emit, head_bytes=10**7, tail_bytes=10**6, max_line_bytes=line_bytes, max_outputs_bytes=10**6, mask=Mask(secrets)
+    )
+    at = 0
+    for cut in [*sorted(cut % (len(raw) + 1) for cut in cuts), len(raw)]:
+        if cut > at:
+            output.feed(STDOUT, raw[at:cut])
+            at = cut
+    output.finish()
+    return seen, output.outputs
+
+
+@given(
+    st.lists(_SECRET, min_size=1, max_size=3), st.sampled_from(sorted(FORMS)), st.text("a \n=/", max_size=20), st.data()
+)
+def test_a_secret_is_masked_in_every_form_and_every_cut(
+    secrets: list[str], form: str, around: str, data: st.DataObject
+) -> None:
+    """Also where secrets overlap, and whatever pieces the bytes come in."""
+    shown = [FORMS[form](secret) for secret in secrets]
+    raw = (around + around.join(shown) + around + "\n" + "".join(shown)).encode()
+    seen, _ = written(secrets, raw, data.draw(st.lists(st.integers(0, 10_000), max_size=8)))
+    for text in (*secrets, *shown):
+        assert all(text not in line for line in seen)
+
+
+@given(st.lists(_LINE.filter(lambda text: len(text.strip()) >= 4), min_size=2, max_size=5), st.data())
+def test_a_value_of_several_lines_is_masked_line_by_line(lines: list[str], data: st.DataObject) -> None:
+    """As a whole and each line by itself."""
+    value = "\n".join(lines)
+    raw = f"{value}\n{lines[-1]} and {json.dumps(value)}\n".encode()
+    seen, _ = written([value], raw, data.draw(st.lists(st.integers(0, 10_000), max_size=8)))
+    assert all(line not in text for text in seen for line in lines)
+    assert all(json.dumps(value)[1:-1] not in text for text in seen)
+
+
+@given(_SECRET, st.integers(1, 200))
+def test_a_line_that_is_cut_shows_no_beginning_of_a_secret(secret: str, before: int) -> None:
+    """Not more of it than is too short to be masked."""
+    assume("*" not in secret and "x" not in secret)
+    seen, _ = written([secret], b"x" * before + secret.encode() * 3, [before + 2, before + 5], line_bytes=64)
+    assert all(secret[:SHORTEST_SECRET] not in line for line in seen)
+
+
+@given(_SECRET, st.integers(4, 90))
+def test_an_error_that_was_cut_shows_no_piece_of_a_secret(secret: str, length: int) -> None:
+    """The executors cut long lines and tracebacks; outputs are masked too, names and values."""
+    assume("*" not in secret and not set(secret) & set("xline …"))
+    line = "x" * 60 + secret
+    result = failure("ERR_EXIT_CODE", f"The line {line[:length]}… ended with exit code 1.")
+    result.traceback = line[:length] + "\n…\n" + line[-max(4, len(secret) // 2) :] + "\nKeyError: " + repr(secret)
+    result.outputs = json.dumps({"a": [secret, {"b" + secret: 1}]}).encode()
+    Mask([secret]).result(result)
+    whole = result.error_message + result.traceback + json.dumps(json.loads(result.outputs), ensure_ascii=False)
+    assert secret not in whole
+    assert secret[:SHORTEST_SECRET] not in whole and secret[-SHORTEST_SECRET:] not in result.traceback
+
+
+@example("0123456789")
+@given(_SECRET)
+def test_set_outputs_are_masked(secret: str) -> None:
+    _, outputs = written([secret], f"::set-output name=token::{secret}\n".encode(), [3, 30])
+    assert secret not in outputs.get("token", "")
+
+
+def test_base64_is_masked_inside_of_something_longer_and_wrapped() -> None:
+    """As `user:secret` in a header, and as `base64` writes it."""
+    secret = "correct horse battery staple, " * 5
+    for user in ("", "u", "us", "use"):
+        (line,), _ = written([secret], base64.b64encode(f"{user}:{secret}!".encode()), [])
+        assert base64.b64encode(secret.encode())[4:60].decode() not in line and "***" in line and len(line) < 20
+    seen, _ = written([secret], base64.encodebytes(secret.encode()), [])
+    assert set(seen) == {"***"}
+
+
+def test_what_is_no_secret_stays_as_it_is() -> None:
+    """Only what has to go goes: neighbours, other lines and numbers stay."""
+    seen, _ = written(["hunter22"], b"a hunter2 b\r\nhunter22hunter22 end\nnothing\n", [4])
+    assert seen == ["a hunter2 b", "*** end", "nothing"]
+    assert json.loads(Mask(["hunter22", "1234"]).json(b'{"a": 12, "b": 1234, "c": null}')) == {
+        "a": 12,
+        "b": "***",
+        "c": None,
+    }
+
+
+def test_a_structure_is_masked_leaf_by_leaf() -> None:
+    """And as the JSON text that a variable of a shell has."""
+    texts = texts_to_mask({"user": "somebody", "n": 7, "keys": ["abcdef"]})
+    assert {"somebody", "abcdef"} <= set(texts) and "abc" not in texts
+    (line,), _ = written(texts, b'{"user":"somebody","n":7,"keys":["abcdef"]}', [])
+    assert line == "***"
+
+
+def test_masking_a_large_log_is_quick_enough_not_to_be_felt() -> None:
+    """A value that nearly matches everywhere makes it no slower than linear."""
+    raw = (b"a" * 999 + b"b\n") * 2000
+    seen, _ = written(["a" * 1000 + "c"], raw, [])
+    assert b"\n".join(line.encode() for line in seen) + b"\n" == raw
+    seen, _ = written(["aaaa"], raw, [])
+    assert set(seen) == {"***b"}
