@@ -1,0 +1,348 @@
+"""Hierarchical queues: guaranteed and maximum shares, borrowing, reclaim by preemption, limits.
+
+Each queue has a guaranteed share of its parent and a maximum share. What a queue leaves unused its siblings may
+borrow up to their maximum. When the owner wants its guarantee back, `reclaim` names what to take from queues that
+hold more than they are entitled to; nothing is ever taken from a queue at or below its guarantee. `entitlements`
+gives each queue the lesser of demand and guarantee first and shares what is left among those that still want, by
+guarantee.
+
+Amounts are numbers in one unit (slots, or the share of the dominant resource). Ties go to the name that sorts first.
+
+Source: Apache Hadoop, "Capacity Scheduler" (capacity, maximum-capacity, minimum-user-limit-percent, user-limit-factor)
+and its ProportionalCapacityPreemptionPolicy (YARN-569).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+
+from formicary.engine.scheduling.policies.fair import max_min
+
+EPSILON = 1e-9
+GRACEFUL = "graceful"
+AGGRESSIVE = "aggressive"
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue as configured.
+
+    Args:
+        name: Unique.
+        parent: Name of the queue it is part of; None = of the root.
+        guaranteed: Per cent of the parent that is always its own.
+        maximum: Per cent of the parent that it can hold at most.
+        hard_limit: Amount never exceeded; None = none.
+        soft_limit: Amount above which only what nobody else wants is given; None = none.
+        burst: Amount above the hard limit that is let in while there is room anywhere; 0 = none.
+        user_minimum: Per cent of the queue's guarantee that each of its users can count on when all want some.
+        user_factor: Multiple of the guarantee that a single user can hold.
+    """
+
+    name: str
+    parent: str | None = None
+    guaranteed: float = 0.0
+    maximum: float = 100.0
+    hard_limit: float | None = None
+    soft_limit: float | None = None
+    burst: float = 0.0
+    user_minimum: float = 100.0
+    user_factor: float = inf
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """What is wrong with a configuration. `place` is the path of the field, such as `queues[2].guaranteed`."""
+
+    place: str
+    message: str
+
+
+class CapacityError(ValueError):
+    """A configuration that cannot be: every violation at once."""
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        super().__init__("; ".join(f"{one.place}: {one.message}" for one in violations))
+        self.violations = tuple(violations)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Something that runs in a queue and could be preempted."""
+
+    id: str
+    queue: str
+    amount: float = 1.0
+    priority: int = 0
+    started: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Preemption:
+    """Take this away: after a checkpoint and at most `grace_s`, or at once where that is 0."""
+
+    id: str
+    queue: str
+    grace_s: float
+
+
+class CapacityTree:
+    """A checked tree of queues. Raises CapacityError with all violations."""
+
+    def __init__(self, queues: Iterable[Queue]) -> None:
+        listed = list(queues)
+        violations = check(listed)
+        if violations:
+            raise CapacityError(violations)
+        self.queues = {queue.name: queue for queue in listed}
+        self._children: dict[str | None, list[Queue]] = {}
+        for queue in sorted(listed, key=lambda one: one.name):
+            self._children.setdefault(queue.parent, []).append(queue)
+
+    def children(self, name: str | None) -> list[Queue]:
+        """Queues right below one, None for the top; by name."""
+        return self._children.get(name, [])
+
+    def leaves(self) -> list[str]:
+        """Queues that hold jobs, by name."""
+        return sorted(name for name in self.queues if not self.children(name))
+
+    def path(self, name: str) -> list[Queue]:
+        """The queue and all above it, from the queue upwards."""
+        found = []
+        at: str | None = name
+        while at is not None:
+            found.append(self.queues[at])
+            at = self.queues[at].parent
+        return found
+
+    def guarantee(self, name: str, capacity: float) -> float:
+        """The amount that is always the queue's own."""
+        share = capacity
+        for queue in self.path(name):
+            share *= queue.guaranteed / 100
+        return share
+
+    def ceiling(self, name: str, capacity: float) -> float:
+        """The most that the queue can hold: every maximum above it, and its hard limit with burst."""
+        share, least = 1.0, inf
+        for queue in reversed(self.path(name)):
+            share *= queue.maximum / 100
+            if queue.hard_limit is not None:
+                least = min(least, queue.hard_limit + queue.burst)
+            least = min(least, share * capacity)
+        return least
+
+    def total(self, name: str | None, amounts: Mapping[str, float]) -> float:
+        """Sum over the leaves of a queue."""
+        below = self.children(name)
+        if not below and name is not None:
+            return amounts.get(name, 0.0)
+        return sum(self.total(child.name, amounts) for child in below)
+
+    # --- may it start? ----------------------------------------------------------------------------------------------
+
+    def refusal(
+        self,
+        name: str,
+        capacity: float,
+        used: Mapping[str, float],
+        amount: float = 1.0,
+        *,
+        user_used: float = 0.0,
+        users: int = 1,
+        others_want: bool = False,
+    ) -> str | None:
+        """Why a queue may not take an amount now, with the figures; None where it may.
+
+        Args:
+            name: A leaf.
+            capacity: All there is.
+            used: By leaf.
+            amount: What is asked for.
+            user_used: What the asking user holds in the queue.
+            users: How many users of the queue hold or want something.
+            others_want: Another queue below its guarantee waits: nothing above a soft limit or guarantee plus burst.
+        """
+        if self.total(None, used) + amount > capacity + EPSILON:
+            return f"no capacity: {self.total(None, used):g} of {capacity:g} in use, {amount:g} asked for"
+        for queue in self.path(name):
+            held, most = self.total(queue.name, used), self.ceiling(queue.name, capacity)
+            if held + amount > most + EPSILON:
+                return f"queue {queue.name}: {held:g} of at most {most:g} in use, {amount:g} asked for"
+            if not others_want:
+                continue
+            for limit, what in ((queue.soft_limit, "soft limit"), (queue.hard_limit, "limit without burst")):
+                if limit is not None and held + amount > limit + EPSILON:
+                    return f"queue {queue.name}: {held:g} in use, {what} {limit:g}, and other queues wait"
+        limit = self.user_limit(name, capacity, self.total(name, used) + amount, users)
+        if user_used + amount > limit + EPSILON:
+            return f"queue {name}: the user holds {user_used:g} of at most {limit:g}"
+        return None
+
+    def user_limit(self, name: str, capacity: float, wanted: float, users: int) -> float:
+        """The most one user may hold: an equal part of the queue, not below its minimum, not above its factor."""
+        queue, own = self.queues[name], self.guarantee(name, capacity)
+        size = max(own, wanted)
+        part = max(size / max(1, users), size * queue.user_minimum / 100) if users > 1 else size
+        return max(min(part, own * queue.user_factor if own else inf), 0.0)
+
+    def order(self, capacity: float, used: Mapping[str, float], waiting: Iterable[str]) -> list[str]:
+        """Leaves with waiting jobs, most under-served first: at each level by use per guarantee, then name."""
+        wanted = set(waiting)
+
+        def walk(name: str | None) -> list[str]:
+            below = self.children(name)
+            if not below and name is not None:
+                return [name] if name in wanted else []
+            ranked = sorted(below, key=lambda child: (self._served(child.name, capacity, used), child.name))
+            return [leaf for child in ranked for leaf in walk(child.name)]
+
+        return walk(None)
+
+    def _served(self, name: str, capacity: float, used: Mapping[str, float]) -> float:
+        own, held = self.guarantee(name, capacity), self.total(name, used)
+        return held / own if own > 0 else (inf if held else 1.0)
+
+    # --- who is entitled to what ------------------------------------------------------------------------------------
+
+    def entitlements(self, capacity: float, demand: Mapping[str, float]) -> dict[str, float]:
+        """What each leaf should hold, given all that its jobs, running and waiting, could use."""
+        found: dict[str, float] = {}
+        self._entitle(None, capacity, capacity, demand, found)
+        return found
+
+    def _entitle(
+        self, name: str | None, amount: float, capacity: float, demand: Mapping[str, float], found: dict[str, float]
+    ) -> None:
+        below = self.children(name)
+        if not below and name is not None:
+            found[name] = amount
+            return
+        wants = {child.name: self._usable(child.name, capacity, demand) for child in below}
+        shares = {child.name: min(wants[child.name], self.guarantee(child.name, capacity), amount) for child in below}
+        left = amount - sum(shares.values())
+        # Those that want more share the rest by guarantee; a queue without one gets what nobody else can use.
+        for guaranteed in (True, False):
+            more = {
+                child.name: wants[child.name] - shares[child.name]
+                for child in below
+                if (child.guaranteed > 0) == guaranteed
+            }
+            weights = {child.name: child.guaranteed or 1.0 for child in below}
+            for child_name, part in max_min(max(0.0, left), more, weights).items():
+                shares[child_name] += part
+                left -= part
+        for child in below:
+            self._entitle(child.name, shares[child.name], capacity, demand, found)
+
+    def _usable(self, name: str, capacity: float, demand: Mapping[str, float]) -> float:
+        below = self.children(name)
+        wanted = sum(self._usable(one.name, capacity, demand) for one in below) if below else demand.get(name, 0.0)
+        return min(wanted, self.ceiling(name, capacity))
+
+    def reclaim(
+        self,
+        capacity: float,
+        running: Sequence[Running],
+        pending: Mapping[str, float],
+        *,
+        mode: str = GRACEFUL,
+        grace_s: float = 15.0,
+        tolerance: float = 0.0,
+    ) -> list[Preemption]:
+        """What to preempt so that queues that wait get what they are entitled to.
+
+        Args:
+            capacity: All there is.
+            running: What runs now.
+            pending: Amounts that wait, by leaf.
+            mode: `graceful` gives `grace_s` for a checkpoint, `aggressive` none.
+            grace_s: Seconds.
+            tolerance: Excess as a part of the entitlement that is let be.
+
+        Returns:
+            The lowest priority first, then what started last, then by id; never more than the excess rounded up to
+            whole jobs, and never what would take a queue below its guarantee.
+        """
+        used: dict[str, float] = {}
+        for job in running:
+            used[job.queue] = used.get(job.queue, 0.0) + job.amount
+        demand = {leaf: used.get(leaf, 0.0) + pending.get(leaf, 0.0) for leaf in self.leaves()}
+        ideal = self.entitlements(capacity, demand)
+        short = sum(max(0.0, ideal[leaf] - used.get(leaf, 0.0)) for leaf in ideal)
+        short -= max(0.0, capacity - sum(used.values()))  # what is free needs no preemption
+        found: list[Preemption] = []
+        for leaf in sorted(ideal, key=lambda one: (ideal[one] - used.get(one, 0.0), one)):
+            excess = used.get(leaf, 0.0) - ideal[leaf]
+            if short <= EPSILON or excess <= ideal[leaf] * tolerance + EPSILON:
+                continue
+            taken = self._victims(leaf, min(excess, short), capacity, used[leaf], running)
+            found += [Preemption(job.id, leaf, grace_s if mode == GRACEFUL else 0.0) for job in taken]
+            short -= sum(job.amount for job in taken)
+        return found
+
+    def _victims(
+        self, leaf: str, amount: float, capacity: float, used: float, running: Sequence[Running]
+    ) -> list[Running]:
+        own, taken, found = self.guarantee(leaf, capacity), 0.0, []
+        for job in sorted(
+            (one for one in running if one.queue == leaf), key=lambda one: (one.priority, -one.started, one.id)
+        ):
+            if taken >= amount - EPSILON:
+                break
+            if used - taken - job.amount >= own - EPSILON:
+                found.append(job)
+                taken += job.amount
+        return found
+
+
+def check(queues: Sequence[Queue]) -> list[Violation]:
+    """Everything that is wrong with a configuration of queues."""
+    found: list[Violation] = []
+    first: dict[str, int] = {}
+    for at, queue in enumerate(queues):
+        here = f"queues[{at}]"
+        if queue.name in first:
+            found.append(Violation(f"{here}.name", f"{queue.name!r} is also queues[{first[queue.name]}]"))
+        first.setdefault(queue.name, at)
+        if not 0 <= queue.guaranteed <= 100:
+            found.append(Violation(f"{here}.guaranteed", f"must be 0-100 per cent, is {queue.guaranteed:g}"))
+        if not 0 < queue.maximum <= 100:
+            found.append(
+                Violation(f"{here}.maximum", f"must be above 0 and at most 100 per cent, is {queue.maximum:g}")
+            )
+        elif queue.guaranteed > queue.maximum:
+            found.append(
+                Violation(f"{here}.maximum", f"{queue.maximum:g} is below the guarantee of {queue.guaranteed:g}")
+            )
+        if queue.soft_limit is not None and queue.hard_limit is not None and queue.soft_limit > queue.hard_limit:
+            found.append(Violation(f"{here}.soft_limit", "is above the hard limit"))
+    parents = {queue.name: queue.parent for queue in queues}
+    for at, queue in enumerate(queues):
+        if queue.parent is not None and queue.parent not in parents:
+            found.append(Violation(f"queues[{at}].parent", f"there is no queue {queue.parent!r}"))
+    found += _cycles(parents, first)
+    for parent in dict.fromkeys(queue.parent for queue in queues):
+        total = sum(queue.guaranteed for queue in queues if queue.parent == parent)
+        if total > 100 + EPSILON:
+            place = f"queues[{first[parent]}]" if parent in first else "queues"
+            found.append(Violation(place, f"guarantees below {parent or 'the root'} are {total:g} %, over 100 %"))
+    return found
+
+
+def _cycles(parents: Mapping[str, str | None], first: Mapping[str, int]) -> list[Violation]:
+    found, known = [], set()
+    for name in parents:
+        trail: list[str] = []
+        at: str | None = name
+        while at is not None and at in parents and at not in known and at not in trail:
+            trail.append(at)
+            at = parents[at]
+        if at in trail:
+            loop = trail[trail.index(at) :]
+            found.append(Violation(f"queues[{first[at]}].parent", f"a cycle: {' -> '.join([*loop, at])}"))
+        known.update(trail)
+    return found
