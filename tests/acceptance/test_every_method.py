@@ -26,6 +26,7 @@ from formicary.client import Client, RestClient
 from formicary.problems.rpc import from_trailing_metadata
 from formicary.v1 import (
     ants_pb2,
+    approvals_pb2,
     artifacts_pb2,
     audit_pb2,
     definitions_pb2,
@@ -118,6 +119,24 @@ REST: dict[str, list[Rest]] = {
         Rest("POST /api/jobs/requests/{again}/restart?hard=true"),
         Rest(f"POST /v1/jobs/{_NEVER}:retry", {}, "NOT_FOUND"),
     ],
+    "JobService.PauseJob": [
+        Rest("POST /v1/jobs/{cancelled}:pause", {}, "FAILED_PRECONDITION"),
+        Rest("POST /api/jobs/requests/{cancelled}/pause", None, "FAILED_PRECONDITION"),
+    ],
+    "ApprovalService.Vote": [
+        Rest("POST /v1/jobs/{job}/approvals:vote", {"decision": "APPROVED"}, "APPROVAL_NOT_OPEN"),
+        Rest("POST /v1/jobs/{job}/approvals/none:vote", {"decision": "MAYBE"}, "VALIDATION_FAILED"),
+        Rest("POST /api/jobs/requests/{job}/tasks/none/vote", {"decision": "REJECTED"}, "APPROVAL_NOT_OPEN"),
+    ],
+    "ApprovalService.GetApproval": [
+        Rest("GET /v1/jobs/{job}/approvals/none", None, "NOT_FOUND"),
+        Rest("GET /api/jobs/requests/{job}/tasks/none/approval", None, "NOT_FOUND"),
+    ],
+    "ApprovalService.ListApprovals": [
+        Rest("GET /v1/approvals?mine=true"),
+        Rest("GET /v1/jobs/{job}/approvals"),
+        Rest("GET /api/approvals/pending"),
+    ],
     "JobService.ResumeJob": [Rest("POST /v1/jobs/{job}:resume", {}, "FAILED_PRECONDITION")],
     "JobService.FollowJob": [
         Rest("GET /v1/jobs/{job}:follow"),
@@ -160,6 +179,22 @@ def trigger_calls() -> dict[str, list[tuple[Message, str]]]:
         "TriggerService.ListTriggerLetters": [(triggers_pb2.ListTriggerLettersRequest(), OK)],
         "TriggerService.PauseTrigger": [(triggers_pb2.PauseTriggerRequest(job_type="none"), "NOT_FOUND")],
         "TriggerService.ResumeTrigger": [(triggers_pb2.ResumeTriggerRequest(job_type="none"), "NOT_FOUND")],
+    }
+
+
+def _people_calls(job: str) -> dict[str, list[tuple[Message, str]]]:
+    """Requests of pauses and approvals."""
+    return {
+        "JobService.PauseJob": [(jobs_pb2.PauseJobRequest(id=_NEVER), "NOT_FOUND")],
+        "ApprovalService.Vote": [
+            (approvals_pb2.VoteRequest(id=job, decision="APPROVED"), "APPROVAL_NOT_OPEN"),
+            (approvals_pb2.VoteRequest(id=_NEVER, decision="APPROVED"), "NOT_FOUND"),
+        ],
+        "ApprovalService.GetApproval": [(approvals_pb2.GetApprovalRequest(id=job, task_type="none"), "NOT_FOUND")],
+        "ApprovalService.ListApprovals": [
+            (approvals_pb2.ListApprovalsRequest(mine=True), OK),
+            (approvals_pb2.ListApprovalsRequest(page_size=-1), "VALIDATION_FAILED"),
+        ],
     }
 
 
@@ -214,6 +249,7 @@ def rpc_calls(names: dict[str, str]) -> dict[str, list[tuple[Message, str]]]:
         ],
         "JobService.CancelJob": [(jobs_pb2.CancelJobRequest(id=job), OK)],
         "JobService.RetryJob": [(jobs_pb2.RetryJobRequest(id=_NEVER), "NOT_FOUND")],
+        **_people_calls(job),
         "JobService.ResumeJob": [(jobs_pb2.ResumeJobRequest(id=job), "FAILED_PRECONDITION")],
         "JobService.FollowJob": [(jobs_pb2.FollowJobRequest(id=job), OK)],
         "JobService.ReadLogs": [

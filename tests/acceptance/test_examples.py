@@ -26,6 +26,12 @@ EXPECTED: list[tuple[str, dict[str, str], str, dict[str, tuple[str, int]]]] = [
     ("cron.yaml", {}, DONE, {"report": (DONE, 1)}),
     ("webhook.yaml", {"commit": "abc"}, DONE, {"build": (DONE, 1)}),
     (
+        "approval.yaml",
+        {"wait": "1s"},
+        FAILED,
+        {"build": (DONE, 1), "release": (FAILED, 1), "ship": (SKIPPED, 0), "undo": (DONE, 1)},
+    ),
+    (
         "branch.yaml",
         {},
         DONE,

@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 from formicary.engine.queen.core import outcome as ends
+from formicary.engine.queen.core.approving import Vote
 from tests.unit.core.colony import WALL, Colony
 
 RULE = "----"
@@ -112,6 +113,18 @@ class Scenario:
         before = len(worker.acknowledged)
         self.colony.ok(job, task, token=token, session=worker.session)
         return "acknowledged" if len(worker.acknowledged) > before else "ignored"
+
+    def do_vote(self, _body: str, what: str, voter: str, word: str, *options: str) -> str:
+        """vote JOB[/TASK] VOTER yes|no [role=R] [key=K]: a user votes."""
+        job, _, task = what.partition("/")
+        given = dict(option.split("=", 1) for option in options)
+        roles = frozenset(given["role"].split(",")) if "role" in given else frozenset()
+        return self.colony.vote(job, Vote(task, voter, roles, word == "yes", key=given.get("key", "")))
+
+    def do_pause(self, _body: str, job: str) -> None:
+        """pause JOB: somebody asks for it."""
+        self.colony.core.pause(job)
+        self.colony.settle()
 
     def do_started(self, _body: str, what: str) -> None:
         """started JOB/TASK: the attempt is announced."""

@@ -1,4 +1,4 @@
-"""`formicary cancel`, `retry` and `resume`."""
+"""`formicary cancel`, `retry`, `pause` and `resume`."""
 
 from __future__ import annotations
 
@@ -63,6 +63,21 @@ def retry(ids: tuple[str, ...], hard: bool, server: str, timeout_s: float, outpu
       formicary retry ID --hard
     """
     _change(ids, server, timeout_s, output, lambda client, job_id: client.retry(job_id, hard=hard))
+
+
+@click.command(short_help="Let a job pause until it is resumed.", epilog=exits.EXIT_HELP)
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@options.server
+@options.timeout
+@options.output
+def pause(ids: tuple[str, ...], server: str, timeout_s: float, output: str) -> None:
+    r"""Lets jobs that have begun pause: what runs finishes, nothing new starts, the job's clock stands still.
+
+    \b
+    Example:
+      formicary pause ID
+    """
+    _change(ids, server, timeout_s, output, lambda client, job_id: client.pause(job_id))
 
 
 @click.command(short_help="Let a paused job go on now.", epilog=exits.EXIT_HELP)

@@ -104,7 +104,25 @@ def emit_job(document: Mapping[str, Any]) -> None:
             for task in document.get("tasks", ())
         ],
     )
+    _emit_approvals(document)
     emit_outputs(document)
+
+
+def _emit_approvals(document: Mapping[str, Any]) -> None:
+    """Writes who has voted, and what is missing."""
+    for task in document.get("tasks", ()):
+        asked = task.get("approval")
+        if not asked:
+            continue
+        write(f"\napproval of {task['task_type']}: {asked['state']}")
+        write(f", missing: {asked['missing']}\n" if asked["missing"] else "\n")
+        if asked["deadline_at"]:
+            write(f"  {asked['policy']['timeout_action']} at {asked['deadline_at']}\n")
+        if asked["escalated_at"]:
+            write(f"  escalated at {asked['escalated_at']}\n")
+        for vote in asked["votes"]:
+            comment = f": {vote['comment']}" if vote["comment"] else ""
+            write(f"  {vote['voted_at']} {vote['voter']} {vote['decision']}{comment}\n")
 
 
 def emit_outputs(document: Mapping[str, Any]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +19,8 @@ from formicary.problems import Problem, problem
 
 if TYPE_CHECKING:
     from formicary.cli.job_files import Loaded
+    from formicary.engine.queen.runtime import Queen
+    from formicary.server.api.serving import GrpcServer
 
 ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 LOGS_LIMIT_S = 5.0
@@ -127,6 +130,35 @@ def run(
     return runner.report(output)
 
 
+async def _same(address: str) -> str:
+    return address
+
+
+class _People:
+    """The port on which others vote, opened when somebody is asked.
+
+    Args:
+        queen: Whose jobs are served.
+    """
+
+    def __init__(self, queen: Queen) -> None:
+        self._queen = queen
+        self._server: GrpcServer | None = None
+
+    async def address(self) -> str:
+        """Where it is."""
+        if self._server is None:
+            from formicary.server.people import serve_people
+
+            self._server = await serve_people(self._queen)
+        return f"127.0.0.1:{self._server.port}"
+
+    async def stop(self) -> None:
+        """Closes the port, if it is open."""
+        if self._server is not None:
+            await self._server.stop(0.5)
+
+
 class _Runner:
     """One job from here to its end."""
 
@@ -140,6 +172,9 @@ class _Runner:
         self._cancelling: asyncio.Task[None] | None = None
         self._data = Path()
         self._document: dict[str, Any] | None = None
+        self._asked: set[tuple[str, int]] = set()
+        self._address: Callable[[], Awaitable[str]] | None = None
+        """Where another terminal can vote."""
 
     async def run(self, data: Path | None, slots: int, path: Path | None) -> None:
         """Runs it in the data directory, or on the server that holds it."""
@@ -170,7 +205,12 @@ class _Runner:
             if loaded is not None:
                 definition = await register(colony.register, loaded, self._methods)
                 self._job_id = await colony.submit(definition, loaded.params)
-            await self._follow(colony, colony.read_logs)
+            people = _People(colony.queen)
+            self._address = people.address
+            try:
+                await self._follow(colony, colony.read_logs)
+            finally:
+                await people.stop()
             if self._killed.is_set():
                 colony.kill()
 
@@ -184,6 +224,7 @@ class _Runner:
             if loaded is not None:
                 ref = await register(client.register, loaded, self._methods)
                 self._job_id = (await client.submit(ref, loaded.params)).id
+            self._address = partial(_same, address)
             await self._follow(client)
 
     async def _follow(self, jobs: Jobs, read_logs: ReadLogs | None = None) -> None:
@@ -220,8 +261,20 @@ class _Runner:
             self._document = document
             if document["state"] not in ENDED:  # the end is shown after the last log line
                 self._display.job(document)
+                await self._tell_asked(document)
         if read_logs is not None:
             await self._show_lines(read_logs, offset)
+
+    async def _tell_asked(self, document: Mapping[str, Any]) -> None:
+        """Says once for each task that waits for people how they vote."""
+        for task in document.get("tasks", ()):
+            asked = task.get("approval")
+            if asked is None or asked["state"] != "OPEN" or (task["task_type"], asked["attempt"]) in self._asked:
+                continue
+            self._asked.add((task["task_type"], asked["attempt"]))
+            server = await self._address() if self._address is not None else ""
+            way = f"{document['id']} {task['task_type']} --server {server}"
+            exits.say(f"{task['task_type']} waits for {asked['missing']}; in another terminal: formicary approve {way}")
 
     async def _show_lines(self, read_logs: ReadLogs, offset: int) -> int:
         lines, offset = await read_logs(self._job_id, "", offset)

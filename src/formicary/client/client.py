@@ -19,6 +19,7 @@ from formicary.client.session import Call, Session
 from formicary.client.values import DefinitionRef, Event, JobEnd, JobHandle, LogLine, end_of, event_of
 from formicary.problems import Problem, problem
 from formicary.v1 import (
+    approvals_pb2_grpc,
     artifacts_pb2,
     artifacts_pb2_grpc,
     audit_pb2,
@@ -392,6 +393,11 @@ class Client:
         await self._call("RetryJob", pb.RetryJobRequest(id=job_id, hard=hard), again=False)
         return await self.get(job_id)
 
+    async def pause(self, job_id: str) -> dict[str, Any]:
+        """A job that has begun pauses until it is resumed. Returns the document. Raises Problem FAILED_PRECONDITION."""
+        await self._call("PauseJob", pb.PauseJobRequest(id=job_id), again=False)
+        return await self.get(job_id)
+
     async def resume(self, job_id: str) -> dict[str, Any]:
         """A paused job goes on now. Returns the document. Raises Problem FAILED_PRECONDITION."""
         await self._call("ResumeJob", pb.ResumeJobRequest(id=job_id), again=False)
@@ -524,6 +530,9 @@ class Client:
                 "ListTriggerLetters",
             ):
                 setattr(self._rpc, name, getattr(triggers, name))
+            approvals = cast(Any, approvals_pb2_grpc).ApprovalServiceStub(self._channel)
+            for name in ("Vote", "GetApproval", "ListApprovals"):
+                setattr(self._rpc, name, getattr(approvals, name))
             for name in ("CreateToken", "ListTokens", "RevokeToken"):
                 setattr(self._rpc, name, getattr(tokens, name))
         return self._rpc

@@ -9,7 +9,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from formicary.problems import Problem
-from formicary.v1 import artifacts_pb2, audit_pb2, definitions_pb2, tokens_pb2, triggers_pb2
+from formicary.v1 import approvals_pb2, artifacts_pb2, audit_pb2, definitions_pb2, tokens_pb2, triggers_pb2
 from formicary.v1 import jobs_pb2 as pb
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -65,6 +65,8 @@ def _task(task: pb.Task) -> dict[str, Any]:
         for name, value in (("failures", task.failures), ("lost", task.lost), ("polls", task.polls))
         if value
     )
+    if task.HasField("approval"):
+        document["approval"] = approval(task.approval)
     if task.HasField("progress"):
         document["progress"] = {"fraction": task.progress.fraction, "message": task.progress.message}
     return document
@@ -128,6 +130,43 @@ def trigger_letter(message: triggers_pb2.TriggerLetter) -> dict[str, Any]:
         "reason": message.reason,
         "content": message.content.decode("utf-8", "replace"),
         "created_at": _time(message, "created_at"),
+    }
+
+
+def approval(message: approvals_pb2.Approval) -> dict[str, Any]:
+    """A question to people with its votes."""
+    policy = message.policy
+    return {
+        "id": message.id,
+        "job_type": message.job_type,
+        "task_type": message.task_type,
+        "attempt": message.attempt,
+        "state": message.state,
+        "asked_at": _time(message, "asked_at"),
+        "deadline_at": _time(message, "deadline_at"),
+        "escalated_at": _time(message, "escalated_at"),
+        "decided_at": _time(message, "decided_at"),
+        "decided_by": message.decided_by or None,
+        "missing": message.missing,
+        "policy": {
+            "min_approvals": policy.min_approvals,
+            "allowed_roles": list(policy.allowed_roles),
+            "allowed_users": list(policy.allowed_users),
+            "require_unanimous": policy.require_unanimous,
+            "sla_deadline_s": policy.sla_deadline_s if policy.HasField("sla_deadline_s") else None,
+            "timeout_action": policy.timeout_action or None,
+            "escalation_recipients": list(policy.escalation_recipients),
+            "escalation_message": policy.escalation_message,
+        },
+        "votes": [
+            {
+                "voter": vote.voter,
+                "decision": vote.decision,
+                "comment": vote.comment,
+                "voted_at": _time(vote, "voted_at"),
+            }
+            for vote in message.votes
+        ],
     }
 
 

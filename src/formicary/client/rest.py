@@ -22,7 +22,7 @@ from formicary.client.ids import IdMaker
 from formicary.client.values import DefinitionRef, Event, JobEnd, JobHandle, LogLine, event_of
 from formicary.problems import Problem, problem
 from formicary.problems.http import parse_http
-from formicary.v1 import definitions_pb2, events_pb2, tokens_pb2
+from formicary.v1 import approvals_pb2, definitions_pb2, events_pb2, tokens_pb2
 from formicary.v1 import jobs_pb2 as pb
 
 DEFAULT_URL = "http://127.0.0.1:7777"
@@ -254,6 +254,21 @@ class RestClient:
         """Runs an ended job again. Returns the document. Raises Problem FAILED_PRECONDITION."""
         await self._call("POST", f"/v1/jobs/{job_id}:retry", {"hard": hard}, again=False)
         return await self.get(job_id)
+
+    async def pause(self, job_id: str) -> dict[str, Any]:
+        """A job that has begun pauses until it is resumed. Returns the document. Raises Problem FAILED_PRECONDITION."""
+        await self._call("POST", f"/v1/jobs/{job_id}:pause", {}, again=False)
+        return await self.get(job_id)
+
+    async def vote(
+        self, job_id: str, *, approve: bool, task_type: str = "", comment: str = "", idempotency_key: str = ""
+    ) -> dict[str, Any]:
+        """Votes for or against; returns the document of the question. Raises Problem as the other client."""
+        body = {"decision": "APPROVED" if approve else "REJECTED", "comment": comment}
+        path = f"/v1/jobs/{job_id}/approvals" + (f"/{quote(task_type, safe='')}" if task_type else "")
+        body |= {"idempotency_key": idempotency_key} if idempotency_key else {}
+        found = await self._call("POST", f"{path}:vote", body, again=bool(idempotency_key))
+        return documents.approval(ParseDict(found, approvals_pb2.Approval(), ignore_unknown_fields=True))
 
     async def resume(self, job_id: str) -> dict[str, Any]:
         """A paused job goes on now. Returns the document. Raises Problem FAILED_PRECONDITION."""

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mappin
 from pathlib import Path
 from typing import Any, TypeVar
 
+from formicary.client import approvals as votes
 from formicary.client.client import DEFAULT_ADDRESS, Client
 from formicary.client.values import DefinitionRef, Event, JobEnd, JobHandle, LogLine
 
@@ -172,6 +173,29 @@ class SyncClient:
     def retry(self, job_id: str, *, hard: bool = False) -> dict[str, Any]:
         """Runs an ended job again."""
         return self._run(self._client.retry(job_id, hard=hard))
+
+    def pause(self, job_id: str) -> dict[str, Any]:
+        """A job that has begun pauses until it is resumed."""
+        return self._run(self._client.pause(job_id))
+
+    def vote(
+        self, job_id: str, *, approve: bool, task_type: str = "", comment: str = "", idempotency_key: str = ""
+    ) -> dict[str, Any]:
+        """Votes for or against; returns the document of the question."""
+        return self._run(
+            votes.vote(
+                self._client,
+                job_id,
+                approve=approve,
+                task_type=task_type,
+                comment=comment,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def approvals(self, job_id: str = "", *, mine: bool = False) -> Sequence[dict[str, Any]]:
+        """Documents of the open questions to people, or of all of one job."""
+        return self._run(votes.list_approvals(self._client, job_id, mine=mine))
 
     def resume(self, job_id: str) -> dict[str, Any]:
         """A paused job goes on now."""

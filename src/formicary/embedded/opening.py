@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -86,14 +87,14 @@ class OnlyTheseJobs:
         numbers = {row[0] for row in jobs}
         tasks = [row for row in found.tasks if row[0] in numbers]
         used = {row[3] for row in jobs}
-        return Snapshot(
-            epoch=found.epoch,
-            last_number=found.last_number,
-            last_order=found.last_order,
+        return replace(
+            found,
             definitions=[row for row in found.definitions if row[0] in used],
             jobs=jobs,
             tasks=tasks,
             params={number: value for number, value in found.params.items() if number in numbers},
+            approvals=[row for row in found.approvals if row[0] in numbers],
+            votes=[row for row in found.votes if row[0] in numbers],
         )
 
     def as_store(self) -> Store:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from formicary.embedded.opening import as_problems, open_data
+from formicary.engine.queen.approvals import ESCALATED_METHOD
 from formicary.engine.queen.runtime import Queen, QueenConfig
 from formicary.engine.storage.artifacts import LocalArtifacts, artifacts_folder
 from formicary.engine.storage.data_lock import DataLock
@@ -151,6 +152,9 @@ class _Server:
         """Records calls, until shortly before the store is closed."""
         book = AuditLog(queen.store, self._config.audit_days * DAY_S)
         book.start()
+        queen.approvals.escalated.append(
+            lambda what: book.note(what.org, ESCALATED_METHOD, f"{what.job_id}/{what.task_type}", "OK")
+        )
         self._metrics.audit_dropped = lambda: book.dropped
         stack.push_async_callback(book.stop)
         return book

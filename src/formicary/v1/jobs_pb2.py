@@ -22,6 +22,7 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from formicary.v1 import approvals_pb2 as formicary_dot_v1_dot_approvals__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
@@ -29,7 +30,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66ormicary/v1/jobs.proto\x12\x0c\x66ormicary.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xbb\x03\n\x10SubmitJobRequest\x12#\n\x08job_type\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x07jobType\x12,\n\rdefinition_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x0c\x64\x65\x66initionId\x12/\n\x06params\x18\x03 \x01(\x0b\x32\x17.google.protobuf.StructR\x06params\x12\x31\n\x0fidempotency_key\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\x0eidempotencyKey\x12=\n\x0cscheduled_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bscheduledAt\x12*\n\x08priority\x18\x06 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\n(\x00H\x00R\x08priority\x88\x01\x01\x12\x32\n\x02id\x18\x07 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[0-9a-hjkmnp-tv-z]{26}$\xd8\x01\x01R\x02id\x12\x33\n\x0cjob_priority\x18\x08 \x01(\x05\x42\x0b\x18\x01\xbaH\x06\x1a\x04\x18\n(\x00H\x01R\x0bjobPriority\x88\x01\x01\x42\x0b\n\t_priorityB\x0f\n\r_job_priority\"\xf5\x01\n\rJobSubmission\x12!\n\x06params\x18\x01 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@R\x06params\x12\x32\n\x02id\x18\x02 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[0-9a-hjkmnp-tv-z]{26}$\xd8\x01\x01R\x02id\x12\x31\n\x0fidempotency_key\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\x0eidempotencyKey\x12!\n\x0cscheduled_at\x18\x04 \x01(\x01R\x0bscheduledAt\x12*\n\x08priority\x18\x05 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\n(\x00H\x00R\x08priority\x88\x01\x01\x42\x0b\n\t_priority\"\xdf\x01\n\x11SubmitJobsRequest\x12,\n\rdefinition_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x0c\x64\x65\x66initionId\x12#\n\x08job_type\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x07jobType\x12:\n\x04jobs\x18\x03 \x03(\x0b\x32\x1b.formicary.v1.JobSubmissionB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x04jobs\x12\x16\n\x06resend\x18\x04 \x01(\x08R\x06resend\x12#\n\rallow_partial\x18\x05 \x01(\x08R\x0c\x61llowPartial\"`\n\x12SubmitJobsResponse\x12\x10\n\x03ids\x18\x01 \x03(\tR\x03ids\x12\x38\n\x07results\x18\x02 \x03(\x0b\x32\x1e.formicary.v1.SubmissionResultR\x07results\"N\n\x10SubmissionResult\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12*\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusR\x06status\"\xda\x01\n\rClientMessage\x12<\n\x07submits\x18\x01 \x03(\x0b\x32\".formicary.v1.ClientMessage.SubmitR\x07submits\x12\x14\n\x05watch\x18\x02 \x03(\tR\x05watch\x1au\n\x06Submit\x12\x1a\n\x08sequence\x18\x01 \x01(\x04R\x08sequence\x12\x39\n\x07request\x18\x02 \x01(\x0b\x32\x1f.formicary.v1.SubmitJobsRequestR\x07request\x12\x14\n\x05watch\x18\x03 \x01(\x08R\x05watch\"\xd1\x01\n\rServerMessage\x12@\n\x08\x61\x63\x63\x65pted\x18\x01 \x03(\x0b\x32$.formicary.v1.ServerMessage.AcceptedR\x08\x61\x63\x63\x65pted\x12*\n\x05\x65nded\x18\x02 \x03(\x0b\x32\x14.formicary.v1.JobEndR\x05\x65nded\x1aR\n\x08\x41\x63\x63\x65pted\x12\x1a\n\x08sequence\x18\x01 \x01(\x04R\x08sequence\x12\x10\n\x03ids\x18\x02 \x03(\tR\x03ids\x12\x18\n\x07problem\x18\x03 \x01(\x0cR\x07problem\"\x8c\x01\n\x06JobEnd\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n\x05state\x18\x02 \x01(\tR\x05state\x12\x18\n\x07outputs\x18\x03 \x01(\x0cR\x07outputs\x12\x1d\n\nerror_code\x18\x04 \x01(\tR\terrorCode\x12#\n\rerror_message\x18\x05 \x01(\tR\x0c\x65rrorMessage\"E\n\rGetJobRequest\x12\x1e\n\x02id\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x02\x18\x64\xc8\x01\x01R\x02id\x12\x14\n\x05\x65xact\x18\x02 \x01(\x08R\x05\x65xact\"H\n\x10\x46ollowJobRequest\x12\x1e\n\x02id\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x02\x18\x64\xc8\x01\x01R\x02id\x12\x14\n\x05\x65xact\x18\x02 \x01(\x08R\x05\x65xact\"\xaa\x01\n\x0fListJobsRequest\x12 \n\x06states\x18\x01 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x06states\x12#\n\x08job_type\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x07jobType\x12\'\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fR\tpageToken\"a\n\x10ListJobsResponse\x12%\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.formicary.v1.JobR\x04jobs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"T\n\x10\x43\x61ncelJobRequest\x12\x1e\n\x02id\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x02\x18\x64\xc8\x01\x01R\x02id\x12 \n\x06reason\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x90NR\x06reason\"E\n\x0fRetryJobRequest\x12\x1e\n\x02id\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x02\x18\x64\xc8\x01\x01R\x02id\x12\x12\n\x04hard\x18\x02 \x01(\x08R\x04hard\"2\n\x10ResumeJobRequest\x12\x1e\n\x02id\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x02\x18\x64\xc8\x01\x01R\x02id\"\xf3\x04\n\x03Job\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x19\n\x08job_type\x18\x02 \x01(\tR\x07jobType\x12\x14\n\x05state\x18\x03 \x01(\tR\x05state\x12\x1a\n\x08priority\x18\x04 \x01(\x05R\x08priority\x12=\n\x0csubmitted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bsubmittedAt\x12=\n\x0cscheduled_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bscheduledAt\x12\x39\n\nstarted_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartedAt\x12\x35\n\x08\x65nded_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndedAt\x12\x1c\n\texecution\x18\t \x01(\x05R\texecution\x12\x18\n\x07retries\x18\n \x01(\x05R\x07retries\x12\x1f\n\x0b\x64\x65\x61\x64_letter\x18\x0b \x01(\x08R\ndeadLetter\x12-\n\x05\x65rror\x18\x0c \x01(\x0b\x32\x17.google.protobuf.StructR\x05\x65rror\x12\x31\n\x07outputs\x18\r \x01(\x0b\x32\x17.google.protobuf.StructR\x07outputs\x12(\n\x05tasks\x18\x0e \x03(\x0b\x32\x12.formicary.v1.TaskR\x05tasks\x12(\n\rexact_outputs\x18\x0f \x01(\tH\x00R\x0c\x65xactOutputs\x88\x01\x01\x42\x10\n\x0e_exact_outputs\"\xf0\x04\n\x04Task\x12\x1b\n\ttask_type\x18\x01 \x01(\tR\x08taskType\x12\x14\n\x05state\x18\x02 \x01(\tR\x05state\x12 \n\texit_code\x18\x03 \x01(\x05H\x00R\x08\x65xitCode\x88\x01\x01\x12\x1a\n\x08\x61ttempts\x18\x04 \x01(\x05R\x08\x61ttempts\x12\x15\n\x03\x61nt\x18\x05 \x01(\tH\x01R\x03\x61nt\x88\x01\x01\x12\x39\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartedAt\x12\x35\n\x08\x65nded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndedAt\x12\x31\n\x07outputs\x18\x08 \x01(\x0b\x32\x17.google.protobuf.StructR\x07outputs\x12(\n\rexact_outputs\x18\t \x01(\tH\x02R\x0c\x65xactOutputs\x88\x01\x01\x12\x1b\n\x06signal\x18\n \x01(\x05H\x03R\x06signal\x88\x01\x01\x12\x18\n\x07skipped\x18\x0b \x01(\x08R\x07skipped\x12-\n\x05\x65rror\x18\x0c \x01(\x0b\x32\x17.formicary.v1.TaskErrorR\x05\x65rror\x12\x1a\n\x08\x66\x61ilures\x18\r \x01(\x05R\x08\x66\x61ilures\x12\x12\n\x04lost\x18\x0e \x01(\x05R\x04lost\x12\x14\n\x05polls\x18\x0f \x01(\x05R\x05polls\x12\x32\n\x08progress\x18\x10 \x01(\x0b\x32\x16.formicary.v1.ProgressR\x08progressB\x0c\n\n_exit_codeB\x06\n\x04_antB\x10\n\x0e_exact_outputsB\t\n\x07_signal\"W\n\tTaskError\x12\x12\n\x04\x63ode\x18\x01 \x01(\tR\x04\x63ode\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message\x12\x1c\n\ttraceback\x18\x03 \x01(\tR\ttraceback\"@\n\x08Progress\x12\x1a\n\x08\x66raction\x18\x01 \x01(\x01R\x08\x66raction\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message\"p\n\x0fReadLogsRequest\x12\x1e\n\x02id\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x02\x18\x64\xc8\x01\x01R\x02id\x12%\n\ttask_type\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x08taskType\x12\x16\n\x06\x66ollow\x18\x03 \x01(\x08R\x06\x66ollow\"\x82\x01\n\tLogRecord\x12\x1b\n\ttask_type\x18\x01 \x01(\tR\x08taskType\x12\x18\n\x07\x61ttempt\x18\x02 \x01(\rR\x07\x61ttempt\x12\x12\n\x04time\x18\x03 \x01(\x01R\x04time\x12\x16\n\x06stream\x18\x04 \x01(\rR\x06stream\x12\x12\n\x04text\x18\x05 \x01(\tR\x04text2\xbc\x08\n\nJobService\x12l\n\tSubmitJob\x12\x1e.formicary.v1.SubmitJobRequest\x1a\x11.formicary.v1.Job\",\x82\xd3\xe4\x93\x02&\"\x08/v1/jobs:\x01*Z\x17\"\x12/api/jobs/requests:\x01*\x12p\n\nSubmitJobs\x12\x1f.formicary.v1.SubmitJobsRequest\x1a .formicary.v1.SubmitJobsResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/jobs:batchSubmit:\x01*\x12G\n\x07Session\x12\x1b.formicary.v1.ClientMessage\x1a\x1b.formicary.v1.ServerMessage(\x01\x30\x01\x12j\n\x06GetJob\x12\x1b.formicary.v1.GetJobRequest\x1a\x11.formicary.v1.Job\"0\x82\xd3\xe4\x93\x02*\x12\r/v1/jobs/{id}Z\x19\x12\x17/api/jobs/requests/{id}\x12q\n\x08ListJobs\x12\x1d.formicary.v1.ListJobsRequest\x1a\x1e.formicary.v1.ListJobsResponse\"&\x82\xd3\xe4\x93\x02 \x12\x08/v1/jobsZ\x14\x12\x12/api/jobs/requests\x12\x81\x01\n\tCancelJob\x12\x1e.formicary.v1.CancelJobRequest\x1a\x11.formicary.v1.Job\"A\x82\xd3\xe4\x93\x02;\"\x14/v1/jobs/{id}:cancel:\x01*Z \"\x1e/api/jobs/requests/{id}/cancel\x12\x7f\n\x08RetryJob\x12\x1d.formicary.v1.RetryJobRequest\x1a\x11.formicary.v1.Job\"A\x82\xd3\xe4\x93\x02;\"\x13/v1/jobs/{id}:retry:\x01*Z!\"\x1f/api/jobs/requests/{id}/restart\x12_\n\tResumeJob\x12\x1e.formicary.v1.ResumeJobRequest\x1a\x11.formicary.v1.Job\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/jobs/{id}:resume:\x01*\x12^\n\tFollowJob\x12\x1e.formicary.v1.FollowJobRequest\x1a\x11.formicary.v1.Job\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/jobs/{id}:follow0\x01\x12`\n\x08ReadLogs\x12\x1d.formicary.v1.ReadLogsRequest\x1a\x17.formicary.v1.LogRecord\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/jobs/{id}/logs0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66ormicary/v1/jobs.proto\x12\x0c\x66ormicary.v1\x1a\x1c\x66ormicary/v1/approvals.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xbb\x03\n\x10SubmitJobRequest\x12#\n\x08job_type\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x07jobType\x12,\n\rdefinition_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x0c\x64\x65\x66initionId\x12/\n\x06params\x18\x03 \x01(\x0b\x32\x17.google.protobuf.StructR\x06params\x12\x31\n\x0fidempotency_key\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\x0eidempotencyKey\x12=\n\x0cscheduled_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bscheduledAt\x12*\n\x08priority\x18\x06 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\n(\x00H\x00R\x08priority\x88\x01\x01\x12\x32\n\x02id\x18\x07 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[0-9a-hjkmnp-tv-z]{26}$\xd8\x01\x01R\x02id\x12\x33\n\x0cjob_priority\x18\x08 \x01(\x05\x42\x0b\x18\x01\xbaH\x06\x1a\x04\x18\n(\x00H\x01R\x0bjobPriority\x88\x01\x01\x42\x0b\n\t_priorityB\x0f\n\r_job_priority\"\xf5\x01\n\rJobSubmission\x12!\n\x06params\x18\x01 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@R\x06params\x12\x32\n\x02id\x18\x02 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[0-9a-hjkmnp-tv-z]{26}$\xd8\x01\x01R\x02id\x12\x31\n\x0fidempotency_key\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\x0eidempotencyKey\x12!\n\x0cscheduled_at\x18\x04 \x01(\x01R\x0bscheduledAt\x12*\n\x08priority\x18\x05 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\n(\x00H\x00R\x08priority\x88\x01\x01\x42\x0b\n\t_priority\"\xdf\x01\n\x11SubmitJobsRequest\x12,\n\rdefinition_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x0c\x64\x65\x66initionId\x12#\n\x08job_type\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x07jobType\x12:\n\x04jobs\x18\x03 \x03(\x0b\x32\x1b.formicary.v1.JobSubmissionB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x04jobs\x12\x16\n\x06resend\x18\x04 \x01(\x08R\x06resend\x12#\n\rallow_partial\x18\x05 \x01(\x08R\x0c\x61llowPartial\"`\n\x12SubmitJobsResponse\x12\x10\n\x03ids\x18\x01 \x03(\tR\x03ids\x12\x38\n\x07results\x18\x02 \x03(\x0b\x32\x1e.formicary.v1.SubmissionResultR\x07results\"N\n\x10SubmissionResult\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12*\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusR\x06status\"\xda\x01\n\rClientMessage\x12<\n\x07submits\x18\x01 \x03(\x0b\x32\".formicary.v1.ClientMessage.SubmitR\x07submits\x12\x14\n\x05watch\x18\x02 \x03(\tR\x05watch\x1au\n\x06Submit\x12\x1a\n\x08sequence\x18\x01 \x01(\x04R\x08sequence\x12\x39\n\x07request\x18\x02 \x01(\x0b\x32\x1f.formicary.v1.SubmitJobsRequestR\x07request\x12\x14\n\x05watch\x18\x03 \x01(\x08R\x05watch\"\xd1\x01\n\rServerMessage\x12@\n\x08\x61\x63\x63\x65pted\x18\x01 \x03(\x0b\x32$.formicary.v1.ServerMessage.AcceptedR\x08\x61\x63\x63\x65pted\x12*\n\x05\x65nded\x18\x02 \x03(\x0b\x32\x14.formicary.v1.JobEndR\x05\x65nded\x1aR\n\x08\x41\x63\x63\x65pted\x12\x1a\n\x08sequence\x18\x01 \x01(\x04R\x08sequence\x12\x10\n\x03ids\x18\x02 \x03(\tR\x03ids\x12\x18\n\x07problem\x18\x03 \x01(\x0cR\x07problem\"\x8c\x01\n\x06JobEnd\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n\x05state\x18\x02 \x01(\tR\x05state\x12\x18\n\x07outputs\x18\x03 \x01(\x0cR\x07outputs\x12\x1d\n\nerror_code\x18\x04 \x01(\tR\terrorCode\x12#\n\rerror_message\x18\x05 \x01(\tR\x0c\x65rrorMessage\"E\n\rGetJobRequest\x12\x1e\n\x02id\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x02\x18\x64\xc8\x01\x01R\x02id\x12\x14\n\x05\x65xact\x18\x02 \x01(\x08R\x05\x65xact\"H\n\x10\x46ollowJobRequest\x12\x1e\n\x02id\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x02\x18\x64\xc8\x01\x01R\x02id\x12\x14\n\x05\x65xact\x18\x02 \x01(\x08R\x05\x65xact\"\xaa\x01\n\x0fListJobsRequest\x12 \n\x06states\x18\x01 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x06states\x12#\n\x08job_type\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x07jobType\x12\'\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fR\tpageToken\"a\n\x10ListJobsResponse\x12%\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.formicary.v1.JobR\x04jobs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"T\n\x10\x43\x61ncelJobRequest\x12\x1e\n\x02id\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x02\x18\x64\xc8\x01\x01R\x02id\x12 \n\x06reason\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x90NR\x06reason\"E\n\x0fRetryJobRequest\x12\x1e\n\x02id\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x02\x18\x64\xc8\x01\x01R\x02id\x12\x12\n\x04hard\x18\x02 \x01(\x08R\x04hard\"1\n\x0fPauseJobRequest\x12\x1e\n\x02id\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x02\x18\x64\xc8\x01\x01R\x02id\"2\n\x10ResumeJobRequest\x12\x1e\n\x02id\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x02\x18\x64\xc8\x01\x01R\x02id\"\xf3\x04\n\x03Job\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x19\n\x08job_type\x18\x02 \x01(\tR\x07jobType\x12\x14\n\x05state\x18\x03 \x01(\tR\x05state\x12\x1a\n\x08priority\x18\x04 \x01(\x05R\x08priority\x12=\n\x0csubmitted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bsubmittedAt\x12=\n\x0cscheduled_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bscheduledAt\x12\x39\n\nstarted_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartedAt\x12\x35\n\x08\x65nded_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndedAt\x12\x1c\n\texecution\x18\t \x01(\x05R\texecution\x12\x18\n\x07retries\x18\n \x01(\x05R\x07retries\x12\x1f\n\x0b\x64\x65\x61\x64_letter\x18\x0b \x01(\x08R\ndeadLetter\x12-\n\x05\x65rror\x18\x0c \x01(\x0b\x32\x17.google.protobuf.StructR\x05\x65rror\x12\x31\n\x07outputs\x18\r \x01(\x0b\x32\x17.google.protobuf.StructR\x07outputs\x12(\n\x05tasks\x18\x0e \x03(\x0b\x32\x12.formicary.v1.TaskR\x05tasks\x12(\n\rexact_outputs\x18\x0f \x01(\tH\x00R\x0c\x65xactOutputs\x88\x01\x01\x42\x10\n\x0e_exact_outputs\"\xa4\x05\n\x04Task\x12\x1b\n\ttask_type\x18\x01 \x01(\tR\x08taskType\x12\x14\n\x05state\x18\x02 \x01(\tR\x05state\x12 \n\texit_code\x18\x03 \x01(\x05H\x00R\x08\x65xitCode\x88\x01\x01\x12\x1a\n\x08\x61ttempts\x18\x04 \x01(\x05R\x08\x61ttempts\x12\x15\n\x03\x61nt\x18\x05 \x01(\tH\x01R\x03\x61nt\x88\x01\x01\x12\x39\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartedAt\x12\x35\n\x08\x65nded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndedAt\x12\x31\n\x07outputs\x18\x08 \x01(\x0b\x32\x17.google.protobuf.StructR\x07outputs\x12(\n\rexact_outputs\x18\t \x01(\tH\x02R\x0c\x65xactOutputs\x88\x01\x01\x12\x1b\n\x06signal\x18\n \x01(\x05H\x03R\x06signal\x88\x01\x01\x12\x18\n\x07skipped\x18\x0b \x01(\x08R\x07skipped\x12-\n\x05\x65rror\x18\x0c \x01(\x0b\x32\x17.formicary.v1.TaskErrorR\x05\x65rror\x12\x1a\n\x08\x66\x61ilures\x18\r \x01(\x05R\x08\x66\x61ilures\x12\x12\n\x04lost\x18\x0e \x01(\x05R\x04lost\x12\x14\n\x05polls\x18\x0f \x01(\x05R\x05polls\x12\x32\n\x08progress\x18\x10 \x01(\x0b\x32\x16.formicary.v1.ProgressR\x08progress\x12\x32\n\x08\x61pproval\x18\x11 \x01(\x0b\x32\x16.formicary.v1.ApprovalR\x08\x61pprovalB\x0c\n\n_exit_codeB\x06\n\x04_antB\x10\n\x0e_exact_outputsB\t\n\x07_signal\"W\n\tTaskError\x12\x12\n\x04\x63ode\x18\x01 \x01(\tR\x04\x63ode\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message\x12\x1c\n\ttraceback\x18\x03 \x01(\tR\ttraceback\"@\n\x08Progress\x12\x1a\n\x08\x66raction\x18\x01 \x01(\x01R\x08\x66raction\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message\"p\n\x0fReadLogsRequest\x12\x1e\n\x02id\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x02\x18\x64\xc8\x01\x01R\x02id\x12%\n\ttask_type\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x08taskType\x12\x16\n\x06\x66ollow\x18\x03 \x01(\x08R\x06\x66ollow\"\x82\x01\n\tLogRecord\x12\x1b\n\ttask_type\x18\x01 \x01(\tR\x08taskType\x12\x18\n\x07\x61ttempt\x18\x02 \x01(\rR\x07\x61ttempt\x12\x12\n\x04time\x18\x03 \x01(\x01R\x04time\x12\x16\n\x06stream\x18\x04 \x01(\rR\x06stream\x12\x12\n\x04text\x18\x05 \x01(\tR\x04text2\xbb\t\n\nJobService\x12l\n\tSubmitJob\x12\x1e.formicary.v1.SubmitJobRequest\x1a\x11.formicary.v1.Job\",\x82\xd3\xe4\x93\x02&\"\x08/v1/jobs:\x01*Z\x17\"\x12/api/jobs/requests:\x01*\x12p\n\nSubmitJobs\x12\x1f.formicary.v1.SubmitJobsRequest\x1a .formicary.v1.SubmitJobsResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/jobs:batchSubmit:\x01*\x12G\n\x07Session\x12\x1b.formicary.v1.ClientMessage\x1a\x1b.formicary.v1.ServerMessage(\x01\x30\x01\x12j\n\x06GetJob\x12\x1b.formicary.v1.GetJobRequest\x1a\x11.formicary.v1.Job\"0\x82\xd3\xe4\x93\x02*\x12\r/v1/jobs/{id}Z\x19\x12\x17/api/jobs/requests/{id}\x12q\n\x08ListJobs\x12\x1d.formicary.v1.ListJobsRequest\x1a\x1e.formicary.v1.ListJobsResponse\"&\x82\xd3\xe4\x93\x02 \x12\x08/v1/jobsZ\x14\x12\x12/api/jobs/requests\x12\x81\x01\n\tCancelJob\x12\x1e.formicary.v1.CancelJobRequest\x1a\x11.formicary.v1.Job\"A\x82\xd3\xe4\x93\x02;\"\x14/v1/jobs/{id}:cancel:\x01*Z \"\x1e/api/jobs/requests/{id}/cancel\x12\x7f\n\x08RetryJob\x12\x1d.formicary.v1.RetryJobRequest\x1a\x11.formicary.v1.Job\"A\x82\xd3\xe4\x93\x02;\"\x13/v1/jobs/{id}:retry:\x01*Z!\"\x1f/api/jobs/requests/{id}/restart\x12}\n\x08PauseJob\x12\x1d.formicary.v1.PauseJobRequest\x1a\x11.formicary.v1.Job\"?\x82\xd3\xe4\x93\x02\x39\"\x13/v1/jobs/{id}:pause:\x01*Z\x1f\"\x1d/api/jobs/requests/{id}/pause\x12_\n\tResumeJob\x12\x1e.formicary.v1.ResumeJobRequest\x1a\x11.formicary.v1.Job\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/jobs/{id}:resume:\x01*\x12^\n\tFollowJob\x12\x1e.formicary.v1.FollowJobRequest\x1a\x11.formicary.v1.Job\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/jobs/{id}:follow0\x01\x12`\n\x08ReadLogs\x12\x1d.formicary.v1.ReadLogsRequest\x1a\x17.formicary.v1.LogRecord\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/jobs/{id}/logs0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -80,6 +81,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANCELJOBREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\005r\003\030\220N'
   _globals['_RETRYJOBREQUEST'].fields_by_name['id']._loaded_options = None
   _globals['_RETRYJOBREQUEST'].fields_by_name['id']._serialized_options = b'\342A\001\002\272H\007r\002\030d\310\001\001'
+  _globals['_PAUSEJOBREQUEST'].fields_by_name['id']._loaded_options = None
+  _globals['_PAUSEJOBREQUEST'].fields_by_name['id']._serialized_options = b'\342A\001\002\272H\007r\002\030d\310\001\001'
   _globals['_RESUMEJOBREQUEST'].fields_by_name['id']._loaded_options = None
   _globals['_RESUMEJOBREQUEST'].fields_by_name['id']._serialized_options = b'\342A\001\002\272H\007r\002\030d\310\001\001'
   _globals['_READLOGSREQUEST'].fields_by_name['id']._loaded_options = None
@@ -98,58 +101,62 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOBSERVICE'].methods_by_name['CancelJob']._serialized_options = b'\202\323\344\223\002;\"\024/v1/jobs/{id}:cancel:\001*Z \"\036/api/jobs/requests/{id}/cancel'
   _globals['_JOBSERVICE'].methods_by_name['RetryJob']._loaded_options = None
   _globals['_JOBSERVICE'].methods_by_name['RetryJob']._serialized_options = b'\202\323\344\223\002;\"\023/v1/jobs/{id}:retry:\001*Z!\"\037/api/jobs/requests/{id}/restart'
+  _globals['_JOBSERVICE'].methods_by_name['PauseJob']._loaded_options = None
+  _globals['_JOBSERVICE'].methods_by_name['PauseJob']._serialized_options = b'\202\323\344\223\0029\"\023/v1/jobs/{id}:pause:\001*Z\037\"\035/api/jobs/requests/{id}/pause'
   _globals['_JOBSERVICE'].methods_by_name['ResumeJob']._loaded_options = None
   _globals['_JOBSERVICE'].methods_by_name['ResumeJob']._serialized_options = b'\202\323\344\223\002\031\"\024/v1/jobs/{id}:resume:\001*'
   _globals['_JOBSERVICE'].methods_by_name['FollowJob']._loaded_options = None
   _globals['_JOBSERVICE'].methods_by_name['FollowJob']._serialized_options = b'\202\323\344\223\002\026\022\024/v1/jobs/{id}:follow'
   _globals['_JOBSERVICE'].methods_by_name['ReadLogs']._loaded_options = None
   _globals['_JOBSERVICE'].methods_by_name['ReadLogs']._serialized_options = b'\202\323\344\223\002\024\022\022/v1/jobs/{id}/logs'
-  _globals['_SUBMITJOBREQUEST']._serialized_start=193
-  _globals['_SUBMITJOBREQUEST']._serialized_end=636
-  _globals['_JOBSUBMISSION']._serialized_start=639
-  _globals['_JOBSUBMISSION']._serialized_end=884
-  _globals['_SUBMITJOBSREQUEST']._serialized_start=887
-  _globals['_SUBMITJOBSREQUEST']._serialized_end=1110
-  _globals['_SUBMITJOBSRESPONSE']._serialized_start=1112
-  _globals['_SUBMITJOBSRESPONSE']._serialized_end=1208
-  _globals['_SUBMISSIONRESULT']._serialized_start=1210
-  _globals['_SUBMISSIONRESULT']._serialized_end=1288
-  _globals['_CLIENTMESSAGE']._serialized_start=1291
-  _globals['_CLIENTMESSAGE']._serialized_end=1509
-  _globals['_CLIENTMESSAGE_SUBMIT']._serialized_start=1392
-  _globals['_CLIENTMESSAGE_SUBMIT']._serialized_end=1509
-  _globals['_SERVERMESSAGE']._serialized_start=1512
-  _globals['_SERVERMESSAGE']._serialized_end=1721
-  _globals['_SERVERMESSAGE_ACCEPTED']._serialized_start=1639
-  _globals['_SERVERMESSAGE_ACCEPTED']._serialized_end=1721
-  _globals['_JOBEND']._serialized_start=1724
-  _globals['_JOBEND']._serialized_end=1864
-  _globals['_GETJOBREQUEST']._serialized_start=1866
-  _globals['_GETJOBREQUEST']._serialized_end=1935
-  _globals['_FOLLOWJOBREQUEST']._serialized_start=1937
-  _globals['_FOLLOWJOBREQUEST']._serialized_end=2009
-  _globals['_LISTJOBSREQUEST']._serialized_start=2012
-  _globals['_LISTJOBSREQUEST']._serialized_end=2182
-  _globals['_LISTJOBSRESPONSE']._serialized_start=2184
-  _globals['_LISTJOBSRESPONSE']._serialized_end=2281
-  _globals['_CANCELJOBREQUEST']._serialized_start=2283
-  _globals['_CANCELJOBREQUEST']._serialized_end=2367
-  _globals['_RETRYJOBREQUEST']._serialized_start=2369
-  _globals['_RETRYJOBREQUEST']._serialized_end=2438
-  _globals['_RESUMEJOBREQUEST']._serialized_start=2440
-  _globals['_RESUMEJOBREQUEST']._serialized_end=2490
-  _globals['_JOB']._serialized_start=2493
-  _globals['_JOB']._serialized_end=3120
-  _globals['_TASK']._serialized_start=3123
-  _globals['_TASK']._serialized_end=3747
-  _globals['_TASKERROR']._serialized_start=3749
-  _globals['_TASKERROR']._serialized_end=3836
-  _globals['_PROGRESS']._serialized_start=3838
-  _globals['_PROGRESS']._serialized_end=3902
-  _globals['_READLOGSREQUEST']._serialized_start=3904
-  _globals['_READLOGSREQUEST']._serialized_end=4016
-  _globals['_LOGRECORD']._serialized_start=4019
-  _globals['_LOGRECORD']._serialized_end=4149
-  _globals['_JOBSERVICE']._serialized_start=4152
-  _globals['_JOBSERVICE']._serialized_end=5236
+  _globals['_SUBMITJOBREQUEST']._serialized_start=223
+  _globals['_SUBMITJOBREQUEST']._serialized_end=666
+  _globals['_JOBSUBMISSION']._serialized_start=669
+  _globals['_JOBSUBMISSION']._serialized_end=914
+  _globals['_SUBMITJOBSREQUEST']._serialized_start=917
+  _globals['_SUBMITJOBSREQUEST']._serialized_end=1140
+  _globals['_SUBMITJOBSRESPONSE']._serialized_start=1142
+  _globals['_SUBMITJOBSRESPONSE']._serialized_end=1238
+  _globals['_SUBMISSIONRESULT']._serialized_start=1240
+  _globals['_SUBMISSIONRESULT']._serialized_end=1318
+  _globals['_CLIENTMESSAGE']._serialized_start=1321
+  _globals['_CLIENTMESSAGE']._serialized_end=1539
+  _globals['_CLIENTMESSAGE_SUBMIT']._serialized_start=1422
+  _globals['_CLIENTMESSAGE_SUBMIT']._serialized_end=1539
+  _globals['_SERVERMESSAGE']._serialized_start=1542
+  _globals['_SERVERMESSAGE']._serialized_end=1751
+  _globals['_SERVERMESSAGE_ACCEPTED']._serialized_start=1669
+  _globals['_SERVERMESSAGE_ACCEPTED']._serialized_end=1751
+  _globals['_JOBEND']._serialized_start=1754
+  _globals['_JOBEND']._serialized_end=1894
+  _globals['_GETJOBREQUEST']._serialized_start=1896
+  _globals['_GETJOBREQUEST']._serialized_end=1965
+  _globals['_FOLLOWJOBREQUEST']._serialized_start=1967
+  _globals['_FOLLOWJOBREQUEST']._serialized_end=2039
+  _globals['_LISTJOBSREQUEST']._serialized_start=2042
+  _globals['_LISTJOBSREQUEST']._serialized_end=2212
+  _globals['_LISTJOBSRESPONSE']._serialized_start=2214
+  _globals['_LISTJOBSRESPONSE']._serialized_end=2311
+  _globals['_CANCELJOBREQUEST']._serialized_start=2313
+  _globals['_CANCELJOBREQUEST']._serialized_end=2397
+  _globals['_RETRYJOBREQUEST']._serialized_start=2399
+  _globals['_RETRYJOBREQUEST']._serialized_end=2468
+  _globals['_PAUSEJOBREQUEST']._serialized_start=2470
+  _globals['_PAUSEJOBREQUEST']._serialized_end=2519
+  _globals['_RESUMEJOBREQUEST']._serialized_start=2521
+  _globals['_RESUMEJOBREQUEST']._serialized_end=2571
+  _globals['_JOB']._serialized_start=2574
+  _globals['_JOB']._serialized_end=3201
+  _globals['_TASK']._serialized_start=3204
+  _globals['_TASK']._serialized_end=3880
+  _globals['_TASKERROR']._serialized_start=3882
+  _globals['_TASKERROR']._serialized_end=3969
+  _globals['_PROGRESS']._serialized_start=3971
+  _globals['_PROGRESS']._serialized_end=4035
+  _globals['_READLOGSREQUEST']._serialized_start=4037
+  _globals['_READLOGSREQUEST']._serialized_end=4149
+  _globals['_LOGRECORD']._serialized_start=4152
+  _globals['_LOGRECORD']._serialized_end=4282
+  _globals['_JOBSERVICE']._serialized_start=4285
+  _globals['_JOBSERVICE']._serialized_end=5496
 # @@protoc_insertion_point(module_scope)

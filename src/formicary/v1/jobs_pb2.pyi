@@ -1,5 +1,6 @@
 import datetime
 
+from formicary.v1 import approvals_pb2 as _approvals_pb2
 from google.api import annotations_pb2 as _annotations_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
@@ -177,6 +178,12 @@ class RetryJobRequest(_message.Message):
     hard: bool
     def __init__(self, id: _Optional[str] = ..., hard: _Optional[bool] = ...) -> None: ...
 
+class PauseJobRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
 class ResumeJobRequest(_message.Message):
     __slots__ = ("id",)
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -218,7 +225,7 @@ class Job(_message.Message):
     def __init__(self, id: _Optional[str] = ..., job_type: _Optional[str] = ..., state: _Optional[str] = ..., priority: _Optional[int] = ..., submitted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., scheduled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., execution: _Optional[int] = ..., retries: _Optional[int] = ..., dead_letter: _Optional[bool] = ..., error: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., outputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., exact_outputs: _Optional[str] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("task_type", "state", "exit_code", "attempts", "ant", "started_at", "ended_at", "outputs", "exact_outputs", "signal", "skipped", "error", "failures", "lost", "polls", "progress")
+    __slots__ = ("task_type", "state", "exit_code", "attempts", "ant", "started_at", "ended_at", "outputs", "exact_outputs", "signal", "skipped", "error", "failures", "lost", "polls", "progress", "approval")
     TASK_TYPE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
@@ -235,6 +242,7 @@ class Task(_message.Message):
     LOST_FIELD_NUMBER: _ClassVar[int]
     POLLS_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    APPROVAL_FIELD_NUMBER: _ClassVar[int]
     task_type: str
     state: str
     exit_code: int
@@ -251,7 +259,8 @@ class Task(_message.Message):
     lost: int
     polls: int
     progress: Progress
-    def __init__(self, task_type: _Optional[str] = ..., state: _Optional[str] = ..., exit_code: _Optional[int] = ..., attempts: _Optional[int] = ..., ant: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., outputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., exact_outputs: _Optional[str] = ..., signal: _Optional[int] = ..., skipped: _Optional[bool] = ..., error: _Optional[_Union[TaskError, _Mapping]] = ..., failures: _Optional[int] = ..., lost: _Optional[int] = ..., polls: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ...) -> None: ...
+    approval: _approvals_pb2.Approval
+    def __init__(self, task_type: _Optional[str] = ..., state: _Optional[str] = ..., exit_code: _Optional[int] = ..., attempts: _Optional[int] = ..., ant: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., outputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., exact_outputs: _Optional[str] = ..., signal: _Optional[int] = ..., skipped: _Optional[bool] = ..., error: _Optional[_Union[TaskError, _Mapping]] = ..., failures: _Optional[int] = ..., lost: _Optional[int] = ..., polls: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., approval: _Optional[_Union[_approvals_pb2.Approval, _Mapping]] = ...) -> None: ...
 
 class TaskError(_message.Message):
     __slots__ = ("code", "message", "traceback")

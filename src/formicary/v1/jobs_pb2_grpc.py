@@ -70,6 +70,11 @@ class JobServiceStub:
                 request_serializer=formicary_dot_v1_dot_jobs__pb2.RetryJobRequest.SerializeToString,
                 response_deserializer=formicary_dot_v1_dot_jobs__pb2.Job.FromString,
                 _registered_method=True)
+        self.PauseJob = channel.unary_unary(
+                '/formicary.v1.JobService/PauseJob',
+                request_serializer=formicary_dot_v1_dot_jobs__pb2.PauseJobRequest.SerializeToString,
+                response_deserializer=formicary_dot_v1_dot_jobs__pb2.Job.FromString,
+                _registered_method=True)
         self.ResumeJob = channel.unary_unary(
                 '/formicary.v1.JobService/ResumeJob',
                 request_serializer=formicary_dot_v1_dot_jobs__pb2.ResumeJobRequest.SerializeToString,
@@ -140,6 +145,13 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseJob(self, request, context):
+        """Lets a job that has begun pause until it is resumed: what runs finishes, nothing new starts, its clock stands still.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ResumeJob(self, request, context):
         """A paused job goes on now.
         """
@@ -197,6 +209,11 @@ def add_JobServiceServicer_to_server(servicer, server):
             'RetryJob': grpc.unary_unary_rpc_method_handler(
                     servicer.RetryJob,
                     request_deserializer=formicary_dot_v1_dot_jobs__pb2.RetryJobRequest.FromString,
+                    response_serializer=formicary_dot_v1_dot_jobs__pb2.Job.SerializeToString,
+            ),
+            'PauseJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseJob,
+                    request_deserializer=formicary_dot_v1_dot_jobs__pb2.PauseJobRequest.FromString,
                     response_serializer=formicary_dot_v1_dot_jobs__pb2.Job.SerializeToString,
             ),
             'ResumeJob': grpc.unary_unary_rpc_method_handler(
@@ -404,6 +421,33 @@ class JobService:
             target,
             '/formicary.v1.JobService/RetryJob',
             formicary_dot_v1_dot_jobs__pb2.RetryJobRequest.SerializeToString,
+            formicary_dot_v1_dot_jobs__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/formicary.v1.JobService/PauseJob',
+            formicary_dot_v1_dot_jobs__pb2.PauseJobRequest.SerializeToString,
             formicary_dot_v1_dot_jobs__pb2.Job.FromString,
             options,
             channel_credentials,

@@ -394,6 +394,46 @@ def test_event_triggers_and_letters_are_kept(place: Place) -> None:
     assert store.letters("local", "", 9) == letters[2:]
 
 
+def _asked(job: int, position: int, attempt: int, state: str, *, org: str = "local") -> Row:
+    return (job, position, attempt, org, f"j{job}", "größer", "gate", b"{}", state, 1.5, 2.5, None, None, None)
+
+
+def test_questions_to_people_and_their_votes(place: Place) -> None:
+    """Open questions are listed and loaded with their votes; all of a job are listed by its number; pages go on."""
+    store = place.open()
+    epoch = store.acquire("test")
+    asked = [_asked(1, 0, 1, "OPEN"), _asked(1, 2, 1, "APPROVED"), _asked(1, 2, 2, "OPEN"), _asked(3, 0, 1, "OPEN")]
+    asked.append(_asked(4, 0, 1, "OPEN", org="acme"))
+    votes: list[Row] = [
+        (1, 0, 1, "ann", 1, "fine", "k", 2.0),
+        (1, 0, 1, "bob", 0, "", "", 1.0),
+        (1, 2, 1, "ann", 1, "", "", 3.0),
+    ]
+    changes = Changes()
+    changes.approvals = {row[:3]: row for row in asked}  # type: ignore[misc]  # keys by the columns
+    changes.votes = {vote[:4]: vote for vote in votes}  # type: ignore[misc]  # keys by the columns
+    assert changes and changes.rows() == 8
+    store.commit(epoch, changes)
+    again = Changes()
+    again.approvals[3, 0, 1] = decided = (*_asked(3, 0, 1, "REJECTED")[:12], 9.0, "deadline")
+    store.commit(epoch, again)
+    for opened in (store, place.open()):
+        assert opened.approvals("local") == [asked[0], asked[2]]
+        assert opened.approvals("local", limit=1) == [asked[0]]
+        assert opened.approvals("local", after=(1, 0, 1)) == [asked[2]]
+        assert opened.approvals("local", job=1) == [asked[0], asked[1], asked[2]]
+        assert opened.approvals("local", job=1, after=(1, 2, 1)) == [asked[2]]
+        assert opened.approvals("local", job=3) == [decided] and opened.approvals("acme", job=3) == []
+        assert opened.votes([1, 3]) == [votes[1], votes[0], votes[2]] and opened.votes([]) == []
+        snapshot = opened.load()
+        assert [row for row in snapshot.approvals if row[3] == "local"] == [asked[0], asked[2]]
+        assert list(snapshot.votes) == [votes[1], votes[0]]
+    wrong = Changes()
+    wrong.approvals[9, 0, 1] = _asked(9, 0, 1, "MAYBE")
+    with pytest.raises(RowRefused):
+        store.commit(epoch, wrong)
+
+
 def _audited(time: float, *, org: str = "local", principal: str = "p", resource: str = "r", code: str = "OK") -> Row:
     return (time, org, principal, "formicary.v1.JobService/CancelJob", resource, code, "0" * 32, "peer", "http", 0)
 

@@ -79,7 +79,9 @@ def test_good_tokens(issuer: FakeIssuer) -> None:
             ("k1", "RS256"), ("k1", "PS384"), ("k2", "ES256"), ("k3", "ES384"), ("k4", "EdDSA"),
         ):  # fmt: skip
             text = issuer.token(kid, algorithm, roles=["operator", "chef"])
-            assert await place.who(text) == Principal(f"{issuer.url}#ada", "acme", frozenset({"operator"}))
+            assert await place.who(text) == Principal(
+                f"{issuer.url}#ada", "acme", frozenset({"operator"}), "ada", frozenset({"operator", "chef"})
+            )
         assert issuer.questions == 1
 
     run(issuer, test)
@@ -257,7 +259,11 @@ def test_claims() -> None:
         ({"realm": "admin"}, set()),
         ({}, set()),
     ):
-        assert principal_of({**base, **roles}, config) == Principal("https://i#s", "o", frozenset(expected))
+        found = principal_of({**base, **roles}, config)
+        assert found is not None and (found.id, found.org, found.roles) == ("https://i#s", "o", expected)
+        assert (found.user, found.groups) == ("s", expected)
+    named = principal_of({**base, "realm": {"roles": ["admin", "release-managers"]}}, config)
+    assert named is not None and named.roles == {"admin"} and named.groups == {"admin", "release-managers"}
     assert principal_of({"sub": "s", "https://x/org": ""}, config) is None
     assert principal_of({"sub": "s\n", "https://x/org": "o"}, config) is None
 

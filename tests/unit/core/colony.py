@@ -17,6 +17,7 @@ from formicary.engine.jobs.model import JobDefinition
 from formicary.engine.jobs.parse import parse_source
 from formicary.engine.queen.children import find_children
 from formicary.engine.queen.core import outcome as ends
+from formicary.engine.queen.core.approving import Vote
 from formicary.engine.queen.core.batch import Assignment, Batch, JobEnded, Welcome
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.core import Core, Submission
@@ -134,6 +135,13 @@ class Colony:
         """A paused job goes on."""
         self.core.resume(job_id)
         self.settle()
+
+    def vote(self, job_id: str, vote: Vote) -> str:
+        """A user votes; says what is missing, or what was decided."""
+        question = self.core.vote(job_id, vote)
+        missing = "" if question.run not in self.core.approving.open else question.policy.missing(question.votes)
+        self.settle()
+        return f"missing: {missing}" if missing else "decided"
 
     def retry(self, job_id: str, *, hard: bool = False) -> None:
         """Another execution of an ended job."""

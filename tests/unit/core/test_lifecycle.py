@@ -5,8 +5,8 @@ import pytest
 from formicary.engine.jobs import lifecycle as life
 
 TABLES = [("job", life.JOB, life.JOB_STATES, life.JOB_ENDED), ("task", life.TASK, life.TASK_STATES, life.TASK_ENDED)]
-LATER = {life.APPROVAL, life.PAUSED}
-"""States of tasks that arrive with approvals; jobs know them already."""
+LATER = {life.PAUSED}
+"""States that only jobs have."""
 
 
 @pytest.mark.parametrize(("kind", "table", "states", "ended"), TABLES)

@@ -287,7 +287,7 @@ def test_what_comes_later_is_refused_with_its_line() -> None:
         "tasks:\n- task_type: a\n  container: {image: x}\n  on_completed: b\n"
         "- task_type: b\n  method: FORK_JOB\n  fork_job_type: k\n  on_completed: c\n"
         "- task_type: c\n  script: x\n  artifacts: {paths: [x]}\n  resources: {a: 1}\n  fan_out: {source: s}\n"
-        "  report_stdout: true\n  on_exit_code: {1: WAIT_FOR_APPROVAL}\n"
+        "  report_stdout: true\n"
     )
     assert later(source) == [
         (3, "notify", "warning"),
@@ -295,7 +295,6 @@ def test_what_comes_later_is_refused_with_its_line() -> None:
         (7, "tasks[0].container", "error"),
         (16, "tasks[2].resources", "warning"),
         (17, "tasks[2].fan_out", "error"),
-        (19, "tasks[2].on_exit_code.1", "error"),
     ]
 
 

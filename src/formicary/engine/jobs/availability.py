@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from formicary.engine.jobs.fields import JOB_FIELDS, NOW, TASK_FIELDS, Field
 from formicary.engine.jobs.model import (
     AVAILABLE_METHODS,
+    COMPOSING_METHODS,
     QUEEN_METHODS,
     JobDefinition,
     Position,
@@ -74,7 +75,7 @@ def _check_task(
         why = "" if named else " (the default for container fields)"
         message = f"The method {method}{why} is not available in this version{way}."
         found.append(Violation(place.line, place.column, where, CODE, message))
-    if task.fan_out is not None and method not in QUEEN_METHODS:
+    if task.fan_out is not None and method not in COMPOSING_METHODS:
         where = f"{path}.fan_out"
         place = marks.get(where, task.position)
         message = (
@@ -92,11 +93,3 @@ def _check_task(
         if getattr(task, row.target) not in (None, (), {}):
             here = f"{path}.{row.name}"
             found.append(_later(row, here, marks.get(here, task.position)))
-    for key, target in task.routes.items():
-        if target == "WAIT_FOR_APPROVAL":
-            here = f"{path}.on_exit_code.{key}"
-            if here not in marks and key in ("COMPLETED", "FAILED"):
-                here = f"{path}.on_{key.lower()}"
-            place = marks.get(here, task.position)
-            message = "The action WAIT_FOR_APPROVAL is not available in this version; route to a task instead."
-            found.append(Violation(place.line, place.column, here, CODE, message))

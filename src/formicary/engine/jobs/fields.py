@@ -49,7 +49,6 @@ class Field:
 
 
 _CONTAINERS = "containers"
-_APPROVAL = "approvals"
 _NOTIFY = "notifications"
 
 JOB_FIELDS: tuple[Field, ...] = (
@@ -182,7 +181,12 @@ TASK_FIELDS: tuple[Field, ...] = (
         "What a child job gets and gives: input_params, output_variables, wait_for_completion.",
     ),
     Field("fan_out", "object", "Forks a job per element of a list: source, item_var, max_parallel, fail_fast."),
-    Field("approval_policy", "object", "Who has to approve.", available=_APPROVAL),
+    Field(
+        "approval_policy",
+        "object",
+        "Who has to approve: min_approvals, allowed_roles, allowed_users, require_unanimous, sla_deadline, "
+        "timeout_action (AUTO_APPROVE, AUTO_REJECT, ESCALATE), escalation_recipients, escalation_message.",
+    ),
     Field("messaging_request_queue", "text", "Queue to send to.", most=300),
     Field("messaging_reply_queue", "text", "Queue of the answer.", most=300),
     Field("webhook", "object", "Call that is made when the task changes.", available=_NOTIFY, ignored=True),

@@ -59,6 +59,7 @@ JOB: Final[Table] = {
     (PAUSED, "fail"): FAILED,
     (PAUSED, "wind_up"): EXECUTING,  # cancelled while paused: the final phase still runs
     (APPROVAL, "resume"): EXECUTING,
+    (APPROVAL, "pause"): PAUSED,
     (APPROVAL, "cancel"): CANCELLED,
     (APPROVAL, "wind_up"): EXECUTING,
     (FAILED, "retry"): PENDING,
@@ -69,6 +70,7 @@ TASK: Final[Table] = {
     (PENDING, "activate"): READY,
     (PENDING, "wait"): WAITING,  # the task's own delay, or its text is being rendered
     (PENDING, "skip"): SKIPPED,
+    (PENDING, "await_approval"): APPROVAL,  # MANUAL: people decide
     (READY, "wait"): WAITING,
     (READY, "grant"): DISPATCHED,
     (READY, "cancel"): CANCELLED,
@@ -79,18 +81,25 @@ TASK: Final[Table] = {
     (DISPATCHED, "complete"): COMPLETED,
     (DISPATCHED, "fail"): FAILED,
     (DISPATCHED, "wait"): WAITING,
+    (DISPATCHED, "await_approval"): APPROVAL,
     (DISPATCHED, "lose"): READY,
     (DISPATCHED, "cancel"): CANCELLED,
     (EXECUTING, "complete"): COMPLETED,
     (EXECUTING, "fail"): FAILED,
     (EXECUTING, "wait"): WAITING,
+    (EXECUTING, "await_approval"): APPROVAL,  # WAIT_FOR_APPROVAL
     (EXECUTING, "lose"): READY,
     (EXECUTING, "cancel"): CANCELLED,
     (WAITING, "activate"): READY,
+    (WAITING, "await_approval"): APPROVAL,
     (WAITING, "complete"): COMPLETED,  # left out by `except`
     (WAITING, "fail"): FAILED,
     (WAITING, "cancel"): CANCELLED,
     (WAITING, "skip"): SKIPPED,
+    (APPROVAL, "complete"): COMPLETED,
+    (APPROVAL, "fail"): FAILED,
+    (APPROVAL, "wait"): WAITING,  # the decision is mapped to RESTART_TASK, EXECUTING or PAUSE_JOB
+    (APPROVAL, "cancel"): CANCELLED,
 }
 
 

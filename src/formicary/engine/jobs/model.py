@@ -73,8 +73,11 @@ METHODS = frozenset(
 AVAILABLE_METHODS = frozenset(m for m in METHODS if m in {"SHELL", "PYTHON"} or m.startswith("HTTP_"))
 """The executors of this version."""
 
-QUEEN_METHODS = frozenset({"FORK_JOB", "AWAIT_FORKED_JOB", "FAN_OUT_JOB"})
-"""Methods that the queen carries out by itself: they compose jobs, and hold no slot of any ant."""
+COMPOSING_METHODS = frozenset({"FORK_JOB", "AWAIT_FORKED_JOB", "FAN_OUT_JOB"})
+"""Methods that compose jobs."""
+
+QUEEN_METHODS = COMPOSING_METHODS | {"MANUAL"}
+"""Methods that the queen carries out by itself; they hold no slot of any ant."""
 
 
 def is_action(target: str) -> bool:
@@ -254,6 +257,12 @@ class TaskDefinition:
             merged["FAILED"] = self.on_failed
         merged.update(self.on_exit_code)
         return merged
+
+    @property
+    def asks_people(self) -> bool:
+        """Whether it may wait for approval."""
+        wait = "WAIT_FOR_APPROVAL"
+        return self.method == "MANUAL" or wait in self.routes.values() or wait in self.extra_targets
 
     @property
     def targets(self) -> tuple[str, ...]:

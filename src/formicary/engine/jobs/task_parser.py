@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from formicary.engine.jobs.approval_check import check_approval
 from formicary.engine.jobs.arguments import referenced_tasks, wrong_arguments
 from formicary.engine.jobs.composition_check import check_composition
 from formicary.engine.jobs.fields import NOW, TASK_BY_NAME
@@ -192,7 +193,7 @@ def read_task(
             read.is_sure = False
         container = container or (row.for_containers and found is not ABSENT and found is not False)
         if row.kind in ("target", "routes", "text_list"):
-            _references(ctx, read, row.name, value, here, again, marks)
+            _references(ctx, read, row.name, value, here, again)
         if row.name == "arguments" and isinstance(found, dict):
             _arguments(ctx, read, found, value, here)
         if found is not ABSENT and row.target and (not again or row.target not in read.values):
@@ -234,7 +235,6 @@ def _references(
     value: Node,
     path: str,
     again: bool,
-    marks: dict[str, Position] | None,
 ) -> None:
     """Notes the edges of a route or dependency field, over all arms of templates."""
     if name in ("dependencies", "await_forked_tasks"):
@@ -259,8 +259,6 @@ def _references(
         target = item.text.strip()
         read.graph.routes.append(Edge(target, item, here))
         read.extra.append(target)
-        if target == "WAIT_FOR_APPROVAL" and marks is not None:
-            marks.setdefault(here, ctx.place(item.line, item.column))
 
 
 def _keep_first_routes(read: TaskRead) -> None:
@@ -278,12 +276,20 @@ def _keep_first_routes(read: TaskRead) -> None:
     read.extra = [target for target in read.extra if target not in held]
 
 
+def _routes_of(read: TaskRead) -> dict[str, str]:
+    """Exit codes and states with their targets, as far as they are known before rendering."""
+    found = {key: str(read.values[key]) for key in _ROUTES if read.values.get(key)}
+    codes = read.values.get("on_exit_code")
+    return {**found, **({key: str(value) for key, value in codes.items()} if isinstance(codes, dict) else {})}
+
+
 def check_method(ctx: Context, read: TaskRead, path: str, node: Node, static: bool) -> None:
     """Checks that a task has what its method needs."""
     method, nodes = read.method, read.nodes
     if not read.is_sure or ("method" in nodes and ctx.is_masked(nodes["method"])):
         return
     check_composition(ctx, method, nodes, path, node, static=static)
+    check_approval(ctx, method, nodes, path, _routes_of(read), static=static)
     if method == "PYTHON" and "function" not in nodes:
         message = "A PYTHON task needs a function; add 'function: package.module:name'."
         ctx.add(nodes.get("method", node), f"{path}.function", "MISSING_FUNCTION", message)

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from formicary.engine.jobs import lifecycle as life
-from formicary.engine.queen.core.occurrences import Occurrence
+from formicary.engine.queen.core.occurrences import ESCALATED, Occurrence
 from formicary.engine.queen.core.records import EPOCH_SHIFT
 from formicary.problems import problem
 
@@ -57,7 +57,7 @@ _TASK_KINDS = {
 KINDS = (
     "job.submitted",
     *_JOB_KINDS.values(),
-    *dict.fromkeys((*_TASK_KINDS.values(), "task.retrying")),
+    *dict.fromkeys((*_TASK_KINDS.values(), "task.retrying", "task.escalated")),
     *("ant.connected", "ant.disconnected", "ant.lost", GAP),
 )
 _NOTHING = Occurrence(0.0, 0, -1, "", "", "", "", 0, 0, "", "", "", 0)
@@ -165,6 +165,8 @@ class EventStream:
         for what in occurrences:
             if what.number == 0:
                 self._put("ant." + what.state.lower(), what)
+            elif what.state == ESCALATED:
+                self._put("task.escalated", what)
             elif what.position < 0:
                 self._job(what)
             else:

@@ -21,7 +21,7 @@ from random import Random
 from typing import Protocol, TypeVar
 
 from formicary.engine.queen.children import find_children
-from formicary.engine.queen.core.batch import Batch, ChildrenRequest, JobEnded, Outgoing, RenderRequest
+from formicary.engine.queen.core.batch import Batch, ChildrenRequest, Escalation, JobEnded, Outgoing, RenderRequest
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.core import Core
 from formicary.engine.queen.core.occurrences import Occurrence
@@ -82,6 +82,7 @@ class Pump:
         self.on_settled: Callable[[dict[tuple[str, str], tuple[str, str]]], None] = lambda _keys: None
         self.on_acquired: Callable[[], Awaitable[None]] = _nothing
         """Awaited before anything of the colony is looked at."""
+        self.on_escalated: Callable[[list[Escalation]], None] = lambda _all: None
         self.recoveries = 0
         self.failures = 0
         """Times that everything stopped since a commit or a read of the store had failed."""
@@ -245,6 +246,8 @@ class Pump:
             self.on_touched(batch.touched)
         if batch.occurrences:
             self.on_occurred(batch.occurrences)
+        if batch.escalations:
+            self.on_escalated(batch.escalations)
         for session in batch.closing:
             peer = self.peers.pop(session, None)
             if peer is not None:

@@ -24,6 +24,7 @@ from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.lifecycle import IllegalTransition
 from formicary.engine.jobs.model import task_to_json
 from formicary.engine.queen import documents
+from formicary.engine.queen.approvals import Approvals
 from formicary.engine.queen.artifacts import Artifacts
 from formicary.engine.queen.configs import Configs
 from formicary.engine.queen.core.batch import JobEnded, Welcome
@@ -128,6 +129,7 @@ class Queen:
         self.pump.core.configs = self.configs
         self.pump.on_acquired = self.configs.load
         self.submitting = Submitting(self)
+        self.approvals = Approvals(self)
         self.pump.on_settled = self.submitting.keys.settle
         self._retrying = asyncio.Lock()
         self._watchers: dict[str, list[Watcher]] = {}
@@ -254,6 +256,18 @@ class Queen:
         else:
             await self._row(job_id, org)
 
+    async def pause(self, job_id: str, *, org: str = "") -> None:
+        """A job that has begun pauses until it is resumed. Raises Problem NOT_FOUND, FAILED_PRECONDITION."""
+        core = self.pump.now()
+        if not self._is_live(job_id, org):
+            row = await self._row(job_id, org)
+            raise problem("FAILED_PRECONDITION", f"job {job_id} is {row[5]!s}: only a job that runs can pause")
+        try:
+            core.pause(job_id)
+        except IllegalTransition as error:
+            raise problem("FAILED_PRECONDITION", f"job {job_id}: {error}") from error
+        await self.pump.commit()
+
     async def resume(self, job_id: str, *, org: str = "") -> None:
         """A paused job goes on. Raises Problem NOT_FOUND, FAILED_PRECONDITION."""
         core = self.pump.now()
@@ -292,6 +306,8 @@ class Queen:
         tasks, params = await self.pump.read(lambda: (self.store.tasks(number), self.store.params([number])))
         given, variables = params.get(number, (b"", None))
         document = documents.full(row, tasks, definition.model, given, variables)
+        if any(task.asks_people for task in definition.model.tasks) or any(task[2] == life.APPROVAL for task in tasks):
+            await self.approvals.add_to(document, number, str(row[2]))
         for position, (fraction, message) in self._progress.get(job_id, {}).items():
             if document["tasks"][position]["state"] in (life.DISPATCHED, life.EXECUTING):
                 document["tasks"][position]["progress"] = {"fraction": fraction, "message": message}

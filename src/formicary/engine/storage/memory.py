@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from threading import Lock
 from typing import Final, Literal
 
+from formicary.engine.jobs.approval import APPROVAL_STATES
 from formicary.engine.jobs.lifecycle import JOB_STATES, TASK_STATES
 from formicary.engine.storage import schema
 from formicary.engine.storage.memory_artifacts import ArtifactTable
@@ -39,7 +40,7 @@ _DEFINITION: Final = JOB_COLUMNS.index("definition_id")
 _TYPE: Final = JOB_COLUMNS.index("job_type")
 _STATE: Final = JOB_COLUMNS.index("state")
 _EXECUTION: Final = JOB_COLUMNS.index("execution")
-_STATES: Final = {"jobs": JOB_STATES, "tasks": TASK_STATES}
+_STATES: Final = {"jobs": JOB_STATES, "tasks": TASK_STATES, "approvals": APPROVAL_STATES}
 _LIVE: Final = frozenset(LIVE_JOB_STATES)
 
 
@@ -88,6 +89,7 @@ class MemoryStore:
             theirs.schedules, theirs.triggers = dict(mine.schedules), dict(mine.triggers)
             theirs.letters = dict(mine.letters)
             copy._tokens, copy._configs = dict(self._tokens), dict(self._configs)
+            theirs.approvals, theirs.votes = dict(mine.approvals), dict(mine.votes)
             copy._artifacts.rows = dict(self._artifacts.rows)
             copy._audit, copy._audited = list(self._audit), self._audited
             copy._numbers = dict(self._numbers)
@@ -130,6 +132,8 @@ class MemoryStore:
             tables.schedules.update(changes.schedules)
             tables.triggers.update(changes.triggers)
             tables.letters.update(changes.letters)
+            tables.approvals.update(changes.approvals)
+            tables.votes.update(changes.votes)
             tables.counter = max(tables.counter, changes.counter)
             if changes.jobs:
                 self._new_jobs.append(list(changes.jobs))
@@ -171,6 +175,10 @@ class MemoryStore:
                 jobs=live,
                 tasks=[row for job in begun for row in self._tasks_of(_number(job))],
                 params=self._params_of([_number(row) for row in begun if row[_STATE] != "PENDING"]),
+                approvals=(asked := [row for _, row in sorted(tables.approvals.items()) if _is_open(row)]),
+                votes=sorted(
+                    (row for row in tables.votes.values() if row[:3] in {one[:3] for one in asked}), key=_by_time
+                ),
             )
 
     def _tasks_of(self, number: int) -> list[Row]:
@@ -297,6 +305,23 @@ class MemoryStore:
                 del self._tables.letters[name]
             return len(gone)
 
+    def approvals(
+        self, org: str, *, job: int = 0, after: tuple[int, int, int] = (0, -1, 0), limit: int = 100
+    ) -> list[Row]:
+        """A page of questions to people."""
+        with self._lock:
+            rows = sorted(self._tables.approvals.items())
+        wanted = [
+            row for key, row in rows if key > after and row[3] == org and (key[0] == job if job else _is_open(row))
+        ]
+        return wanted[:limit]
+
+    def votes(self, jobs: Sequence[int]) -> list[Row]:
+        """Votes on all questions of these jobs, oldest first."""
+        with self._lock:
+            rows = [row for row in self._tables.votes.values() if row[0] in jobs]
+        return sorted(rows, key=_by_time)
+
     def tokens(self) -> list[Row]:
         """Every token in order of creation."""
         with self._lock:
@@ -390,6 +415,16 @@ class MemoryStore:
         """Removes the rows of these ids."""
         with self._lock:
             return self._artifacts.remove(ids)
+
+
+def _is_open(row: Row) -> bool:
+    """Whether a question to people is open."""
+    return row[8] == "OPEN"
+
+
+def _by_time(vote: Row) -> tuple[float, str]:
+    """Where a vote stands in their order."""
+    return float(vote[7] or 0.0), str(vote[3])
 
 
 def _number(row: Row) -> int:

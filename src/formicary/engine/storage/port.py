@@ -164,8 +164,38 @@ CONFIG_COLUMNS = (
 )
 """Configurations that jobs see as variables."""
 
+APPROVAL_COLUMNS = (
+    "job",  # number of the job; with `position` and `attempt` the primary key
+    "position",
+    "attempt",  # of the task, which people were asked at
+    "org",
+    "job_id",
+    "job_type",
+    "task_type",
+    "policy",  # JSON of the policy as it was when they were asked
+    "state",  # OPEN, APPROVED, REJECTED, WITHDRAWN
+    "asked_at",
+    "deadline_at",  # when the policy's timeout_action happens; null = never, or it has happened
+    "escalated_at",
+    "decided_at",
+    "decided_by",  # votes, deadline; null = not decided
+)
+"""Questions to people: who has to approve what."""
+
+VOTE_COLUMNS = (
+    "job",  # with `position`, `attempt` and `voter` the primary key
+    "position",
+    "attempt",
+    "voter",
+    "approves",  # 1 = for it, 0 = against
+    "comment",
+    "key",  # idempotency key of the call, empty = none
+    "voted_at",
+)
+
 _INT_COLUMNS = (
     "secret",
+    "approves",
     "suppressed",
     *("paused", "generation", "fired", "window_count"),
     "attempt",
@@ -175,14 +205,14 @@ _INT_COLUMNS = (
 )
 _FLOAT_COLUMNS = (
     "time",
-    *("next_at", "last_at", "window_at"),
+    *("next_at", "last_at", "window_at", "asked_at", "escalated_at", "decided_at", "voted_at"),
     *("created_at", "submitted_at", "scheduled_at", "started_at", "ended_at", "timer_at", "deadline_at"),
     "clock_left_s",
     "expires_at",
     "updated_at",
 )
 _BYTES_COLUMNS = (
-    *("value", "spec", "waiting", "mark", "content", "params", "variables", "outputs", "rendered", "methods"),
+    *("policy", "value", "spec", "waiting", "mark", "content", "params", "variables", "outputs", "rendered", "methods"),
 )
 
 COLUMN_TYPES: Mapping[str, type] = {
@@ -209,17 +239,20 @@ class Changes:
     schedules: dict[tuple[str, str, str], Row] = field(default_factory=dict)
     triggers: dict[tuple[str, str, str], Row] = field(default_factory=dict)
     letters: dict[str, Row] = field(default_factory=dict)
+    approvals: dict[tuple[int, int, int], Row] = field(default_factory=dict)
+    votes: dict[tuple[int, int, int, str], Row] = field(default_factory=dict)
     counter: int = 0
     """Highest token counter used so far in this epoch, stored with the colony row."""
 
     def __bool__(self) -> bool:
         """True where there is anything to write."""
-        others = self.keys or self.schedules or self.triggers or self.letters
+        others = self.keys or self.schedules or self.triggers or self.letters or self.approvals or self.votes
         return bool(self.jobs or self.tasks or self.params or self.definitions or others)
 
     def rows(self) -> int:
         """Number of row images."""
         others = len(self.keys) + len(self.schedules) + len(self.triggers) + len(self.letters)
+        others += len(self.approvals) + len(self.votes)
         return len(self.definitions) + len(self.jobs) + len(self.params) + len(self.tasks) + others
 
 
@@ -266,6 +299,10 @@ class Snapshot:
     """Tasks of live jobs (rows of TASK_COLUMNS), in order of job and position."""
     params: Mapping[int, tuple[bytes, bytes | None]]
     """Parameters and rendered variables of live jobs that have begun (state other than PENDING)."""
+    approvals: Sequence[Row] = ()
+    """Open questions (rows of APPROVAL_COLUMNS)."""
+    votes: Sequence[Row] = ()
+    """Votes on them (rows of VOTE_COLUMNS)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,6 +432,18 @@ class Store(Protocol):
         """Removes at most `limit` of the oldest letters, none of this time or later; returns how many. Raises
         StoreUnavailable.
         """
+        ...
+
+    def approvals(
+        self, org: str, *, job: int = 0, after: tuple[int, int, int] = (0, -1, 0), limit: int = 100
+    ) -> list[Row]:
+        """Questions to people in order of job, position and attempt: all of one job where `job` is its number, else
+        the open ones; at most `limit`, from behind the key `after`.
+        """
+        ...
+
+    def votes(self, jobs: Sequence[int]) -> list[Row]:
+        """Votes on all questions of these jobs (rows of VOTE_COLUMNS), oldest first."""
         ...
 
     def tokens(self) -> list[Row]:

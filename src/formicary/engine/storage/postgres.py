@@ -309,6 +309,17 @@ class PostgresStore:
         text = schema.PURGE_LETTERS.replace("?", "%s").encode()
         return self._write(lambda writer: writer.execute(text, (before, limit)).rowcount)
 
+    def approvals(
+        self, org: str, *, job: int = 0, after: tuple[int, int, int] = (0, -1, 0), limit: int = 100
+    ) -> list[Row]:
+        """A page of questions to people."""
+        return self._rows(*schema.approvals_query(org, job, after, limit))
+
+    def votes(self, jobs: Sequence[int]) -> list[Row]:
+        """Votes on all questions of these jobs, oldest first."""
+        text = schema.VOTES_OF_JOB.replace("job = ?", "job = ANY(?)")
+        return self._rows(text, (ARRAYS[int](list(jobs)),)) if jobs else []
+
     def tokens(self) -> list[Row]:
         """Every token in order of creation."""
         return self._rows(schema.TOKENS)
@@ -386,6 +397,7 @@ class PostgresStore:
 _TABLES: Final = (
     *(schema.DEFINITIONS, schema.JOBS, schema.PARAMS, schema.TASKS, schema.KEYS),
     *(schema.SCHEDULES, schema.TRIGGERS, schema.LETTERS),
+    *(schema.APPROVALS, schema.VOTES),
 )
 
 
@@ -422,6 +434,8 @@ def _load(reader: Connection) -> Snapshot:
             jobs=rows(schema.LOAD_JOBS),
             tasks=rows(schema.LOAD_TASKS),
             params=_params(rows(schema.LOAD_PARAMS)),
+            approvals=rows(schema.LOAD_APPROVALS),
+            votes=rows(schema.LOAD_VOTES),
         )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from formicary.engine.storage.port import (
+    APPROVAL_COLUMNS,
     ARTIFACT_COLUMNS,
     AUDIT_COLUMNS,
     COLUMN_TYPES,
@@ -25,6 +26,7 @@ from formicary.engine.storage.port import (
     TASK_COLUMNS,
     TOKEN_COLUMNS,
     TRIGGER_COLUMNS,
+    VOTE_COLUMNS,
     AuditQuery,
     Changes,
     Row,
@@ -63,6 +65,8 @@ SCHEDULES: Final = Table("schedules", SCHEDULE_COLUMNS, ("org", "job_type", "nam
 TRIGGERS: Final = Table("triggers", TRIGGER_COLUMNS, ("org", "job_type", "name"))
 LETTERS: Final = Table("trigger_letters", LETTER_COLUMNS, ("id",))
 CONFIGS: Final = Table("configs", CONFIG_COLUMNS, ("scope", "org", "owner", "name"))
+APPROVALS: Final = Table("approvals", APPROVAL_COLUMNS, ("job", "position", "attempt"))
+VOTES: Final = Table("votes", VOTE_COLUMNS, ("job", "position", "attempt", "voter"))
 KEYS: Final = Table("idempotency_keys", KEY_COLUMNS, ("org", "key"))
 
 _LIVE = "state IN ({})".format(", ".join(f"'{state}'" for state in LIVE_JOB_STATES))
@@ -84,6 +88,14 @@ LOAD_PARAMS: Final = (
     "SELECT params.number, params.params, params.variables FROM jobs JOIN params ON params.number = jobs.number "
     f"WHERE jobs.{_LIVE} AND jobs.state <> 'PENDING'"
 )
+_APPROVAL = ", ".join(APPROVAL_COLUMNS)
+LOAD_APPROVALS: Final = f"SELECT {_APPROVAL} FROM approvals WHERE state = 'OPEN' ORDER BY job, position, attempt"
+LOAD_VOTES: Final = (
+    f"SELECT {', '.join('votes.' + column for column in VOTE_COLUMNS)} FROM approvals JOIN votes ON "
+    "votes.job = approvals.job AND votes.position = approvals.position AND votes.attempt = approvals.attempt "
+    "WHERE approvals.state = 'OPEN' ORDER BY votes.voted_at, votes.voter"
+)
+VOTES_OF_JOB: Final = f"SELECT {', '.join(VOTE_COLUMNS)} FROM votes WHERE job = ? ORDER BY voted_at, voter"
 
 JOB_BY_ID: Final = f"SELECT {_JOB} FROM jobs WHERE id = ? AND org = ?"
 TASKS_OF_JOB: Final = f"SELECT {_TASK} FROM tasks WHERE job = ? ORDER BY position"
@@ -184,6 +196,17 @@ def letters_query(org: str, job_type: str, limit: int) -> tuple[str, tuple[Scala
     return text, (org, *([job_type] if job_type else []), limit)
 
 
+def approvals_query(org: str, job: int, after: tuple[int, int, int], limit: int) -> tuple[str, tuple[Scalar, ...]]:
+    """A page of questions to people: of one job, or the open ones."""
+    which, values = ("job = ?", (job,)) if job else ("state = 'OPEN'", ())
+    text = (
+        f"SELECT {_APPROVAL} FROM approvals WHERE org = ? AND {which} AND (job > ? OR (job = ? AND (position > ? "
+        "OR (position = ? AND attempt > ?)))) ORDER BY job, position, attempt LIMIT ?"
+    )
+    number, position, attempt = after
+    return text, (org, *values, number, number, position, position, attempt, limit)
+
+
 def audit_query(query: AuditQuery, limit: int) -> tuple[str, tuple[Scalar, ...]]:
     """Records that a query wants, newest first."""
     text = f"SELECT {', '.join(AUDIT_COLUMNS)} FROM audit WHERE number < ? AND time >= ? AND time < ?"
@@ -225,6 +248,10 @@ def batches(changes: Changes) -> list[tuple[Table, Sequence[Row]]]:
         found.append((TRIGGERS, list(changes.triggers.values())))
     if changes.letters:
         found.append((LETTERS, list(changes.letters.values())))
+    if changes.approvals:
+        found.append((APPROVALS, list(changes.approvals.values())))
+    if changes.votes:
+        found.append((VOTES, list(changes.votes.values())))
     return found
 
 

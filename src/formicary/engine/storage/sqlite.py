@@ -348,6 +348,8 @@ class SqliteStore:
                     jobs=reader.execute(schema.LOAD_JOBS).fetchall(),
                     tasks=reader.execute(schema.LOAD_TASKS).fetchall(),
                     params={number: (params, more) for number, params, more in reader.execute(schema.LOAD_PARAMS)},
+                    approvals=reader.execute(schema.LOAD_APPROVALS).fetchall(),
+                    votes=reader.execute(schema.LOAD_VOTES).fetchall(),
                 )
             finally:
                 reader.execute("COMMIT")
@@ -460,6 +462,18 @@ class SqliteStore:
     def purge_letters(self, before: float, limit: int) -> int:
         """Removes at most `limit` of the oldest letters. Raises StoreUnavailable."""
         return self._write(lambda writer: writer.execute(schema.PURGE_LETTERS, (before, limit)).rowcount)
+
+    def approvals(
+        self, org: str, *, job: int = 0, after: tuple[int, int, int] = (0, -1, 0), limit: int = 100
+    ) -> list[Row]:
+        """A page of questions to people."""
+        with self._reading() as reader:
+            return reader.execute(*schema.approvals_query(org, job, after, limit)).fetchall()
+
+    def votes(self, jobs: Sequence[int]) -> list[Row]:
+        """Votes on all questions of these jobs, oldest first."""
+        with self._reading() as reader:
+            return [row for number in jobs for row in reader.execute(schema.VOTES_OF_JOB, (number,))]
 
     def tokens(self) -> list[Row]:
         """Every token in order of creation."""

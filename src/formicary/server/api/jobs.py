@@ -89,6 +89,11 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         await self._queen.retry(request.id, hard=request.hard, org=call.principal.org)
         return await self._job(request.id, call)
 
+    async def PauseJob(self, request: pb.PauseJobRequest, call: Call) -> pb.Job:
+        """A job pauses until it is resumed."""
+        await self._queen.pause(request.id, org=call.principal.org)
+        return await self._job(request.id, call)
+
     async def ResumeJob(self, request: pb.ResumeJobRequest, call: Call) -> pb.Job:
         """A paused job goes on."""
         await self._queen.resume(request.id, org=call.principal.org)

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.storage.port import JOB_COLUMNS, Row
 from formicary.problems import problem
+from formicary.v1 import approvals_pb2
 from formicary.v1 import jobs_pb2 as pb
 
 _encode = msgspec.json.Encoder().encode
@@ -22,6 +23,8 @@ _CODE, _MESSAGE = _AT["error_code"], _AT["error_message"]
 _TIMES = tuple((name, _AT[name]) for name in ("submitted_at", "scheduled_at", "started_at", "ended_at"))
 
 _PLAIN = ("task_type", "state", "attempts", "exit_code", "ant", "signal", "skipped", "failures", "lost", "polls")
+
+_ASKED_TIMES = ("asked_at", "deadline_at", "escalated_at", "decided_at")
 
 
 def basic(row: Row) -> pb.Job:
@@ -121,8 +124,33 @@ def _add_task(message: pb.Task, task: Mapping[str, Any], *, exact: bool) -> None
                 code=found["code"] or "", message=found["message"] or "", traceback=found.get("traceback") or ""
             )
         )
+    if "approval" in task:
+        message.approval.CopyFrom(approval(task["approval"]))
     if "progress" in task:
         message.progress.CopyFrom(pb.Progress(**task["progress"]))
+
+
+def approval(document: Mapping[str, Any]) -> approvals_pb2.Approval:
+    """A question to people, as :mod:`formicary.engine.queen.approvals` shows it."""
+    policy = {name: value for name, value in document["policy"].items() if value is not None}
+    message = approvals_pb2.Approval(
+        id=document["id"],
+        job_type=document["job_type"],
+        task_type=document["task_type"],
+        attempt=document["attempt"],
+        state=document["state"],
+        decided_by=document["decided_by"] or "",
+        missing=document["missing"],
+        policy=approvals_pb2.ApprovalPolicy(**policy),
+    )
+    for name in _ASKED_TIMES:
+        if document[name] is not None:
+            getattr(message, name).FromJsonString(document[name])
+    for vote in document["votes"]:
+        voted_at = Timestamp()
+        voted_at.FromJsonString(vote["voted_at"])
+        message.votes.add(voter=vote["voter"], decision=vote["decision"], comment=vote["comment"], voted_at=voted_at)
+    return message
 
 
 def _set_outputs(message: pb.Job | pb.Task, outputs: Mapping[str, Any], *, exact: bool) -> None:

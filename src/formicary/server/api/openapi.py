@@ -24,6 +24,7 @@ from formicary.server.auth.roles import ROLES
 from formicary.server.auth.tokens import LONGEST
 from formicary.v1 import (
     ants_pb2,
+    approvals_pb2,
     artifacts_pb2,
     audit_pb2,
     definitions_pb2,
@@ -64,6 +65,7 @@ _SERVICES = (
     (jobs_pb2, "JobService"),
     (definitions_pb2, "DefinitionService"),
     (ants_pb2, "AntService"),
+    (approvals_pb2, "ApprovalService"),
     (artifacts_pb2, "ArtifactService"),
     (events_pb2, "EventService"),
     (audit_pb2, "AuditService"),

@@ -17,6 +17,7 @@ from formicary.headers import HeaderMapping, Rule, engine_mapping
 from formicary.headers.model import Direction
 from formicary.problems import problem
 from formicary.server.api.ants import AntServicer
+from formicary.server.api.approvals import ApprovalServicer
 from formicary.server.api.artifacts import ArtifactServicer
 from formicary.server.api.audit import AuditServicer
 from formicary.server.api.definitions import DefinitionServicer
@@ -81,6 +82,7 @@ def servicers(queen: Queen, tokens: TokenBook) -> list[object]:
     """What the queen serves, whatever the protocol."""
     return [
         AntServicer(queen),
+        ApprovalServicer(queen),
         ArtifactServicer(queen.artifacts),
         DefinitionServicer(queen),
         JobServicer(queen),

@@ -100,6 +100,11 @@ class AuditLog:
         self._waiting.append(row)
         self._some.set()
 
+    def note(self, org: str, method: str, resource: str, code: str) -> None:
+        """Takes a record of something that happened by itself."""
+        self._waiting.append((self._wall(), org, "", method, resource[:LONGEST], code, "", "", "", 0))
+        self._some.set()
+
     async def flush(self) -> bool:
         """Writes what waits; False where the store does not take it, and it waits on."""
         rows = [self._waiting.popleft() for _ in range(len(self._waiting))]

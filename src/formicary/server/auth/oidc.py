@@ -121,8 +121,9 @@ def principal_of(claims: Mapping[str, Any], config: OidcConfig) -> Principal | N
             return None
     roles = _claim(claims, config.roles_claim)
     named = roles.split() if isinstance(roles, str) else roles if isinstance(roles, list) else []
-    known = frozenset(role for role in named if isinstance(role, str) and role in ROLES)
-    return Principal(f"{config.issuer}#{subject}", str(org), known)
+    groups = frozenset(role for role in named if isinstance(role, str))
+    known = groups.intersection(ROLES)
+    return Principal(f"{config.issuer}#{subject}", str(org), known, str(subject), groups)
 
 
 def _claim(claims: Mapping[str, Any], name: str) -> Any:

@@ -18,11 +18,20 @@ class Principal:
         id: Of the token, or the name of a caller without one.
         org: Organisation; a caller sees nothing of any other.
         roles: Names of what the caller is allowed to be: admin, operator, submitter, viewer or ant.
+        name: Of the user for whom it stands, where the id is not that already.
+        groups: What else the user is, for the approval policies of jobs; nothing here depends on it.
     """
 
     id: str
     org: str
     roles: frozenset[str]
+    name: str = ""
+    groups: frozenset[str] = frozenset()
+
+    @property
+    def user(self) -> str:
+        """Whose votes are counted: two tokens of one name are one user."""
+        return self.name or self.id
 
 
 @dataclass(frozen=True, slots=True)

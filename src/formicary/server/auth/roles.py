@@ -25,7 +25,11 @@ ALLOWED: dict[str, frozenset[str]] = {
     "/formicary.v1.JobService/ReadLogs": _VIEW,
     "/formicary.v1.JobService/CancelJob": _OPERATE,
     "/formicary.v1.JobService/RetryJob": _OPERATE,
+    "/formicary.v1.JobService/PauseJob": _OPERATE,
     "/formicary.v1.JobService/ResumeJob": _OPERATE,
+    "/formicary.v1.ApprovalService/Vote": _VIEW,  # the task's policy says who may
+    "/formicary.v1.ApprovalService/GetApproval": _VIEW,
+    "/formicary.v1.ApprovalService/ListApprovals": _VIEW,
     "/formicary.v1.EventService/WatchEvents": _VIEW,
     "/formicary.v1.DefinitionService/RegisterDefinition": _SUBMIT,
     "/formicary.v1.DefinitionService/GetDefinition": _VIEW,

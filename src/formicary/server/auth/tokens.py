@@ -61,7 +61,7 @@ class Token:
     @property
     def principal(self) -> Principal:
         """Whom it stands for."""
-        return Principal(self.id, self.org, frozenset({self.role}))
+        return Principal(self.id, self.org, frozenset({self.role}), self.name)
 
 
 def new_token(role: str, org: str, name: str = "", lifetime_s: float = 0.0) -> tuple[str, Token]:

@@ -113,6 +113,20 @@ class Children:
     ended: Mapping[str, JobEnded]
 
 
+class Escalation(msgspec.Struct, frozen=True, gc=False):
+    """A question to people that nobody has decided in time: those who are to be told, and what."""
+
+    time: float
+    org: str
+    job_id: str
+    job_type: str
+    task_type: str
+    recipients: tuple[str, ...]
+    message: str
+    missing: str
+    """What is missing, in words."""
+
+
 @dataclass(slots=True)
 class Batch:
     """One commit: row images, and the effects that wait for it."""
@@ -132,6 +146,8 @@ class Batch:
     keys: list[tuple[str, str]] = field(default_factory=list)
     occurrences: list[Occurrence] = field(default_factory=list)
     """For those who watch; empty while nobody does."""
+    escalations: list[Escalation] = field(default_factory=list)
+    """Questions whose deadline has passed."""
 
     def __bool__(self) -> bool:
         """True where there is anything to write or to do."""

@@ -20,12 +20,14 @@ import msgspec
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.configs import ConfigSource, ConfigView, NoConfigs
 from formicary.engine.jobs.model import JobDefinition, task_from_json
+from formicary.engine.queen.core.approving import Approving, Question, Vote
 from formicary.engine.queen.core.batch import Assignment, Batch, Children, ChildrenRequest, RenderRequest, Welcome
 from formicary.engine.queen.core.composing import Composing, to_reset
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.leases import Hello, Leases
 from formicary.engine.queen.core.occurrences import in_order, of_ant
 from formicary.engine.queen.core.outcome import Outcome, task_variables
+from formicary.engine.queen.core.pausing import Pausing
 from formicary.engine.queen.core.progress import KILLING, TIMED_OUT, Progress
 from formicary.engine.queen.core.records import Ant, Definition, Job, TaskRun, demand_of
 from formicary.engine.queen.core.timers import Alarm, TimerWheel
@@ -105,6 +107,8 @@ class Core:
         self.leases.undelivered = self._undelivered
         self.progress = Progress(self)
         self.composing = Composing(self)
+        self.approving = Approving(self)
+        self.pausing = Pausing(self)
         self.batch = Batch()
         self.dirty_jobs: dict[Job, None] = {}
         self.dirty_tasks: dict[TaskRun, None] = {}
@@ -186,9 +190,17 @@ class Core:
         if job.verdict != life.CANCELLED:
             self.progress.cancel(job, reason)
 
+    def pause(self, job_id: str) -> None:
+        """A job pauses until it is resumed. Raises KeyError (not live), IllegalTransition."""
+        self.pausing.begin(self.jobs[job_id])
+
+    def vote(self, job_id: str, vote: Vote) -> Question:
+        """Counts the vote of a user. Raises KeyError (not live), CannotVote."""
+        return self.approving.vote(self.jobs[job_id], vote)
+
     def resume(self, job_id: str) -> None:
         """A paused job goes on. Raises KeyError (not live), IllegalTransition."""
-        self.progress.resume(self.jobs[job_id])
+        self.pausing.resume(self.jobs[job_id])
 
     def retry(self, definition: Definition, row: Row, tasks: Sequence[Row], *, hard: bool) -> None:
         """Another execution of an ended job, as read from the store; keeps completed tasks unless `hard`."""
@@ -334,6 +346,8 @@ class Core:
                 what.timer = what.timer_at = None
                 if what.awaits:
                     self.composing.timed_out(what)
+                elif what.state == life.APPROVAL:
+                    self.approving.due(what)
                 else:
                     self.progress.proceed(what)
             elif isinstance(what, Ant):
@@ -352,7 +366,7 @@ class Core:
             self.dirty_jobs[job] = None
             self._enqueue(job, job.params)
         elif job.state == life.PAUSED:
-            self.progress.resume(job)
+            self.pausing.resume(job)
         elif job.state == life.EXECUTING:
             self.progress.timed_out(job)
 
@@ -512,6 +526,7 @@ class Core:
         self.number, self.order = snapshot.last_number, snapshot.last_order
         for row in snapshot.definitions:
             self._admit(row, models[str(row[0])])
+        self.approving.recover(snapshot.approvals, snapshot.votes)
         tasks: dict[int, list[Row]] = {}
         for row in snapshot.tasks:
             tasks.setdefault(cast(int, row[0]), []).append(row)
@@ -552,6 +567,8 @@ class Core:
             self.queue_task(run, demand)
         elif run.awaits:
             self.composing.resume(run)
+        elif run.state == life.APPROVAL:
+            self.approving.resume(run)
         elif run.state == life.WAITING and run.timer_at is not None:
             run.timer = self.timers.set(self.mono + max(0.0, run.timer_at - self.wall), run)
         elif run.state == life.WAITING and run.job.state == life.EXECUTING:

@@ -74,6 +74,15 @@ def of_run(run: TaskRun, wall: float) -> Occurrence:
     )
 
 
+ESCALATED = "ESCALATED"
+"""In place of a task's state: nobody has decided about it in time."""
+
+
+def of_escalated(run: TaskRun, wall: float) -> Occurrence:
+    """A question to people whose deadline has passed."""
+    return msgspec.structs.replace(of_run(run, wall), state=ESCALATED)
+
+
 def of_ant(ant: Ant, state: str, wall: float) -> Occurrence:
     """An ant that is now connected, disconnected or lost; of no organisation."""
     return Occurrence(wall, 0, -1, "", "", "", "", 0, 0, state, ant.id, "", 0)

@@ -61,11 +61,12 @@ class Progress:
             run.runs = kept
         if job.definition.needs_preparation and job.variables is None:
             run.preparing = True
-            self._ask_preparation(job)
+            self.ask_preparation(job)
             return
         self.begin(job, ant)
 
-    def _ask_preparation(self, job: Job) -> None:
+    def ask_preparation(self, job: Job) -> None:
+        """`skip_if` and the job's variables are to be rendered."""
         self.core.batch.render.append(self._request(job, None, 0, 0))
 
     def prepared(self, job: Job, variables: bytes, skip: bool, problem: str | None) -> None:
@@ -109,6 +110,8 @@ class Progress:
 
     def activate(self, job: Job, position: int, ant: Ant | None = None) -> None:
         """A task's turn has come: it waits for its delay, is rendered, or is ready."""
+        if job.state == life.APPROVAL:  # a sibling has just begun to wait for people, and this one begins too
+            self.core.pausing.end(job, "resume")
         run = self._run(job)
         task_run = run.runs.get(position)
         if task_run is None:
@@ -123,7 +126,7 @@ class Progress:
         """Before each attempt: render where there are templates, then queue."""
         task = run.job.definition.model.tasks[run.position]
         if run.job.state == life.PAUSED:
-            self._park(run)
+            self.core.pausing.park(run)
         elif not task.is_static or task.except_ is not None:
             run.state = life.WAITING if run.state == life.WAITING else life.task_state(run.state, "wait")
             run.rendering = True
@@ -153,6 +156,9 @@ class Progress:
         """Queues the task, or grants it at once to an ant that was chosen for it; what composes jobs begins here."""
         if run.composes:
             self.core.composing.begin(run)
+            return
+        if run.task.method == "MANUAL":
+            self.core.approving.begin(run)
             return
         if run.state != life.READY:
             run.state = life.task_state(run.state, "activate")
@@ -212,11 +218,13 @@ class Progress:
             self._end(run, life.COMPLETED, None)
         elif action in ("EXECUTING", "RESTART_TASK"):
             self._poll(run)
+        elif action == "WAIT_FOR_APPROVAL":
+            self.core.approving.ask(run)
         elif action in ("RESTART_JOB", "PAUSE_JOB"):
             if run.job.verdict is not None or self._run(run.job).final:  # too late: it ends
                 return False
             if action == "PAUSE_JOB":
-                self.pause(run)
+                self.core.pausing.ask(run)
             else:
                 self._restart_by_task(run)
         elif action == FATAL:
@@ -229,6 +237,23 @@ class Progress:
         else:
             return False
         return True
+
+    def failed(self, run: TaskRun, error: str) -> None:
+        """The task has failed for good, before any attempt or instead of it."""
+        self._end(run, life.FAILED, error, fatal=True)
+
+    def decided(self, run: TaskRun, decision: str, why: str | None) -> None:
+        """People have decided: the task COMPLETED or FAILED, unless an action is mapped to their word."""
+        self.core.dirty_tasks[run] = None
+        run.error_message, run.traceback = why, None
+        state, error = (life.COMPLETED, None) if why is None else (life.FAILED, "ERR_REJECTED")
+        actions = self.routes(run).actions
+        action = actions.get(decision) or actions.get(error or "") or actions.get(state)
+        if action == life.FAILED or (action or "").startswith("ERR_"):  # people are not asked again by `retry`
+            state, error = life.FAILED, action if action != life.FAILED else "ERR_REJECTED"
+        elif action not in (None, "WAIT_FOR_APPROVAL") and self._act(run, str(action), error):
+            return
+        self._end(run, state, error, decision=decision)
 
     def _attempt_failed(self, run: TaskRun, error: str) -> None:
         """An exit code that is mapped to FAILED or ERR_*: a failure like any other."""
@@ -316,7 +341,7 @@ class Progress:
 
     def _requeue(self, run: TaskRun) -> None:
         if run.job.state == life.PAUSED:
-            self._park(run)
+            self.core.pausing.park(run)
         else:
             self.ready(run)
 
@@ -333,7 +358,9 @@ class Progress:
 
     # --- a task ends ------------------------------------------------------------------------------------------------
 
-    def _end(self, run: TaskRun, state: str, error: str | None, *, fatal: bool = False) -> None:
+    def _end(
+        self, run: TaskRun, state: str, error: str | None, *, fatal: bool = False, decision: str | None = None
+    ) -> None:
         """The task has ended; its routes and dependents, or the final phase, go on."""
         core, job = self.core, run.job
         execution = self._run(job)
@@ -352,12 +379,12 @@ class Progress:
         self._look_for_final(job)
         self._remember_outputs(execution, run)
         failed = run.failed_hard()
-        target = None if fatal else self._target(run, state, error)
+        target = None if fatal else self._target(run, state, error, decision)
         run.routed_to = target
         if failed and not execution.final and (fatal or target is None) and job.verdict is None:
             self._decide(job, FATAL if fatal else life.FAILED, error, run.error_message, run)
             if job.state == life.PAUSED:
-                self._unpause(job, "wind_up")
+                self.core.pausing.end(job, "wind_up")
             self.wind_up(job)
         if job.definition.plan.single:
             self.check_end(job)
@@ -373,9 +400,11 @@ class Progress:
                 execution.flow.status[position] = 0
         self.check_end(job)
 
-    def _target(self, run: TaskRun, state: str, error: str | None) -> int | None:
+    def _target(self, run: TaskRun, state: str, error: str | None, decision: str | None) -> int | None:
         routes = self.routes(run)
-        target = routes.target(state, run.exit_code, error)
+        target = routes.targets.get(decision) if decision else None
+        if target is None:
+            target = routes.target(state, run.exit_code, error)
         if target is None and state == life.FAILED and run.task.allow_failure:
             target = routes.targets.get(life.COMPLETED)
         return target
@@ -417,7 +446,7 @@ class Progress:
         for run in list(execution.runs.values()):
             if run.awaits:
                 composing.append(run)
-            elif run.state in (life.READY, life.WAITING):
+            elif run.state in (life.READY, life.WAITING, life.APPROVAL):
                 if not execution.final or run.position in execution.parked:
                     self.withdraw(run)
             elif kill and run.state in (life.DISPATCHED, life.EXECUTING) and not run.task.always_run:
@@ -433,6 +462,8 @@ class Progress:
 
     def withdraw(self, run: TaskRun) -> None:
         """A task that waits or is queued will not run."""
+        if run.state == life.APPROVAL:
+            self.core.approving.close(run)
         if run.timer is not None:
             run.timer.cancel()
             run.timer = run.timer_at = None
@@ -449,7 +480,11 @@ class Progress:
     def check_end(self, job: Job) -> None:
         """When nothing is active: the final phase's next task, or the job's end."""
         execution = job.run
-        if execution is None or execution.active or execution.preparing or job.state != life.EXECUTING:
+        if execution is None or execution.preparing or job.state != life.EXECUTING:
+            return
+        if execution.active:
+            if execution.active == execution.asking:
+                self.core.approving.stand_still(job)
             return
         if job.verdict == RESTART:
             self._restart_asked(job)
@@ -520,7 +555,7 @@ class Progress:
             self._end(run, life.FAILED, "ERR_EXIT_CODE", fatal=True)
             return
         if job.state == life.PAUSED:
-            self._unpause(job, "wind_up")
+            self.core.pausing.end(job, "wind_up")
         job.verdict = RESTART
         self.core.dirty_jobs[job] = None
         self.wind_up(job, kill=True)
@@ -534,58 +569,6 @@ class Progress:
             self._decide(job, FATAL, "ERR_TIMEOUT", "the job's time-out leaves no room for the restart asked for")
             self.check_end(job)
 
-    # --- pause ------------------------------------------------------------------------------------------------------
-
-    def pause(self, run: TaskRun) -> None:
-        """PAUSE_JOB: the job's clock stops; it goes on after `pause_time` or by `resume`."""
-        core, job = self.core, run.job
-        if job.state == life.PAUSED:  # a sibling was first
-            self._park(run)
-            return
-        job.state = life.job_state(job.state, "pause")
-        self._park(run)
-        for other in self._run(job).runs.values():
-            if other.state == life.READY or other.rendering:  # what is rendered now may be another text then
-                self._park(other)
-        job.clock_left_s = max(0.0, (job.deadline_at or core.wall) - core.wall)
-        job.deadline_at = None
-        job.timer_at = core.wall + core.rng.uniform(*job.definition.model.pause_time_s)
-        core.set_job_timer(job, job.timer_at)
-        core.dirty_jobs[job] = None
-
-    def _park(self, run: TaskRun) -> None:
-        if run.state != life.WAITING:
-            run.state = life.task_state(run.state, "wait")
-        if run.timer is not None:
-            run.timer.cancel()
-        run.timer = run.timer_at = None
-        run.rendering = False
-        self._run(run.job).parked.append(run.position)
-        self.core.dirty_tasks[run] = None
-
-    def resume(self, job: Job) -> None:
-        """A paused job goes on; raises IllegalTransition in any other state."""
-        self._unpause(job, "resume")
-        job.pauses += 1
-        execution = self._run(job)
-        parked, execution.parked = execution.parked, []
-        for position in parked:
-            run = execution.runs.get(position)
-            if run is not None and run.state == life.WAITING:
-                self.proceed(run)
-            else:
-                self.activate(job, position)
-        self.check_end(job)
-
-    def _unpause(self, job: Job, event: str) -> None:
-        core = self.core
-        job.state = life.job_state(job.state, event)
-        job.timer_at = None
-        job.deadline_at = core.wall + (job.clock_left_s or 0.0)
-        job.clock_left_s = None
-        core.set_job_timer(job, job.deadline_at)
-        core.dirty_jobs[job] = None
-
     # --- cancel and time-out ----------------------------------------------------------------------------------------
 
     def cancel(self, job: Job, reason: str) -> None:
@@ -596,7 +579,7 @@ class Progress:
             self.ended(job)
             return
         if job.state in (life.PAUSED, life.APPROVAL):
-            self._unpause(job, "wind_up")
+            self.core.pausing.end(job, "wind_up")
         self._decide(job, life.CANCELLED, "ERR_CANCELLED", reason)
         self._stop_now(job)
 
@@ -660,11 +643,12 @@ class Progress:
             [(run.position, run.failed_hard(), run.routed_to) for run in done], [run.position for run in begun]
         )
         execution.active = sum(run.state not in life.TASK_ENDED for run in begun)
+        execution.asking = sum(run.state == life.APPROVAL for run in begun)
         execution.final = any(execution.runs[position].task.always_run for position in strays)
         self._look_for_final(job)
         if job.definition.needs_preparation and job.variables is None and job.verdict is None:
             execution.preparing = True
-            self._ask_preparation(job)
+            self.ask_preparation(job)
             return
         if job.verdict is not None or execution.final:
             for position in startable:

@@ -10,7 +10,7 @@ from typing import Any
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.flow import Flow, Plan, Routes
-from formicary.engine.jobs.model import QUEEN_METHODS, JobDefinition, TaskDefinition
+from formicary.engine.jobs.model import COMPOSING_METHODS, QUEEN_METHODS, JobDefinition, TaskDefinition
 from formicary.engine.queen.core.timers import Timer
 from formicary.engine.scheduling.demand import Demand
 from formicary.engine.storage.port import Row
@@ -255,8 +255,8 @@ class TaskRun:
 
     @property
     def composes(self) -> bool:
-        """Its method is the queen's: it forks jobs or waits for them."""
-        return self.task.method in QUEEN_METHODS
+        """It forks jobs or waits for them."""
+        return self.task.method in COMPOSING_METHODS
 
     @property
     def awaits(self) -> bool:
@@ -279,13 +279,15 @@ class TaskRun:
 class Execution:
     """A job that is running: its graph and its tasks that have begun."""
 
-    __slots__ = ("active", "children", "final", "flow", "outputs", "parked", "preparing", "routes", "runs")
+    __slots__ = ("active", "asking", "children", "final", "flow", "outputs", "parked", "preparing", "routes", "runs")
 
     def __init__(self, plan: Plan) -> None:
         self.flow = Flow(plan)
         self.runs: dict[int, TaskRun] = {}
         self.active = 0
         """Tasks that have begun and not ended."""
+        self.asking = 0
+        """Those of them that wait for people."""
         self.children = 0
         """Jobs that its tasks have forked."""
         self.final = False
