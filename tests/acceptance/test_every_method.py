@@ -20,6 +20,7 @@ import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.struct_pb2 import Value
 
 from formicary import v1
 from formicary.client import Client, RestClient
@@ -29,6 +30,7 @@ from formicary.v1 import (
     approvals_pb2,
     artifacts_pb2,
     audit_pb2,
+    configs_pb2,
     definitions_pb2,
     events_pb2,
     jobs_pb2,
@@ -74,6 +76,20 @@ REST: dict[str, list[Rest]] = {
     ],
     "ArtifactService.GetArtifact": [Rest("GET /v1/artifacts/none", None, "NOT_FOUND")],
     "ArtifactService.DownloadArtifact": [Rest("GET /v1/artifacts/none:download", None, "NOT_FOUND")],
+    "ConfigService.SetConfig": [
+        Rest("POST /v1/configs", {"name": "REGION", "value": "eu"}),
+        Rest("POST /api/configs", {"name": "N", "value": 7, "scope": "job", "owner": "hello"}),
+        Rest("POST /v1/configs", {"name": "T", "value": "secret!", "secret": True}, "FAILED_PRECONDITION"),
+        Rest("POST /v1/configs", {"name": "1", "value": 1}, "VALIDATION_FAILED"),
+    ],
+    "ConfigService.ListConfigs": [Rest("GET /v1/configs?page_size=1"), Rest("GET /api/configs")],
+    "ConfigService.GetConfig": [
+        Rest("GET /v1/configs/org/KEPT"),
+        Rest("GET /v1/configs/job/KEPT?owner=none", None, "NOT_FOUND"),
+    ],
+    "ConfigService.DeleteConfig": [Rest("DELETE /v1/configs/org/none", None, "NOT_FOUND")],
+    "ConfigService.RevealConfig": [Rest("POST /v1/configs/org/KEPT:reveal", {})],
+    "ConfigService.RotateSecrets": [Rest("POST /v1/configs:rotate", {}, "FAILED_PRECONDITION")],
     "DefinitionService.RegisterDefinition": [
         Rest("POST /v1/definitions", {"source": JOB}),
         Rest("POST /v1/definitions", {}, "VALIDATION_FAILED"),
@@ -198,6 +214,21 @@ def _people_calls(job: str) -> dict[str, list[tuple[Message, str]]]:
     }
 
 
+def config_calls() -> dict[str, list[tuple[Message, str]]]:
+    """The same for the service of configurations."""
+    return {
+        "ConfigService.SetConfig": [
+            (configs_pb2.SetConfigRequest(name="GRPC", value=Value(bool_value=True)), OK),
+            (configs_pb2.SetConfigRequest(name="GRPC"), "VALIDATION_FAILED"),
+        ],
+        "ConfigService.ListConfigs": [(configs_pb2.ListConfigsRequest(), OK)],
+        "ConfigService.GetConfig": [(configs_pb2.GetConfigRequest(scope="org", name="KEPT"), OK)],
+        "ConfigService.DeleteConfig": [(configs_pb2.DeleteConfigRequest(scope="org", name="none"), "NOT_FOUND")],
+        "ConfigService.RevealConfig": [(configs_pb2.RevealConfigRequest(scope="org", name="none"), "NOT_FOUND")],
+        "ConfigService.RotateSecrets": [(configs_pb2.RotateSecretsRequest(), "FAILED_PRECONDITION")],
+    }
+
+
 def rpc_calls(names: dict[str, str]) -> dict[str, list[tuple[Message, str]]]:
     """Requests over gRPC and the codes of their answers, by method."""
     job, definition = names["job"], names["definition"]
@@ -220,6 +251,7 @@ def rpc_calls(names: dict[str, str]) -> dict[str, list[tuple[Message, str]]]:
             ),
         ],
         "AntService.ListAnts": [(ants_pb2.ListAntsRequest(), OK)],
+        **config_calls(),
         "DefinitionService.RegisterDefinition": [
             (definitions_pb2.RegisterDefinitionRequest(source=JOB), OK),
             (definitions_pb2.RegisterDefinitionRequest(), "VALIDATION_FAILED"),
@@ -288,6 +320,7 @@ def names(up: Up) -> dict[str, str]:
         if more:
             assert ask(up, "POST", f"/v1/jobs/{job['id']}:cancel", {})[0] == 200
     until(lambda: ask(up, "GET", f"/v1/jobs/{found['job']}")[2]["state"] == "COMPLETED", 20, "the job completes")
+    assert ask(up, "POST", "/v1/configs", {"name": "KEPT", "value": "a"})[0] == 200
     found["token"] = ask(up, "POST", "/v1/tokens", {"role": "viewer"})[2]["record"]["id"]
     return found
 

@@ -33,6 +33,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reject": ("formicary.cli.approvals:reject", "Vote against what a job waits for."),
     "approvals": ("formicary.cli.approvals:approvals", "Show what waits for votes."),
     "token": ("formicary.cli.token:token", "Make, list and revoke the API tokens of a server."),
+    "secrets": ("formicary.cli.configs:secrets", "Set, list, rotate and remove secrets; make keys."),
+    "config": ("formicary.cli.configs:config", "Set, list and remove variables of all jobs."),
     "triggers": ("formicary.cli.triggers:triggers", "Show, start, pause, resume and reset what starts jobs by itself."),
     "audit": ("formicary.cli.audit:audit", "Show who changed what, and who was refused."),
     "idempotency": (

@@ -1,4 +1,4 @@
-"""The options of `formicary up` about certificates and an issuer of tokens."""
+"""The options of `formicary up` about certificates, keys of secrets and an issuer of tokens."""
 
 from __future__ import annotations
 
@@ -31,6 +31,12 @@ _OPTIONS = (
         help="With --client-ca: gRPC port for ants that show a certificate; 0 = any free port.",
     ),
     click.option(
+        "--secret-key-file",
+        type=_FILE,
+        envvar="FORMICARY_SECRET_KEY_FILE",
+        help="Keys of secrets, from `formicary secrets keygen` (FORMICARY_SECRET_KEY_FILE, or FORMICARY_SECRET_KEY).",
+    ),
+    click.option(
         "--oidc-issuer",
         default="",
         envvar="FORMICARY_OIDC_ISSUER",
@@ -61,6 +67,7 @@ class Secured(TypedDict):
     tls_key: Path | None
     client_ca: Path | None
     ant_port: int
+    secret_key_file: Path | None
     oidc: OidcConfig | None
 
 
@@ -79,6 +86,7 @@ def securing_options(command: Callable[..., Any]) -> Callable[..., Any]:
             tls_key=given.pop("tls_key"),
             client_ca=given.pop("client_ca"),
             ant_port=given.pop("ant_port"),
+            secret_key_file=given.pop("secret_key_file"),
             oidc=oidc,
         )
         return command(**given, secured=secured)

@@ -24,6 +24,7 @@ from formicary.v1 import (
     artifacts_pb2_grpc,
     audit_pb2,
     audit_pb2_grpc,
+    configs_pb2_grpc,
     definitions_pb2,
     definitions_pb2_grpc,
     events_pb2,
@@ -533,6 +534,9 @@ class Client:
             approvals = cast(Any, approvals_pb2_grpc).ApprovalServiceStub(self._channel)
             for name in ("Vote", "GetApproval", "ListApprovals"):
                 setattr(self._rpc, name, getattr(approvals, name))
+            configs = cast(Any, configs_pb2_grpc).ConfigServiceStub(self._channel)
+            for name in ("SetConfig", "ListConfigs", "GetConfig", "DeleteConfig", "RevealConfig", "RotateSecrets"):
+                setattr(self._rpc, name, getattr(configs, name))
             for name in ("CreateToken", "ListTokens", "RevokeToken"):
                 setattr(self._rpc, name, getattr(tokens, name))
         return self._rpc

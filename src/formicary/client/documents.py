@@ -9,7 +9,15 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from formicary.problems import Problem
-from formicary.v1 import approvals_pb2, artifacts_pb2, audit_pb2, definitions_pb2, tokens_pb2, triggers_pb2
+from formicary.v1 import (
+    approvals_pb2,
+    artifacts_pb2,
+    audit_pb2,
+    configs_pb2,
+    definitions_pb2,
+    tokens_pb2,
+    triggers_pb2,
+)
 from formicary.v1 import jobs_pb2 as pb
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -168,6 +176,31 @@ def approval(message: approvals_pb2.Approval) -> dict[str, Any]:
             for vote in message.votes
         ],
     }
+
+
+def config(message: configs_pb2.Config) -> dict[str, Any]:
+    """What is shown of a configuration; the value of a secret is ``***`` unless it was asked for."""
+    return {
+        "scope": message.scope,
+        "owner": message.owner,
+        "name": message.name,
+        "type": message.type,
+        "secret": message.secret,
+        "value": whole(MessageToDict(message.value)),
+        "key_id": message.key_id,
+        "created_at": _time(message, "created_at"),
+        "updated_at": _time(message, "updated_at"),
+        "updated_by": message.updated_by,
+    }
+
+
+def whole(value: object) -> object:
+    """The value with whole numbers as such: JSON in protobuf has doubles only."""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
+        return int(value)
+    if isinstance(value, dict):
+        return {key: whole(one) for key, one in value.items()}
+    return [whole(one) for one in value] if isinstance(value, list) else value
 
 
 def artifact(message: artifacts_pb2.Artifact) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from formicary.engine.ants.executors import Executor
 from formicary.engine.ants.transport import AntTransport, local_pair
 from formicary.engine.queen.core.batch import JobEnded
 from formicary.engine.queen.core.core import Submission
+from formicary.engine.queen.keyring import Keyring
 from formicary.engine.queen.runtime import Queen
 from formicary.engine.queen.sessions import AntSession
 from formicary.engine.storage.artifacts import LocalArtifacts, artifacts_folder
@@ -94,7 +95,9 @@ class Colony:
             if data is None:
                 self._folder = tempfile.TemporaryDirectory(prefix="formicary-")
             contents = LocalArtifacts(artifacts_folder(data or Path(self._folder.name if self._folder else ".")))
-            self._queen = Queen(OnlyTheseJobs(store, self._own).as_store(), logs, contents=contents)
+            self._queen = Queen(
+                OnlyTheseJobs(store, self._own).as_store(), logs, contents=contents, keyring=Keyring.open(None)
+            )
             with as_problems():
                 await self._queen.start()
         except BaseException:

@@ -43,6 +43,8 @@ class UpConfig:
         tls_key: File of its key.
         client_ca: File of the certificates that sign those of ants: a further gRPC port takes callers with such a
             certificate and nobody else; None = there is none.
+        secret_key_file: Keys that secrets are encrypted with, the current one first; None = those of
+            FORMICARY_SECRET_KEY. Without any no secret can be set or read.
         ant_port: That port; 0 = any free one.
         oidc: Whose JSON web tokens are taken beside API tokens; None = nobody's.
         insecure: Tokens may travel beyond this machine as plain text: behind a proxy or in a network that is trusted.
@@ -75,6 +77,7 @@ class UpConfig:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     client_ca: Path | None = None
+    secret_key_file: Path | None = None
     ant_port: int = 7779
     oidc: OidcConfig | None = None
     insecure: bool = False

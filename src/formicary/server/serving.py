@@ -15,6 +15,7 @@ import uvloop
 
 from formicary.embedded.opening import as_problems, open_data
 from formicary.engine.queen.approvals import ESCALATED_METHOD
+from formicary.engine.queen.keyring import Keyring
 from formicary.engine.queen.runtime import Queen, QueenConfig
 from formicary.engine.storage.artifacts import LocalArtifacts, artifacts_folder
 from formicary.engine.storage.data_lock import DataLock
@@ -198,10 +199,11 @@ class _Server:
 
     async def _open_queen(self, stack: AsyncExitStack) -> Queen:
         config = self._config
+        keyring = await asyncio.to_thread(Keyring.open, config.secret_key_file)
         store, logs = await asyncio.to_thread(open_data, config.target)
         contents = LocalArtifacts(artifacts_folder(config.data))
         queen_config = QueenConfig(core=config.core, methods=dict(config.methods), schedules=True)
-        queen = Queen(store, logs, queen_config, contents)
+        queen = Queen(store, logs, queen_config, contents, keyring)
         try:
             with as_problems():
                 await queen.start()

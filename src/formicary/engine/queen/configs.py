@@ -196,6 +196,15 @@ class Configs:
         masked = [text for value in values.values() for text in texts_to_mask(value)]
         return fill(task, values), fill(variables, values), list(dict.fromkeys(masked))
 
+    def secret_text(self, org: str, job_type: str, name: str) -> str:
+        """The text of a secret that jobs of this type see; empty where there is none or it cannot be read."""
+        secret_id = self.view(org, "", job_type).secrets.get(name)
+        try:
+            return "" if secret_id is None else text_of(self._secret(secret_id))
+        except CannotDecrypt as error:
+            log.warning("%s", error)
+            return ""
+
     def _secret(self, secret_id: str) -> object:
         if secret_id in self._values:
             return self._values[secret_id]

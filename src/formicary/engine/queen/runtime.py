@@ -122,10 +122,10 @@ class Queen:
         self.events = EventStream(self.config.events_kept, self.config.events_linger_s, self._observe)
         self.pump.on_occurred = self.events.occurred
         self.schedules = Schedules(self)
+        self.configs = Configs(store, keyring)
         self.triggers = Triggers(self)
         self.pump.on_reloaded = self._reloaded
         self.artifacts = Artifacts(store, contents, self.pump)
-        self.configs = Configs(store, keyring)
         self.pump.core.configs = self.configs
         self.pump.on_acquired = self.configs.load
         self.submitting = Submitting(self)

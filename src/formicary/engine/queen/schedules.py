@@ -339,7 +339,7 @@ class Schedules:
         items = [] if definition is None else [_item(before, definition, at) for at in wanted]
         items = [item for item in items if item.key not in done]
         if definition is not None:
-            check_against(definition, items)
+            check_against(definition, items, self._queen.configs.view(before.org, "", before.job_type).names)
             if definition.model.dynamic_template_tasks and items:  # its tasks are made first; the key counts then
                 await self._queen.submit(definition.id, items, org=before.org)
         core = pump.now()

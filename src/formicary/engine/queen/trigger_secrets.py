@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Protocol
 
 from formicary.engine.jobs.triggers import WebhookAuth
+from formicary.engine.queen.configs import Configs
+from formicary.engine.queen.keyring import VARIABLE
 
 PREFIX = "FORMICARY_SECRET_"
 FOLDER_VARIABLE = "FORMICARY_SECRET_DIR"
 """Names the folder of `secret_file`."""
+_RESERVED = frozenset({VARIABLE, f"{VARIABLE}_FILE", FOLDER_VARIABLE})
 MOST_BYTES = 64 * 1024
 
 
@@ -44,7 +47,8 @@ class ServerSecrets:
         return (self._variable(PREFIX + name) or self._file(name)) if name else b""
 
     def _variable(self, name: str) -> bytes:
-        return self._environment.get(name, "").encode() if name.startswith(PREFIX) else b""
+        is_free = name.startswith(PREFIX) and name not in _RESERVED
+        return self._environment.get(name, "").encode() if is_free else b""
 
     def _file(self, name: str) -> bytes:
         folder = self._environment.get(FOLDER_VARIABLE, "")
@@ -55,3 +59,21 @@ class ServerSecrets:
                 return file.read(MOST_BYTES).strip()
         except OSError:
             return b""
+
+
+class StoredSecrets:
+    """Secrets that were set with `formicary secrets set`, by the name in `secret_config`; then those of the server.
+
+    Args:
+        configs: The configurations of the queen.
+        others: Where else secrets are; None = the server's environment.
+    """
+
+    def __init__(self, configs: Configs, others: TriggerSecrets | None = None) -> None:
+        self._configs = configs
+        self._others = others or ServerSecrets()
+
+    def find(self, org: str, job_type: str, auth: WebhookAuth) -> bytes:
+        """The secret, empty where there is none or it cannot be read."""
+        own = self._configs.secret_text(org, job_type, auth.secret_config) if auth.secret_config else ""
+        return own.encode() or self._others.find(org, job_type, auth)

@@ -26,7 +26,7 @@ from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.core.records import Definition
 from formicary.engine.queen.submitting import check_against
 from formicary.engine.queen.trigger_rows import Event, Key, Reading, TriggerRow, from_row, read
-from formicary.engine.queen.trigger_secrets import ServerSecrets, TriggerSecrets
+from formicary.engine.queen.trigger_secrets import StoredSecrets, TriggerSecrets
 from formicary.engine.storage.port import StoreError
 from formicary.problems import Problem, problem
 
@@ -82,7 +82,7 @@ class Triggers:
 
     def __init__(self, queen: Queen, secrets: TriggerSecrets | None = None) -> None:
         self._queen = queen
-        self.secrets: TriggerSecrets = secrets or ServerSecrets()
+        self.secrets: TriggerSecrets = secrets or StoredSecrets(queen.configs)
         self._known: dict[Key, TriggerRow] = {}
         self._tallies: dict[Key, Tally] = {}
         self._reserved: dict[Key, int] = {}
@@ -260,7 +260,8 @@ class Triggers:
         taken: list[Taken | None] = [None] * len(events)
         wanted: list[tuple[int, Submission]] = []
         for at, reading in enumerate(readings):
-            reason = reading.problem or (_wrong(definition, reading) if reading.counts else "")
+            configs = self._queen.configs.view(key[0], "", key[1]).names
+            reason = reading.problem or (_wrong(definition, reading, configs) if reading.counts else "")
             if reason:
                 taken[at] = Taken("refused", reason=reason)
             elif not reading.counts:
@@ -360,11 +361,11 @@ class Triggers:
 _NOBODY: Final = WebhookAuth(header="x-hub-signature-256")
 
 
-def _wrong(definition: Definition, reading: Reading) -> str:
+def _wrong(definition: Definition, reading: Reading, configs: Mapping[str, object]) -> str:
     """Why a definition cannot be started with these parameters; empty = it can."""
     try:
         edge.check_params(reading.params)
-        check_against(definition, [Submission("", reading.params, None, None)])
+        check_against(definition, [Submission("", reading.params, None, None)], configs)
     except Problem as error:
         return error.detail
     return ""

@@ -20,6 +20,7 @@ from formicary.server.api.ants import AntServicer
 from formicary.server.api.approvals import ApprovalServicer
 from formicary.server.api.artifacts import ArtifactServicer
 from formicary.server.api.audit import AuditServicer
+from formicary.server.api.configs import ConfigServicer
 from formicary.server.api.definitions import DefinitionServicer
 from formicary.server.api.events import LAST_EVENT, EventServicer
 from formicary.server.api.jobs import REPLAYED_HEADER, JobServicer
@@ -84,6 +85,7 @@ def servicers(queen: Queen, tokens: TokenBook) -> list[object]:
         AntServicer(queen),
         ApprovalServicer(queen),
         ArtifactServicer(queen.artifacts),
+        ConfigServicer(queen),
         DefinitionServicer(queen),
         JobServicer(queen),
         EventServicer(queen),

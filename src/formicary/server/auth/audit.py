@@ -205,6 +205,9 @@ def resource_of(call: Call) -> str:
         found = getattr(message, "id", "")
         if isinstance(found, str) and found:
             return found
+    place = [getattr(call.request, field, "") for field in ("scope", "owner", "name")]
+    if len(place) == 3 and place[2] and hasattr(call.request, "scope"):
+        return "/".join((place[0] or "org", *filter(None, place[1:])))
     ids: list[str] = list(getattr(call.response, "ids", ()))
     if ids:
         return str(ids[0]) if len(ids) == 1 else f"{ids[0]} +{len(ids) - 1}"

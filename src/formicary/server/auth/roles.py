@@ -46,6 +46,12 @@ ALLOWED: dict[str, frozenset[str]] = {
     "/formicary.v1.ArtifactService/GetArtifact": _VIEW,
     "/formicary.v1.ArtifactService/DownloadArtifact": _VIEW | {"ant"},
     "/formicary.v1.ArtifactService/UploadArtifact": _ADMIN | {"ant"},
+    "/formicary.v1.ConfigService/SetConfig": _OPERATE,
+    "/formicary.v1.ConfigService/ListConfigs": _VIEW,
+    "/formicary.v1.ConfigService/GetConfig": _VIEW,
+    "/formicary.v1.ConfigService/DeleteConfig": _OPERATE,
+    "/formicary.v1.ConfigService/RevealConfig": _ADMIN,
+    "/formicary.v1.ConfigService/RotateSecrets": _ADMIN,
     "/formicary.v1.TokenService/CreateToken": _ADMIN,
     "/formicary.v1.AuditService/ListAuditRecords": _ADMIN,
     "/formicary.v1.TokenService/ListTokens": _ADMIN,
@@ -58,6 +64,7 @@ HOME_ONLY = frozenset(
         "/formicary.v1.AntService/Session",
         "/formicary.v1.AntService/ListAnts",
         "/formicary.v1.ArtifactService/UploadArtifact",
+        "/formicary.v1.ConfigService/RotateSecrets",
     }
 )
 """Methods that show or serve more than one organisation."""
