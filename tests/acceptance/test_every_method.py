@@ -154,6 +154,10 @@ REST: dict[str, list[Rest]] = {
         Rest("GET /api/approvals/pending"),
     ],
     "JobService.ResumeJob": [Rest("POST /v1/jobs/{job}:resume", {}, "FAILED_PRECONDITION")],
+    "JobService.ExplainJob": [
+        Rest("GET /v1/jobs/{job}:explain"),
+        Rest(f"GET /v1/jobs/{_NEVER}:explain", None, "NOT_FOUND"),
+    ],
     "JobService.FollowJob": [
         Rest("GET /v1/jobs/{job}:follow"),
         Rest(f"GET /v1/jobs/{_NEVER}:follow", None, "NOT_FOUND"),
@@ -284,6 +288,11 @@ def rpc_calls(names: dict[str, str]) -> dict[str, list[tuple[Message, str]]]:
         **_people_calls(job),
         "JobService.ResumeJob": [(jobs_pb2.ResumeJobRequest(id=job), "FAILED_PRECONDITION")],
         "JobService.FollowJob": [(jobs_pb2.FollowJobRequest(id=job), OK)],
+        "JobService.ExplainJob": [
+            (jobs_pb2.ExplainJobRequest(id=job), OK),
+            (jobs_pb2.ExplainJobRequest(id=_NEVER), "NOT_FOUND"),
+            (jobs_pb2.ExplainJobRequest(), "VALIDATION_FAILED"),
+        ],
         "JobService.ReadLogs": [
             (jobs_pb2.ReadLogsRequest(id=job), OK),
             (jobs_pb2.ReadLogsRequest(id=_NEVER), "NOT_FOUND"),

@@ -82,6 +82,36 @@ def get(job_id: str, server: str, timeout_s: float, output: str) -> None:
         emit(document, output)
 
 
+@click.command(short_help="Say why a job is not running now.", epilog=exits.EXIT_HELP)
+@click.argument("job_id", metavar="ID")
+@options.server
+@options.timeout
+@options.output
+def explain(job_id: str, server: str, timeout_s: float, output: str) -> None:
+    r"""Says why a job is not running now: each gate with its figures, its place in the order, what placement lacks.
+
+    \b
+    Example:
+      formicary explain 01m85ekc7j6eavmzh9dmc0872r
+    """
+    address = options.read_address(server, "--server")
+
+    async def work() -> dict[str, Any]:
+        async with options.client(address, timeout_s) as client:
+            return await client.explain(options.read_id(job_id))
+
+    document = asyncio.run(work())
+    if output != "table":
+        emit(document, output)
+        return
+    write(f"{document['state']}: {document['summary']}\n")
+    rows = [
+        [one["task_type"] or "(job)", one["gate"], "yes" if one["passed"] else "no", one["message"]]
+        for one in document["reasons"]
+    ]
+    emit_table(("TASK", "GATE", "PASSED", "REASON"), rows)
+
+
 @click.command(short_help="Show the log lines of a job.", epilog=exits.EXIT_HELP)
 @click.argument("job_id", metavar="ID")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")

@@ -378,6 +378,11 @@ class Client:
             for event in answer.events:
                 yield event_of(event)
 
+    async def explain(self, job_id: str) -> dict[str, Any]:
+        """Why a job does not run now: state, summary, each gate with its figures. Raises Problem NOT_FOUND."""
+        found = await self._call("ExplainJob", pb.ExplainJobRequest(id=job_id))
+        return documents.explanation(found)
+
     # --- changing ---------------------------------------------------------------------------------------------------
 
     async def cancel(self, job_id: str, reason: str = "") -> dict[str, Any]:

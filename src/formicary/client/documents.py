@@ -41,6 +41,25 @@ def summary(job: pb.Job) -> dict[str, Any]:
     }
 
 
+def explanation(found: pb.Explanation) -> dict[str, Any]:
+    """Why a job does not run now."""
+    return {
+        "id": found.id,
+        "state": found.state,
+        "summary": found.summary,
+        "reasons": [
+            {
+                "task_type": one.task_type,
+                "gate": one.gate,
+                "passed": one.passed,
+                "message": one.message,
+                "figures": dict(sorted(one.figures.items())),
+            }
+            for one in found.reasons
+        ],
+    }
+
+
 def full(job: pb.Job) -> dict[str, Any]:
     """A job with outputs and every task."""
     document = summary(job)

@@ -172,6 +172,11 @@ class RestClient:
         """The job's document. Raises Problem NOT_FOUND."""
         return documents.full(_job(await self._call("GET", f"/v1/jobs/{job_id}?exact=true")))
 
+    async def explain(self, job_id: str) -> dict[str, Any]:
+        """Why a job does not run now. Raises Problem NOT_FOUND."""
+        found = await self._call("GET", f"/v1/jobs/{job_id}:explain")
+        return documents.explanation(ParseDict(dict(found), pb.Explanation(), ignore_unknown_fields=True))
+
     async def list(
         self, *, states: Iterable[str] = (), job_type: str = "", limit: int = 0
     ) -> AsyncIterator[dict[str, Any]]:

@@ -133,6 +133,10 @@ class SyncClient:
         """The job's document."""
         return self._run(self._client.get(job_id))
 
+    def explain(self, job_id: str) -> dict[str, Any]:
+        """Why a job does not run now."""
+        return self._run(self._client.explain(job_id))
+
     def list(self, *, states: Iterable[str] = (), job_type: str = "", limit: int = 0) -> Iterator[dict[str, Any]]:
         """Documents without tasks and outputs, newest first."""
         return self._iterate(self._client.list(states=states, job_type=job_type, limit=limit))

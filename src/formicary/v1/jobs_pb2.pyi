@@ -190,6 +190,45 @@ class ResumeJobRequest(_message.Message):
     id: str
     def __init__(self, id: _Optional[str] = ...) -> None: ...
 
+class ExplainJobRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class Explanation(_message.Message):
+    __slots__ = ("id", "state", "summary", "reasons")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    state: str
+    summary: str
+    reasons: _containers.RepeatedCompositeFieldContainer[ExplanationReason]
+    def __init__(self, id: _Optional[str] = ..., state: _Optional[str] = ..., summary: _Optional[str] = ..., reasons: _Optional[_Iterable[_Union[ExplanationReason, _Mapping]]] = ...) -> None: ...
+
+class ExplanationReason(_message.Message):
+    __slots__ = ("task_type", "gate", "passed", "message", "figures")
+    class FiguresEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    TASK_TYPE_FIELD_NUMBER: _ClassVar[int]
+    GATE_FIELD_NUMBER: _ClassVar[int]
+    PASSED_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    FIGURES_FIELD_NUMBER: _ClassVar[int]
+    task_type: str
+    gate: str
+    passed: bool
+    message: str
+    figures: _containers.ScalarMap[str, float]
+    def __init__(self, task_type: _Optional[str] = ..., gate: _Optional[str] = ..., passed: _Optional[bool] = ..., message: _Optional[str] = ..., figures: _Optional[_Mapping[str, float]] = ...) -> None: ...
+
 class Job(_message.Message):
     __slots__ = ("id", "job_type", "state", "priority", "submitted_at", "scheduled_at", "started_at", "ended_at", "execution", "retries", "dead_letter", "error", "outputs", "tasks", "exact_outputs")
     ID_FIELD_NUMBER: _ClassVar[int]

@@ -80,6 +80,11 @@ class JobServiceStub:
                 request_serializer=formicary_dot_v1_dot_jobs__pb2.ResumeJobRequest.SerializeToString,
                 response_deserializer=formicary_dot_v1_dot_jobs__pb2.Job.FromString,
                 _registered_method=True)
+        self.ExplainJob = channel.unary_unary(
+                '/formicary.v1.JobService/ExplainJob',
+                request_serializer=formicary_dot_v1_dot_jobs__pb2.ExplainJobRequest.SerializeToString,
+                response_deserializer=formicary_dot_v1_dot_jobs__pb2.Explanation.FromString,
+                _registered_method=True)
         self.FollowJob = channel.unary_stream(
                 '/formicary.v1.JobService/FollowJob',
                 request_serializer=formicary_dot_v1_dot_jobs__pb2.FollowJobRequest.SerializeToString,
@@ -159,6 +164,13 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainJob(self, request, context):
+        """Why the job does not run now: each gate with its figures, its place in the order, what placement lacks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def FollowJob(self, request, context):
         """Sends the job now and at each change until it has ended.
         """
@@ -220,6 +232,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.ResumeJob,
                     request_deserializer=formicary_dot_v1_dot_jobs__pb2.ResumeJobRequest.FromString,
                     response_serializer=formicary_dot_v1_dot_jobs__pb2.Job.SerializeToString,
+            ),
+            'ExplainJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainJob,
+                    request_deserializer=formicary_dot_v1_dot_jobs__pb2.ExplainJobRequest.FromString,
+                    response_serializer=formicary_dot_v1_dot_jobs__pb2.Explanation.SerializeToString,
             ),
             'FollowJob': grpc.unary_stream_rpc_method_handler(
                     servicer.FollowJob,
@@ -476,6 +493,33 @@ class JobService:
             '/formicary.v1.JobService/ResumeJob',
             formicary_dot_v1_dot_jobs__pb2.ResumeJobRequest.SerializeToString,
             formicary_dot_v1_dot_jobs__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/formicary.v1.JobService/ExplainJob',
+            formicary_dot_v1_dot_jobs__pb2.ExplainJobRequest.SerializeToString,
+            formicary_dot_v1_dot_jobs__pb2.Explanation.FromString,
             options,
             channel_credentials,
             insecure,

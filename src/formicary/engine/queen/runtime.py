@@ -27,9 +27,11 @@ from formicary.engine.queen import documents
 from formicary.engine.queen.approvals import Approvals
 from formicary.engine.queen.artifacts import Artifacts
 from formicary.engine.queen.configs import Configs
+from formicary.engine.queen.core import explaining
 from formicary.engine.queen.core.batch import JobEnded, Welcome
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.core import Submission
+from formicary.engine.queen.core.explaining import Explanation
 from formicary.engine.queen.core.leases import Hello
 from formicary.engine.queen.events import EventStream
 from formicary.engine.queen.keyring import Keyring
@@ -387,6 +389,15 @@ class Queen:
     def log_lines(self, job_id: str, *, task_type: str = "", offset: int = 0) -> tuple[list[LogRecord], int]:
         """Log lines from `offset` on and the next offset; blocking."""
         return self.logs.read(job_id, task_type=task_type, offset=offset)
+
+    async def explain(self, job_id: str, *, org: str = "") -> Explanation:
+        """Why a job does not run now. Raises Problem NOT_FOUND."""
+        core = self.pump.now()
+        if self._is_live(job_id, org):
+            return explaining.explain(core, core.jobs[job_id])
+        document = documents.summary(await self._row(job_id, org))
+        error = document["error"] or {}
+        return explaining.ended(job_id, document["state"], error.get("code", ""), error.get("detail", ""))
 
     async def row(self, job_id: str, *, org: str = "") -> Row:
         """The committed row of a job (JOB_COLUMNS). Raises Problem NOT_FOUND."""

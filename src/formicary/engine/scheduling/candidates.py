@@ -81,6 +81,11 @@ class CandidateQueue:
         heapq.heappush(self.ready, entry)
         return entry[4]
 
+    def ahead(self, key: OrderKey) -> int:
+        """How many candidates go before this key; looks at all, for people who ask, not for decisions."""
+        entries = (*self.ready, *self.cold, *self.loading.values())
+        return sum(entry[:3] < key and entry[4].state == entry[5] for entry in entries)
+
     def __bool__(self) -> bool:
         """True where anything waits (void entries included until they come up)."""
         return bool(self.ready or self.cold or self.loading)

@@ -99,6 +99,17 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         await self._queen.resume(request.id, org=call.principal.org)
         return await self._job(request.id, call)
 
+    async def ExplainJob(self, request: pb.ExplainJobRequest, call: Call) -> pb.Explanation:
+        """Why a job does not run now."""
+        found = await self._queen.explain(request.id, org=call.principal.org)
+        reasons = [
+            pb.ExplanationReason(
+                task_type=one.task_type, gate=one.gate, passed=one.passed, message=one.message, figures=one.figures
+            )
+            for one in found.reasons
+        ]
+        return pb.Explanation(id=found.id, state=found.state, summary=found.summary, reasons=reasons)
+
     async def FollowJob(self, request: pb.FollowJobRequest, call: Call) -> AsyncIterator[pb.Job]:
         """The job at each change."""
         async for document in self._queen.follow(request.id, org=call.principal.org):
