@@ -205,6 +205,11 @@ def trigger_calls() -> dict[str, list[tuple[Message, str]]]:
 def _people_calls(job: str) -> dict[str, list[tuple[Message, str]]]:
     """Requests of pauses and approvals."""
     return {
+        "JobService.ExplainJob": [
+            (jobs_pb2.ExplainJobRequest(id=job), OK),
+            (jobs_pb2.ExplainJobRequest(id=_NEVER), "NOT_FOUND"),
+            (jobs_pb2.ExplainJobRequest(), "VALIDATION_FAILED"),
+        ],
         "JobService.PauseJob": [(jobs_pb2.PauseJobRequest(id=_NEVER), "NOT_FOUND")],
         "ApprovalService.Vote": [
             (approvals_pb2.VoteRequest(id=job, decision="APPROVED"), "APPROVAL_NOT_OPEN"),
@@ -288,11 +293,6 @@ def rpc_calls(names: dict[str, str]) -> dict[str, list[tuple[Message, str]]]:
         **_people_calls(job),
         "JobService.ResumeJob": [(jobs_pb2.ResumeJobRequest(id=job), "FAILED_PRECONDITION")],
         "JobService.FollowJob": [(jobs_pb2.FollowJobRequest(id=job), OK)],
-        "JobService.ExplainJob": [
-            (jobs_pb2.ExplainJobRequest(id=job), OK),
-            (jobs_pb2.ExplainJobRequest(id=_NEVER), "NOT_FOUND"),
-            (jobs_pb2.ExplainJobRequest(), "VALIDATION_FAILED"),
-        ],
         "JobService.ReadLogs": [
             (jobs_pb2.ReadLogsRequest(id=job), OK),
             (jobs_pb2.ReadLogsRequest(id=_NEVER), "NOT_FOUND"),
