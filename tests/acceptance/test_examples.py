@@ -203,10 +203,25 @@ def test_bad_data_fails_the_etl_example(data_dir: Path, tmp_path: Path) -> None:
     assert [task["state"] for task in document["tasks"][1:]] == [SKIPPED] * (len(document["tasks"]) - 1)
 
 
+def test_the_flow_actions_example(data_dir: Path, tmp_path: Path) -> None:
+    """Each exit code does what its action says, and the last one ends the job for good."""
+    document = run_example("flow_actions.yaml", data_dir, {"dir": str(tmp_path / "flow")})
+    assert (document["state"], document["retries"], document["execution"]) == (FAILED, 1, 2)
+    assert {task["task_type"]: (task["state"], task["attempts"]) for task in document["tasks"]} == {
+        "poll": (DONE, 3),
+        "again": (DONE, 2),
+        "pause": (DONE, 2),
+        "restart": (DONE, 2),
+        "ask": (DONE, 1),
+        "named": (FAILED, 1),
+        "fatal": (FAILED, 1),
+    }
+
+
 def test_every_example_is_listed_here() -> None:
     """A job file under examples/jobs without an expectation above is forgotten."""
     listed = {file.partition(":")[0].partition(" ")[0] for file, *_ in EXPECTED}
-    listed |= {"http/http.yaml", "etl/earth_rotation.yaml"}
+    listed |= {"flow_actions.yaml", "http/http.yaml", "etl/earth_rotation.yaml"}
     there = {path.relative_to(JOBS).as_posix() for path in JOBS.rglob("*.yaml")}
     assert there <= listed
 

@@ -17,6 +17,7 @@ another task is a dependency and delivers what the first task returned. Outside 
 Both front ends make one value: ``report.definition()`` is what the parser makes of ``report.definition().source``.
 """
 
+from formicary.dsl.approvals import approval
 from formicary.dsl.builder import DefinitionError, after, on_completed, on_exit_code, on_failed
 from formicary.dsl.handles import Handle
 from formicary.dsl.jobs import Job, job
@@ -33,6 +34,7 @@ __all__ = [
     "Task",
     "TaskResult",
     "after",
+    "approval",
     "job",
     "load",
     "on_completed",

@@ -22,7 +22,7 @@ class Node:
 
     Attributes:
         name: Its ``task_type``.
-        function: The function it calls, ``package.module:name``.
+        function: The function it calls, ``package.module:name``; empty where it calls none.
         target: The function itself.
         fields: Further fields of the task as they stand in a job file.
         arguments: What the function gets; None when it has no parameters.
@@ -90,6 +90,10 @@ class Node:
         self.routes[code] = node
 
 
+def _nothing() -> None:
+    """What a task without a function calls."""
+
+
 class Builder:
     """The tasks of one job so far.
 
@@ -130,6 +134,10 @@ class Builder:
         self.nodes.append(node)
         return Handle(node)
 
+    def add_without_function(self, name: str, fields: Mapping[str, Json]) -> Handle:
+        """Adds a task of another method than PYTHON and returns its handle."""
+        return self.add(name, "", _nothing, fields, None, None)
+
     def _unique(self, name: str) -> str:
         unique, number = name, 1
         while unique in self._names:
@@ -160,7 +168,9 @@ class Builder:
 
 
 def _fields_of(node: Node) -> dict[str, Json]:
-    fields: dict[str, Json] = {"task_type": node.name, "method": "PYTHON", "function": node.function}
+    fields: dict[str, Json] = {"task_type": node.name}
+    if node.function:
+        fields |= {"method": "PYTHON", "function": node.function}
     if node.arguments is not None:
         fields["arguments"] = {name: _finish(value) for name, value in node.arguments.items()}
     if node.dependencies and not node.always_run:

@@ -150,7 +150,7 @@ class Job(Generic[P, R]):
         return Built(
             definition,
             {} if bind else {name: value for name, value in given.items() if name not in fixed},
-            {node.function: node.target for node in builder.nodes},
+            {node.function: node.target for node in builder.nodes if node.function},
             returned if isinstance(returned, Handle) else None,
         )
 
