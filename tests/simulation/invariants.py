@@ -15,6 +15,7 @@ from formicary.engine.queen.core.batch import Batch
 from formicary.engine.queen.core.core import Core
 from formicary.engine.queen.core.records import EPOCH_SHIFT, Job, TaskRun
 from formicary.engine.storage.port import JOB_COLUMNS, TASK_COLUMNS, Changes, Row
+from tests.simulation.ballots import Ballots
 from tests.simulation.loop import Violation
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _NUMBER, _ID, _TYPE, _STATE, _EXECUTION, _RETRIES, _VERDICT = (
 _TASK_STATE, _ATTEMPTS, _TOKEN, _ENDED_AT, _SKIPPED = (
     TASK_COLUMNS.index(name) for name in ("state", "attempts", "token", "ended_at", "skipped")
 )
-_RUNNING = frozenset({life.EXECUTING, life.PAUSED})
+_RUNNING = frozenset({life.EXECUTING, life.PAUSED, life.APPROVAL})
 _LEASED = frozenset({life.DISPATCHED, life.EXECUTING})
 
 
@@ -63,6 +64,7 @@ class Monitor:
         self.evidence: dict[int, float] = {}
         """When the attempt with this token ended, as its ant has told: no two alike."""
         self.accepted_ids: dict[str, None] = {}
+        self.people = Ballots(self.fail)
         self._granted: dict[int, tuple[int, int]] = {}
         self._highest: dict[tuple[int, int], int] = {}
         self._released = 0
@@ -79,6 +81,7 @@ class Monitor:
 
     def committed(self, changes: Changes) -> None:
         """Row by row: legal steps only, tokens that grow, one completion per execution, limits kept."""
+        self.people.committed(changes)
         old_jobs = {number: self.jobs.get(number) for number in changes.jobs}
         for number, row in changes.jobs.items():
             self._job(number, old_jobs[number], row)
@@ -178,7 +181,8 @@ class Monitor:
             return
         job = self.jobs[key[0]]
         task = self.world.kinds[str(job[_TYPE])].definition.tasks[key[1]]
-        if task.method not in QUEEN_METHODS and self.evidence.get(_int(row[_TOKEN])) != row[_ENDED_AT]:
+        asked = self.people.approved(key, _int(row[_ATTEMPTS]))
+        if task.method not in QUEEN_METHODS and not asked and self.evidence.get(_int(row[_TOKEN])) != row[_ENDED_AT]:
             self.fail("task", key, "completed by a result that is not of its token", row[_TOKEN])
         where = (key[0], execution, key[1])
         self.completions[where] = self.completions.get(where, 0) + 1
@@ -375,6 +379,8 @@ def check_books(core: Core, fail: object) -> None:
             running[job.definition.gate] = running.get(job.definition.gate, 0) + 1
         _check_running(job, queued, fail)
         for run in job.run.runs.values() if job.run is not None else ():
+            if (run.state == life.APPROVAL) != (run in core.approving.open):
+                fail("task", run.position, "of", job.id, "and the books about questions to people disagree")
             if run.awaits != (run in core.composing.families):
                 fail("task", run.position, "of", job.id, "and the books about forked jobs disagree")
     if any(running.get(gate, 0) != count for gate, count in core.running.items()):
@@ -401,6 +407,11 @@ def _check_running(job: Job, queued: set[int], fail: object) -> None:
         active += 1
         if not _goes_on(job, run, queued):
             fail("task", run.position, "of", job.id, "is", run.state, "and nothing will move it")
+    asking = sum(run.state == life.APPROVAL for run in execution.runs.values())
+    if asking != execution.asking or (job.state == life.APPROVAL and active != asking):
+        fail("job", job.id, "waits for people in", asking, "of", active, "tasks and counts", execution.asking)
+    if job.state == life.EXECUTING and active and active == asking:
+        fail("job", job.id, "waits for nothing but people, and its clock runs")
     if active != execution.active:
         fail("job", job.id, "has", active, "active tasks and counts", execution.active)
     if not active and not execution.preparing and job.state == life.EXECUTING:
@@ -413,7 +424,7 @@ def _goes_on(job: Job, run: TaskRun, queued: set[int]) -> bool:
         return run.holder is not None
     if run.state == life.READY:
         return id(run) in queued
-    if (run.timer is not None and run.timer.what is run) or run.awaits:
+    if (run.timer is not None and run.timer.what is run) or run.awaits or run.state == life.APPROVAL:
         return True
     assert job.run is not None
     return run.rendering or (job.state == life.PAUSED and run.position in job.run.parked)

@@ -150,6 +150,28 @@ def _returning() -> list[Kind]:
     ]
 
 
+def _people() -> list[Kind]:
+    def gate(**policy: object) -> TaskDefinition:
+        routes = {"APPROVED": "b", "REJECTED": "c"}
+        users = ["ann", "bob", "cid"]
+        return _task("a", method="MANUAL", on_exit_code=routes, approval_policy={"allowed_users": users, **policy})
+
+    rest = (_task("b"), _task("c"))
+    quorum, every = gate(min_approvals=2), gate(require_unanimous=True)
+    late = gate(min_approvals=3, sla_deadline="500ms", timeout_action="ESCALATE")
+    look = _task("a", on_exit_code={"5": "WAIT_FOR_APPROVAL"}, on_completed="b")
+    side = (_task("a", method="MANUAL"), _task("b"), _task("c", dependencies=("a", "b")))
+    return [
+        Kind(_job("approved", quorum, *rest), (good,) * 3, C, (C, C, None)),
+        Kind(_job("approved_by_all", every, *rest), (good,) * 3, C, (C, C, None)),
+        Kind(_job("approved_late", late, *rest), (good,) * 3, C, (C, C, None)),
+        Kind(_job("approved_beside", *side), (good,) * 3, C, (C, C, C)),
+        Kind(_job("approved_after", look, _task("b")), (until(999, (FAILED, 5)), good), C, (C, C)),
+        Kind(_job("rejected", quorum, *rest), (good,) * 3, F, (F, None, C)),
+        Kind(_job("rejected_after", look, _task("b")), (until(999, (FAILED, 5)), good), F, (F, None)),
+    ]
+
+
 def _composing() -> list[Kind]:
     def fork(name: str, job_type: str, **more: object) -> TaskDefinition:
         return _task(name, method="FORK_JOB", fork_job_type=job_type, **more)
@@ -187,7 +209,7 @@ def _composing() -> list[Kind]:
 
 
 KINDS: Mapping[str, Kind] = {
-    kind.definition.job_type: kind for kind in (*_plain(), *_failing(), *_returning(), *_composing())
+    kind.definition.job_type: kind for kind in (*_plain(), *_failing(), *_returning(), *_people(), *_composing())
 }
 MODELS: Mapping[str, JobDefinition] = {name: kind.definition for name, kind in KINDS.items()}
 ROWS: Mapping[str, Row] = {name: kind.row for name, kind in KINDS.items()}

@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from formicary.engine.queen.core.approving import Approving
 from formicary.engine.queen.core.batch import Batch, Outgoing, Welcome
 from formicary.engine.queen.core.core import Core
 from formicary.engine.queen.core.leases import Hello, Leases
 from formicary.engine.queen.core.outcome import Outcome
 from formicary.engine.queen.core.records import Ant, TaskRun
+from formicary.engine.storage.port import Row
 from tests.simulation.ant import SimulatedAnt
 from tests.simulation.queen import QueenHost
 from tests.simulation.store import SimulatedStore
@@ -105,6 +107,16 @@ def reused_tokens() -> list[Swap]:
     return [(QueenHost, "_load", from_zero)]
 
 
+def forgotten_votes() -> list[Swap]:
+    """After a restart of the queen the votes on open questions are gone."""
+    recover = Approving.recover
+
+    def without(self: Approving, questions: Iterable[Row], _votes: Iterable[Row]) -> None:
+        recover(self, questions, ())
+
+    return [(Approving, "recover", without)]
+
+
 def hasty_reload() -> list[Swap]:
     """After a commit of unknown fate the queen reads the store without waiting for what is still on its way."""
     return [(SimulatedStore, "probe", lambda self, _epoch: self.check_read())]
@@ -122,6 +134,7 @@ MUTANTS: dict[str, Callable[[], list[Swap]]] = {
         overtaken_hello,
         reused_tokens,
         hasty_reload,
+        forgotten_votes,
     )
 }
 

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from formicary.engine.jobs.rendering import RenderedTask
 from formicary.engine.queen.children import find_children
+from formicary.engine.queen.core.approving import CannotVote, Vote
 from formicary.engine.queen.core.batch import Batch, ChildrenRequest, Outgoing, RenderRequest
 from formicary.engine.queen.core.core import Core, Submission
 from formicary.engine.storage.port import StoreError
 from tests.simulation.network import Stream
 from tests.simulation.store import GOOD, REFUSED, UNKNOWN
+from tests.simulation.voters import COUNTED, NO_ANSWER, UNWANTED
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -186,6 +188,24 @@ class QueenHost:
         if job_id in core.jobs:
             core.cancel(job_id, "asked to")
         self._commit(answer)
+
+    def vote(self, job_id: str, key: tuple[int, int, int], vote: Vote, answer: Callable[[int], None]) -> None:
+        """A voter's call: answered after the commit, also where it does not count."""
+        if not self.is_ready:
+            answer(NO_ANSWER)
+            return
+        core = self._now()
+        job = core.jobs.get(job_id)
+        run = job.run.runs.get(key[1]) if job is not None and job.run is not None else None
+        if job is None or run is None or run.attempts != key[2]:
+            self._commit(lambda is_stored: answer(UNWANTED if is_stored else NO_ANSWER))  # that question is over
+            return
+        try:
+            core.vote(job_id, vote)
+        except CannotVote:  # because of what may not be committed yet: no answer before that
+            self._commit(lambda is_stored: answer(UNWANTED if is_stored else NO_ANSWER))
+            return
+        self._commit(lambda is_stored: answer(COUNTED if is_stored else NO_ANSWER))
 
     def _commit(self, answer: Answer) -> None:
         self._waiting.append(answer)

@@ -13,6 +13,7 @@ from formicary.engine.queen.core.outcome import CANCELLED, COMPLETED, FAILED, LO
 from tests.simulation.jobs import OK, Deed, Does, Kind
 
 ACTIONS = ("COMPLETED", "FAILED", "FATAL", "EXECUTING", "RESTART_JOB", "RESTART_TASK", "PAUSE_JOB", "ERR_DISK")
+DECIDED = ("COMPLETED", "FAILED", "FATAL", "RESTART_TASK", "ERR_DISK")
 EXIT_CODES = ("1", "2", "3")
 
 
@@ -39,7 +40,7 @@ def _task(rng: Random, position: int, size: int) -> TaskDefinition:
     fields: dict[str, Any] = {"on_exit_code": {}}
     for code in EXIT_CODES:
         if rng.random() < 0.25:
-            fields["on_exit_code"][code] = rng.choice((*ACTIONS, *later))
+            fields["on_exit_code"][code] = rng.choice((*ACTIONS, "WAIT_FOR_APPROVAL", *later))
     for field in ("on_completed", "on_failed"):
         if later and rng.random() < 0.35:
             fields[field] = rng.choice(later)
@@ -49,12 +50,18 @@ def _task(rng: Random, position: int, size: int) -> TaskDefinition:
     if earlier and rng.random() < 0.5:
         fields["dependencies"] = tuple(sorted(rng.sample(earlier, rng.randint(1, min(2, len(earlier))))))
     fields.update(_composing(rng, earlier))
+    retry = rng.choice((None, None, 1, 2))
+    if rng.random() < 0.1 and "method" not in fields:
+        fields.update(_manual(rng, later))
+        retry = 2  # bounds how often people are asked again: meanwhile no clock runs
+    if rng.random() < 0.3:
+        fields["approval_policy"] = _policy(rng)
     return TaskDefinition(
         task_type=f"t{position}",
         allow_failure=rng.random() < 0.15,
         always_run=position > 0 and rng.random() < 0.2,
         allow_start_if_completed=rng.random() < 0.1,
-        retry=rng.choice((None, None, 1, 2)),
+        retry=retry,
         delay_s=rng.choice((None, None, None, 0.2)),
         delay_between_retries_s=rng.choice(((0.0, 0.0), (0.1, 0.3))),
         total_timeout_s=rng.choice((None, None, 3.0)),
@@ -63,6 +70,24 @@ def _task(rng: Random, position: int, size: int) -> TaskDefinition:
         except_="true" if rng.random() < 0.05 else None,
         **fields,
     )
+
+
+def _manual(rng: Random, later: list[str]) -> dict[str, Any]:
+    """A task that waits for people."""
+    codes = {code: rng.choice((*DECIDED, *later)) for code in ("APPROVED", "REJECTED") if rng.random() < 0.4}
+    more = {"on_completed": rng.choice(later)} if later and rng.random() < 0.4 else {"on_completed": None}
+    return {"method": "MANUAL", "on_exit_code": codes, "on_failed": None, **more, "approval_policy": _policy(rng)}
+
+
+def _policy(rng: Random) -> dict[str, Any]:
+    """Who decides: always somebody who is there."""
+    policy: dict[str, Any] = {"min_approvals": rng.choice((1, 1, 2))}
+    if rng.random() < 0.6:
+        policy |= {"allowed_users": ["ann", "bob", "cid"], "require_unanimous": rng.random() < 0.3}
+    if rng.random() < 0.4:
+        actions = ("AUTO_APPROVE", "AUTO_REJECT", "ESCALATE")
+        policy |= {"sla_deadline": rng.choice(("200ms", "1s")), "timeout_action": rng.choice(actions)}
+    return policy
 
 
 def _composing(rng: Random, earlier: list[str]) -> dict[str, Any]:

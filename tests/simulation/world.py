@@ -18,6 +18,7 @@ from tests.simulation.loop import Loop
 from tests.simulation.network import Stream, Weather
 from tests.simulation.queen import WALL_AT_START, QueenHost
 from tests.simulation.store import SimulatedStore
+from tests.simulation.voters import Voters
 from tests.simulation.wild import wild_kinds
 
 SCAN_EVERY = 50
@@ -80,6 +81,7 @@ class World:
         self.orders = {
             str(i): Order(self.new_id(), kind, f"key{i}" if rng.random() < 0.2 else "") for i, kind in enumerate(chosen)
         }
+        self.voters = Voters(self)
         self.client = Client(self, list(self.orders.values()))
 
     def run(self) -> None:
@@ -95,6 +97,7 @@ class World:
         if not loop.run(plan.horizon_s + 900.0, scan, self._is_over, SCAN_EVERY):
             self.monitor.fail("after", f"{loop.now:.0f} s", "not everything has ended:", self._rest())
         self.monitor.final(self.orders)
+        self.monitor.people.final(self.voters.told)
 
     def _is_over(self) -> bool:
         queen = self.queen
@@ -110,6 +113,7 @@ class World:
     def _committed(self, changes: Changes) -> None:
         self.queen_batch = changes.jobs
         self.monitor.committed(changes)
+        self.voters.committed(changes)
 
     # --- small services ---------------------------------------------------------------------------------------------
 

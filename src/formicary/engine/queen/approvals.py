@@ -56,6 +56,7 @@ class Approvals:
         core = queen.pump.now()
         job = core.jobs.get(job_id)
         if job is None or job.org != (org or queen.config.org):
+            await queen.pump.settle()  # its end may not be committed yet
             row = await queen.row(job_id, org=org)
             return await self._late(row, vote, CannotVote("APPROVAL_NOT_OPEN", f"the job {job_id} is {row[5]!s}"))
         try:
