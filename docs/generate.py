@@ -5,6 +5,7 @@ Each page is one function from tables of the code to text. `--check` only tells 
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 
 from formicary.engine.jobs import lifecycle
 from formicary.engine.jobs.fields import JOB_FIELDS, NOW, TASK_FIELDS, Field
+from formicary.engine.jobs.schema import job_schema
 from formicary.problems.catalogue import ALIASES, CATALOGUE
 from formicary.server.metrics.catalogue import CATALOGUE as METRICS
 from formicary.server.metrics.catalogue import LEFT_OUT
@@ -25,6 +27,8 @@ KINDS = {
     "backoff": "mapping: min, max, factor, jitter",
     "bool": "true or false",
     "choice": "one of a few words",
+    "demands": "mapping, or list of mappings",
+    "environment": "mapping of names to texts, or list of `NAME=VALUE`",
     "duration": "duration: `90`, `90s`, `1h30m`",
     "duration_range": "duration, or two: `5s to 14s`",
     "function": "`package.module:name`",
@@ -99,7 +103,7 @@ def job_file() -> str:
     return (
         "# Fields of a job file\n\n"
         "A job file is YAML 1.2 (so JSON, too); `---` separates several jobs. `formicary validate FILE` reports every\n"
-        "mistake with line and column.\n\n"
+        "mistake with line and column. For editors: [job-file.schema.json](job-file.schema.json), a JSON Schema.\n\n"
         f"## The job\n\n{_fields(JOB_FIELDS)}\n\n## A task\n\n{_fields(TASK_FIELDS)}\n"
     )
 
@@ -216,8 +220,14 @@ Not exposed:
 """
 
 
+def job_schema_text() -> str:
+    """The JSON Schema of job files, as `formicary schema` prints it."""
+    return json.dumps(job_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "job-file.md": job_file,
+    "job-file.schema.json": job_schema_text,
     "life-cycles.md": life_cycles,
     "problems.md": problems,
     "command-line.md": command_line,

@@ -80,6 +80,13 @@ EXPECTED: list[tuple[str, dict[str, str], str, dict[str, tuple[str, int]]]] = [
         DONE,
         {"start": (DONE, 1), "meanwhile": (DONE, 1), "join": (DONE, 1), "report": (DONE, 1)},
     ),
+    ("sub_workflow.yaml --job order-report", {}, DONE, {"totals": (DONE, 1), "print": (DONE, 1)}),
+    (
+        "every_field.yaml --method KUBERNETES=SHELL",
+        {"Target": "shop"},
+        DONE,
+        {"render": (DONE, 1), "old-style": (DONE, 1), "done": (DONE, 1)},
+    ),
     ("fan_out.yaml --job census", {}, DONE, {"measure": (DONE, 1), "sum": (DONE, 1)}),
     (
         "word_count_job.py:words",
@@ -230,7 +237,11 @@ def test_every_example_is_valid() -> None:
     """`formicary validate` finds nothing in any of them."""
     files = sorted(str(path.relative_to(ROOT)) for path in JOBS.rglob("*.yaml"))
     ended = subprocess.run(
-        [sys.executable, "-m", "formicary", "validate", *files], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "formicary", "validate", "--method", "KUBERNETES=SHELL", *files],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
 

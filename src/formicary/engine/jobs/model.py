@@ -201,7 +201,7 @@ class TaskDefinition:
     execute_command_without_shell: bool = False
     # where it runs
     tags: frozenset[str] = frozenset()
-    resources: Mapping[str, Json] | None = None
+    resources: Mapping[str, Json] | tuple[Mapping[str, Json], ...] | None = None
     cost_factor: float | None = None
     speculative_backup: Json = None
     # containers and pods
@@ -320,7 +320,7 @@ class JobDefinition:
     webhook: Mapping[str, Json] | None = None
     # the rest
     public_plugin: bool = False
-    resources: Mapping[str, Json] | None = None
+    resources: Mapping[str, Json] | tuple[Mapping[str, Json], ...] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     template: str = "go"
     dynamic_template_tasks: bool = False

@@ -373,6 +373,30 @@ def _read_objects(ctx: Context, node: Node, path: str, row: Field) -> object:
     return tuple(found)
 
 
+def _read_demands(ctx: Context, node: Node, path: str, row: Field) -> object:
+    """One mapping, or a list of them."""
+    return _read_objects(ctx, node, path, row) if node.kind == "seq" else _read_object(ctx, node, path, row)
+
+
+def _read_environment(ctx: Context, node: Node, path: str, row: Field) -> object:
+    """A mapping, or as containers have it a list of ``NAME=VALUE``, ``NAME: VALUE`` and ``{name: …, value: …}``."""
+    if node.kind != "seq":
+        return _read_text_map(ctx, node, path, row)
+    found: dict[str, str] = {}
+    for i, item in enumerate(node.items):
+        here = f"{path}[{i}]"
+        name, equals, value = ctx.text(item).partition("=") if item.kind == "scalar" else ("", "", "")
+        if item.kind == "map":
+            pairs = _read_text_map(ctx, item, here, row)
+            given = dict(pairs) if isinstance(pairs, dict) else {}
+            found.update({given["name"]: given.get("value", "")} if "name" in given else given)
+        elif name and equals:
+            found[name.strip()] = value
+        elif not is_null(item) and not ctx.is_masked(item):
+            ctx.wrong_type(item, here, "NAME=VALUE or a mapping of names to texts")
+    return found
+
+
 def _read_any(ctx: Context, node: Node, path: str, row: Field) -> object:
     return ctx.json(node)
 
@@ -503,7 +527,9 @@ READERS: Mapping[str, Reader] = {
     "tags": _read_tags,
     "text_map": _read_text_map,
     "routes": _read_text_map,
+    "environment": _read_environment,
     "object": _read_object,
+    "demands": _read_demands,
     "object_map": _read_object,
     "variables": _read_object,
     "objects": _read_objects,

@@ -19,6 +19,7 @@ _DURATION = {
         {"type": "string", "pattern": r"^([0-9]*\.?[0-9]+(ns|us|µs|ms|s|m|h|d))+$|^[0-9.]+$|\{\{|\{%"},
     ]
 }
+_RANGE = {"anyOf": [_DURATION, {"type": "string", "pattern": r"^\S+ to \S+$"}]}
 _TEXT_LIST = {"anyOf": [_SCALAR, {"type": "array", "items": _SCALAR}]}
 _TEXT_MAP = {"type": ["object", "null"], "additionalProperties": _SCALAR}
 _OBJECT = {"type": ["object", "null"]}
@@ -64,7 +65,7 @@ _KINDS: Mapping[str, Mapping[str, object]] = {
     "number": {"anyOf": [{"type": "number"}, _TEMPLATE]},
     "bool": {"anyOf": [{"type": "boolean"}, {"type": "string", "enum": ["true", "false"]}, _TEMPLATE]},
     "duration": _DURATION,
-    "duration_range": _DURATION,
+    "duration_range": _RANGE,
     "moment": {"type": ["string", "number"]},
     "semver": _SCALAR,
     "choice": {"type": "string"},
@@ -79,6 +80,10 @@ _KINDS: Mapping[str, Mapping[str, object]] = {
     "object_map": _OBJECT,
     "variables": _OBJECT,
     "objects": {"type": ["array", "null"], "items": {"type": "object"}},
+    "demands": {"anyOf": [_OBJECT, {"type": "array", "items": {"type": "object"}}]},
+    "environment": {
+        "anyOf": [_TEXT_MAP, {"type": "array", "items": {"type": ["string", "object"]}}],
+    },
     "any": {},
     "cron": {
         "anyOf": [
