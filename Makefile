@@ -35,10 +35,12 @@ format: $(DEV)  ## let ruff rewrite what `make check` would complain about
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(DEV)  ## measure the engine beside its peers, the gateway beside a hop, header mapping
+bench: $(DEV)  ## measure the engine, gateway, headers, events and idempotency beside peers and floors
 	$(BIN)/python -m bench.engine
 	$(BIN)/python -m bench.gateway
 	$(BIN)/python -m bench.headers
+	$(BIN)/python -m bench.events
+	$(BIN)/python -m bench.idempotency
 
 soak: $(DEV)  ## the long tests: 100,000 simulated seeds (SEEDS=n), the marked tests
 	$(BIN)/python -m pytest -q -m soak
