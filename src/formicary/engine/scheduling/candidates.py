@@ -44,7 +44,9 @@ class CandidateQueue:
 
     def head(self) -> Entry | None:
         """The candidate whose turn it is, or None: empty, or its parameters are still to come."""
-        ready = _live(self.ready)
+        ready = self.ready
+        while ready and ready[0][4].state != ready[0][5]:  # as `_live`, without a call: asked for every decision
+            heapq.heappop(ready)
         if not ready:
             return None
         first = ready[0]
@@ -52,9 +54,10 @@ class CandidateQueue:
             earliest = next(iter(self.loading.values()))
             if earliest[:3] < first[:3]:
                 return None
-        cold = _live(self.cold)
-        if cold and cold[0][:3] < first[:3]:
-            return None
+        if self.cold:
+            cold = _live(self.cold)
+            if cold and cold[0][:3] < first[:3]:
+                return None
         return first
 
     def pop(self) -> Entry:

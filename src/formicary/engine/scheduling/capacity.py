@@ -7,6 +7,8 @@ Ties go to the ant that came first.
 
 from __future__ import annotations
 
+import heapq
+
 from formicary.engine.scheduling.pipeline import AntView
 
 
@@ -21,3 +23,39 @@ def least_loaded(ants: list[AntView]) -> AntView | None:
         if best is None or load < best_load:
             best, best_load = ant, load
     return best
+
+
+class LeastLoaded:
+    """The same choice over many decisions of one slice, while ants are only ever given more.
+
+    It keeps a heap of the ants with room for each list of ants; an ant whose load has grown sinks when it comes up.
+    """
+
+    __slots__ = ("_heaps",)
+
+    def __init__(self) -> None:
+        self._heaps: dict[int, tuple[list[AntView], list[tuple[float, int, AntView]]]] = {}
+        """By identity of the list, which is kept so that no other gets its identity."""
+
+    def __call__(self, ants: list[AntView]) -> AntView | None:
+        """The ant with the smallest share of its slots taken, or None where every window is full."""
+        known = self._heaps.get(id(ants))
+        if known is None:
+            heap = [
+                (len(ant.held) / ant.slots, at, ant)
+                for at, ant in enumerate(ants)
+                if ant.connected and not ant.draining and len(ant.held) < ant.window
+            ]
+            heapq.heapify(heap)
+            known = self._heaps[id(ants)] = (ants, heap)
+        heap = known[1]
+        while heap:
+            load, at, ant = heap[0]
+            held = len(ant.held)
+            if held >= ant.window:
+                heapq.heappop(heap)
+            elif held / ant.slots != load:
+                heapq.heapreplace(heap, (held / ant.slots, at, ant))
+            else:
+                return ant
+        return None

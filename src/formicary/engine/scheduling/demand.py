@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 Gate = tuple[str, str]
 """(organisation, job type) of a definition with `max_concurrency`."""
@@ -18,6 +18,15 @@ class Demand:
     method: str
     tags: frozenset[str]
     gate: Gate | None = None
+    _hash: int = field(init=False, repr=False, compare=False)
+    """Demands are looked up for every decision."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.method, self.tags, self.gate)))
+
+    def __hash__(self) -> int:
+        """As the fields say."""
+        return self._hash
 
     def gated(self, gate: Gate | None) -> Demand:
         """The same demand behind a concurrency limit."""

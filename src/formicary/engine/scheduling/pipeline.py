@@ -2,19 +2,22 @@
 
 `decide` is a generator over a :class:`View` that the core keeps incrementally. It yields one decision at a time and the
 core applies it before the next is drawn, so the view is always current; the core stops drawing after a slice. Nothing
-is kept between slices but the view's own indexes, so events may arrive in between. The cost of a decision depends on
-the number of distinct demands that wait and of ants that fit, never on the number of jobs that cannot run.
+is kept between slices but the view's own indexes, so events may arrive in between. A slice begins with a look at each
+distinct demand that waits and each ant that fits; after that a decision costs the logarithm of their numbers. Jobs that
+cannot run cost nothing.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Protocol, TypeVar
 
 import msgspec
 
-from formicary.engine.scheduling.candidates import Candidate, CandidateQueue, OrderKey
+from formicary.engine.scheduling.candidates import Candidate, CandidateQueue, Entry, OrderKey
 from formicary.engine.scheduling.demand import Demand
 
 
@@ -43,8 +46,13 @@ class View(Protocol[A]):
         """Candidates by demand; empty queues may be missing."""
         ...
 
+    @property
+    def fresh(self) -> dict[Demand, None]:
+        """Demands whose queue somebody has joined; `decide` takes them out."""
+        ...
+
     def ants_for(self, demand: Demand) -> list[A]:
-        """Ants that serve the demand, whatever their load; in order of arrival."""
+        """Ants that serve the demand, in order of arrival, whatever their load; one list for all of the same ants."""
         ...
 
     def running_of(self, gate: tuple[str, str]) -> int:
@@ -56,6 +64,10 @@ class View(Protocol[A]):
         ...
 
 
+Place = Callable[[list[AntView]], AntView | None]
+"""The ant to use, or None where all are full."""
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The modules of one queue's pipeline."""
@@ -64,8 +76,8 @@ class Policy:
     """True where candidates of the demand may start now."""
     order: Callable[[int, int, int], OrderKey]
     """(priority, job number, position) -> order key."""
-    place: Callable[[list[AntView]], AntView | None]
-    """The ant to use, or None where all are full."""
+    place: Callable[[], Place]
+    """Makes the placement of one slice."""
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
@@ -75,24 +87,78 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     ant: AntView
 
 
+Head = tuple[int, int, int, int, Demand, CandidateQueue]
+"""Order key of a queue's first candidate, a number that no other has, the demand, the queue."""
+
+
 def decide(view: View[AntView], policy: Policy) -> Iterator[Decision]:
-    """Yields decisions until nothing more can be placed. Source: one sorted queue per demand, merged by their heads."""
+    """Yields decisions until nothing more can be placed. Source: one sorted queue per demand, merged by their heads.
+
+    A demand that cannot be placed is closed for the slice: room only shrinks while decisions are made.
+    """
     closed: set[Demand] = set()
+    place = policy.place()
+    numbers = count()
     while True:
-        first, queue, demand = None, None, None
-        for other, candidates in view.queues.items():
-            if other in closed:
+        made = False
+        heads = _heads(view, closed, place, numbers)
+        while heads:
+            first, second, third, number, demand, queue = heads[0]
+            head = queue.head()
+            if head is None or head[1] != second or head[0] != first or head[2] != third:  # withdrawn meanwhile
+                _replace(heads, head, number, demand, queue)
                 continue
-            head = candidates.head()
-            if head is not None and (first is None or head[:3] < first[:3]):
-                first, queue, demand = head, candidates, other
-        if first is None or queue is None or demand is None:
+            ant = None
+            for gate in policy.gates:
+                if not gate(view, demand):
+                    break
+            else:
+                ant = place(view.ants_for(demand))
+            if ant is None:
+                closed.add(demand)
+                heapq.heappop(heads)
+                continue
+            queue.pop()
+            made = True
+            _replace(heads, queue.head(), number, demand, queue)
+            yield Decision(head[4], ant)
+            _join(view, closed, heads, numbers)
+        if not made:
             return
-        ant = None
-        if all(gate(view, demand) for gate in policy.gates):
-            ant = policy.place(view.ants_for(demand))
-        if ant is None:
-            closed.add(demand)
+
+
+def _heads(view: View[AntView], closed: set[Demand], place: Place, numbers: Iterator[int]) -> list[Head]:
+    """The first candidate of each open queue that some ant has room for, as a heap."""
+    view.fresh.clear()
+    has_room: dict[int, bool] = {}  # by identity of the list of ants, which the view keeps
+    heads: list[Head] = []
+    for demand, queue in view.queues.items():
+        if closed and demand in closed:
             continue
-        queue.pop()
-        yield Decision(first[4], ant)
+        ants = view.ants_for(demand)
+        known = has_room.get(id(ants))
+        if known is None:
+            known = has_room[id(ants)] = place(ants) is not None
+        head = queue.head() if known else None
+        if head is not None:
+            heads.append((head[0], head[1], head[2], next(numbers), demand, queue))
+    heapq.heapify(heads)
+    return heads
+
+
+def _join(view: View[AntView], closed: set[Demand], heads: list[Head], numbers: Iterator[int]) -> None:
+    """Takes in what has been queued while the last decision was carried out: it may go before all that was known."""
+    while view.fresh:
+        demand, _ = view.fresh.popitem()
+        queue = view.queues.get(demand)
+        head = queue.head() if queue is not None and demand not in closed else None
+        if head is not None and queue is not None:
+            heapq.heappush(heads, (head[0], head[1], head[2], next(numbers), demand, queue))
+
+
+def _replace(heads: list[Head], head: Entry | None, number: int, demand: Demand, queue: CandidateQueue) -> None:
+    """The queue at the top of the heap has another first candidate, or none."""
+    if head is None:
+        heapq.heappop(heads)
+    else:
+        heapq.heapreplace(heads, (head[0], head[1], head[2], number, demand, queue))

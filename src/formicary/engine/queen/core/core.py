@@ -32,7 +32,7 @@ from formicary.engine.queen.core.progress import KILLING, TIMED_OUT, Progress
 from formicary.engine.queen.core.records import Ant, Definition, Job, TaskRun, demand_of
 from formicary.engine.queen.core.timers import Alarm, TimerWheel
 from formicary.engine.scheduling.candidates import CandidateQueue
-from formicary.engine.scheduling.capacity import least_loaded
+from formicary.engine.scheduling.capacity import LeastLoaded
 from formicary.engine.scheduling.concurrency import below_limit
 from formicary.engine.scheduling.demand import Demand, Gate
 from formicary.engine.scheduling.fcfs import fcfs_within_priority
@@ -46,7 +46,7 @@ MOST_TAG_SETS = 1000
 OTHER_TAGS = frozenset({"other"})
 """Where waits are counted once there are too many sets of tags to tell apart."""
 NO_SECRETS: frozenset[str] = frozenset()
-POLICY = Policy(gates=(below_limit,), order=fcfs_within_priority, place=least_loaded)
+POLICY = Policy(gates=(below_limit,), order=fcfs_within_priority, place=LeastLoaded)
 
 
 class Submission(msgspec.Struct, frozen=True, gc=False):
@@ -101,6 +101,8 @@ class Core:
         self.jobs: dict[str, Job] = {}
         self.definitions: dict[str, Definition] = {}
         self.queues: dict[Demand, CandidateQueue] = {}
+        self.fresh: dict[Demand, None] = {}
+        """View: demands whose queue somebody has joined."""
         self.timers = TimerWheel()
         self.leases = Leases(config, epoch, counter, self.timers)
         self.leases.lost = self._lost
@@ -428,6 +430,7 @@ class Core:
         if hot and params is not None:
             self._hot_bytes += len(params)
         queue.push(POLICY.order(job.priority, job.number, 0), job, cold=not hot)
+        self.fresh[demand] = None
 
     def queue_task(self, run: TaskRun, demand: Demand) -> None:
         """Queues a ready task."""
@@ -435,6 +438,7 @@ class Core:
         if queue is None:
             queue = self.queues[demand] = CandidateQueue()
         queue.push(POLICY.order(run.job.priority, run.job.number, run.position), run)
+        self.fresh[demand] = None
 
     def grant(self, run: TaskRun, ant: Ant) -> None:
         """Leases the attempt to the ant; it is sent after the commit."""

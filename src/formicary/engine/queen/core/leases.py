@@ -57,6 +57,8 @@ class Leases:
         self.expiries = 0
         """Leases that ran out: ants that went silent or did not come back."""
         self._matching: dict[Demand, list[Ant]] = {}
+        self._lists: dict[tuple[str, ...], list[Ant]] = {}
+        """One list for all demands that the same ants serve."""
 
     def connect(self, session: int, hello: Hello, mono: float, batch: Batch) -> Welcome:
         """Takes a new stream; an earlier one of the same process is closed.
@@ -79,7 +81,7 @@ class Leases:
         ant.slots, ant.window = max(1, hello.slots), max(hello.window, hello.slots, 1)
         self.sessions[session] = ant
         self._renew(ant, mono, self.config.lease_s)
-        self._matching.clear()
+        self._unmatch()
         claimed = frozenset(hello.held)
         for token, run in list(ant.held.items()):
             if token not in claimed:
@@ -97,7 +99,7 @@ class Leases:
         if ant is None:
             return
         ant.session, ant.connected = 0, False
-        self._matching.clear()
+        self._unmatch()
         if ant.draining and not ant.held:
             self._forget(ant)
             return
@@ -179,8 +181,13 @@ class Leases:
         found = self._matching.get(demand)
         if found is None:
             found = [ant for ant in self.ants.values() if ant.connected and demand.fits(ant.methods, ant.tags)]
+            found = self._lists.setdefault(tuple(ant.key for ant in found), found)
             self._matching[demand] = found
         return found
+
+    def _unmatch(self) -> None:
+        self._matching.clear()
+        self._lists.clear()
 
     def by_id(self, ant_id: str) -> Sequence[Ant]:
         """Processes of this ant id."""
@@ -194,7 +201,7 @@ class Leases:
 
     def _forget(self, ant: Ant) -> None:
         self.ants.pop(ant.key, None)
-        self._matching.clear()
+        self._unmatch()
         if ant.timer is not None:
             ant.timer.cancel()
             ant.timer = None
