@@ -55,13 +55,18 @@ def key(name: str, number: int, org: str = "default", fingerprint: str = "f") ->
     )
 
 
+def is_job(each: Row) -> bool:
+    """Whether a row is one of a job; a task's second column is its position."""
+    return isinstance(each[0], int) and isinstance(each[1], str)
+
+
 def changes(*rows: Row, counter: int = 0, definitions: Sequence[Row] = (), values: Sequence[Row] = ()) -> Changes:
-    """A batch of job and task rows, told apart by their length; `values` are rows of parameters."""
+    """A batch of rows of jobs, tasks and keys, told apart by their first columns; `values` are rows of parameters."""
     batch = Changes(counter=counter)
     for each in rows:
-        if len(each) == len(JOB_COLUMNS):
+        if is_job(each):
             batch.jobs[each[0]] = each  # type: ignore[index]  # a key column is never null
-        elif len(each) == len(TASK_COLUMNS):
+        elif isinstance(each[0], int):
             batch.tasks[each[0], each[1]] = each  # type: ignore[index]  # a key column is never null
         else:
             batch.keys[each[0], each[1]] = each  # type: ignore[index]  # a key column is never null

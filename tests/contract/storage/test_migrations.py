@@ -14,11 +14,14 @@ from formicary.engine.storage.port import DEFINITION_COLUMNS, JOB_COLUMNS, PARAM
 from tests.contract.storage.conftest import Place
 from tests.contract.storage.rows import changes, definition, job, job_id, key, params, task
 
+_JOB_COLUMNS = JOB_COLUMNS[:-1]
+"""Without `submitted_by`, which came later."""
+
 AT_VERSION_1: Sequence[tuple[str, tuple[str, ...], Row]] = (
     ("definitions", DEFINITION_COLUMNS, definition("d1", 3)),
-    ("jobs", JOB_COLUMNS, job(1, "EXECUTING", execution=1, submitted_at=1.7e9 + 0.123456)),
-    ("jobs", JOB_COLUMNS, job(2)),
-    ("jobs", JOB_COLUMNS, job(3, "COMPLETED")),
+    ("jobs", _JOB_COLUMNS, job(1, "EXECUTING", execution=1, submitted_at=1.7e9 + 0.123456)[:-1]),
+    ("jobs", _JOB_COLUMNS, job(2)[:-1]),
+    ("jobs", _JOB_COLUMNS, job(3, "COMPLETED")[:-1]),
     ("params", PARAMS_COLUMNS, params(1, b'{"a": 1}', b"{}")),
     ("tasks", TASK_COLUMNS, task(1, 0, "EXECUTING", token=5 << 40 | 17, outputs=b"{}", error_message="ä\n")),
 )
@@ -59,7 +62,7 @@ def test_data_of_an_earlier_version_is_upgraded_and_whole(durable: Place, versio
     make_old(durable, version)
     store = durable.open()
     snapshot = store.load()
-    jobs = [row for table, _, row in AT_VERSION_1 if table == "jobs"]
+    jobs = [(*row, None) for table, _, row in AT_VERSION_1 if table == "jobs"]
     assert (snapshot.epoch, snapshot.last_number, snapshot.last_order) == (5, 3, 2)
     assert list(snapshot.definitions) == [AT_VERSION_1[0][2]]
     assert list(snapshot.jobs) == jobs[:2]

@@ -29,6 +29,7 @@ from tests.contract.storage.rows import (
     changes,
     definition,
     images,
+    is_job,
     job,
     job_id,
     key,
@@ -264,7 +265,10 @@ def test_the_writer_may_be_another_thread_than_the_one_that_opened(store: Store,
 def test_a_row_that_breaks_a_rule_is_refused_with_its_batch(store: Store, epoch: int, bad: Any) -> None:
     store.commit(epoch, changes(job(1)))
     batch = changes(job(3))
-    (batch.tasks if len(bad) == len(TASK_COLUMNS) else batch.jobs)[bad[:2] if len(bad) > 21 else bad[0]] = bad
+    if is_job(bad):
+        batch.jobs[bad[0]] = bad
+    else:
+        batch.tasks[bad[:2]] = bad
     with pytest.raises(RowRefused):
         store.commit(epoch, batch)
     assert rows_of(store) == [job(1)]

@@ -25,6 +25,7 @@ tasks:
 - task_type: show
   script:
   - 'echo "plain {{.TOKEN}} $TOKEN $auth region $REGION workers $WORKERS"'
+  - 'echo "mine $MINE of {{.UserID}}"'
   - 'printf %s "$TOKEN" | base64; printf "%s\\n" "$PEM"; printf "%s" "$TOKEN" >&2'
   - 'printf c4n4ry-va; sleep 0.05; printf "lue/with+signs\\n"'
   - 'test "$(printf %s "$TOKEN" | wc -c)" = 23 && echo right; env | grep another; true'
@@ -94,9 +95,12 @@ def test_a_secret_reaches_its_task_and_nobody_else(up: Up) -> None:
     set_secret(up, "OTHER", "another-canary")
     up.cli("config", "set", "REGION", "eu")
     up.cli("config", "set", "WORKERS", "8", "--job", "secretive")
+    up.cli("config", "set", "MINE", "u", "--user", "local")
+    up.cli("config", "set", "MINE", "o")
     job_id = submit(up, JOB, "one")
     job = ended(up, job_id)
     logs = up.cli("logs", job_id)
+    assert "mine u of local" in logs, logs
     assert logs.count("| ***\n") == 7, logs
     assert "plain *** *** Bearer *** region eu workers 8" in logs and "| ***\n" in logs and "right" in logs, logs
     assert job["tasks"][0]["outputs"] == {"token": "***"}

@@ -24,7 +24,17 @@ _ALTERED = (
     "the secret {name} is changed by a template function: a template can only put it in, as in {{{{.{name}}}}}; "
     "let the task change it"
 )
-_SEEN_FIELDS = ("cache", "artifacts", "artifact_ids", "tags", "method", "task_type", "routes", "labels")
+_SEEN_FIELDS = (
+    "cache",
+    "artifacts",
+    "artifact_ids",
+    "tags",
+    "method",
+    "task_type",
+    "routes",
+    "labels",
+    "approval_policy",
+)
 """Fields whose values come back to the queen."""
 
 
@@ -134,6 +144,7 @@ def _builtins(request: RenderRequest) -> dict[str, object]:
         now=request.now,
         started_at=request.started_at,
         retry=request.retries,
+        user_id=request.user,
         organization_id=request.org,
     )
 

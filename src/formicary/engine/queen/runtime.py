@@ -242,10 +242,13 @@ class Queen:
         watcher: Watcher | None,
         *,
         asked: str = "",
+        user: str = "",
         repeated: set[str] | None = None,
     ) -> list[str]:
         """The same as it comes over the wire: see :meth:`Submitting.request`."""
-        return await self.submitting.request(request, org or self.config.org, watcher, asked=asked, repeated=repeated)
+        return await self.submitting.request(
+            request, org or self.config.org, watcher, asked=asked, repeated=repeated, user=user
+        )
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
@@ -492,9 +495,10 @@ class Queen:
         send: Callable[[jobs.ServerMessage], Awaitable[None]],
         *,
         org: str = "",
+        user: str = "",
     ) -> None:
         """Serves one stream of a client to its end."""
-        await ClientSession(self, org or self.config.org, send).run(messages)
+        await ClientSession(self, org or self.config.org, send, user).run(messages)
 
     def ant_joined(self, session: int, peer: Peer, hello: Hello) -> Welcome:
         """A stream of an ant has begun."""

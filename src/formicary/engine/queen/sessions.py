@@ -258,8 +258,11 @@ def _outcome(result: ants.TaskResult) -> Outcome:
 class ClientSession:
     """One stream with one client: submissions in, answers and ends of watched jobs out."""
 
-    def __init__(self, queen: Queen, org: str, send: Callable[[jobs.ServerMessage], Awaitable[None]]) -> None:
+    def __init__(
+        self, queen: Queen, org: str, send: Callable[[jobs.ServerMessage], Awaitable[None]], user: str = ""
+    ) -> None:
         self._queen = queen
+        self._user = user
         self._org = org
         self._send = send
         self._accepted: list[jobs.ServerMessage.Accepted] = []
@@ -294,7 +297,8 @@ class ClientSession:
 
     async def _submit(self, submit: jobs.ClientMessage.Submit) -> None:
         try:
-            ids = await self._queen.submit_request(submit.request, self._org, self if submit.watch else None)
+            watcher = self if submit.watch else None
+            ids = await self._queen.submit_request(submit.request, self._org, watcher, user=self._user)
             answer = jobs.ServerMessage.Accepted(sequence=submit.sequence, ids=ids)
         except Problem as refused:
             answer = jobs.ServerMessage.Accepted(

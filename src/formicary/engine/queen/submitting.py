@@ -114,6 +114,7 @@ class Submitting:
         watcher: Watcher | None,
         *,
         asked: str = "",
+        user: str = "",
         repeated: set[str] | None = None,
     ) -> list[str]:
         """Submissions as they come over the wire.
@@ -123,6 +124,7 @@ class Submitting:
             org: Whose jobs they are.
             watcher: Who is told their ends.
             asked: How the client named the definition, where `request` names it otherwise; empty = as `request` does.
+            user: Id of who submits them, empty = nobody is known.
             repeated: Gets the ids of jobs that an earlier request has made.
 
         Raises:
@@ -147,6 +149,7 @@ class Submitting:
                     scheduled,
                     edge.check_key(key) if key else "",
                     edge.fingerprint(asked, params, priority, scheduled) if key else "",
+                    user,
                 )
             )
         return await self._accept(
@@ -188,7 +191,7 @@ class Submitting:
         also: Also | None = None,
     ) -> list[str]:
         """Finds repeated ids and keys, submits the rest, answers after the commit."""
-        configs = self._queen.configs.view(org, "", definition.job_type)
+        configs = self._queen.configs.view(org, items[0].user if items else "", definition.job_type)
         check_against(definition, items, configs.names)
         if definition.model.dynamic_template_tasks:
             return await self._accept_expanded(definition, items, org, watcher, repeated, resend=resend, also=also)
@@ -275,7 +278,7 @@ class Submitting:
         """`dynamic_template_tasks`: each job's tasks are made from its own parameters, a definition of its own."""
         ids: list[str] = []
         row = definition.row
-        configs = self._queen.configs.view(org, "", definition.job_type)
+        configs = self._queen.configs.view(org, items[0].user if items else "", definition.job_type)
         for item in items:
             source = await self._queen.pump.read(partial(_expand, definition, item.params, configs))
             own = await self.register(

@@ -44,6 +44,7 @@ JOB_COLUMNS = (
     "error_code",
     "error_message",
     "dead_letter",  # 1 = in the dead-letter queue
+    "submitted_by",  # id of the principal, null where nobody is known
 )
 
 PARAMS_COLUMNS = ("number", "params", "variables")

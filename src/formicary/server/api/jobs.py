@@ -44,7 +44,7 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
             definition_id=request.definition_id, job_type=request.job_type, jobs=[item], resend=bool(request.id)
         )
         org, repeated = call.principal.org, set[str]()
-        (job_id,) = await self._queen.submit_request(wanted, org, None, repeated=repeated)
+        (job_id,) = await self._queen.submit_request(wanted, org, None, repeated=repeated, user=call.principal.id)
         if repeated:
             call.set_header(REPLAYED_HEADER, "true")
         row = await self._queen.row(job_id, org=org)
@@ -55,11 +55,13 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         """Submits in one call: all or none, or what can be submitted where partial success is allowed."""
         if request.allow_partial:
             return await batches.submit_each(self._queen, request, call)
-        return pb.SubmitJobsResponse(ids=await self._queen.submit_request(request, call.principal.org, None))
+        who = call.principal
+        return pb.SubmitJobsResponse(ids=await self._queen.submit_request(request, who.org, None, user=who.id))
 
     async def Session(self, requests: AsyncIterator[pb.ClientMessage], call: Call) -> None:
         """The client library's stream."""
-        await self._queen.serve_client(requests, lambda message: call.write(message), org=call.principal.org)
+        who = call.principal
+        await self._queen.serve_client(requests, lambda message: call.write(message), org=who.org, user=who.id)
 
     async def GetJob(self, request: pb.GetJobRequest, call: Call) -> pb.Job:
         """One job with its tasks."""

@@ -85,6 +85,7 @@ class RenderRequest:
     now: float
     seed: int
     configs: ConfigView = NO_CONFIGS
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,7 +189,7 @@ class Composing:
         for index in range(len(family.ids)):
             params = params_of(family, index)
             wrong = list(wrong_params(model, params))
-            configs = self.core.configs.view(family.run.job.org, "", model.job_type)
+            configs = self.core.configs.view(family.run.job.org, family.run.job.submitted_by or "", model.job_type)
             if missing := missing_params(model, params, configs.names):
                 wrong.append(f"{model.job_type} needs the parameters {', '.join(missing)}")
             if wrong:
@@ -221,7 +221,9 @@ class Composing:
         family.open.add(index)
         params = msgspec.json.encode(params_of(family, index))
         priority = max(job.priority, definition.model.priority)
-        self.core.submit(definition, job.org, [Submission(family.ids[index], params, priority)])
+        self.core.submit(
+            definition, job.org, [Submission(family.ids[index], params, priority, user=job.submitted_by or "")]
+        )
 
     def ended(self, end: JobEnded) -> None:
         """A job has ended: whoever waits for it goes on."""

@@ -58,6 +58,8 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
     scheduled_at: float | None = None
     key: str = ""
     fingerprint: str = ""
+    user: str = ""
+    """Id of who submits it."""
 
 
 @dataclass(slots=True)
@@ -168,6 +170,7 @@ class Core:
             self.number += 1
             priority = default if submission.priority is None else submission.priority
             job = Job(self.number, submission.id, org, definition, priority, self.wall)
+            job.submitted_by = submission.user or None
             self.jobs[job.id] = job
             changes.params[job.number] = (job.number, submission.params, None)
             self.dirty_jobs[job] = None
@@ -469,7 +472,7 @@ class Core:
 
     def view(self, job: Job) -> ConfigView:
         """What a job sees of the configurations."""
-        return self.configs.view(job.org, "", job.definition.job_type)
+        return self.configs.view(job.org, job.submitted_by or "", job.definition.job_type)
 
     def cancel_attempt(self, run: TaskRun) -> None:
         """Asks the ant to end the attempt; its answer, or the lease's end, ends it."""

@@ -619,6 +619,7 @@ class Progress:
             now=self.core.wall,
             seed=int(self.core.rng.random() * 2**32),
             configs=self.core.view(job),
+            user=job.submitted_by or "",
         )
 
     def _run(self, job: Job) -> Execution:

@@ -72,6 +72,7 @@ class Job:
         "started_at",
         "state",
         "submitted_at",
+        "submitted_by",
         "timer",
         "timer_at",
         "variables",
@@ -99,6 +100,7 @@ class Job:
         self.error_code: str | None = None
         self.error_message: str | None = None
         self.dead_letter = 0
+        self.submitted_by: str | None = None
         self.params: bytes | None = None
         self.variables: bytes | None = None
         self.run: Execution | None = None
@@ -129,6 +131,7 @@ class Job:
             self.error_code,
             self.error_message,
             self.dead_letter,
+            self.submitted_by,
         )
 
     @classmethod
@@ -139,7 +142,7 @@ class Job:
         job.state = values[5]
         (job.scheduled_at, job.started_at, job.ended_at, job.execution, job.retries, job.pauses) = values[8:14]
         (job.timer_at, job.deadline_at, job.clock_left_s, job.verdict) = values[14:18]
-        (job.error_code, job.error_message, job.dead_letter) = values[18:21]
+        (job.error_code, job.error_message, job.dead_letter, job.submitted_by) = values[18:22]
         return job
 
 
