@@ -104,11 +104,11 @@ def pairs(values: Iterable[str], option: str) -> dict[str, str]:
 
 def read_methods(values: Iterable[str]) -> dict[str, str]:
     """Reads ``--method FROM=TO``. Raises click.UsageError for a method that does not exist."""
-    from formicary.engine.jobs.model import METHODS
+    from formicary.engine.jobs.model import METHODS, is_third_party
 
     found = {name.upper(): value.strip().upper() for name, value in pairs(values, "--method").items()}
     for name in (*found, *found.values()):
-        if name not in METHODS:
+        if name not in METHODS and not is_third_party(name):
             raise click.UsageError(f"--method: there is no method {name}; there are {', '.join(sorted(METHODS))}.")
     return found
 

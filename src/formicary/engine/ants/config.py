@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from formicary.engine.jobs.model import AVAILABLE_METHODS
+from formicary.engine.ants.plugins import installed
+from formicary.engine.jobs.model import AVAILABLE_METHODS, is_third_party
 from formicary.problems import FieldError, problem
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class AntConfig:
         ant_id: Name of the ant, unique in the colony; the same after a restart of its process.
         slots: Tasks that run at the same time, 1 to 1024. Too many share the processors and run into time-outs.
         tags: What the ant offers; a task with tags runs only where all of them are offered. Lower case.
-        methods: Executors the ant offers.
+        methods: Executors the ant offers; by default all of this version, and those of installed packages.
         paths: Folders put on the import path of PYTHON tasks, after the job's own folder.
         max_window: Most granted tasks held at once, running ones included. More hides the queen's commit time behind
             short tasks; what an ant holds cannot run elsewhere until it gives it back.
@@ -59,7 +60,7 @@ class AntConfig:
     ant_id: str
     slots: int = field(default_factory=lambda: os.cpu_count() or 1)
     tags: frozenset[str] = frozenset()
-    methods: frozenset[str] = AVAILABLE_METHODS
+    methods: frozenset[str] = field(default_factory=lambda: AVAILABLE_METHODS | installed().keys())
     paths: tuple[str, ...] = ()
     max_window: int = 256
     warm_workers: int = 0
@@ -107,7 +108,7 @@ class AntConfig:
                 errors.append(_error(name, "must be greater than 0"))
         if any(tag != tag.lower() or not tag for tag in self.tags):
             errors.append(_error("tags", "must be lower case and not empty"))
-        unknown = sorted(self.methods - AVAILABLE_METHODS)
+        unknown = sorted(m for m in self.methods - AVAILABLE_METHODS if not is_third_party(m))
         if unknown:
             errors.append(_error("methods", f"names {', '.join(unknown)}, which this version cannot run"))
         missing = [path for path in self.paths if not Path(path).is_dir()]

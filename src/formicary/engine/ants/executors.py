@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from formicary.engine.ants.attempt import Attempt, Result
 from formicary.engine.ants.config import AntConfig
 from formicary.engine.ants.http import HTTP_METHODS, HttpExecutor
+from formicary.engine.ants.plugins import PluginExecutor, installed
 from formicary.engine.ants.shell import ShellExecutor
 from formicary.engine.ants.warden import Warden
 
@@ -30,10 +31,20 @@ class Executor(Protocol):
         """Gives everything back; no attempt runs any more."""
 
 
-def executors_of(config: AntConfig, warden: Warden) -> Mapping[str, Executor]:
-    """Makes the executors of the methods that the ant offers, except PYTHON."""
+def executors_of(
+    config: AntConfig, warden: Warden, progressed: Callable[[Attempt, float, str], None]
+) -> Mapping[str, Executor]:
+    """Makes the executors of the methods that the ant offers, except PYTHON.
+
+    Args:
+        config: The ant's configuration.
+        warden: Told about every process group.
+        progressed: Takes the progress of third-party executors.
+    """
     http = HttpExecutor(config)
     every: dict[str, Executor] = dict.fromkeys(HTTP_METHODS, http)
     every["SHELL"] = ShellExecutor(config, warden)
+    for method, entry in installed().items():
+        every[method] = PluginExecutor(method, entry.load, config.kill_grace_s, config.max_outputs_bytes, progressed)
     every.update(config.executors)
     return {method: executor for method, executor in every.items() if method in config.methods}

@@ -57,7 +57,7 @@ class Foreman:
         self._loop = asyncio.get_running_loop()
         self._warden = Warden()
         self._data = DataSteps(link)
-        self._executors = executors_of(config, self._warden)
+        self._executors = executors_of(config, self._warden, self.progressed)
         pooled = PYTHON in config.methods and PYTHON not in self._executors
         self._pool = PythonPool(config, self, self._warden) if pooled else None
         self._attempts: dict[int, Attempt] = {}

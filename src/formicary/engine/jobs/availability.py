@@ -13,6 +13,7 @@ from formicary.engine.jobs.model import (
     Position,
     TaskDefinition,
     Violation,
+    is_third_party,
 )
 from formicary.engine.jobs.templates.lookup import LOOKUP_FUNCTIONS
 from formicary.engine.jobs.triggers import AVAILABLE_TYPES
@@ -67,7 +68,7 @@ def _check_task(
 ) -> None:
     marks = definition.marks
     method = methods.get(task.method, task.method)
-    if method not in AVAILABLE_METHODS and method not in QUEEN_METHODS:
+    if method not in AVAILABLE_METHODS | QUEEN_METHODS and not is_third_party(method):
         named = f"{path}.method" in marks
         where = f"{path}.method" if named or f"{path}.container" not in marks else f"{path}.container"
         place = marks.get(where, task.position)

@@ -8,6 +8,7 @@ again when an attempt starts (:mod:`formicary.engine.jobs.rendering`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from hashlib import sha256
@@ -78,6 +79,14 @@ COMPOSING_METHODS = frozenset({"FORK_JOB", "AWAIT_FORKED_JOB", "FAN_OUT_JOB"})
 
 QUEEN_METHODS = COMPOSING_METHODS | {"MANUAL"}
 """Methods that the queen carries out by itself; they hold no slot of any ant."""
+
+
+_THIRD_PARTY = re.compile(r"[A-Z][A-Z0-9_]{0,49}(\.[A-Z][A-Z0-9_]{0,49}){1,3}")
+
+
+def is_third_party(method: str) -> bool:
+    """Says whether a method is one of a package beside the engine: ``VENDOR.NAME``; an ant may have it installed."""
+    return _THIRD_PARTY.fullmatch(method) is not None
 
 
 def is_action(target: str) -> bool:

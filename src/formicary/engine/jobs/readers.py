@@ -9,7 +9,7 @@ from difflib import get_close_matches
 
 from formicary.engine.jobs.durations import parse_duration
 from formicary.engine.jobs.fields import Field
-from formicary.engine.jobs.model import METHODS, Backoff, Parameter, Position, Violation
+from formicary.engine.jobs.model import METHODS, Backoff, Parameter, Position, Violation, is_third_party
 from formicary.engine.jobs.templates.go_time import parse_moment
 from formicary.engine.jobs.templates.masking import Masked
 from formicary.engine.jobs.yaml_nodes import Node, plain_value, scalar_value, to_json
@@ -247,7 +247,7 @@ def _read_method(ctx: Context, node: Node, path: str, row: Field) -> object:
     if not isinstance(text, str) or ctx.is_masked(node):
         return text
     method = text.strip().upper()
-    if method not in METHODS:
+    if method not in METHODS and not is_third_party(method):
         hint = ctx.hint(method, METHODS) or f" Known are {', '.join(sorted(METHODS))}."
         ctx.add(node, path, "UNKNOWN_METHOD", f"There is no method {_short(text)}.{hint}")
         return ABSENT

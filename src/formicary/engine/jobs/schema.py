@@ -12,6 +12,7 @@ from formicary.engine.jobs.triggers import FORMS, MOST_TRIGGERS, PROVIDERS, TYPE
 from formicary.engine.jobs.triggers import METHODS as AUTH_METHODS
 
 _TEMPLATE = {"type": "string", "pattern": r"\{\{|\{%"}
+_THIRD_PARTY = {"type": "string", "pattern": r"^[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+$"}
 _SCALAR = {"type": ["string", "number", "boolean", "null"]}
 _DURATION = {
     "anyOf": [
@@ -69,7 +70,7 @@ _KINDS: Mapping[str, Mapping[str, object]] = {
     "moment": {"type": ["string", "number"]},
     "semver": _SCALAR,
     "choice": {"type": "string"},
-    "method": {"anyOf": [{"enum": sorted(METHODS)}, _TEMPLATE]},
+    "method": {"anyOf": [{"enum": sorted(METHODS)}, _THIRD_PARTY, _TEMPLATE]},
     "function": {"type": "string"},
     "text_list": _TEXT_LIST,
     "script": _TEXT_LIST,
