@@ -24,6 +24,7 @@ EXPECTED: list[tuple[str, dict[str, str], str, dict[str, tuple[str, int]]]] = [
     ("parallel.yaml", {}, DONE, {"begin": (DONE, 1), "left": (DONE, 1), "right": (DONE, 1), "end": (DONE, 1)}),
     ("retry.yaml", {}, DONE, {"shaky": (DONE, 3)}),
     ("cron.yaml", {}, DONE, {"report": (DONE, 1)}),
+    ("queue.yaml", {"order": "o1"}, DONE, {"pack": (DONE, 1)}),
     ("webhook.yaml", {"commit": "abc"}, DONE, {"build": (DONE, 1)}),
     (
         "approval.yaml",

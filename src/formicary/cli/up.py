@@ -75,6 +75,13 @@ _PORT = click.IntRange(0, 65535)
     help="Send spans and metrics to this OTLP collector (gRPC): http://HOST:4317 (OTEL_EXPORTER_OTLP_ENDPOINT).",
 )
 @click.option(
+    "--queue-url",
+    default="",
+    envvar="FORMICARY_QUEUE_URL",
+    metavar="URL",
+    help="Where triggers find their messages: nats://HOST:4222 or redis://HOST:6379 (FORMICARY_QUEUE_URL).",
+)
+@click.option(
     "--audit-days",
     type=click.FloatRange(0),
     default=90.0,
@@ -102,6 +109,7 @@ def up(
     audit_days: float,
     cors_origins: tuple[str, ...],
     otlp_endpoint: str,
+    queue_url: str,
     verbose: bool,
 ) -> int:
     r"""Starts a queen with local ants and serves until SIGTERM or Ctrl-C.
@@ -146,6 +154,7 @@ def up(
             audit_days=audit_days,
             cors_origins=cors_origins,
             otlp_endpoint=otlp_endpoint,
+            queue_url=queue_url,
             **secured,
         )
         return run_server(config)

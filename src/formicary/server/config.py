@@ -16,6 +16,8 @@ from formicary.server.loopback import check_loopback, is_loopback
 LEASE_VARIABLE = "FORMICARY_LEASE_S"
 MIN_LEASE_S = 1.0
 TOKEN = "token"
+QUEUES = ("nats://", "tls://", "redis://", "rediss://")
+"""How the address of a queue begins."""
 SOCKET_FILE = "queen.sock"
 LONGEST_SOCKET = 107
 """Bytes of a socket's path, see unix(7)."""
@@ -55,6 +57,8 @@ class UpConfig:
         otlp_endpoint: ``http://HOST:PORT`` (or https) of an OpenTelemetry collector; empty = nothing is traced.
         audit_days: Days for which records of the audit log are kept; 0 = for ever. The table grows by some 200 bytes
             for every call that changes something.
+        queue_url: Where triggers of jobs find their messages: ``nats://HOST:PORT`` or ``redis://HOST:PORT``, with user
+            and password if need be; empty = each trigger says so itself.
         lease_s: How long a silent ant keeps its tasks; the default is FORMICARY_LEASE_S, else 10. A shorter one runs
             the tasks of a lost ant again sooner and takes them away from one that was merely slow.
 
@@ -85,6 +89,7 @@ class UpConfig:
     audit_days: float = 90.0
     cors_origins: tuple[str, ...] = ()
     otlp_endpoint: str = ""
+    queue_url: str = ""
     lease_s: float = field(default_factory=lambda: _lease_from_environment())
 
     def __post_init__(self) -> None:
@@ -101,6 +106,9 @@ class UpConfig:
             )
         if self.otlp_endpoint and not self.otlp_endpoint.startswith(("http://", "https://")):
             raise problem("VALIDATION_FAILED", f"{self.otlp_endpoint[:80]!r}: give it as http://HOST:4317, or https.")
+        if self.queue_url and not self.queue_url.startswith(QUEUES):
+            known = " or ".join(QUEUES)
+            raise problem("VALIDATION_FAILED", f"The address of the queue begins with {known}, not with anything else.")
         for text in self.cors_origins:
             origin(text)
         self._check_tls()

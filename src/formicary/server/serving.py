@@ -202,7 +202,9 @@ class _Server:
         keyring = await asyncio.to_thread(Keyring.open, config.secret_key_file)
         store, logs = await asyncio.to_thread(open_data, config.target)
         contents = LocalArtifacts(artifacts_folder(config.data))
-        queen_config = QueenConfig(core=config.core, methods=dict(config.methods), schedules=True)
+        queen_config = QueenConfig(
+            core=config.core, methods=dict(config.methods), schedules=True, queue_url=config.queue_url
+        )
         queen = Queen(store, logs, queen_config, contents, keyring)
         try:
             with as_problems():

@@ -38,6 +38,7 @@ from formicary.engine.queen.keyring import Keyring
 from formicary.engine.queen.pump import Peer, Pump
 from formicary.engine.queen.schedules import Schedules
 from formicary.engine.queen.sessions import AntSession, ClientSession
+from formicary.engine.queen.sources.supervisor import Sources
 from formicary.engine.queen.submitting import Submitting
 from formicary.engine.queen.tracing import AttemptTracer
 from formicary.engine.queen.triggers import Triggers
@@ -67,6 +68,7 @@ class QueenConfig:
         methods: Method replacements for every definition that is registered; those of a request come first.
         events_kept: Events that are kept for watchers that come back or are slow, 1 or more; some 300 bytes each.
         schedules: Jobs with a `cron_trigger` start by themselves; without, the field has no effect.
+        queue_url: Where triggers find their messages, ``nats://…`` or ``redis://…``; empty = each says so itself.
         events_linger_s: Seconds for which events are recorded after the last watcher has left.
     """
 
@@ -77,6 +79,7 @@ class QueenConfig:
     events_kept: int = 65_536
     events_linger_s: float = 600.0
     schedules: bool = False
+    queue_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,7 @@ class Queen:
         self.schedules = Schedules(self)
         self.configs = Configs(store, keyring)
         self.triggers = Triggers(self)
+        self.sources = Sources(self.triggers, self.config.queue_url)
         self.pump.on_reloaded = self._reloaded
         self.artifacts = Artifacts(store, contents, self.pump)
         self.pump.core.configs = self.configs
@@ -167,13 +171,14 @@ class Queen:
         if self.config.schedules:
             await self.schedules.load()
             await self.triggers.load()
+            self.sources.start()
         self._flusher = asyncio.create_task(self._flush_logs())
         self.artifacts.start()
 
     async def stop(self) -> None:
         """Commits what is open, closes sessions and the store."""
         self.events.close()
-        await self.triggers.stop()
+        await self.sources.stop()
         for peer in list(self.pump.peers.values()):
             peer.shut()
         if self._flusher is not None:

@@ -20,6 +20,8 @@ _encode = msgspec.json.Encoder().encode
 _canonical = msgspec.json.Encoder(order="deterministic").encode
 _trigger = msgspec.json.Decoder(Trigger).decode
 _mark = msgspec.json.Decoder(dict[str, Any]).decode
+NO_VALUE = "<no value>"
+"""What an action renders to where the event has no such thing: a parameter of this alone is not given."""
 MOST_DEDUP_CHARS = 10_000
 
 
@@ -173,11 +175,12 @@ def _read(row: TriggerRow, event: Event, now: float, rng: random.Random, clock: 
 
     if spec.filter and text(spec.filter).strip().lower() != "true":
         return Reading(False)
-    params = {name: text(value) if isinstance(value, str) else value for name, value in spec.params.items()}
+    rendered = {name: text(value) if isinstance(value, str) else value for name, value in spec.params.items()}
+    params = {name: value for name, value in rendered.items() if value != NO_VALUE}
     identity = ("event", event.identity)
     if spec.dedup_key:
         dedup = text(spec.dedup_key).strip()
-        if not dedup or "<no value>" in dedup or len(dedup) > MOST_DEDUP_CHARS:
+        if not dedup or NO_VALUE in dedup or len(dedup) > MOST_DEDUP_CHARS:
             return Reading(False, problem=f"dedup_key renders to {dedup[:60]!r}, which tells no events apart")
         identity = ("dedup", dedup)
     if not identity[1]:

@@ -119,9 +119,6 @@ class Triggers:
         """Returns when the rows have been read."""
         await self._loaded.wait()
 
-    async def stop(self) -> None:
-        """Nothing runs by itself here."""
-
     def registered(self, definition: Definition) -> None:
         """A definition is being stored in this event: its triggers go into the same commit."""
         org, version = str(definition.row[1]), int(definition.row[3] or 0)
@@ -347,6 +344,11 @@ class Triggers:
             row = (name, *key, event.origin[:200], reason[:1000], content[:MOST_LETTER_BYTES], core.wall)
             core.batch.changes.letters[name] = row
         await self._queen.pump.commit()
+
+    async def purge_letters(self, keep_s: float, most: int) -> int:
+        """Removes at most `most` letters that are older; returns how many. Raises StoreError."""
+        purge = partial(self._queen.store.purge_letters, time.time() - keep_s, most)
+        return await asyncio.to_thread(purge)
 
     async def note(self, key: Key, mark: Mapping[str, Any]) -> None:
         """Keeps how far a source has come; returns after the commit. Raises Problem UNAVAILABLE."""
