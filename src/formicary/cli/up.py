@@ -134,7 +134,6 @@ def up(
     from formicary.server.config import UpConfig
     from formicary.server.serving import run_server
 
-    replaced = options.read_methods(methods)
     try:
         config = UpConfig(
             data=(data or default_data_dir()).absolute(),
@@ -146,7 +145,7 @@ def up(
             slots=slots,
             tags=frozenset(tag.strip().lower() for tag in tags.split(",") if tag.strip()),
             paths=tuple(path.absolute() for path in paths),
-            methods=replaced,
+            methods=options.read_methods(methods),
             grace_s=grace,
             auth=auth or "",
             insecure=insecure,

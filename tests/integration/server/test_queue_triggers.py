@@ -265,7 +265,7 @@ def test_what_another_consumer_left_lying_is_claimed() -> None:
         async with queen_with(source) as queen:
             taker = Taker(queen.triggers, ("local", "orders", "order"))
             stream = asyncio.create_task(RedisStream(taker, REDIS, queue.topic, "g", claim_idle_ms=50).run())
-            end = time.monotonic() + 20
+            end = time.monotonic() + 60
             while queen.triggers.get("local", "orders", "order").fired < 3:
                 assert time.monotonic() < end and not stream.done()
                 await asyncio.sleep(0.02)

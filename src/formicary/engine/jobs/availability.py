@@ -16,7 +16,6 @@ from formicary.engine.jobs.model import (
     is_third_party,
 )
 from formicary.engine.jobs.templates.lookup import LOOKUP_FUNCTIONS
-from formicary.engine.jobs.triggers import AVAILABLE_TYPES
 
 CODE = "NOT_AVAILABLE"
 _CONTAINER_METHODS = frozenset({"DOCKER", "KUBERNETES"})
@@ -41,11 +40,6 @@ def availability_violations(
     for row in _JOB_LATER:
         if getattr(definition, row.target) not in (None, (), {}):
             found.append(_later(row, row.name, definition.marks.get(row.name, start)))
-    for i, trigger in enumerate(definition.triggers):
-        if trigger.type not in AVAILABLE_TYPES:
-            here, place = f"triggers[{i}].type", definition.marks.get("triggers", start)
-            message = f"A trigger of the type {trigger.type} is not available in this version; remove it."
-            found.append(Violation(place.line, place.column, here, CODE, message))
     for path, place in definition.marks.items():
         if path.startswith("{{") and path.strip("{}") in LOOKUP_FUNCTIONS:
             message = f"The template function {path.strip('{}')} is not available in this version; remove it."

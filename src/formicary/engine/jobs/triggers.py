@@ -10,8 +10,6 @@ WEBHOOK: Final = "webhook"
 QUEUE: Final = "queue"
 OBJECTS: Final = "s3"
 TYPES: Final = (WEBHOOK, QUEUE, OBJECTS)
-AVAILABLE_TYPES: Final = frozenset({WEBHOOK, QUEUE})
-"""The types of this version."""
 MOST_TRIGGERS: Final = 5
 """Event triggers of one job."""
 RESERVED_NAME: Final = "cron"

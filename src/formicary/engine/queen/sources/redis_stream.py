@@ -74,7 +74,8 @@ class RedisStream:
             if time.monotonic() >= claim_at:
                 await self._claim(client)
                 claim_at, after = time.monotonic() + min(CLAIM_EVERY_S, self._claim_idle_ms / 1000), b"0-0"
-            block = BLOCK_MS if after == b">" else None
+            until_claim_ms = int((claim_at - time.monotonic()) * 1000)
+            block = max(1, min(BLOCK_MS, until_claim_ms)) if after == b">" else None
             answer = await client.xreadgroup(self._group, CONSUMER, {self._topic: after}, MOST_AT_ONCE, block)
             found: list[Any] = next(
                 iter(answer.values() if isinstance(answer, Mapping) else (one[1] for one in answer)), []

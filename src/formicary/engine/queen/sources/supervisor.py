@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from formicary.engine.jobs.triggers import QUEUE, WEBHOOK, Trigger
 from formicary.engine.queen.sources.jetstream import JetStream
+from formicary.engine.queen.sources.objects import Objects
 from formicary.engine.queen.sources.redis_stream import RedisStream
 from formicary.engine.queen.sources.source import Source, SourceError, Taker
 from formicary.engine.queen.trigger_rows import Key
@@ -100,7 +101,7 @@ class Sources:
         """The source of a trigger. Raises SourceError."""
         taker = Taker(self._triggers, key)
         if spec.type != QUEUE:
-            raise SourceError(f"there is no source of the type {spec.type}")
+            return Objects(taker, spec)
         url = spec.url or self._queue_url or _USUAL.get(spec.provider, "")
         provider = _PROVIDERS.get(urlsplit(url).scheme, "")
         if spec.provider and provider != spec.provider and not spec.url:
