@@ -265,12 +265,11 @@ def test_what_another_consumer_left_lying_is_claimed() -> None:
         async with queen_with(source) as queen:
             taker = Taker(queen.triggers, ("local", "orders", "order"))
             stream = asyncio.create_task(RedisStream(taker, REDIS, queue.topic, "g", claim_idle_ms=50).run())
-            end = time.monotonic() + 60
+            limit = time.monotonic() + 60
             while queen.triggers.get("local", "orders", "order").fired < 3:
-                assert time.monotonic() < end and not stream.done()
+                assert time.monotonic() < limit and not stream.done()
                 await asyncio.sleep(0.02)
-            stream.cancel()
-            await asyncio.gather(stream, return_exceptions=True)
+            await end([stream])
 
     queue.client.xgroup_create(queue.topic, "g", id="0", mkstream=True)
     queue.publish(*map(order, range(3)))

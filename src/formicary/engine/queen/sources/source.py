@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from formicary.engine.queen.triggers import Tally, Triggers
 
 MOST_AT_ONCE = 100
 """Messages of one commit."""
+CANCEL_AGAIN_S = 0.2
 LONGEST_WAIT_S = 5.0
 """For the rate limit, until it is looked at again."""
 _json = msgspec.json.Decoder().decode
@@ -108,6 +110,15 @@ class Taker:
             if one.later is not None:
                 await one.later(wait_s)
         return min(wait_s, LONGEST_WAIT_S)
+
+
+async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancels tasks until they have ended: a library may take a cancellation for the end of a wait of its own."""
+    rest = set(tasks)
+    while rest:
+        for task in rest:
+            task.cancel()
+        _, rest = await asyncio.wait(rest, timeout=CANCEL_AGAIN_S)
 
 
 def message(topic: str, headers: dict[str, str], body: bytes) -> tuple[dict[str, object], str]:

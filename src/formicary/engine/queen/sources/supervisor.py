@@ -13,7 +13,7 @@ from formicary.engine.jobs.triggers import QUEUE, WEBHOOK, Trigger
 from formicary.engine.queen.sources.jetstream import JetStream
 from formicary.engine.queen.sources.objects import Objects
 from formicary.engine.queen.sources.redis_stream import RedisStream
-from formicary.engine.queen.sources.source import Source, SourceError, Taker
+from formicary.engine.queen.sources.source import Source, SourceError, Taker, end
 from formicary.engine.queen.trigger_rows import Key
 from formicary.engine.storage.port import StoreError
 
@@ -56,9 +56,7 @@ class Sources:
         tasks, self._tasks = list(self._tasks.values()), {}
         if self._purger is not None:
             tasks.append(self._purger)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
 
     def changed(self, key: Key) -> None:
         """A trigger has come, gone, or been changed: its source begins anew, or ends."""
@@ -74,8 +72,7 @@ class Sources:
     async def _keep(self, key: Key, spec: Trigger, before: asyncio.Task[None] | None) -> None:
         """Runs one source for as long as its trigger stays as it is."""
         if before is not None:
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await before
+            await end([before])
         tally, failures = self._triggers.tally(key), 0
         while True:
             tally.error = tally.error or ("starting" if not failures else "")
