@@ -17,7 +17,7 @@ import pytest
 
 from formicary.engine.queen.runtime import Queen, QueenConfig
 from formicary.engine.queen.sources.redis_stream import RedisStream
-from formicary.engine.queen.sources.source import Taker
+from formicary.engine.queen.sources.source import Taker, end
 from formicary.engine.storage.logs import MemoryLogs
 from formicary.engine.storage.memory import MemoryStore
 from tests import components
@@ -274,6 +274,6 @@ def test_what_another_consumer_left_lying_is_claimed() -> None:
     queue.client.xgroup_create(queue.topic, "g", id="0", mkstream=True)
     queue.publish(*map(order, range(3)))
     assert queue.client.xreadgroup("g", "somebody-else", {queue.topic: ">"})
-    asyncio.run(test())
+    asyncio.run(asyncio.wait_for(test(), 90))
     assert queue.waiting() == 0
     queue.remove()
