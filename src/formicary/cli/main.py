@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "formicary.cli.idempotency:idempotency",
         "Look at idempotency keys; purge those whose time is over.",
     ),
+    "simulate": ("formicary.cli.simulate:simulate", "Run a workload under scheduling policies, without running it."),
     "headers": ("formicary.cli.headers:headers", "Check a mapping between HTTP headers and gRPC metadata."),
     "schema": ("formicary.cli.about:schema", "Print the JSON Schema of job files, for editors."),
     "completion": ("formicary.cli.about:completion", "Print what a shell needs to complete commands."),

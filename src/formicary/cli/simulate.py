@@ -1,0 +1,212 @@
+"""`formicary simulate`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+import click
+
+from formicary.cli import exits, options
+from formicary.cli.output import emit, emit_table
+
+if TYPE_CHECKING:
+    from formicary.engine.scheduling.simulation.engine import Outcome
+    from formicary.engine.scheduling.simulation.reading import Wrong
+    from formicary.engine.scheduling.simulation.workload import Cluster, Job
+
+MOBILE = "mobile-analysis"
+
+
+@click.command(short_help="Run a workload under scheduling policies, without running it.")
+@click.option(
+    "--workload",
+    required=True,
+    metavar="FILE",
+    help=f"Jobs as JSON lines, or a trace *.swf; `{MOBILE}` makes 100,000 apps a day; `-` is standard input.",
+)
+@click.option(
+    "--cluster", "cluster_file", metavar="FILE", help="Ants and queues as JSON; a trace and a made workload have one."
+)
+@click.option(
+    "--policy", "policies", multiple=True, required=True, metavar="NAME", help="What decides; several are compared."
+)
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A parameter of the policies, or until, seed."
+)
+@click.option("--plot", metavar="FILE", help="Write a picture (SVG).")
+@options.output
+def simulate(
+    workload: str,
+    cluster_file: str | None,
+    policies: tuple[str, ...],
+    settings: tuple[str, ...],
+    plot: str | None,
+    output: str,
+) -> int:
+    r"""Says when each job of a workload would start, end and where, and what that comes to. Times are seconds.
+
+    \b
+    Examples:
+      formicary simulate --workload w.jsonl --cluster c.json --policy fcfs --output json
+      formicary simulate --workload w.jsonl --cluster c.json --policy edf --set preemptive=true
+      formicary simulate --workload trace.swf --policy fcfs --policy backfill --plot waits.svg
+      formicary simulate --workload mobile-analysis --policy fcfs --policy sjf --policy drf --policy edf
+
+    Policies and their parameters: docs/reference/scheduling.md. Several policies with json print a list.
+
+    Exit status: 0 when it was simulated, 2 for invalid input: every mistake is told, with its line.
+    """
+    from formicary.engine.scheduling.simulation.engine import Simulation
+    from formicary.engine.scheduling.simulation.registry import POLICIES
+
+    names = [name for given in policies for name in given.split(",") if name]
+    wrong, values = _settings(names, settings)
+    jobs, cluster = _inputs(workload, cluster_file, values, wrong)
+    if plot is not None and not plot.lower().endswith(".svg"):
+        wrong.append(f"--plot {plot}: pictures are SVG: the name must end in .svg")
+    if wrong:
+        for sentence in wrong:
+            exits.say(f"error: {sentence}")
+        return exits.INVALID
+    outcomes: dict[str, Outcome] = {}
+    for name in names:
+        try:
+            policy = POLICIES[name].make(values[name], cluster, jobs)
+        except ValueError as error:
+            exits.say(f"error: policy {name}: {error}")
+            return exits.INVALID
+        until, seed = values[name]["until"], values[name]["seed"]
+        outcomes[name] = Simulation(
+            cluster,
+            jobs,
+            policy,
+            seed=int(seed) if isinstance(seed, float) else 0,
+            until=until if isinstance(until, float) else None,
+        ).run()
+    if plot is not None:
+        from formicary.engine.scheduling.simulation.chart import draw
+
+        try:
+            Path(plot).write_text(draw(outcomes, cluster), encoding="utf-8")
+        except OSError as error:
+            exits.say(f"error: --plot {plot}: {error.strerror}")
+            return exits.INVALID
+    _print(outcomes, cluster, output)
+    return exits.OK
+
+
+def _settings(names: Sequence[str], settings: Sequence[str]) -> tuple[list[str], dict[str, dict[str, object]]]:
+    """Values by policy. A parameter must belong to at least one of them."""
+    from formicary.engine.scheduling.simulation.registry import EVERYWHERE, POLICIES, read_settings
+
+    wrong: list[str] = []
+    texts: dict[str, str] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            wrong.append(f"--set {setting}: must be KEY=VALUE")
+        texts[key] = value
+    values: dict[str, dict[str, object]] = {}
+    for name in names:
+        if name not in POLICIES:
+            wrong.append(f"--policy {name}: there is no such policy; policies are {', '.join(POLICIES)}")
+    known = [name for name in names if name in POLICIES]
+    for name in known:
+        own = {**EVERYWHERE, **POLICIES[name].parameters}
+        shared = {key for other in known for key in POLICIES[other].parameters}
+        mine = {key: text for key, text in texts.items() if key in own or key not in shared}
+        values[name], found = read_settings(name, mine)
+        wrong += [one for one in found if one not in wrong]
+    return wrong, values
+
+
+def _read(file: str, wrong: list[str]) -> str | None:
+    try:
+        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        wrong.append(f"{file}: {error.strerror}")
+    except UnicodeDecodeError:
+        wrong.append(f"{file}: is not UTF-8 text")
+    return None
+
+
+def _inputs(
+    workload: str, cluster_file: str | None, values: Mapping[str, Mapping[str, object]], wrong: list[str]
+) -> tuple[list[Job], Cluster]:
+    from formicary.engine.scheduling.simulation import reading, synthetic
+    from formicary.engine.scheduling.simulation.workload import Ant, Cluster
+
+    jobs: list[Job] = []
+    cluster: Cluster | None = None
+    first: Mapping[str, object] = next(iter(values.values()), {})
+    found = reading.Wrong(workload)
+    if workload == MOBILE:
+        seed = first.get("seed")
+        jobs = synthetic.mobile_analysis(Random(int(seed) if isinstance(seed, float) else 0))
+        cluster = synthetic.analysis_cluster()
+    else:
+        text = _read(workload, wrong)
+        if text is not None and workload.lower().endswith(".swf"):
+            jobs, processors = reading.read_swf(text, found)
+            most = max((job.demand["cpu"] for job in jobs), default=1.0)
+            cluster = Cluster((Ant("machine", {"cpu": float(processors or most)}),))
+        elif text is not None:
+            jobs = reading.read_workload(text, found)
+            until = first.get("until")
+            jobs = reading.unfold(jobs, until if isinstance(until, float) else None, found)
+    if cluster_file is not None:
+        text = _read(cluster_file, wrong)
+        if text is not None:
+            places = reading.Wrong(cluster_file)
+            cluster = reading.read_cluster(text, places)
+            _merge(found, places)
+    elif cluster is None:
+        wrong.append("--cluster FILE is missing: the ants that there are")
+    wrong += found.found
+    return jobs, cluster or Cluster(())
+
+
+def _merge(found: Wrong, places: Wrong) -> None:
+    found.found += places.found
+
+
+def _document(outcome: Outcome, cluster: Cluster) -> dict[str, object]:
+    from formicary.engine.scheduling.simulation.summary import summarise
+
+    jobs = []
+    for ran in outcome.jobs:
+        one: dict[str, object] = {
+            "id": ran.job.id,
+            "start": ran.start,
+            "end": ran.end,
+            "ant": ran.ant,
+            "missed_deadline": ran.missed_deadline,
+        }
+        if len(ran.segments) > 1:
+            one["segments"] = [list(segment) for segment in ran.segments]
+        if ran.reason:
+            one["reason"] = ran.reason
+        jobs.append(one)
+    return {"jobs": jobs, "summary": summarise(outcome, cluster)}
+
+
+def _print(outcomes: Mapping[str, Outcome], cluster: Cluster, form: str) -> None:
+    documents = {name: _document(outcome, cluster) for name, outcome in outcomes.items()}
+    if form != "table":
+        whole = [{"policy": name, **document} for name, document in documents.items()]
+        emit(whole if len(whole) > 1 else next(iter(documents.values())), form)
+        return
+    from formicary.engine.scheduling.simulation.summary import flat
+
+    summaries = {name: flat(document["summary"]) for name, document in documents.items()}
+    figures = dict.fromkeys(figure for summary in summaries.values() for figure in summary)
+    rows = [[figure, *(_cell(summary.get(figure)) for summary in summaries.values())] for figure in figures]
+    emit_table(["FIGURE", *summaries], rows)
+
+
+def _cell(value: object) -> object:
+    return f"{value:.6g}" if isinstance(value, float) else value

@@ -1,0 +1,88 @@
+"""EASY backfill: the first job that waits has a reservation; later ones may start now where they do not delay it.
+
+Source: Lifka, "The ANL/IBM SP Scheduling System", JSSPP 1995; Mu'alem and Feitelson, "Utilization, Predictability,
+Workloads, and User Runtime Estimates in Scheduling the IBM SP2 with Backfilling", IEEE TPDS 12(6), 2001.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from formicary.engine.scheduling.simulation.policy import Decision, Group, Start
+from formicary.engine.scheduling.simulation.queueing import INFINITY, Ordered, Rank, find, seconds_left
+from formicary.engine.scheduling.simulation.state import TINY, AntState, Entry, Shape
+
+
+class Backfill(Ordered):
+    """One queue with one reservation.
+
+    Args:
+        rank: Order of the queue.
+        depth: How many jobs behind the first are looked at in a round.
+    """
+
+    def __init__(self, rank: Rank, depth: int) -> None:
+        super().__init__(rank)
+        self.depth = depth
+
+    def group_of(self, entry: Entry) -> Group:
+        """All jobs are one queue."""
+        return self.groups.setdefault("", Group(""))
+
+    def decide(self, now: float) -> Iterator[Decision]:
+        """See Policy."""
+        queue = self.groups.get("")
+        while queue is not None and queue.heap:
+            ant = find(self.state, queue.head().shape, set(), None)
+            if ant is None:
+                break
+            yield Start(queue.pop(), ant)
+        if queue is None or len(queue.heap) < 2 or not any(self._room()):
+            return
+        head = queue.head()
+        shadow, reserved, spare = self._reservation(head, now)
+        failed: set[Shape] = set()
+        for entry in queue.in_order()[1 : self.depth + 1]:
+            if entry.shape in failed:
+                continue
+            short = now + entry.expected_left <= shadow + TINY
+            place, fits_anywhere = None, False
+            for ant in entry.shape.eligible:
+                if ant.fits(entry.need):
+                    fits_anywhere = True
+                    if short or ant is not reserved or all(spare[i] + TINY >= amount for i, amount in entry.need):
+                        place = ant
+                        break
+            if not fits_anywhere:
+                failed.add(entry.shape)
+            if place is None:
+                continue
+            if place is reserved and not short:
+                for index, amount in entry.need:
+                    spare[index] -= amount
+            queue.remove(entry)
+            yield Start(entry, place)
+
+    def _room(self) -> Iterator[bool]:
+        for ant in self.state.ants:
+            yield all(free > 0 for free, most in zip(ant.free, ant.capacity, strict=True) if most > 0)
+
+    def _reservation(self, head: Entry, now: float) -> tuple[float, AntState | None, list[float]]:
+        """The earliest time at which the head fits, where, and what is free there then beside it."""
+        best: tuple[float, AntState | None, list[float]] = (INFINITY, None, [])
+        for ant in head.shape.eligible:
+            free = list(ant.free)
+            ends = sorted((now + seconds_left(one, now), number) for number, one in ant.running.items())
+            fits_at = None
+            for end, number in ends:
+                if fits_at is not None and end > fits_at:
+                    break
+                for index, amount in ant.running[number].need:
+                    free[index] += amount
+                if fits_at is None and all(free[index] + TINY >= amount for index, amount in head.need):
+                    fits_at = end
+            if fits_at is not None and fits_at < best[0] - TINY:
+                for index, amount in head.need:
+                    free[index] -= amount
+                best = (fits_at, ant, free)
+        return best

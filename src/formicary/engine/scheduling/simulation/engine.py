@@ -1,0 +1,188 @@
+"""The event loop: submissions, ends and slices in order of time, and a round of decisions after each moment."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from random import Random
+
+from formicary.engine.scheduling.simulation.policy import Drop, Policy, Preempt, Start
+from formicary.engine.scheduling.simulation.state import TINY, ClusterState, Entry
+from formicary.engine.scheduling.simulation.workload import Cluster, Job
+
+_END, _SLICE, _LOOK = 0, 1, 2
+NO_ANT = "no ant of the cluster can ever run it"
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What became of one job.
+
+    Attributes:
+        job: The job, or the instance of a recurring one.
+        start: First start in seconds, None if it never started.
+        end: When it ended, None if it did not.
+        ant: Where it ran last, None if it never started.
+        segments: Start, end and ant of each uninterrupted stretch.
+        reason: Why it never started, where that is known.
+    """
+
+    job: Job
+    start: float | None
+    end: float | None
+    ant: str | None
+    segments: tuple[tuple[float, float, str], ...]
+    reason: str = ""
+    horizon: float | None = None
+
+    @property
+    def missed_deadline(self) -> bool:
+        """True where it has a deadline and did not end by it; one after the horizon is not missed yet."""
+        deadline = self.job.deadline
+        if deadline is None:
+            return False
+        if self.end is None:
+            return self.horizon is None or deadline <= self.horizon + TINY
+        return self.end > deadline + TINY
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """All jobs in the order of the workload, and how many events it took."""
+
+    jobs: tuple[Ran, ...]
+    events: int
+    preemptions: int
+    horizon: float | None = None
+
+
+class Simulation:
+    """One run of one workload on one cluster under one policy."""
+
+    def __init__(
+        self, cluster: Cluster, jobs: Sequence[Job], policy: Policy, *, seed: int = 0, until: float | None = None
+    ) -> None:
+        self._state = ClusterState.of(cluster, jobs)
+        self._entries = [Entry(number, job, self._state.shape_of(job)) for number, job in enumerate(jobs)]
+        self._policy = policy
+        self._until = until
+        self._events: list[tuple[float, int, int, Entry | None, int]] = []
+        self._serial = count()
+        self._handled = 0
+        self._preempted = 0
+        self._look = float("inf")
+        policy.bind(self._state, Random(seed))
+
+    def run(self) -> Outcome:
+        """Runs to the end, or to the horizon: what runs then has no end."""
+        arrivals = sorted(self._entries, key=lambda entry: (entry.job.submit, entry.number))
+        at, events, policy = 0, self._events, self._policy
+        limit = float("inf") if self._until is None else self._until
+        while at < len(arrivals) or events:
+            now = events[0][0] if events else float("inf")
+            if at < len(arrivals):
+                now = min(now, arrivals[at].job.submit)
+            if now > limit:
+                break
+            expired = self._due(now)
+            while at < len(arrivals) and arrivals[at].job.submit <= now:
+                self._submit(arrivals[at], now)
+                at += 1
+            for entry in expired:
+                self._take_off(entry, now)
+            self._decide(now)
+            look = policy.next_look(now)
+            if now < look < self._look:
+                self._look = look
+                heapq.heappush(events, (look, _LOOK, next(self._serial), None, 0))
+        return self._outcome()
+
+    def _due(self, now: float) -> list[Entry]:
+        """Handles the events of this moment; returns jobs whose slice is over and who have to make room."""
+        expired: list[Entry] = []
+        events = self._events
+        while events and events[0][0] <= now:
+            _, kind, _, entry, run = heapq.heappop(events)
+            self._handled += 1
+            if entry is None:
+                self._look = float("inf")
+            elif entry.run == run and entry.ant is not None:
+                if kind == _END:
+                    self._stop(entry, now)
+                    entry.end = now
+                    entry.remaining = 0.0
+                elif self._policy.expired(entry, now):
+                    expired.append(entry)
+                else:
+                    self._schedule(entry, now)
+        return expired
+
+    def _submit(self, entry: Entry, now: float) -> None:
+        self._handled += 1
+        if entry.shape.eligible:
+            self._policy.queued(entry, now)
+        else:
+            entry.dropped = NO_ANT
+
+    def _decide(self, now: float) -> None:
+        for decision in self._policy.decide(now):
+            if isinstance(decision, Start):
+                self._start(decision, now)
+            elif isinstance(decision, Preempt):
+                self._preempted += 1
+                self._take_off(decision.entry, now, keep=decision.keep)
+            elif isinstance(decision, Drop):
+                decision.entry.dropped = decision.reason
+
+    def _start(self, start: Start, now: float) -> None:
+        entry = start.entry
+        self._state.take(entry, start.ant)
+        if entry.start is None:
+            entry.start = now
+        entry.since = now
+        entry.run += 1
+        self._schedule(entry, now)
+        self._policy.started(entry, now)
+
+    def _schedule(self, entry: Entry, now: float) -> None:
+        """The next event of a running job: its end, or the end of its slice if that is earlier."""
+        left = entry.remaining - (now - entry.since)
+        slice_s = self._policy.time_slice(entry)
+        kind, after = (_SLICE, slice_s) if slice_s + TINY < left else (_END, left)
+        heapq.heappush(self._events, (now + after, kind, next(self._serial), entry, entry.run))
+
+    def _stop(self, entry: Entry, now: float) -> None:
+        self._state.give_back(entry)
+        ant = entry.ant
+        if ant is not None:
+            last = entry.segments[-1] if entry.segments else None
+            if last is not None and last[2] == ant.id and abs(last[1] - entry.since) <= TINY:
+                entry.segments[-1] = (last[0], now, ant.id)
+            elif now > entry.since or entry.remaining <= 0:
+                entry.segments.append((entry.since, now, ant.id))
+        self._policy.stopped(entry, now)
+        entry.ant = None
+
+    def _take_off(self, entry: Entry, now: float, *, keep: bool = True) -> None:
+        done = now - entry.since
+        self._stop(entry, now)
+        if keep:
+            entry.remaining = max(0.0, entry.remaining - done)
+            entry.expected_left = max(0.0, entry.expected_left - done)
+        else:
+            entry.remaining, entry.expected_left = entry.job.runtime, entry.job.expected
+        entry.run += 1
+        entry.arrived = now
+        self._policy.queued(entry, now)
+
+    def _outcome(self) -> Outcome:
+        jobs = []
+        for entry in self._entries:
+            segments = entry.segments
+            if entry.ant is not None and self._until is not None:
+                segments = [*segments, (entry.since, self._until, entry.ant.id)]
+            ant = segments[-1][2] if segments else None
+            jobs.append(Ran(entry.job, entry.start, entry.end, ant, tuple(segments), entry.dropped, self._until))
+        return Outcome(tuple(jobs), self._handled, self._preempted, self._until)

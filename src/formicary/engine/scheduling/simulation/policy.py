@@ -1,0 +1,122 @@
+"""A scheduling policy as the simulator drives it, and the queues of waiting jobs that policies share.
+
+A policy groups waiting jobs (by demand, user or queue). Within a group the order is fixed when a job is queued; between
+groups the heads are compared anew for each decision. Its answer is a sequence of starts, preemptions and drops, which
+the simulator applies one by one, so the state is always current.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+from formicary.engine.scheduling.simulation.state import AntState, ClusterState, Entry, Shape
+
+Key = tuple[float, ...]
+"""Smaller goes first."""
+Place = Callable[[ClusterState, Shape], AntState | None]
+"""The ant for a demand now, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Run this job on this ant from now on."""
+
+    entry: Entry
+    ant: AntState
+
+
+@dataclass(frozen=True, slots=True)
+class Preempt:
+    """Take this running job off its ant; it waits again, and what it has done counts where `keep` says so."""
+
+    entry: Entry
+    keep: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Never run this job."""
+
+    entry: Entry
+    reason: str
+
+
+Decision = Start | Preempt | Drop
+
+
+class Policy(Protocol):
+    """What the simulator asks of a policy."""
+
+    def bind(self, state: ClusterState, rng: Random) -> None:
+        """Called once, before anything happens."""
+        ...
+
+    def queued(self, entry: Entry, now: float) -> None:
+        """The job waits from now on: it was submitted, or taken off an ant."""
+        ...
+
+    def started(self, entry: Entry, now: float) -> None:
+        """The job runs from now on."""
+        ...
+
+    def stopped(self, entry: Entry, now: float) -> None:
+        """The job does not run any more: it has ended, or was taken off."""
+        ...
+
+    def decide(self, now: float) -> Iterator[Decision]:
+        """What to do now. Every decision is applied before the next is asked for."""
+        ...
+
+    def time_slice(self, entry: Entry) -> float:
+        """Seconds that a job may run before the others get their turn; infinity for no end."""
+        ...
+
+    def expired(self, entry: Entry, now: float) -> bool:
+        """The slice is over: True where the job has to make room and wait again."""
+        ...
+
+    def next_look(self, now: float) -> float:
+        """When to decide again even if nothing happens; infinity for never."""
+        ...
+
+
+class Group:
+    """Waiting jobs of one group in order."""
+
+    __slots__ = ("failed_at", "failed_head", "heap", "name")
+
+    def __init__(self, name: Hashable) -> None:
+        self.name = name
+        self.heap: list[tuple[Key, int, Entry]] = []
+        self.failed_at = -1
+        """`releases` of the state when the head last found no place."""
+        self.failed_head: Entry | None = None
+
+    def push(self, key: Key, entry: Entry) -> None:
+        """Queues a job."""
+        heapq.heappush(self.heap, (key, entry.number, entry))
+
+    def head(self) -> Entry:
+        """The job whose turn it is; the group must not be empty."""
+        return self.heap[0][2]
+
+    def pop(self) -> Entry:
+        """Takes the head."""
+        return heapq.heappop(self.heap)[2]
+
+    def remove(self, entry: Entry) -> None:
+        """Takes a job from anywhere in the group."""
+        for position, item in enumerate(self.heap):
+            if item[2] is entry:
+                self.heap[position] = self.heap[-1]
+                self.heap.pop()
+                heapq.heapify(self.heap)
+                return
+
+    def in_order(self) -> list[Entry]:
+        """All of them, first to last."""
+        return [entry for _, _, entry in sorted(self.heap)]

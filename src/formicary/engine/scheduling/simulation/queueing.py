@@ -1,0 +1,251 @@
+"""Order and place: waiting jobs in one total order, the first that fits an ant starts there.
+
+Ties go to the earlier submission, then to the order of the file. With `blocking`, a job that finds no place keeps the
+ants that it could use for itself: nothing behind it may take them (first come is first served, even where that leaves
+room idle). Without, what fits may pass it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Hashable, Iterator
+from random import Random
+
+from formicary.engine.scheduling.simulation.policy import Decision, Drop, Group, Key, Preempt, Start
+from formicary.engine.scheduling.simulation.state import TINY, AntState, ClusterState, Entry, Shape
+
+INFINITY = float("inf")
+Rank = Callable[[Entry, float], float]
+"""(job, now) -> smaller goes first."""
+Fit = Callable[[ClusterState, AntState, Shape], float]
+"""How good an ant is for a demand, smaller is better."""
+
+
+def seconds_left(entry: Entry, now: float) -> float:
+    """What a scheduler believes that the job still has to run."""
+    if entry.ant is None:
+        return entry.expected_left
+    return max(0.0, entry.expected_left - (now - entry.since))
+
+
+def leftover(state: ClusterState, ant: AntState, shape: Shape) -> float:
+    """What would stay free of the resources asked for, as parts of the whole cluster."""
+    rest = 0.0
+    for index, amount in shape.need:
+        total = state.total[index]
+        if 0 < total < INFINITY:
+            rest += (ant.free[index] - amount) / total
+    return rest
+
+
+def find(state: ClusterState, shape: Shape, blocked: set[int], fit: Fit | None) -> AntState | None:
+    """The ant for a demand outside the blocked ones: the first, or the best by `fit`; ties by order of the file."""
+    if fit is None and not blocked:
+        return state.first_fit(shape)
+    best, best_at = None, INFINITY
+    for ant in shape.eligible:
+        if ant.number not in blocked and ant.fits(shape.need):
+            if fit is None:
+                return ant
+            at = fit(state, ant, shape)
+            if best is None or at < best_at - TINY:
+                best, best_at = ant, at
+    return best
+
+
+class Ordered:
+    """Jobs by a rank that stands while a job waits.
+
+    Args:
+        rank: Smaller goes first.
+        fit: How ants are compared; None = the first that fits.
+        blocking: A job without a place keeps later ones off its ants.
+        preemptive: A job takes the place of running jobs of a larger rank.
+        look_every: Seconds between comparisons with what runs, for ranks that change while a job runs; infinity = only
+            when something happens.
+        shed: Jobs that cannot end by their deadline any more are given up.
+    """
+
+    def __init__(
+        self,
+        rank: Rank,
+        *,
+        fit: Fit | None = None,
+        blocking: bool = True,
+        preemptive: bool = False,
+        look_every: float = INFINITY,
+        shed: bool = False,
+    ) -> None:
+        self.rank = rank
+        self.fit = fit
+        self.blocking = blocking
+        self.preemptive = preemptive
+        self.look_every = look_every
+        self.shed = shed
+        self.groups: dict[Hashable, Group] = {}
+
+    def bind(self, state: ClusterState, rng: Random) -> None:
+        """Keeps the state."""
+        self.state = state
+        self.rng = rng
+
+    def key(self, entry: Entry, now: float) -> Key:
+        """The total order."""
+        return (self.rank(entry, now), entry.job.submit, entry.number)
+
+    def group_of(self, entry: Entry) -> Group:
+        """Jobs that compete for the same ants are one group; without blocking, jobs of one demand."""
+        shape = entry.shape
+        name: Hashable = shape.eligible if self.blocking else shape
+        found = self.groups.get(name)
+        if found is None:
+            found = self.groups[name] = Group(name)
+        return found
+
+    def queued(self, entry: Entry, now: float) -> None:
+        """See Policy."""
+        self.group_of(entry).push(self.key(entry, now), entry)
+
+    def started(self, entry: Entry, now: float) -> None:
+        """See Policy."""
+
+    def stopped(self, entry: Entry, now: float) -> None:
+        """See Policy."""
+
+    def refresh(self, now: float) -> None:
+        """Called before a round; a subclass moves what has aged."""
+
+    def decide(self, now: float) -> Iterator[Decision]:
+        """See Policy."""
+        self.refresh(now)
+        blocked: set[int] = set()
+        heads = [(*group.heap[0][:2], group) for group in self.groups.values() if group.heap]
+        if len(heads) > 1:
+            heapq.heapify(heads)
+        while heads:
+            key, _, group = heads[0]
+            entry = group.head()
+            if self.shed and _late(entry, now):
+                group.pop()
+                yield Drop(entry, "it could not end by its deadline any more")
+                _next(heads, group)
+                continue
+            ant = self._place(group, entry, blocked)
+            if ant is None and self.preemptive:
+                found = self._victims(entry, key, blocked, now)
+                if found is not None:
+                    group.pop()
+                    for victim in found[1]:
+                        yield Preempt(victim)
+                    yield Start(entry, found[0])
+                    yield from self.decide(now)
+                    return
+            if ant is not None:
+                group.pop()
+                yield Start(entry, ant)
+                _next(heads, group)
+                continue
+            heapq.heappop(heads)
+            if self.blocking:
+                blocked.update(one.number for one in entry.shape.eligible)
+                if len(blocked) == len(self.state.ants):
+                    return
+
+    def _place(self, group: Group, entry: Entry, blocked: set[int]) -> AntState | None:
+        releases = self.state.releases
+        if group.failed_head is entry and group.failed_at == releases:
+            return None
+        ant = find(self.state, entry.shape, blocked, self.fit)
+        if ant is None and not blocked:
+            group.failed_head, group.failed_at = entry, releases
+        return ant
+
+    def _victims(self, entry: Entry, key: Key, blocked: set[int], now: float) -> tuple[AntState, list[Entry]] | None:
+        """The ant where the fewest, and of those the last in the order, have to make room."""
+        best: tuple[AntState, list[Entry]] | None = None
+        best_at: tuple[float, ...] = ()
+        for ant in entry.shape.eligible:
+            if ant.number in blocked:
+                continue
+            ranked = sorted(((self.key(one, now), one) for one in ant.running.values()), key=lambda pair: pair[0])
+            free = dict(entry.shape.need)
+            room = {index: ant.free[index] for index in free}
+            taken: list[Entry] = []
+            while ranked and any(room[index] + TINY < amount for index, amount in free.items()):
+                worst, victim = ranked.pop()
+                if worst[0] <= key[0] + TINY:
+                    break
+                taken.append(victim)
+                for index, amount in victim.shape.need:
+                    if index in room:
+                        room[index] += amount
+            if all(room[index] + TINY >= amount for index, amount in free.items()):
+                at = (len(taken), *(-part for part in self.key(taken[-1], now)))
+                if best is None or at < best_at:
+                    best, best_at = (ant, taken), at
+        return best
+
+    def time_slice(self, entry: Entry) -> float:
+        """See Policy."""
+        return INFINITY
+
+    def expired(self, entry: Entry, now: float) -> bool:
+        """See Policy."""
+        return False
+
+    def next_look(self, now: float) -> float:
+        """See Policy."""
+        if self.look_every == INFINITY or not self.state.running or not any(g.heap for g in self.groups.values()):
+            return INFINITY
+        return now + self.look_every
+
+
+def _late(entry: Entry, now: float) -> bool:
+    deadline = entry.job.deadline
+    return deadline is not None and now + entry.expected_left > deadline + TINY
+
+
+def _next(heads: list[tuple[Key, int, Group]], group: Group) -> None:
+    """The group at the head of the heap has another first job now, or none."""
+    if group.heap:
+        heapq.heapreplace(heads, (*group.heap[0][:2], group))
+    else:
+        heapq.heappop(heads)
+
+
+class Aging(Ordered):
+    """Priority that grows while a job waits: `priority + rate * waited`, up to `cap`; equal ones by submission.
+
+    So a job of priority p is among the first after (cap - p) / rate seconds, and only those that were submitted before
+    it, or have a priority above the cap of their own, go before it from then on.
+    """
+
+    def __init__(self, rate: float, cap: float, *, blocking: bool = True) -> None:
+        super().__init__(self._linear, blocking=blocking)
+        self.rate_s = rate
+        self.cap = cap
+        self._growing: list[tuple[float, int, Entry]] = []
+
+    def _linear(self, entry: Entry, now: float) -> float:
+        """As time goes by all of them grow alike, so this order stands until the cap is reached."""
+        if self._reached(entry) <= now:
+            return -max(self.cap, entry.job.priority) * 1e12
+        return -(entry.job.priority - self.rate_s * entry.job.submit)
+
+    def _reached(self, entry: Entry) -> float:
+        return entry.job.submit + max(0.0, self.cap - entry.job.priority) / self.rate_s
+
+    def queued(self, entry: Entry, now: float) -> None:
+        """See Policy."""
+        super().queued(entry, now)
+        if self._reached(entry) > now:
+            heapq.heappush(self._growing, (self._reached(entry), entry.number, entry))
+
+    def refresh(self, now: float) -> None:
+        """Those that reached the cap go to the front, by submission."""
+        while self._growing and self._growing[0][0] <= now:
+            _, _, entry = heapq.heappop(self._growing)
+            if entry.start is None and not entry.dropped:
+                group = self.group_of(entry)
+                group.remove(entry)
+                group.push(self.key(entry, now), entry)

@@ -1,0 +1,326 @@
+"""The policies by name with their parameters: what `--policy NAME --set KEY=VALUE` means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from formicary.engine.scheduling.policies import capacity_tree
+from formicary.engine.scheduling.simulation.backfill import Backfill
+from formicary.engine.scheduling.simulation.groups import Gangs, Matchmaking
+from formicary.engine.scheduling.simulation.levels import Feedback
+from formicary.engine.scheduling.simulation.policy import Policy
+from formicary.engine.scheduling.simulation.queueing import (
+    INFINITY,
+    Aging,
+    Ordered,
+    Rank,
+    leftover,
+    seconds_left,
+)
+from formicary.engine.scheduling.simulation.sharing import By, Capacity, DeficitRounds, Lottery, MaxMin
+from formicary.engine.scheduling.simulation.state import Entry
+from formicary.engine.scheduling.simulation.workload import Cluster, Job
+
+Values = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One key of `--set`: its kind (`number`, `flag`, `text`, `weights` or a choice of words), default and meaning."""
+
+    kind: str | tuple[str, ...]
+    default: object
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A policy that can be named."""
+
+    meaning: str
+    make: Callable[[Values, Cluster, Sequence[Job]], Policy]
+    parameters: Mapping[str, Parameter]
+
+
+def submitted(entry: Entry, now: float) -> float:
+    """First come, first served: the submission, which is the tie-break of every rank."""
+    return 0.0
+
+
+def by_priority(entry: Entry, now: float) -> float:
+    """Higher priority first."""
+    return -entry.job.priority
+
+
+def shortest(entry: Entry, now: float) -> float:
+    """Least time left first. Source: Smith, "Various optimizers for single-stage production", 1956."""
+    return seconds_left(entry, now)
+
+
+def earliest_deadline(entry: Entry, now: float) -> float:
+    """Earliest deadline first; no deadline comes last. Source: Liu and Layland, JACM 20(1), 1973."""
+    return INFINITY if entry.job.deadline is None else entry.job.deadline
+
+
+def least_laxity(entry: Entry, now: float) -> float:
+    """Deadline minus time left: the laxity but for `now`, which all share. Source: Mok, MIT/LCS/TR-297, 1983."""
+    return INFINITY if entry.job.deadline is None else entry.job.deadline - seconds_left(entry, now)
+
+
+_PREEMPTIVE = Parameter("flag", False, "a job that comes takes the place of running ones behind it in the order")
+_BLOCKING = Parameter("flag", True, "a job that finds no place keeps later ones off the ants it could use")
+_BY = Parameter(
+    ("auto", "user", "queue"), "auto", "who shares; auto is the user where any job names one, else the queue"
+)
+_WEIGHTS = Parameter(
+    "weights", {}, "claims as NAME:WEIGHT,NAME:WEIGHT; else the weight of the queue of that name, else 1"
+)
+_SHED = Parameter(("continue", "shed"), "continue", "shed gives up jobs that cannot end by their deadline any more")
+_DEPTH = Parameter("number", 1000, "how many waiting jobs or gangs a round looks at")
+
+
+def _rank(rank: Rank, **more: float) -> Callable[[Values, Cluster, Sequence[Job]], Policy]:
+    def make(values: Values, cluster: Cluster, jobs: Sequence[Job]) -> Policy:
+        preemptive = bool(values.get("preemptive", False))
+        return Ordered(
+            rank,
+            blocking=bool(values["blocking"]),
+            preemptive=preemptive,
+            look_every=_number(values, "quantum") if preemptive and "quantum" in values else INFINITY,
+            shed=values.get("overload") == "shed",
+        )
+
+    return make
+
+
+def _number(values: Values, name: str) -> float:
+    value = values[name]
+    return float(value) if isinstance(value, int | float) else INFINITY
+
+
+def _priority(values: Values, cluster: Cluster, jobs: Sequence[Job]) -> Policy:
+    if _number(values, "aging") > 0:
+        return Aging(_number(values, "aging"), _number(values, "cap"), blocking=bool(values["blocking"]))
+    return Ordered(by_priority, blocking=bool(values["blocking"]), preemptive=bool(values["preemptive"]))
+
+
+def _fitting(sign: float | None) -> Callable[[Values, Cluster, Sequence[Job]], Policy]:
+    def make(values: Values, cluster: Cluster, jobs: Sequence[Job]) -> Policy:
+        fit = None if sign is None else lambda state, ant, shape: sign * leftover(state, ant, shape)
+        return Ordered(submitted, fit=fit, blocking=bool(values["blocking"]))
+
+    return make
+
+
+def _by(values: Values, jobs: Sequence[Job]) -> By:
+    named = values.get("by", "auto")
+    if named == "user" or (named == "auto" and any(job.user for job in jobs)):
+        return lambda entry: entry.job.user
+    return lambda entry: entry.job.queue
+
+
+def _weights(values: Values, cluster: Cluster) -> dict[str, float]:
+    given = values.get("weights")
+    return {queue.name: queue.weight for queue in cluster.queues} | (dict(given) if isinstance(given, Mapping) else {})
+
+
+def _multilevel(values: Values, cluster: Cluster, jobs: Sequence[Job]) -> Policy:
+    if values["mode"] == "feedback":
+        quanta = [_number(values, "quantum") * 2**level for level in range(int(_number(values, "levels")))]
+        if len(quanta) > 1 and values["last"] == "fcfs":
+            quanta[-1] = INFINITY
+        return Feedback(quanta, _number(values, "boost") or INFINITY)
+    if values["mode"] == "weighted":
+        cost = (lambda entry: 1.0) if values["cost"] == "jobs" else (lambda entry: float(entry.job.expected))
+        return DeficitRounds(lambda entry: entry.job.queue, _weights(values, cluster), cost)
+    ranks = {queue.name: queue.priority for queue in cluster.queues}
+    return Ordered(
+        lambda entry, now: -ranks.get(entry.job.queue, 0.0),
+        blocking=bool(values["blocking"]),
+        preemptive=bool(values["preemptive"]),
+    )
+
+
+def _fair(values: Values, cluster: Cluster, jobs: Sequence[Job]) -> Policy:
+    resource = str(values["resource"])
+    if not resource:
+        bounded = {name for ant in cluster.ants for name in ant.capacity}
+        resource = next((name for name in ("slots", "cpu", *sorted(bounded)) if name in bounded), "")
+    return MaxMin(_by(values, jobs), _weights(values, cluster), "" if resource == "jobs" else resource)
+
+
+def _capacity(values: Values, cluster: Cluster, jobs: Sequence[Job]) -> Policy:
+    queues = capacity_queues(cluster)
+    known = {queue.name for queue in queues}
+    queues += [
+        capacity_tree.Queue(name) for name in sorted({job.queue for job in jobs} - known)
+    ]  # a queue that the cluster does not name has no guarantee and borrows
+    return Capacity(capacity_tree.CapacityTree(queues), lambda entry: entry.job.queue, str(values["reclaim"]))
+
+
+def capacity_queues(cluster: Cluster) -> list[capacity_tree.Queue]:
+    """The queues of a cluster as the capacity tree wants them, in per cent; no guarantee given = what is left."""
+    found = []
+    for queue in cluster.queues:
+        siblings = [other for other in cluster.queues if other.parent == queue.parent]
+        open_ones = sum(other.guaranteed is None for other in siblings)
+        rest = max(0.0, 1.0 - sum(other.guaranteed or 0.0 for other in siblings))
+        share = rest / open_ones if queue.guaranteed is None else queue.guaranteed
+        share = min(share, queue.maximum) if queue.guaranteed is None else share
+        found.append(capacity_tree.Queue(queue.name, queue.parent or None, share * 100, queue.maximum * 100))
+    return found
+
+
+_SHARED = {"by": _BY, "weights": _WEIGHTS}
+_ORDER = {"blocking": _BLOCKING, "preemptive": _PREEMPTIVE}
+_DEADLINE = {**_ORDER, "overload": _SHED}
+_FIT = {"blocking": Parameter("flag", False, _BLOCKING.meaning)}
+
+POLICIES: dict[str, Known] = {
+    "fcfs": Known("First come, first served.", _rank(submitted), {"blocking": _BLOCKING}),
+    "priority": Known(
+        "Higher priority first, then first come, first served.",
+        _priority,
+        {
+            **_ORDER,
+            "aging": Parameter("number", 0.0, "priority gained for each second of waiting; 0 is none"),
+            "cap": Parameter("number", 10.0, "the most that aging leads to"),
+        },
+    ),
+    "multilevel": Known(
+        "Several queues: strict by the priority of the queue, weighted (deficit round robin), or with feedback.",
+        _multilevel,
+        {
+            "mode": Parameter(("strict", "weighted", "feedback"), "strict", "what goes on between queues"),
+            **_ORDER,
+            "weights": _WEIGHTS,
+            "cost": Parameter(("time", "jobs"), "time", "what a turn costs: expected seconds, or 1 for each job"),
+            "quantum": Parameter("number", 8.0, "slice of the first level in seconds; doubled on each next one"),
+            "levels": Parameter("number", 3, "levels of feedback; 1 is round robin"),
+            "last": Parameter(("fcfs", "slices"), "fcfs", "the last of several levels runs to the end, or in slices"),
+            "boost": Parameter("number", 0.0, "seconds after which all that wait go to the top; 0 is never"),
+        },
+    ),
+    "first_fit": Known(
+        "In order of submission, on the first ant with room; what does not fit is passed.", _fitting(None), _FIT
+    ),
+    "best_fit": Known("The same, on the ant that has least left over.", _fitting(1.0), _FIT),
+    "worst_fit": Known("The same, on the ant that has most left over.", _fitting(-1.0), _FIT),
+    "matchmaking": Known(
+        "The first jobs and the ants with room are assigned at once, at the best sum of preferences.",
+        lambda values, cluster, jobs: Matchmaking(int(_number(values, "width"))),
+        {"width": Parameter("number", 200, "most jobs of one assignment")},
+    ),
+    "capacity": Known(
+        "Hierarchical queues with guaranteed and maximum shares; what is unused is lent.",
+        _capacity,
+        {"reclaim": Parameter(("none", "graceful", "aggressive"), "none", "whether running borrowers are preempted")},
+    ),
+    "fair": Known(
+        "Weighted max-min sharing of one resource.",
+        _fair,
+        {
+            **_SHARED,
+            "resource": Parameter(
+                "text", "", "what is shared; `jobs` counts jobs; empty: slots, else cpu, else another"
+            ),
+        },
+    ),
+    "drf": Known(
+        "Dominant resource fairness.",
+        lambda values, cluster, jobs: MaxMin(_by(values, jobs), _weights(values, cluster), None),
+        _SHARED,
+    ),
+    "lottery": Known(
+        "Each decision draws one of the tickets (weights) of those that wait.",
+        lambda values, cluster, jobs: Lottery(_by(values, jobs), _weights(values, cluster)),
+        _SHARED,
+    ),
+    "edf": Known("Earliest deadline first.", _rank(earliest_deadline), _DEADLINE),
+    "sjf": Known("Shortest job first; preemptive, shortest remaining time.", _rank(shortest), _ORDER),
+    "llf": Known(
+        "Least laxity first.",
+        _rank(least_laxity),
+        {**_DEADLINE, "quantum": Parameter("number", 1.0, "seconds between comparisons with what runs, if preemptive")},
+    ),
+    "gang": Known(
+        "Jobs of one gang start together or not at all; the first that waits has a reservation.",
+        lambda values, cluster, jobs: Gangs(
+            jobs, backfill=bool(values["backfill"]), depth=int(_number(values, "depth"))
+        ),
+        {"backfill": Parameter("flag", True, "later ones may start where they delay nobody"), "depth": _DEPTH},
+    ),
+    "backfill": Known(
+        "EASY backfill: a reservation for the first that waits, others may start where they do not delay it.",
+        lambda values, cluster, jobs: Backfill(
+            by_priority if values["order"] == "priority" else submitted, int(_number(values, "depth"))
+        ),
+        {"order": Parameter(("fcfs", "priority"), "fcfs", "order of the queue"), "depth": _DEPTH},
+    ),
+}
+"""Name -> policy."""
+
+EVERYWHERE = {
+    "until": Parameter("number", None, "end of the simulation in seconds, and of recurring jobs"),
+    "seed": Parameter("number", 0, "seed of the draws"),
+}
+"""Parameters of every policy."""
+
+
+def read_settings(policy: str, texts: Mapping[str, str]) -> tuple[dict[str, object], list[str]]:
+    """Values of all parameters of a policy, and a sentence for each text that cannot be.
+
+    Args:
+        policy: A name of POLICIES.
+        texts: What was given.
+    """
+    parameters = {**EVERYWHERE, **POLICIES[policy].parameters}
+    values: dict[str, object] = {name: parameter.default for name, parameter in parameters.items()}
+    wrong = []
+    for name, text in texts.items():
+        if name not in parameters:
+            wrong.append(f"--set {name}: policy {policy} has no such parameter; it has {', '.join(parameters)}")
+            continue
+        try:
+            values[name] = _read(parameters[name].kind, text)
+        except ValueError as error:
+            wrong.append(f"--set {name}={text}: {error}")
+            continue
+        value = values[name]
+        if name in ("quantum", "levels", "depth", "width") and isinstance(value, float) and value <= 0:
+            wrong.append(f"--set {name}={text}: must be above zero")
+        elif parameters[name].kind == "number" and isinstance(value, float) and value < 0:
+            wrong.append(f"--set {name}={text}: must not be below zero")
+    return values, wrong
+
+
+def _read(kind: str | tuple[str, ...], text: str) -> object:
+    if isinstance(kind, tuple):
+        if text not in kind:
+            raise ValueError(f"must be one of {', '.join(kind)}")
+        return text
+    if kind == "number":
+        try:
+            number = float(text)
+        except ValueError:
+            number = float("nan")
+        if number != number or number in (INFINITY, -INFINITY):
+            raise ValueError("must be a number")
+        return number
+    if kind == "flag":
+        if text.lower() not in ("true", "false", "yes", "no", "1", "0"):
+            raise ValueError("must be true or false")
+        return text.lower() in ("true", "yes", "1")
+    return _read_weights(text) if kind == "weights" else text
+
+
+def _read_weights(text: str) -> dict[str, float]:
+    found = {}
+    for part in text.split(","):
+        name, colon, number = part.rpartition(":")
+        weight = _read("number", number) if colon else None
+        if not isinstance(weight, float) or weight <= 0:
+            raise ValueError("must be NAME:WEIGHT,NAME:WEIGHT with weights above zero")
+        found[name] = weight
+    return found

@@ -1,0 +1,245 @@
+"""Shares: jobs wait by user or queue, each decision picks whose turn it is; within one, first come, first served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from random import Random
+
+from formicary.engine.scheduling.policies.capacity_tree import CapacityTree, Running
+from formicary.engine.scheduling.policies.fair import lottery
+from formicary.engine.scheduling.simulation.policy import Decision, Group, Preempt, Start
+from formicary.engine.scheduling.simulation.state import TINY, ClusterState, Entry, Usage
+
+INFINITY = float("inf")
+By = Callable[[Entry], str]
+
+
+class Shared:
+    """Groups that take turns.
+
+    A group whose first job finds no place, or may not have it, is passed over until something changes.
+
+    Args:
+        by: Whom a job counts for.
+        weights: Claim by name; 1 where missing.
+    """
+
+    def __init__(self, by: By, weights: Mapping[str, float]) -> None:
+        self.by = by
+        self.weights = weights
+        self.groups: dict[str, Group] = {}
+        self.usage: dict[str, Usage] = {}
+
+    def bind(self, state: ClusterState, rng: Random) -> None:
+        """Keeps the state."""
+        self.state = state
+        self.rng = rng
+
+    def weight(self, name: str) -> float:
+        """The claim of a group."""
+        return self.weights.get(name, 1.0)
+
+    def queued(self, entry: Entry, now: float) -> None:
+        """See Policy."""
+        name = self.by(entry)
+        if name not in self.groups:
+            self.groups[name] = Group(name)
+            self.usage[name] = Usage([0.0] * len(self.state.resources))
+        self.groups[name].push((entry.job.submit, entry.number), entry)
+
+    def _count(self, entry: Entry, sign: int) -> Usage:
+        usage = self.usage[self.by(entry)]
+        usage.running += sign
+        for index, amount in entry.shape.need:
+            usage.held[index] += sign * amount
+        return usage
+
+    def started(self, entry: Entry, now: float) -> None:
+        """See Policy."""
+        self._count(entry, +1)
+
+    def stopped(self, entry: Entry, now: float) -> None:
+        """See Policy."""
+        share = self.state.dominant_of(entry.shape.need) or 1.0
+        self._count(entry, -1).served += share * (now - entry.since)
+
+    def pick(self, names: list[str], now: float) -> str:
+        """Whose turn it is among those with waiting jobs."""
+        return min(names, key=lambda name: self.groups[name].heap[0][:2])
+
+    def refused(self, name: str, entry: Entry) -> bool:
+        """True where a limit keeps the group's first job from starting."""
+        return False
+
+    def decide(self, now: float) -> Iterator[Decision]:
+        """See Policy."""
+        waiting = [name for name, group in self.groups.items() if group.heap]
+        while waiting:
+            name = waiting[0] if len(waiting) == 1 else self.pick(waiting, now)
+            group = self.groups[name]
+            entry = group.head()
+            ant = None if self.refused(name, entry) else self.state.first_fit(entry.shape)
+            if ant is None:
+                waiting.remove(name)
+                continue
+            group.pop()
+            yield Start(entry, ant)
+            self.served(name, entry)
+            if not group.heap:
+                waiting.remove(name)
+
+    def served(self, name: str, entry: Entry) -> None:
+        """A job of the group has been started."""
+
+    def time_slice(self, entry: Entry) -> float:
+        """See Policy."""
+        return INFINITY
+
+    def expired(self, entry: Entry, now: float) -> bool:
+        """See Policy."""
+        return False
+
+    def next_look(self, now: float) -> float:
+        """See Policy."""
+        return INFINITY
+
+
+class MaxMin(Shared):
+    """Weighted max-min: next is who holds least for his weight, then who has had least, then who came first.
+
+    Args:
+        by: Whom a job counts for.
+        weights: Claim by name.
+        resource: What is shared; None = the dominant share of each (DRF). An empty text is the number of running jobs.
+    """
+
+    def __init__(self, by: By, weights: Mapping[str, float], resource: str | None) -> None:
+        super().__init__(by, weights)
+        self.resource = resource
+
+    def holds(self, name: str) -> float:
+        """What the group holds now, divided by its weight."""
+        usage = self.usage[name]
+        if self.resource is None:
+            share = self.state.dominant(usage.held)
+            if not share and usage.running:
+                share = float(usage.running)
+        elif self.resource in self.state.resources:
+            share = usage.held[self.state.resources.index(self.resource)]
+        else:
+            share = float(usage.running)
+        return share / self.weight(name)
+
+    def pick(self, names: list[str], now: float) -> str:
+        """See Shared."""
+        return min(
+            names,
+            key=lambda name: (
+                round(self.holds(name), 9),
+                round(self.usage[name].served / self.weight(name), 9),
+                *self.groups[name].heap[0][0],
+            ),
+        )
+
+
+class Lottery(Shared):
+    """Each decision draws a ticket; a group's chance is its part of the tickets of those that wait."""
+
+    def pick(self, names: list[str], now: float) -> str:
+        """See Shared."""
+        return lottery({name: self.weight(name) for name in sorted(names)}, self.rng)
+
+
+class DeficitRounds(Shared):
+    """Deficit round robin between queues: each gains its weight per round and spends what its jobs cost.
+
+    Args:
+        by: The queue of a job.
+        weights: Quantum by queue.
+        cost: What a job costs.
+    """
+
+    def __init__(self, by: By, weights: Mapping[str, float], cost: Callable[[Entry], float]) -> None:
+        super().__init__(by, weights)
+        self.cost = cost
+        self.deficits: dict[str, float] = {}
+        self.turn: str | None = None
+
+    def pick(self, names: list[str], now: float) -> str:
+        """See Shared."""
+        order = [name for name in self.groups if name in names]
+        for idle in self.groups:
+            if not self.groups[idle].heap:
+                self.deficits[idle] = 0.0
+        if self.turn not in order:
+            self._enter(order[0])
+        name = str(self.turn)
+        lacks = {one: self.cost(self.groups[one].head()) - self.deficits.get(one, 0.0) for one in order}
+        if lacks[name] > TINY:
+            # Rounds in which nobody can pay are gone through at once.
+            rounds = min(max(0, -(-(lacks[one] - TINY) // self.weight(one)) - 1) for one in order)
+            for one in order:
+                self.deficits[one] = self.deficits.get(one, 0.0) + rounds * self.weight(one)
+        while self.cost(self.groups[name].head()) > self.deficits[name] + TINY:
+            name = order[(order.index(name) + 1) % len(order)]
+            self._enter(name)
+        return name
+
+    def _enter(self, name: str) -> None:
+        self.turn = name
+        self.deficits[name] = self.deficits.get(name, 0.0) + self.weight(name)
+
+    def served(self, name: str, entry: Entry) -> None:
+        """See Shared."""
+        self.deficits[name] = self.deficits.get(name, 0.0) - self.cost(entry)
+
+
+class Capacity(Shared):
+    """Hierarchical queues with guarantees and maxima; shares are parts of the dominant resource.
+
+    Args:
+        tree: The queues.
+        by: The leaf of a job.
+        reclaim: `none`, or how running jobs make room for guarantees (`graceful`, `aggressive`).
+    """
+
+    def __init__(self, tree: CapacityTree, by: By, reclaim: str) -> None:
+        super().__init__(by, {})
+        self.tree = tree
+        self.reclaim = reclaim
+
+    def used(self) -> dict[str, float]:
+        """Part of the cluster by leaf."""
+        return {name: self.state.dominant(usage.held) for name, usage in self.usage.items()}
+
+    def pick(self, names: list[str], now: float) -> str:
+        """See Shared."""
+        return self.tree.order(1.0, self.used(), names)[0]
+
+    def refused(self, name: str, entry: Entry) -> bool:
+        """See Shared."""
+        used, amount = self.used(), self.state.dominant_of(entry.shape.need)
+        return any(
+            self.tree.total(queue.name, used) + amount > self.tree.ceiling(queue.name, 1.0) + TINY
+            for queue in self.tree.path(name)
+        )
+
+    def decide(self, now: float) -> Iterator[Decision]:
+        """See Policy. Reclaims after what is free has been given away."""
+        yield from super().decide(now)
+        if self.reclaim == "none":
+            return
+        running = {str(entry.number): entry for ant in self.state.ants for entry in ant.running.values()}
+        held = [
+            Running(key, self.by(one), self.state.dominant_of(one.shape.need), int(one.job.priority), one.since)
+            for key, one in running.items()
+        ]
+        pending = {
+            name: sum(self.state.dominant_of(item[2].shape.need) for item in group.heap)
+            for name, group in self.groups.items()
+        }
+        victims = self.tree.reclaim(1.0, held, pending, mode=self.reclaim)
+        for victim in victims:
+            yield Preempt(running[victim.id])
+        if victims:
+            yield from super().decide(now)
