@@ -34,7 +34,7 @@ job_type: escalating
 tasks:
   - task_type: gate
     method: MANUAL
-    approval_policy: {sla_deadline: 1s, timeout_action: ESCALATE, escalation_recipients: [boss@example.com]}
+    approval_policy: {sla_deadline: 8s, timeout_action: ESCALATE, escalation_recipients: [boss@example.com]}
 """
 
 
@@ -185,7 +185,7 @@ def test_a_deadline_that_passes_while_the_server_is_down_strikes_after_it(up: Up
 
 def test_every_client_votes_and_pauses(up: Up, tmp_path: Path) -> None:
     """The asynchronous, the blocking and the REST client say the same; a pause lasts until it is ended."""
-    jobs = [submitted(up, tmp_path, ESCALATING.replace("sla_deadline: 1s", "sla_deadline: 1h")) for _ in range(3)]
+    jobs = [submitted(up, tmp_path, ESCALATING.replace("sla_deadline: 8s", "sla_deadline: 1h")) for _ in range(3)]
 
     async def over_both() -> None:
         async with Client(up.address) as client, RestClient(f"http://127.0.0.1:{up.http}") as rest:
