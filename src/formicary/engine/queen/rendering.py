@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -93,20 +93,35 @@ def _render(request: RenderRequest, clock: Clock) -> Rendered:
     for outputs in request.outputs.values():
         context.update(outputs)
     configs = request.configs
-    seen = layer(
-        org_configs=configs.below,
-        job_configs=configs.above,
-        job_variables=_decode(request.variables) if request.variables else definition.variables,
-        params={**defaults(definition), **_decode(request.params)},
-        context={**context, **request.outputs},  # `.task.name` is exact, whatever else carries the task's name
-        builtins={**_builtins(request), **task_builtins(task.task_type, request.failures)},
-    )
-    rng = random.Random(request.seed)
-    answer = render_task(definition, task.task_type, seen, now=request.now, rng=rng, clock=clock)
+
+    def render_with(own: Mapping[str, object]) -> RenderedTask:
+        seen = layer(
+            org_configs=configs.below,
+            job_configs=configs.above,
+            job_variables=_decode(request.variables) if request.variables else definition.variables,
+            task_variables=own,
+            params={**defaults(definition), **_decode(request.params)},
+            context={**context, **request.outputs},  # `.task.name` is exact, whatever else carries the task's name
+            builtins={**_builtins(request), **task_builtins(task.task_type, request.failures)},
+        )
+        rng = random.Random(request.seed)  # the same numbers in both passes
+        return render_task(definition, task.task_type, seen, now=request.now, rng=rng, clock=clock)
+
+    # The task's own variables are there for its templates; those that are templates themselves after a first pass.
+    literal = {name: value for name, value in task.variables.items() if not _is_template(value)}
+    answer = render_with(literal)
+    if len(literal) < len(task.variables) and _first(answer.violations) is None:
+        own = answer.task.variables
+        answer = render_with(own)
+        answer = replace(answer, task=replace(answer.task, variables=own))
     problem = _first(answer.violations)
     if problem is None and configs.secrets:
         problem = _misused(answer.task, configs)
     return Rendered(None, problem) if problem is not None else Rendered(answer, None)
+
+
+def _is_template(value: object) -> bool:
+    return isinstance(value, str) and ("{{" in value or "{%" in value)
 
 
 def _misused(task: TaskDefinition, configs: ConfigView) -> str | None:
