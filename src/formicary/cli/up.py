@@ -89,6 +89,12 @@ _PORT = click.IntRange(0, 65535)
     metavar="N",
     help="Keep the audit log so long; 0 = for ever.",
 )
+@click.option(
+    "--keep-jobs",
+    is_flag=True,
+    envvar="FORMICARY_KEEP_JOBS",
+    help="Remove no job, whatever its retention_days_for_… say (FORMICARY_KEEP_JOBS).",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Say more on standard error.")
 def up(
     data: Path | None,
@@ -107,6 +113,7 @@ def up(
     insecure: bool,
     rate: float,
     audit_days: float,
+    keep_jobs: bool,
     cors_origins: tuple[str, ...],
     otlp_endpoint: str,
     queue_url: str,
@@ -127,9 +134,7 @@ def up(
     /readyz says no, running tasks finish within --grace; a second signal ends them. After a crash, start it again on
     the same data: nothing that was accepted is lost, and ants that still run go on.
     """
-    level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    gc.set_threshold(*STARTING_GC_THRESHOLD)
+    _begin_process(verbose=verbose)
     from formicary.embedded.opening import default_data_dir
     from formicary.server.config import UpConfig
     from formicary.server.serving import run_server
@@ -151,6 +156,7 @@ def up(
             insecure=insecure,
             rate_per_s=rate,
             audit_days=audit_days,
+            keep_jobs=keep_jobs,
             cors_origins=cors_origins,
             otlp_endpoint=otlp_endpoint,
             queue_url=queue_url,
@@ -160,3 +166,10 @@ def up(
     except Problem as error:
         exits.tell(error)
         return exits.CANNOT_START
+
+
+def _begin_process(*, verbose: bool) -> None:
+    """Log lines on standard error, and hardly any garbage collection while much is loaded."""
+    gc.set_threshold(*STARTING_GC_THRESHOLD)
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

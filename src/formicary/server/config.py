@@ -59,6 +59,7 @@ class UpConfig:
             for every call that changes something.
         queue_url: Where triggers of jobs find their messages: ``nats://HOST:PORT`` or ``redis://HOST:PORT``, with user
             and password if need be; empty = each trigger says so itself.
+        keep_jobs: No job is removed, whatever its retention says: the store only grows.
         lease_s: How long a silent ant keeps its tasks; the default is FORMICARY_LEASE_S, else 10. A shorter one runs
             the tasks of a lost ant again sooner and takes them away from one that was merely slow.
 
@@ -87,6 +88,7 @@ class UpConfig:
     insecure: bool = False
     rate_per_s: float = 100.0
     audit_days: float = 90.0
+    keep_jobs: bool = False
     cors_origins: tuple[str, ...] = ()
     otlp_endpoint: str = ""
     queue_url: str = ""

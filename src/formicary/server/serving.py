@@ -203,7 +203,11 @@ class _Server:
         store, logs = await asyncio.to_thread(open_data, config.target)
         contents = LocalArtifacts(artifacts_folder(config.data))
         queen_config = QueenConfig(
-            core=config.core, methods=dict(config.methods), schedules=True, queue_url=config.queue_url
+            core=config.core,
+            methods=dict(config.methods),
+            schedules=True,
+            queue_url=config.queue_url,
+            purges=not config.keep_jobs,
         )
         queen = Queen(store, logs, queen_config, contents, keyring)
         try:

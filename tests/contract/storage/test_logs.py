@@ -293,3 +293,17 @@ def test_a_lost_connection_is_replaced(schema_url: str) -> None:
     logs.flush()
     assert logs.read(JOB)[0] == [line(1), line(2)]
     logs.close()
+
+
+def test_the_lines_of_removed_jobs_are_gone_and_new_ones_begin_anew(place: LogPlace) -> None:
+    """Buffered lines, written lines and the ends of long logs go; other jobs keep theirs."""
+    logs = place.open(4000)
+    for job in (JOB, "other"):
+        logs.append(job, [line(n, text="x" * 200) for n in range(60)])
+        logs.flush()
+        logs.append(job, [line(60)])
+    logs.remove([JOB, "unknown"])
+    assert everything(logs) == [] and everything(logs, "other")
+    logs.append(JOB, [line(1)])
+    logs.flush()
+    assert everything(logs) == [line(1)] == everything(place.open(4000))

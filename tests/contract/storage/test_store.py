@@ -471,3 +471,44 @@ def test_old_audit_records_leave_in_batches_and_their_numbers_are_not_used_again
     assert store.purge_audit(100.0, 100) == 5
     store.add_audit([_audited(11.0)])
     assert int(store.audit(AuditQuery(), 1)[0][0] or 0) > int(last or 0)
+
+
+def test_ended_jobs_are_removed_with_what_belongs_to_them(store: Store, epoch: int) -> None:
+    """Live jobs and their neighbours stay; the highest number is remembered; keys go with their job."""
+    batch = changes(
+        *(job(n, "COMPLETED", submitted_at=1.0, ended_at=2.0) for n in (1, 2, 5)),
+        job(3, "EXECUTING", submitted_at=1.0),
+        job(4, "FAILED", submitted_at=1.0, ended_at=3.0),
+        *(task(n, position, "COMPLETED") for n in (1, 2, 4, 5) for position in (0, 1)),
+        values=[params(n) for n in range(1, 6)],
+    )
+    batch.keys = {("default", f"k{n}"): key(f"k{n}", n) for n in range(1, 6)}
+    for n in (1, 2):
+        batch.approvals[n, 0, 1] = _asked(n, 0, 1, "APPROVED")
+        batch.votes[n, 0, 1, "me"] = (n, 0, 1, "me", 1, "", "", 1.0)
+    store.commit(epoch, batch)
+    found = store.ended_jobs(0, 3)
+    assert [(r[0], r[1], r[3], r[5], r[6]) for r in found] == [
+        (1, job_id(1), "COMPLETED", 2.0, 2), (2, job_id(2), "COMPLETED", 2.0, 2),
+        (4, job_id(4), "FAILED", 3.0, 2),
+    ]  # fmt: skip
+    assert [r[0] for r in store.ended_jobs(4, 3)] == [5] and store.ended_jobs(5, 3) == []
+    assert store.remove_jobs(epoch, [1, 3, 5, 77]) == 2
+    assert store.find_ids([job_id(n) for n in range(1, 6)]) == {job_id(n): n for n in (2, 3, 4)}
+    assert store.tasks(1) == store.tasks(5) == [] and len(store.tasks(2)) == len(store.tasks(4)) == 2
+    assert sorted(store.params(range(1, 6))) == [2, 3, 4]
+    assert [vote[0] for vote in store.votes([1, 2])] == [2]
+    assert store.approvals("local", job=1) == [] and store.approvals("local", job=2) == [_asked(2, 0, 1, "APPROVED")]
+    assert store.load().last_number == 5
+    assert store.remove_keys(("", ""), 3) == (1, ("default", "k3"))
+    assert store.remove_keys(("default", "k3"), 3) == (1, ("default", "k5"))
+    assert store.remove_keys(("default", "k5"), 3) == (0, None)
+    assert sorted(store.find_keys("default", [f"k{n}" for n in range(1, 6)])) == ["k2", "k3", "k4"]
+
+
+def test_a_queen_that_leads_no_longer_removes_nothing(store: Store, epoch: int) -> None:
+    store.commit(epoch, changes(job(1, "FAILED", ended_at=1.0), task(1, 0, "FAILED")))
+    later = store.acquire("another")
+    with pytest.raises(Fenced):
+        store.remove_jobs(epoch, [1])
+    assert len(store.tasks(1)) == 1 and store.remove_jobs(later, [1]) == 1

@@ -83,14 +83,14 @@ JOB_FIELDS: tuple[Field, ...] = (
     ),
     Field("error_handling", "object", "Dead letters and alerts.", available="error_handling", ignored=True),
     Field(
-        "retention_days_for_failed", "int", "Days to keep.", least=0, most=36500, available="retention", ignored=True
+        "retention_days_for_failed",
+        "int",
+        "Days to keep a failed job; 0 = for ever. Default: 30.",
+        least=0,
+        most=36500,
     ),
-    Field(
-        "retention_days_for_completed", "int", "Days to keep.", least=0, most=36500, available="retention", ignored=True
-    ),
-    Field(
-        "retention_days_for_cancelled", "int", "Days to keep.", least=0, most=36500, available="retention", ignored=True
-    ),
+    Field("retention_days_for_completed", "int", "The same of a completed one. Default: 7.", least=0, most=36500),
+    Field("retention_days_for_cancelled", "int", "The same of a cancelled one. Default: 30.", least=0, most=36500),
     Field("notify", "object", "Who is told when the job ends.", available=_NOTIFY, ignored=True),
     Field("webhook", "object", "Call that is made when the job changes.", available=_NOTIFY, ignored=True),
     Field("resources", "demands", "Licences, locks and quotas to take.", available="virtual resources", ignored=True),

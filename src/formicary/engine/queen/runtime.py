@@ -36,6 +36,7 @@ from formicary.engine.queen.core.leases import Hello
 from formicary.engine.queen.events import EventStream
 from formicary.engine.queen.keyring import Keyring
 from formicary.engine.queen.pump import Peer, Pump
+from formicary.engine.queen.retention import Retention
 from formicary.engine.queen.schedules import Schedules
 from formicary.engine.queen.sessions import AntSession, ClientSession
 from formicary.engine.queen.sources.supervisor import Sources
@@ -69,6 +70,7 @@ class QueenConfig:
         events_kept: Events that are kept for watchers that come back or are slow, 1 or more; some 300 bytes each.
         schedules: Jobs with a `cron_trigger` start by themselves; without, the field has no effect.
         queue_url: Where triggers find their messages, ``nats://…`` or ``redis://…``; empty = each says so itself.
+        purges: Jobs that have ended are removed once their retention is over.
         events_linger_s: Seconds for which events are recorded after the last watcher has left.
     """
 
@@ -80,6 +82,7 @@ class QueenConfig:
     events_linger_s: float = 600.0
     schedules: bool = False
     queue_url: str = ""
+    purges: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,9 @@ class Queen:
         self.submitting = Submitting(self)
         self.approvals = Approvals(self)
         self.pump.on_settled = self.submitting.keys.settle
-        self._retrying = asyncio.Lock()
+        self.reviving = asyncio.Lock()
+        """Held by whoever revives or removes ended jobs."""
+        self.retention = Retention(self)
         self._watchers: dict[str, list[Watcher]] = {}
         self._followers: dict[str, list[asyncio.Event]] = {}
         self._progress: dict[str, dict[int, tuple[float, str]]] = {}
@@ -174,6 +179,8 @@ class Queen:
             self.sources.start()
         self._flusher = asyncio.create_task(self._flush_logs())
         self.artifacts.start()
+        if self.config.purges:
+            self.retention.start()
 
     async def stop(self) -> None:
         """Commits what is open, closes sessions and the store."""
@@ -183,6 +190,7 @@ class Queen:
             peer.shut()
         if self._flusher is not None:
             self._flusher.cancel()
+        await self.retention.stop()
         await self.artifacts.stop()
         await self.configs.stop()
         await self.pump.stop()
@@ -292,7 +300,7 @@ class Queen:
 
     async def retry(self, job_id: str, *, hard: bool = False, org: str = "") -> None:
         """Runs an ended job again, from its failed tasks or wholly. Raises Problem NOT_FOUND, FAILED_PRECONDITION."""
-        async with self._retrying:  # what is read must still hold when it is used: nothing else revives ended jobs
+        async with self.reviving:  # what is read must still hold when it is used
             await self.pump.settle()
             row = await self._row(job_id, org)
             definition = await self.submitting.definition(str(row[3]))

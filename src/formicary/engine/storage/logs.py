@@ -130,9 +130,21 @@ class BufferedLogs(ABC):
                 return wanted, after
             offset = after
 
+    def remove(self, job_ids: Sequence[str]) -> None:
+        """Forgets every line of these jobs, also buffered ones. Raises StoreUnavailable."""
+        with self._writing:
+            with self._lock:
+                for job_id in job_ids:
+                    self._buffers.pop(job_id, None)
+            self._remove(job_ids)
+
     def close(self) -> None:
         """Flushes and releases; idempotent."""
         self.flush()
+
+    @abstractmethod
+    def _remove(self, job_ids: Sequence[str]) -> None:
+        """Removes the written lines of jobs."""
 
     @abstractmethod
     def _write(self, batch: dict[str, list[LogRecord]]) -> None:
@@ -208,6 +220,15 @@ class ChunkedLogs(BufferedLogs):
     @abstractmethod
     def _store(self, changes: dict[str, tuple[list[Chunk], list[int]]]) -> None:
         """Puts and removes chunks of several jobs at once."""
+
+    @abstractmethod
+    def _drop_jobs(self, job_ids: Sequence[str]) -> None:
+        """Removes every chunk of these jobs."""
+
+    def _remove(self, job_ids: Sequence[str]) -> None:
+        for job_id in job_ids:
+            self._jobs.pop(job_id, None)
+        self._drop_jobs(job_ids)
 
     @abstractmethod
     def _outline(self, job_id: str) -> Iterable[Chunk]:
@@ -331,6 +352,10 @@ class MemoryLogs(ChunkedLogs):
             for first in gone:
                 kept.pop(first, None)
             kept.update((chunk.first, chunk) for chunk in put)
+
+    def _drop_jobs(self, job_ids: Sequence[str]) -> None:
+        for job_id in job_ids:
+            self._kept.pop(job_id, None)
 
     def _outline(self, job_id: str) -> Iterable[Chunk]:
         return self._chunks(job_id, 0)

@@ -147,6 +147,16 @@ class FileLogs(BufferedLogs):
                 self._tallies.popitem(last=False)
         return tally
 
+    def _remove(self, job_ids: Sequence[str]) -> None:
+        for job_id in job_ids:
+            self._tallies.pop(job_id, None)
+            path = self._path(job_id)
+            try:
+                for one in [path, *path.parent.glob(f"{path.stem}.*.tail")]:
+                    one.unlink(missing_ok=True)
+            except OSError as error:
+                raise StoreUnavailable(f"The log {path} cannot be removed: {error.strerror}.") from error
+
     # ------------------------------------------------------------------------------------------------- read
     def _read(self, job_id: str, offset: int) -> tuple[list[LogRecord], int]:
         path = self._path(job_id)

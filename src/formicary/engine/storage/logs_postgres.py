@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
 from typing import Any, Final, TypeVar
 
@@ -73,6 +73,15 @@ class PostgresLogs(ChunkedLogs):
                     jobs, firsts = zip(*gone, strict=True)
                     connection.execute(_REMOVE.encode(), (TextArray(jobs), IntArray(firsts)))
                 connection.execute(_PUT.encode(), columns)
+
+        self._use(send)
+
+    def _drop_jobs(self, job_ids: Sequence[str]) -> None:
+        query, names = b"DELETE FROM log_chunks WHERE job_id = ANY(%s)", list(job_ids)
+
+        def send(connection: Connection) -> None:
+            with connection.transaction():
+                connection.execute(query, (names,))
 
         self._use(send)
 

@@ -13,7 +13,7 @@ from threading import Lock
 from typing import Final, Literal
 
 from formicary.engine.jobs.approval import APPROVAL_STATES
-from formicary.engine.jobs.lifecycle import JOB_STATES, TASK_STATES
+from formicary.engine.jobs.lifecycle import JOB_ENDED, JOB_STATES, TASK_STATES
 from formicary.engine.storage import schema
 from formicary.engine.storage.memory_artifacts import ArtifactTable
 from formicary.engine.storage.port import (
@@ -39,6 +39,8 @@ _ORG: Final = JOB_COLUMNS.index("org")
 _DEFINITION: Final = JOB_COLUMNS.index("definition_id")
 _TYPE: Final = JOB_COLUMNS.index("job_type")
 _STATE: Final = JOB_COLUMNS.index("state")
+_SUBMITTED: Final = JOB_COLUMNS.index("submitted_at")
+_ENDED_AT: Final = JOB_COLUMNS.index("ended_at")
 _EXECUTION: Final = JOB_COLUMNS.index("execution")
 _STATES: Final = {"jobs": JOB_STATES, "tasks": TASK_STATES, "approvals": APPROVAL_STATES}
 _LIVE: Final = frozenset(LIVE_JOB_STATES)
@@ -415,6 +417,45 @@ class MemoryStore:
         """Removes the rows of these ids."""
         with self._lock:
             return self._artifacts.remove(ids)
+
+    def ended_jobs(self, after: int, limit: int) -> list[Row]:
+        """Jobs that have ended, in order of number."""
+        with self._lock:
+            self._index()
+            rows = [self._tables.jobs[number] for number in sorted(self._tables.jobs) if number > after]
+            ended = [row for row in rows if row[_ENDED_AT] is not None][:limit]
+            places = (_ID, _DEFINITION, _STATE, _SUBMITTED, _ENDED_AT)
+            return [
+                (row[0], *(row[place] for place in places), len(self._positions.get(_number(row), ()))) for row in ended
+            ]
+
+    def remove_jobs(self, epoch: int, numbers: Sequence[int]) -> int:
+        """Removes jobs that have ended, with all that belongs to them. Raises Fenced."""
+        with self._lock:
+            if epoch != self._epoch:
+                raise Fenced(f"Another queen has taken over: epoch {epoch} is not the latest any more.")
+            self._index()
+            tables = self._tables
+            gone = [number for number in numbers if tables.jobs.get(number, (None,) * 6)[_STATE] in JOB_ENDED]
+            for asked in [key for key in tables.approvals if key[0] in gone]:
+                del tables.approvals[asked]
+            for voted in [key for key in tables.votes if key[0] in gone]:
+                del tables.votes[voted]
+            for number in gone:
+                self._numbers.pop(str(tables.jobs.pop(number)[_ID]), None)
+                tables.params.pop(number, None)
+                for position in self._positions.pop(number, ()):
+                    del tables.tasks[number, position]
+            return len(gone)
+
+    def remove_keys(self, after: tuple[str, str], limit: int) -> tuple[int, tuple[str, str] | None]:
+        """Removes keys whose job is gone."""
+        with self._lock:
+            looked_at = [pair for pair in sorted(self._tables.keys) if pair > after][:limit]
+            gone = [pair for pair in looked_at if self._tables.keys[pair][3] not in self._tables.jobs]
+            for pair in gone:
+                del self._tables.keys[pair]
+            return len(gone), looked_at[-1] if looked_at else None
 
 
 def _is_open(row: Row) -> bool:

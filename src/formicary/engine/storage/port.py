@@ -75,6 +75,9 @@ TASK_COLUMNS = (
     "ended_order",  # the colony's order of ends: later outputs win
 )
 
+ENDED_COLUMNS = ("number", "id", "definition_id", "state", "submitted_at", "ended_at", "tasks")
+"""What decides whether an ended job is removed; `tasks` is the number of their rows."""
+
 KEY_COLUMNS = ("org", "key", "fingerprint", "job", "job_id", "created_at")
 
 SCHEDULE_COLUMNS = (
@@ -517,6 +520,22 @@ class Store(Protocol):
         """Removes the rows of these ids; returns how many there were. Raises StoreUnavailable."""
         ...
 
+    def ended_jobs(self, after: int, limit: int) -> list[Row]:
+        """At most `limit` ended jobs (rows of ENDED_COLUMNS) with numbers above `after`, in order of number."""
+        ...
+
+    def remove_jobs(self, epoch: int, numbers: Sequence[int]) -> int:
+        """Removes those of these jobs that have ended, their parameters, tasks and votes, in one transaction; returns
+        how many jobs. Raises Fenced, StoreUnavailable.
+        """
+        ...
+
+    def remove_keys(self, after: tuple[str, str], limit: int) -> tuple[int, tuple[str, str] | None]:
+        """Looks at the next `limit` idempotency keys behind the organisation and key `after`, and removes those whose
+        job is gone; returns how many, and the last one looked at (None = there are no more). Raises StoreUnavailable.
+        """
+        ...
+
     def close(self) -> None:
         """Releases connections; idempotent."""
         ...
@@ -551,6 +570,10 @@ class LogStore(Protocol):
 
     def read(self, job_id: str, *, task_type: str = "", offset: int = 0) -> tuple[list[LogRecord], int]:
         """Written and buffered lines from `offset` on, and the next offset."""
+        ...
+
+    def remove(self, job_ids: Sequence[str]) -> None:
+        """Forgets every line of these jobs; of one without lines nothing. Raises StoreUnavailable."""
         ...
 
     def close(self) -> None:

@@ -393,6 +393,38 @@ class PostgresStore:
         text = schema.REMOVE_ARTIFACT.replace("id = ?", "id = ANY(%s)").encode()
         return self._write(lambda writer: writer.execute(text, (_storable(ids),)).rowcount)
 
+    def ended_jobs(self, after: int, limit: int) -> list[Row]:
+        """Jobs that have ended, in order of number."""
+        return self._rows(schema.ENDED_JOBS, (after, limit))
+
+    def remove_jobs(self, epoch: int, numbers: Sequence[int]) -> int:
+        """Removes jobs that have ended, with all that belongs to them. Raises Fenced, StoreUnavailable."""
+
+        def remove(writer: Connection) -> int:
+            with writer.transaction():
+                if writer.execute(schema.HOLD_COLONY.replace("?", "%s").encode(), (epoch,)).rowcount != 1:
+                    raise Fenced(f"Another queen has taken over the schema {self.schema} at {shown(self.url)}.")
+                removed = 0
+                for text in schema.REMOVE_JOBS:
+                    one = text.replace("IN (?)", "= ANY(%s)").encode()
+                    removed = writer.execute(one, (list(numbers),)).rowcount
+                return removed
+
+        return self._write(remove)
+
+    def remove_keys(self, after: tuple[str, str], limit: int) -> tuple[int, tuple[str, str] | None]:
+        """Removes keys whose job is gone. Raises StoreUnavailable."""
+        found = self._rows(schema.NEXT_KEYS, (*after, limit))
+        gone = [(str(row[0]), str(row[1])) for row in found if not row[2]]
+        text = schema.REMOVE_KEY.replace("?", "%s").encode()
+
+        def remove(writer: Connection) -> int:
+            with writer.transaction():
+                return sum(writer.execute(text, pair).rowcount for pair in gone)
+
+        removed = self._write(remove) if gone else 0
+        return removed, (str(found[-1][0]), str(found[-1][1])) if found else None
+
 
 _TABLES: Final = (
     *(schema.DEFINITIONS, schema.JOBS, schema.PARAMS, schema.TASKS, schema.KEYS),

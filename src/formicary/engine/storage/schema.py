@@ -148,6 +148,29 @@ REMOVABLE_ARTIFACTS: Final = (
     f"(SELECT 1 {_ITS_TASK} AND tasks.token = artifacts.token)) ORDER BY expires_at, id LIMIT ?"
 )
 REMOVE_ARTIFACT: Final = "DELETE FROM artifacts WHERE id = ?"
+ENDED_JOBS: Final = (
+    "SELECT number, id, definition_id, state, submitted_at, ended_at, "
+    "(SELECT count(*) FROM tasks WHERE tasks.job = jobs.number) FROM jobs "
+    "WHERE number > ? AND ended_at IS NOT NULL ORDER BY number LIMIT ?"
+)
+HOLD_COLONY: Final = "UPDATE colony SET seq = seq + 1 WHERE epoch = ?"
+_ENDED = "('COMPLETED', 'FAILED', 'CANCELLED')"
+REMOVE_JOBS: Final = (
+    *(
+        f"DELETE FROM {table} WHERE {column} IN (SELECT number FROM jobs WHERE number IN (?) AND state IN {_ENDED})"
+        for table, column in (("votes", "job"), ("approvals", "job"), ("tasks", "job"), ("params", "number"))
+    ),
+    f"DELETE FROM jobs WHERE number IN (?) AND state IN {_ENDED}",
+)
+"""In this order: what belongs to the jobs first. `IN (?)` stands for a list, in each dialect's own way."""
+NEXT_KEYS: Final = (
+    "SELECT org, key, EXISTS (SELECT 1 FROM jobs WHERE jobs.number = idempotency_keys.job) FROM idempotency_keys "
+    "WHERE (org, key) > (?, ?) ORDER BY org, key LIMIT ?"
+)
+REMOVE_KEY: Final = (
+    "DELETE FROM idempotency_keys WHERE org = ? AND key = ? "
+    "AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.number = idempotency_keys.job)"
+)
 COUNT_STATES: Final = "SELECT state, count(*) FROM jobs GROUP BY state"
 
 

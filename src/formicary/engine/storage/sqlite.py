@@ -548,6 +548,33 @@ class SqliteStore:
         values = [(one,) for one in ids]
         return self._write(lambda writer: writer.executemany(schema.REMOVE_ARTIFACT, values).rowcount)
 
+    def ended_jobs(self, after: int, limit: int) -> list[Row]:
+        """Jobs that have ended, in order of number."""
+        with self._reading() as reader:
+            return reader.execute(schema.ENDED_JOBS, (after, limit)).fetchall()
+
+    def remove_jobs(self, epoch: int, numbers: Sequence[int]) -> int:
+        """Removes jobs that have ended, with all that belongs to them. Raises Fenced, StoreUnavailable."""
+        named = (json.dumps(list(numbers)),)
+
+        def remove(writer: sqlite3.Connection) -> int:
+            if writer.execute(schema.HOLD_COLONY, (epoch,)).rowcount != 1:
+                raise Fenced(f"Another queen has taken over {self.path}: epoch {epoch} is not the latest any more.")
+            removed = 0
+            for text in schema.REMOVE_JOBS:
+                removed = writer.execute(text.replace("(?)", "(SELECT value FROM json_each(?))"), named).rowcount
+            return removed
+
+        return self._write(remove)
+
+    def remove_keys(self, after: tuple[str, str], limit: int) -> tuple[int, tuple[str, str] | None]:
+        """Removes keys whose job is gone. Raises StoreUnavailable."""
+        with self._reading() as reader:
+            found = reader.execute(schema.NEXT_KEYS, (*after, limit)).fetchall()
+        gone = [(org, key) for org, key, has_job in found if not has_job]
+        removed = self._write(lambda writer: writer.executemany(schema.REMOVE_KEY, gone).rowcount) if gone else 0
+        return removed, (found[-1][0], found[-1][1]) if found else None
+
     def _one(self, text: str, values: tuple[str | int | float, ...]) -> Row | None:
         with self._reading() as reader:
             row: Row | None = reader.execute(text, values).fetchone()
