@@ -22,7 +22,12 @@ from formicary.problems.http import render_http
 
 MAX_HEADER_BYTES = 64 * 1024
 """All names and values of a request; larger ones are answered 431 (RFC 6585)."""
-_REASONS = {408: "Request Timeout", 431: "Request Header Fields Too Large", 503: "Service Unavailable"}
+_REASONS = {
+    400: "Bad Request",
+    408: "Request Timeout",
+    431: "Request Header Fields Too Large",
+    503: "Service Unavailable",
+}
 _BETWEEN, _HEAD, _BODY = range(3)
 
 
@@ -195,6 +200,13 @@ class BoundedConnection(HttpToolsProtocol):
             self._watch_writing()
         else:
             self.transport.abort()
+
+    def send_400_response(self, msg: str) -> None:
+        """What the parser cannot read: too long a request line, or no HTTP at all."""
+        if self._head_bytes >= MAX_HEADER_BYTES:
+            self._refuse(headers_too_large())
+        else:
+            self._refuse(problem("VALIDATION_FAILED", "These bytes are no HTTP/1.1 request."))
 
     def _refuse(self, why: Problem) -> None:
         """Answers in place of the application, which sees a client that has gone, and closes."""

@@ -218,6 +218,13 @@ def test_a_huge_head_is_431_while_it_is_read(part: bytes) -> None:
     assert problem_of(text)["status"] == 431
 
 
+def test_a_request_line_that_is_too_long_is_431_and_no_http_is_400_both_as_problems() -> None:
+    text, _ = answer(b"GET /?q=" + b"a" * 70_000 + b" HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    assert (problem_of(text)["status"], problem_of(text)["code"]) == (431, "HEADERS_TOO_LARGE")
+    text, _ = answer(b"\x16\x03\x01\x02\x00 no HTTP\r\n\r\n")
+    assert (problem_of(text)["status"], problem_of(text)["code"]) == (400, "VALIDATION_FAILED")
+
+
 def test_connections_beyond_the_bound_are_503_and_served_again_when_others_have_gone() -> None:
     def work(port: int) -> tuple[bytes, bytes]:
         address = ("127.0.0.1", port)

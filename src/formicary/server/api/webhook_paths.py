@@ -17,6 +17,7 @@ _REFUSALS = {
     "429": "The trigger's rate limit is used up: send it again after Retry-After.",
     "503": "Nothing was taken: send it again.",
 }
+_NAME = {"type": "string", "minLength": 1, "maxLength": 100}
 _OUTCOME = {
     "type": "object",
     "required": ["outcome", "id"],
@@ -41,7 +42,7 @@ def _operation(path: str) -> Json:
         "summary": "An event of somebody else's that starts a job.",
         "description": "The trigger says how its sender is known: see the trigger's auth in the job file.",
         "security": [{}],
-        "parameters": [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names],
+        "parameters": [{"name": name, "in": "path", "required": True, "schema": _NAME} for name in names],
         "requestBody": {"content": {"application/json": {"schema": {}}}},
         "responses": {
             "200": {"description": "It has started its job before, or the filter leaves it out.", "content": answer},

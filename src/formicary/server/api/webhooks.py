@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 import msgspec
 
@@ -44,6 +44,8 @@ _HIDDEN = frozenset({"authorization", "cookie", "proxy-authorization"})
 _OPEN = WebhookAuth("none")
 _encode = msgspec.json.Encoder().encode
 _json = msgspec.json.Decoder().decode
+_PATH_SAFE = "/:@!$&'()*+,;=-._~"
+"""Characters that a path may have as they are (RFC 3986)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class Webhooks:
             self._record(key, code, taken.job_id, origin)
         except Problem as error:
             self._record(key, error.code, "", origin)
-            accept, path = headers.get("accept", ""), str(scope["path"])
+            accept, path = headers.get("accept", ""), quote(str(scope["path"]), safe=_PATH_SAFE)
             status, pairs, body = render_http(error, accept=accept, instance=path, trace_id=origin.trace_id)
         named = [(name.encode(), value.encode("latin-1")) for name, value in pairs if name != "content-length"]
         named.append((b"content-length", str(len(body)).encode()))
