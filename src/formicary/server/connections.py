@@ -203,7 +203,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What the parser cannot read: too long a request line, or no HTTP at all."""
-        if self._head_bytes >= MAX_HEADER_BYTES:
+        if max(self._head_bytes, len(self.url)) >= MAX_HEADER_BYTES - 1:  # the parser takes 65,535 at most
             self._refuse(headers_too_large())
         else:
             self._refuse(problem("VALIDATION_FAILED", "These bytes are no HTTP/1.1 request."))
