@@ -17,10 +17,10 @@ DECIDED = ("COMPLETED", "FAILED", "FATAL", "RESTART_TASK", "ERR_DISK")
 EXIT_CODES = ("1", "2", "3")
 
 
-def wild_definition(rng: Random, name: str, most_tasks: int = 6) -> JobDefinition:
-    """A definition without cycles: routes lead forward, dependencies backward."""
+def wild_definition(rng: Random, name: str, most_tasks: int = 6, *, people: bool = True) -> JobDefinition:
+    """A definition without cycles: routes lead forward, dependencies backward; with questions to people, or without."""
     size = rng.randint(1, most_tasks)
-    tasks = tuple(_task(rng, position, size) for position in range(size))
+    tasks = tuple(_task(rng, position, size, people) for position in range(size))
     return JobDefinition(
         job_type=name,
         tasks=tasks,
@@ -35,12 +35,12 @@ def wild_definition(rng: Random, name: str, most_tasks: int = 6) -> JobDefinitio
     )
 
 
-def _task(rng: Random, position: int, size: int) -> TaskDefinition:
+def _task(rng: Random, position: int, size: int, people: bool) -> TaskDefinition:
     later = [f"t{other}" for other in range(position + 1, size)]
     fields: dict[str, Any] = {"on_exit_code": {}}
     for code in EXIT_CODES:
         if rng.random() < 0.25:
-            fields["on_exit_code"][code] = rng.choice((*ACTIONS, "WAIT_FOR_APPROVAL", *later))
+            fields["on_exit_code"][code] = rng.choice((*ACTIONS, *(("WAIT_FOR_APPROVAL",) if people else ()), *later))
     for field in ("on_completed", "on_failed"):
         if later and rng.random() < 0.35:
             fields[field] = rng.choice(later)
@@ -51,10 +51,10 @@ def _task(rng: Random, position: int, size: int) -> TaskDefinition:
         fields["dependencies"] = tuple(sorted(rng.sample(earlier, rng.randint(1, min(2, len(earlier))))))
     fields.update(_composing(rng, earlier))
     retry = rng.choice((None, None, 1, 2))
-    if rng.random() < 0.1 and "method" not in fields:
+    if people and rng.random() < 0.1 and "method" not in fields:
         fields.update(_manual(rng, later))
         retry = 2  # bounds how often people are asked again: meanwhile no clock runs
-    if rng.random() < 0.3:
+    if people and rng.random() < 0.3:
         fields["approval_policy"] = _policy(rng)
     return TaskDefinition(
         task_type=f"t{position}",

@@ -30,7 +30,7 @@ class Walk:
         rng = Random(salt)
         for forked in ("one", "failed", "retried", "paused"):  # without them a job may fork in vain and pause for ever
             self.colony.define(f"job_type: {forked}\ntasks:\n- {{task_type: only, script: x}}\n")
-        self.definitions = [self.colony.define(wild_definition(rng, f"wild{i}")) for i in range(3)]
+        self.definitions = [self.colony.define(wild_definition(rng, f"wild{i}", people=False)) for i in range(3)]
         self.colony.ant("x", 2)
         self.colony.ant("y", 1, window=3)
         self.jobs: list[str] = []
