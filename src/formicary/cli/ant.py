@@ -21,7 +21,9 @@ from formicary.cli import exits, options
     help="The queen's gRPC address; loopback, any with TLS, or any with a token and --insecure.",
 )
 @click.option("--id", "ant_id", default="", metavar="NAME", help="Name of the ant; default host name and process id.")
-@click.option("--tags", default="", metavar="A,B", help="What it offers; a task with tags runs where all are offered.")
+@click.option(
+    "--tags", default="", metavar="A,B", help="What it offers (* = all); a task with tags runs where all are offered."
+)
 @click.option("--slots", type=click.IntRange(1, 1024), default=4, show_default=True, help="Tasks at the same time.")
 @click.option("--grace", type=click.FloatRange(0.1), default=30.0, show_default=True, help="Seconds to drain.")
 @click.option(

@@ -41,6 +41,11 @@ class Checked:
         """Whether every job of the file can run where more methods are available than here."""
         return all(v.code == NOT_AVAILABLE for v in self.violations if v.is_error)
 
+    def as_a_file(self) -> Checked:
+        """The same where only the file is judged: what cannot run here and now is a warning."""
+        violations = (replace(v, severity="warning") if v.code == NOT_AVAILABLE else v for v in self.violations)
+        return replace(self, violations=tuple(violations))
+
     def lines(self) -> list[str]:
         """``file:line:column: sentence`` for each error."""
         return [f"{self.file}:{v.line}:{v.column}: {v.message}" for v in self.violations if v.is_error]

@@ -197,11 +197,14 @@ class _Runner:
     async def _run_here(self, slots: int, path: Path | None) -> None:
         from formicary.cli.registering import register
         from formicary.embedded.colony import Colony, ColonyConfig
+        from formicary.engine.scheduling.demand import EVERY_TAG
 
         loaded = self._loaded
         paths = tuple(dict.fromkeys([str(path.absolute())] if path else [loaded.path] if loaded else []))
         recover = frozenset([self._job_id] if self._job_id else [])
-        async with Colony(ColonyConfig(self._data, slots, paths, recover=recover)) as colony:
+        # This is the whole colony: tags say where in a larger one a task belongs.
+        config = ColonyConfig(self._data, slots, paths, tags=frozenset({EVERY_TAG}), recover=recover)
+        async with Colony(config) as colony:
             if loaded is not None:
                 definition = await register(colony.register, loaded, self._methods)
                 self._job_id = await colony.submit(definition, loaded.params)

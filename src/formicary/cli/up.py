@@ -34,7 +34,7 @@ _PORT = click.IntRange(0, 65535)
 @click.option("--grpc-port", type=_PORT, default=7778, show_default=True, help="The API; 0 = any free port.")
 @click.option("--ants", type=click.IntRange(0, 256), default=1, show_default=True, help="Local ants.")
 @click.option("--slots", type=click.IntRange(1, 1024), default=4, show_default=True, help="Tasks at a time per ant.")
-@click.option("--tags", default="", metavar="A,B", help="What the local ants offer.")
+@click.option("--tags", default="", metavar="A,B", help="What the local ants offer; * = every tag.")
 @click.option("--grace", type=click.FloatRange(0.1), default=30.0, show_default=True, help="Seconds to drain.")
 @options.method
 @click.option(

@@ -17,6 +17,9 @@ from formicary.cli.output import emit, write
 def validate(files: tuple[str, ...], methods: tuple[str, ...], output: str) -> int:
     r"""Checks job files and shows every mistake at once; stores nothing. `-` reads standard input.
 
+    A method that cannot run here is a warning: the file is right, and `--method KUBERNETES=SHELL` shows what a run
+    with another method would say.
+
     \b
     Examples:
       formicary validate job.yaml
@@ -27,7 +30,7 @@ def validate(files: tuple[str, ...], methods: tuple[str, ...], output: str) -> i
     from formicary.cli.job_files import check_file
 
     replaced = options.read_methods(methods)
-    checked = [check_file(file, replaced) for file in files]
+    checked = [check_file(file, replaced).as_a_file() for file in files]
     valid = all(file.valid for file in checked)
     if output != "table":
         emit(

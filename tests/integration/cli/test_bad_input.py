@@ -163,6 +163,21 @@ def test_validate_prints_the_documented_json(tmp_path: Path) -> None:
     assert formicary("validate", "-", stdin=good.read_text()).status == 0
 
 
+def test_a_method_that_cannot_run_here_is_a_warning_of_validate_and_refused_by_run(tmp_path: Path) -> None:
+    """The file is right; to run it, another method or another colony is needed."""
+    file = tmp_path / "pod.yaml"
+    file.write_text("job_type: pod\ntasks:\n- {task_type: a, container: {image: x}, script: [echo hi]}\n")
+    done = formicary("validate", file, "--output", "json")
+    assert done.status == 0 and done.json[0]["valid"] is True
+    [warning] = done.json[0]["violations"]
+    assert (warning["code"], warning["severity"]) == ("NOT_AVAILABLE", "warning")
+    assert "--method KUBERNETES=SHELL" in warning["message"]
+    refused = formicary("run", file, "--data", tmp_path / "data")
+    assert refused.status == 2 and "KUBERNETES" in refused.err
+    mapped = formicary("validate", file, "--method", "KUBERNETES=SHELL", "--output", "json")
+    assert mapped.json == [{"file": str(file), "valid": True, "violations": []}]
+
+
 def test_a_file_with_several_jobs_needs_a_choice(tmp_path: Path, data_dir: Path) -> None:
     """Without --job the jobs are listed; with it the chosen one runs. Two of one name are refused."""
     file = tmp_path / "jobs.yaml"

@@ -164,7 +164,7 @@ def test_paths_that_lead_out_are_refused_with_their_line(up: Up) -> None:
     source = (
         "job_type: bad\ntasks:\n- task_type: t\n  script: x\n  artifacts:\n    paths: [/etc, a/../../b]\n"
         "    when: never\n"
-        "  cache: {paths: [ok], extra: 1}\n"
+        "  cache: {paths: [ok], keey: 1}\n"
     )
     status, _, problem = ask(up, "POST", "/v1/definitions", {"source": source})
     assert status == 400
@@ -172,7 +172,7 @@ def test_paths_that_lead_out_are_refused_with_their_line(up: Up) -> None:
         ("tasks[0].artifacts.paths[0]", "BAD_PATH"),
         ("tasks[0].artifacts.paths[1]", "BAD_PATH"),
         ("tasks[0].artifacts.when", "BAD_VALUE"),
-        ("tasks[0].cache.extra", "UNKNOWN_FIELD"),
+        ("tasks[0].cache.keey", "UNKNOWN_FIELD"),
         ("tasks[0].cache.key", "MISSING_FIELD"),
     ]
     (when,) = (error for error in problem["errors"] if error["code"] == "BAD_VALUE")

@@ -56,6 +56,13 @@ def test_a_pattern_that_leads_out_is_refused(work: Path, pattern: str) -> None:
         find(work, pattern)
 
 
+def test_an_absolute_pattern_inside_of_the_folder_is_taken(work: Path) -> None:
+    """As a relative one; what climbs out of it again is refused."""
+    assert find(work, f"{work}/log.txt") == ["log.txt"]
+    with pytest.raises(DataError, match="leads out of the working directory"):
+        find(work, f"{work}/../secret")
+
+
 def test_links_that_lead_out_are_refused_wherever_they_are(work: Path, tmp_path: Path) -> None:
     """As a match, as a folder on the way, and inside a folder that is packed; one that stays inside is kept."""
     (work / "inside").symlink_to("log.txt")

@@ -54,7 +54,7 @@ CASES: list[tuple[str, str | bytes, list[tuple[int, int, str, str]]]] = [
     ("list for int", ONE + "  retry: [1]\n", [(5, 10, "WRONG_TYPE", "tasks[0].retry")]),
     ("negative retry", ONE + "  retry: -1\n", [(5, 10, "OUT_OF_RANGE", "tasks[0].retry")]),
     ("priority", ONE + "priority: 11\n", [(5, 11, "OUT_OF_RANGE", "priority")]),
-    ("yes is text", ONE + "  allow_failure: yes\n", [(5, 18, "WRONG_TYPE", "tasks[0].allow_failure")]),
+    ("perhaps", ONE + "  allow_failure: maybe\n", [(5, 18, "WRONG_TYPE", "tasks[0].allow_failure")]),
     ("list for text", ONE + "  description: [a]\n", [(5, 16, "WRONG_TYPE", "tasks[0].description")]),
     (
         "mapping in script",

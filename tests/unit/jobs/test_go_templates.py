@@ -109,6 +109,8 @@ CASES = [
     ("{{eq .pi 3.5}}", "true"),
     ("{{lt .a .pi}}", "false"),
     ("{{eq .number 42}} {{gt .number 9}}", "true true"),
+    ('{{eq .a "5"}} {{eq .a "five"}} {{ne .a "five"}}', "true false true"),
+    ('{{eq .yes "true"}} {{eq "false" .yes}} {{ne .yes "yes"}}', "true false true"),
     # range
     ("{{range .list}}{{.}},{{end}}", "x,y,z,"),
     ("{{range $v := .list}}{{$v}}{{end}}", "xyz"),
@@ -245,7 +247,8 @@ ERRORS = [
     ("{{.a .name}}", 2, "no function"),
     ('{{template "none"}}', 0, "no template"),
     ("{{eq .list .list}}", 2, "cannot be compared"),
-    ('{{eq .a "five"}}', 2, "cannot compare"),
+    ("{{eq .a .yes}}", 2, "cannot compare"),
+    ('{{lt .a "five"}}', 2, "cannot compare"),
     ("{{lt .missing 5}}", 2, "cannot compare|no order"),
     ("{{lt .yes .no}}", 2, "no order"),
     ("{{index .list 9}}", 2, "out of range"),

@@ -24,6 +24,8 @@ def render(template: str) -> str:
         ("{% for i in [] %}{% else %}none{% endfor %}", "none"),
         ("{% if a > 3 %}y{% else %}n{% endif %}", "y"),
         ("{{ 'x' ~ a ~ items }}", "x5[1, 2]"),
+        ("{{ a == '5' }} {{ a == 'five' }} {{ a != 'five' }} {{ '10' > a }} {{ a == 5 }}", "True False True True True"),
+        ("{{ true == 'true' }} {{ 'false' == true }} {{ false != 'no' }} {{ 1 < a < 9 }}", "True False True True"),
         ("{{ a + 1 }} {{ 2 ** 10 }} {{ 'ab' * 2 }} {{ '%03d' % a }}", "6 1024 abab 005"),
         ("{{ items | join('-') }} {{ m | tojson }}", '1-2 {"x": 1}'),
         ("{{ 'a-b' | replace('-', '+') }}", "a+b"),

@@ -1,7 +1,9 @@
-"""Other spellings of older files: lists of demands, environments as lists."""
+"""Other spellings of older files: lists of demands, environments as lists, words for true, fields that nobody reads."""
 
 import pytest
 
+from formicary.engine.jobs.cron import parse_cron
+from formicary.engine.jobs.model import JobDefinition
 from formicary.engine.jobs.parse import parse_source
 
 TASKS = "tasks:\n- task_type: a\n  script: x\n"
@@ -33,3 +35,81 @@ def test_a_wrong_environment_is_named_with_its_place(text: str, path: str) -> No
     """What names no variable is refused."""
     found = parse_source(f"job_type: j\n{TASKS}  environment: {text}\n")[0]
     assert [v.path for v in found.violations if v.is_error] == [f"tasks[0].environment{path}"]
+
+
+def notes(text: str) -> tuple[JobDefinition | None, list[tuple[str, str, str]]]:
+    """The definition of a task with these further fields, and what is said of it."""
+    found = parse_source(f"job_type: j\n{TASKS}{text}")[0]
+    return found.definition, [(v.path, v.code, v.severity) for v in found.violations]
+
+
+@pytest.mark.parametrize("word", ["true", "yes", "Yes", "on", "y", '"true"', "TRUE"])
+def test_words_for_true_are_read_where_nothing_else_can_stand(word: str) -> None:
+    """Go's YAML reads them as bools in a bool's place, and as texts elsewhere."""
+    definition, said = notes(
+        f"  always_run: false\n  allow_failure: {word}\n  variables: {{A: {word.strip(chr(34))}}}\n"
+    )
+    assert definition is not None and definition.tasks[0].allow_failure is True and not said
+    kept = definition.tasks[0].variables["A"]
+    assert kept == word or kept is True
+
+
+@pytest.mark.parametrize(
+    ("word", "kept"), [("onSuccess", "onSuccess"), ("on_success", "onSuccess"), ("ALWAYS", "always")]
+)
+def test_when_artifacts_are_kept_has_many_spellings(word: str, kept: str) -> None:
+    """Case and underscores do not count."""
+    definition, said = notes(f"  artifacts: {{paths: [x], when: {word}}}\n")
+    assert definition is not None and (definition.tasks[0].artifacts or {})["when"] == kept and not said
+
+
+def test_a_field_inside_of_a_field_that_nobody_reads_is_a_warning() -> None:
+    """The original reads past it; what looks like a slip of a known name is still an error."""
+    definition, said = notes("  artifacts: {paths: [x], title: y}\n  retry_backoff_policy: {min: 1s, kind: z}\n")
+    assert definition is not None
+    assert said == [
+        ("tasks[0].artifacts.title", "UNKNOWN_FIELD", "warning"),
+        ("tasks[0].retry_backoff_policy.kind", "UNKNOWN_FIELD", "warning"),
+    ]
+    assert notes("  artifacts: {pahts: [x]}\n")[0] is None
+
+
+def test_paths_of_a_container_are_read_and_named() -> None:
+    """Absolute paths are right in a container; climbing ones nowhere, absolute ones of a shell neither."""
+    paths = "  artifacts: {paths: [/out/a.txt]}\n  cache: {key: k, paths: [/m2/repository]}\n"
+    definition, said = notes(f"  container: {{image: maven}}\n{paths}")
+    assert definition is not None and {severity for _, _, severity in said} == {"warning"} and len(said) == 2
+    assert notes(paths)[0] is None
+    assert notes("  container: {image: maven}\n  artifacts: {paths: [/a/../b]}\n")[0] is None
+
+
+def test_a_container_without_commands_is_a_task_in_a_shell_too() -> None:
+    """Its image would have run; without it nothing does, and validation says so."""
+    source = "job_type: j\ntasks:\n- task_type: a\n  container: {image: x, command: [run]}\n"
+    found = parse_source(source, methods={"KUBERNETES": "SHELL"})[0]
+    assert found.definition is not None
+    assert [(v.path, v.code, v.severity) for v in found.violations] == [
+        ("tasks[0].script", "MISSING_SCRIPT", "warning")
+    ]
+
+
+@pytest.mark.parametrize(("jitter", "kept"), [("true", True), ("0.2", True), ("0", False), ("no", False)])
+def test_jitter_may_be_a_share(jitter: str, kept: bool) -> None:
+    """Here it is on or off."""
+    definition, said = notes(f"  retry_backoff_policy: {{min: 1s, jitter: {jitter}}}\n")
+    assert definition is not None and not said
+    policy = definition.tasks[0].retry_backoff
+    assert policy is not None and policy.jitter is kept
+
+
+@pytest.mark.parametrize(
+    ("text", "seven"),
+    [
+        ("0 4 * * * 2099", "0 0 4 * * * 2099"),
+        ("0 30 9 * * MON-FRI", "0 30 9 * * MON-FRI *"),
+        ("*/15 0 9 * * ?", "*/15 0 9 * * ? *"),
+    ],
+)
+def test_six_fields_of_cron_end_with_a_year_or_begin_with_a_second(text: str, seven: str) -> None:
+    """Whichever can be; where both can, the year."""
+    assert parse_cron(text).expression == seven

@@ -26,7 +26,8 @@ class AntConfig:
     Attributes:
         ant_id: Name of the ant, unique in the colony; the same after a restart of its process.
         slots: Tasks that run at the same time, 1 to 1024. Too many share the processors and run into time-outs.
-        tags: What the ant offers; a task with tags runs only where all of them are offered. Lower case.
+        tags: What the ant offers; a task with tags runs only where all of them are offered. Lower case; ``*`` offers
+            every tag.
         methods: Executors the ant offers; by default all of this version, and those of installed packages.
         paths: Folders put on the import path of PYTHON tasks, after the job's own folder.
         max_window: Most granted tasks held at once, running ones included. More hides the queen's commit time behind

@@ -48,6 +48,8 @@ def find(folder: Path, pattern: str) -> list[str]:
     Raises:
         DataError: The pattern or a match leads out of the folder.
     """
+    if os.path.isabs(pattern) and Path(pattern).is_relative_to(folder):
+        pattern = os.path.relpath(pattern, folder)
     if os.path.isabs(pattern) or ".." in pattern.split("/"):
         raise DataError(f"The path {pattern!r} leads out of the working directory: write one that is inside.")
     found = sorted(glob.glob(pattern, root_dir=folder, recursive=True, include_hidden=True))

@@ -175,7 +175,7 @@ class _Steps:
         """Sends what the patterns match; returns where it can be fetched, by name of the variable."""
         urls: dict[str, str] = {}
         expires_s = _seconds(artifacts, KEEP_ARTIFACTS_S)
-        for pattern in _paths(artifacts):
+        for pattern in self._here(_paths(artifacts)):
             members = await asyncio.to_thread(find, self._folder, pattern)
             if not members:
                 self._attempt.say(f"no file matches the artifact path {pattern}")
@@ -186,9 +186,19 @@ class _Steps:
             self._attempt.say(f"artifact {kept.name}: {kept.size_bytes:,} bytes kept as {kept.id}")
         return urls
 
+    def _here(self, paths: list[str]) -> list[str]:
+        """Those that are of this machine: a task that was meant for a container may name paths of the container."""
+        task = self._attempt.task
+        if task.container is None:
+            return paths
+        strange = [path for path in paths if path.startswith("/") and not Path(path).is_relative_to(self._folder)]
+        for path in strange:
+            self._attempt.say(f"{path} is a path of the container: nothing is kept of it")
+        return [path for path in paths if path not in strange]
+
     async def _save(self, cache: Mapping[str, object]) -> None:
         members: list[str] = []
-        for pattern in _paths(cache):
+        for pattern in self._here(_paths(cache)):
             members += await asyncio.to_thread(find, self._folder, pattern)
         if not members:
             self._attempt.say(f"cache {self._key}: none of its paths is there, nothing is saved")

@@ -8,6 +8,7 @@ from formicary.engine.jobs.fields import JOB_FIELDS, NOW, TASK_FIELDS, Field
 from formicary.engine.jobs.model import (
     AVAILABLE_METHODS,
     COMPOSING_METHODS,
+    CONTAINER_METHODS,
     QUEEN_METHODS,
     JobDefinition,
     Position,
@@ -18,7 +19,6 @@ from formicary.engine.jobs.model import (
 from formicary.engine.jobs.templates.lookup import LOOKUP_FUNCTIONS
 
 CODE = "NOT_AVAILABLE"
-_CONTAINER_METHODS = frozenset({"DOCKER", "KUBERNETES"})
 _JOB_LATER = tuple(row for row in JOB_FIELDS if row.available != NOW)
 _TASK_LATER = tuple(row for row in TASK_FIELDS if row.available != NOW and not row.for_containers)
 
@@ -66,7 +66,7 @@ def _check_task(
         named = f"{path}.method" in marks
         where = f"{path}.method" if named or f"{path}.container" not in marks else f"{path}.container"
         place = marks.get(where, task.position)
-        way = f"; run it with --method {task.method}=SHELL" if method in _CONTAINER_METHODS else "; remove the task"
+        way = f"; run it with --method {task.method}=SHELL" if method in CONTAINER_METHODS else "; remove the task"
         why = "" if named else " (the default for container fields)"
         message = f"The method {method}{why} is not available in this version{way}."
         found.append(Violation(place.line, place.column, where, CODE, message))

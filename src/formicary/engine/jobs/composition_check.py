@@ -62,8 +62,7 @@ def _mapping(ctx: Context, node: Node, path: str, known: tuple[str, ...]) -> dic
         return found
     for name, key, value in entries(ctx, node, path):
         if name not in known and not ctx.is_masked(key):
-            message = f"There is no field {name[:60]!r} here; possible are {', '.join(known)}.{ctx.hint(name, known)}"
-            ctx.add(key, join(path, name), "UNKNOWN_FIELD", message)
+            ctx.unknown(key, join(path, name), name, known)
         found[name] = value
     return found
 

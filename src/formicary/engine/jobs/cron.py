@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
@@ -94,8 +94,8 @@ def parse_cron(text: str, *, zone: str = "", missed: str = "last", overlap: str 
     """Reads an expression as it stands in a job file.
 
     Args:
-        text: 5 fields (minute … day of the week), 6 (a year behind them), 7 (a second before them, too) or an alias
-            like ``@daily``; ``CRON_TZ=Europe/Berlin`` may stand before it.
+        text: 5 fields (minute … day of the week), 6 (a year behind them; where that cannot be, a second before them), 7
+            (both) or an alias like ``@daily``; ``CRON_TZ=Europe/Berlin`` may stand before it.
         zone: Name of the time zone; empty = the one in the text, else UTC.
         missed: One of :data:`MISSED`.
         overlap: One of :data:`OVERLAP`.
@@ -115,14 +115,27 @@ def parse_cron(text: str, *, zone: str = "", missed: str = "last", overlap: str 
         _zone(zone)
     except (ValueError, OSError, LookupError) as error:
         raise CronError(f"There is no time zone {zone[:60]!r}; write one like Europe/Berlin or UTC.") from error
-    cron = Cron(_seven(words), zone, missed, overlap)
+    cron, first = Cron(_seven(words), zone, missed, overlap), None
     try:
         first = _after(cron.expression, _FIRST)
     except ValueError as error:
-        raise CronError(f"The cron expression {text[:100]!r} cannot be read: {_reason(error)}.") from error
+        if len(words) != 6 or (cron_with_seconds := _with_seconds(cron, words)) is None:
+            raise CronError(f"The cron expression {text[:100]!r} cannot be read: {_reason(error)}.") from error
+        cron = cron_with_seconds
+        first = _after(cron.expression, _FIRST)
     if first is None:
         raise CronError(f"The cron expression {text[:100]!r} never comes true: no year has such a day.")
     return cron
+
+
+def _with_seconds(cron: Cron, words: list[str]) -> Cron | None:
+    """Six fields that cannot end with a year, read as ones that begin with a second; None where that is wrong too."""
+    other = replace(cron, expression=" ".join([*words, "*"]))
+    try:
+        _calendar(other.expression)
+    except ValueError:
+        return None
+    return other
 
 
 def _seven(words: list[str]) -> str:

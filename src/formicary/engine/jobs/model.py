@@ -74,6 +74,9 @@ METHODS = frozenset(
 AVAILABLE_METHODS = frozenset(m for m in METHODS if m in {"SHELL", "PYTHON"} or m.startswith("HTTP_"))
 """The executors of this version."""
 
+CONTAINER_METHODS = frozenset({"DOCKER", "KUBERNETES"})
+"""Methods that run in a container; without one they can run in a shell (``--method KUBERNETES=SHELL``)."""
+
 COMPOSING_METHODS = frozenset({"FORK_JOB", "AWAIT_FORKED_JOB", "FAN_OUT_JOB"})
 """Methods that compose jobs."""
 

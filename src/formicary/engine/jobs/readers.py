@@ -26,6 +26,11 @@ _SEMVER = re.compile(
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*\Z")
 WHEN = ("onSuccess", "onFailure", "always")
 """When artifacts are kept."""
+_TRUTHS: Mapping[str, bool] = {
+    **dict.fromkeys(("true", "yes", "on", "y"), True),
+    **dict.fromkeys(("false", "no", "off", "n"), False),
+}
+"""Words for true and false where nothing else can stand; anywhere else `yes` and `on` are texts."""
 _TYPES = ("str", "int", "float", "bool", "list", "dict", "any")
 _NAMES = {"scalar": "a single value", "seq": "a list", "map": "a mapping"}
 
@@ -46,12 +51,14 @@ class Context:
         first_line: Line of the file on which the source starts, from 1.
         violations: Receives what is wrong.
         to_line: Maps a place in the text that is read to a place in the file, when the text was rendered.
+        in_container: Whether the task that is read runs in a container, with paths of its own.
     """
 
     masked: Masked
     first_line: int = 1
     violations: list[Violation] = field(default_factory=list)
     to_line: Callable[[int, int], tuple[int, int]] | None = None
+    in_container: bool = False
 
     def place(self, line: int, column: int) -> Position:
         """Returns the position in the file of a line and column that count from 0."""
@@ -72,6 +79,18 @@ class Context:
     def hint(self, name: str, known: Collection[str]) -> str:
         """Returns what :func:`did_you_mean` says, for the first violations only: looking for near names takes time."""
         return did_you_mean(name, known) if len(self.violations) < MAX_HINTS else ""
+
+    def unknown(self, key: Node, path: str, name: str, known: Collection[str]) -> None:
+        """Notes a field that a mapping inside of a task or trigger does not have.
+
+        One that looks like a known field is an error; older files carry others, which have no effect there either.
+        """
+        hint = did_you_mean(name, known)
+        if hint:
+            self.add(key, path, "UNKNOWN_FIELD", f"There is no field {_short(name)} here.{hint}")
+        else:
+            message = f"There is no field {_short(name)} here; it has no effect. Possible are {', '.join(known)}."
+            self.add(key, path, "UNKNOWN_FIELD", message, "warning")
 
     def is_masked(self, node: Node) -> bool:
         """Says whether a scalar holds a template."""
@@ -180,8 +199,8 @@ def _read_bool(ctx: Context, node: Node, path: str, row: Field) -> object:
     if (node.kind == "scalar" and ctx.is_masked(node)) or is_null(node):
         return ABSENT
     value = scalar_value(node) if node.kind == "scalar" else None
-    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
-        value = value.strip().lower() == "true"
+    if isinstance(value, str):
+        value = _TRUTHS.get(value.strip().lower(), value)
     if not isinstance(value, bool):
         return ctx.wrong_type(node, path, "true or false")
     return value
@@ -401,6 +420,14 @@ def _read_any(ctx: Context, node: Node, path: str, row: Field) -> object:
     return ctx.json(node)
 
 
+def _read_jitter(ctx: Context, node: Node, path: str, row: Field) -> object:
+    """True or false; a share like 0.2 means true."""
+    share = scalar_value(node) if node.kind == "scalar" else None
+    if isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= 1:
+        return share > 0
+    return _read_bool(ctx, node, path, row)
+
+
 def _read_backoff(ctx: Context, node: Node, path: str, row: Field) -> object:
     if is_null(node):
         return ABSENT
@@ -411,13 +438,12 @@ def _read_backoff(ctx: Context, node: Node, path: str, row: Field) -> object:
         "min": ("min_s", _read_duration, row),
         "max": ("max_s", _read_duration, row),
         "factor": ("factor", _read_number, Field("factor", "number", "", least=1, most=1000)),
-        "jitter": ("jitter", _read_bool, row),
+        "jitter": ("jitter", _read_jitter, row),
     }
     for name, key, value in entries(ctx, node, path):
         if name not in kinds:
             if not ctx.is_masked(key):
-                message = f"There is no field {_short(name)} here.{ctx.hint(name, kinds)}"
-                ctx.add(key, join(path, name), "UNKNOWN_FIELD", message)
+                ctx.unknown(key, join(path, name), name, tuple(kinds))
             continue
         attribute, reader, kind = kinds[name]
         found = reader(ctx, value, join(path, name), kind)
@@ -442,7 +468,7 @@ def _read_kept(ctx: Context, node: Node, path: str, row: Field, *, more: tuple[s
         here = join(path, name)
         if name not in names:
             if not ctx.is_masked(key):
-                ctx.add(key, here, "UNKNOWN_FIELD", f"There is no field {_short(name)} here.{ctx.hint(name, names)}")
+                ctx.unknown(key, here, name, names)
         elif name == "expires_after":
             if isinstance(found := _read_duration(ctx, value, here, row), float) and found > 0:
                 values.setdefault("expires_after_s", found)
@@ -463,12 +489,17 @@ def _check_paths(ctx: Context, node: Node, path: str) -> None:
         text = item.text
         if item.kind == "scalar" and not ctx.is_masked(item) and (text.startswith("/") or ".." in text.split("/")):
             message = f"{_short(text)!r} leads out of the working directory: write a path inside of it."
-            ctx.add(item, f"{path}[{i}]" if node.kind == "seq" else path, "BAD_PATH", message)
+            severity = "error"
+            if ctx.in_container and text.startswith("/") and ".." not in text.split("/"):
+                message = f"{_short(text)!r} is a path of the container; without one nothing is kept of it."
+                severity = "warning"
+            ctx.add(item, f"{path}[{i}]" if node.kind == "seq" else path, "BAD_PATH", message, severity)
 
 
 def _when(ctx: Context, node: Node, path: str, when: str) -> str:
     """The word as the model has it; notes one that is none."""
-    known = next((word for word in WHEN if word.lower() == when.lower()), when)
+    plain = when.replace("_", "").replace("-", "").lower()
+    known = next((word for word in WHEN if word.lower() == plain), when)
     if known not in WHEN and not ctx.is_masked(node):
         ctx.add(node, path, "BAD_VALUE", f"Write one of {', '.join(WHEN)} for {path}.")
     return known

@@ -9,7 +9,13 @@ from formicary.engine.jobs.arguments import referenced_tasks, wrong_arguments
 from formicary.engine.jobs.composition_check import check_composition
 from formicary.engine.jobs.fields import NOW, TASK_BY_NAME
 from formicary.engine.jobs.graph_check import Edge, GraphTask
-from formicary.engine.jobs.model import AVAILABLE_METHODS, MAX_TASKS, Position, TaskDefinition
+from formicary.engine.jobs.model import (
+    AVAILABLE_METHODS,
+    CONTAINER_METHODS,
+    MAX_TASKS,
+    Position,
+    TaskDefinition,
+)
 from formicary.engine.jobs.readers import ABSENT, READERS, Context, entries, exclusive, is_null, join
 from formicary.engine.jobs.templates.budget import TemplateError
 from formicary.engine.jobs.templates.go_functions import FUNCTIONS
@@ -173,7 +179,9 @@ def read_task(
     """Reads the fields of one task, without checks that need the other tasks."""
     read = TaskRead(node, path)
     container = False
-    for name, key, value in entries(ctx, node, path):
+    fields = entries(ctx, node, path)
+    ctx.in_container = any(_is_of_containers(name, value) for name, _, value in fields)
+    for name, key, value in fields:
         row = TASK_BY_NAME.get(name)
         here = join(path, name)
         if row is None:
@@ -209,6 +217,12 @@ def read_task(
                 marks[join(path, name)] = ctx.place(read.nodes[name].line, read.nodes[name].column)
     _keep_first_routes(read)
     return read
+
+
+def _is_of_containers(name: str, value: Node) -> bool:
+    if name == "method":
+        return value.text.strip().upper() in CONTAINER_METHODS
+    return name in TASK_BY_NAME and TASK_BY_NAME[name].for_containers
 
 
 def _arguments(ctx: Context, read: TaskRead, arguments: dict[str, object], node: Node, path: str) -> None:
@@ -303,5 +317,7 @@ def check_method(ctx: Context, read: TaskRead, path: str, node: Node, static: bo
         ctx.add(nodes.get("method", node), f"{path}.url", "MISSING_URL", message)
     scripts = [nodes[s] for s in ("before_script", "script", "after_script") if s in nodes]
     if method == "SHELL" and not any(script.items or script.pairs or script.text for script in scripts):
-        message = "A SHELL task needs commands; add 'script:' with at least one line."
-        ctx.add(nodes.get("method", node), f"{path}.script", "MISSING_SCRIPT", message)
+        message, severity = "A SHELL task needs commands; add 'script:' with at least one line.", "error"
+        if "container" in nodes:
+            message, severity = "Without its container this task has nothing to run.", "warning"
+        ctx.add(nodes.get("method", node), f"{path}.script", "MISSING_SCRIPT", message, severity)

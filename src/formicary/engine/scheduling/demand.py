@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+EVERY_TAG = "*"
+"""What an ant that takes tasks of any tags offers."""
+
 Gate = tuple[str, str]
 """(organisation, job type) of a definition with `max_concurrency`."""
 
@@ -34,4 +37,4 @@ class Demand:
 
     def fits(self, methods: frozenset[str], tags: frozenset[str]) -> bool:
         """True where an ant with these methods and tags can serve the demand."""
-        return (not self.method or self.method in methods) and self.tags <= tags
+        return (not self.method or self.method in methods) and (self.tags <= tags or EVERY_TAG in tags)

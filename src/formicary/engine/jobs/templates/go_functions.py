@@ -97,24 +97,36 @@ def _kind(value: object) -> str:
 
 
 def _comparable(first: object, second: object) -> tuple[object, object]:
-    """Returns two values as they compare; a text that holds a number compares with numbers (outputs are text)."""
+    """Returns two values as they compare.
+
+    The command line, forms and outputs make text of what a job file writes as a number or a bool, and the other way
+    round: a text that holds a number compares with numbers, and a text with bools as they are printed.
+    """
     kinds = {_kind(first), _kind(second)}
     if kinds == {"string", "number"}:
         try:
             return _number(first), _number(second)
         except FunctionError:
             pass
+    if kinds == {"string", "bool"}:
+        return to_text(first), to_text(second)
     if len(kinds) == 2 and "nothing" not in kinds:
         raise FunctionError(f"cannot compare {type_name(first)} with {type_name(second)}")
     return first, second
 
 
+def _equal(first: object, second: object) -> bool:
+    if {_kind(first), _kind(second)} == {"string", "number"}:
+        try:
+            return _number(first) == _number(second)
+        except FunctionError:
+            return False  # a number is no word: `eq .Day "Monday"` where Day is 1
+    first, second = _comparable(first, second)
+    return _kind(first) == _kind(second) and first == second
+
+
 def _eq(env: Environment, first: object, *others: object) -> bool:
-    for other in others:
-        left, right = _comparable(first, other)
-        if _kind(left) == _kind(right) and left == right:
-            return True
-    return False
+    return any(_equal(first, other) for other in others)
 
 
 def _ne(env: Environment, first: object, second: object) -> bool:
@@ -122,9 +134,9 @@ def _ne(env: Environment, first: object, second: object) -> bool:
 
 
 def _less(first: object, second: object) -> bool:
-    first, second = _comparable(first, second)
     if isinstance(first, bool) or isinstance(second, bool):
         raise FunctionError("a bool has no order")
+    first, second = _comparable(first, second)
     if isinstance(first, str) and isinstance(second, str):
         return first < second
     if isinstance(first, int | float) and isinstance(second, int | float):

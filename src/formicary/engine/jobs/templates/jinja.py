@@ -2,11 +2,13 @@
 
 Loops, calls, operators and joined text are counted by the budget: every ``for`` iterates through a counting filter,
 text is put together by a bounded join, and filters and methods that can blow up small input are left out. Nothing
-draws randomness or reads a clock; ``random`` takes the environment's source.
+draws randomness or reads a clock; ``random`` takes the environment's source. A comparison of a text with a number or
+a bool is that of the Go dialect: ``dry_run == "true"`` holds for the bool as for the text.
 """
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,6 +17,7 @@ import jinja2
 from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.visitor import NodeTransformer
 
 from formicary.engine.jobs import checksums
 from formicary.engine.jobs.templates.budget import (
@@ -52,6 +55,14 @@ _REFUSED_METHODS = frozenset(
 )
 _WIDTH = re.compile(r"%[^a-zA-Z%]*(\d{5,}|\*)")
 _MAX_BITS = 1024
+_COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
+    "eq": operator.eq,
+    "ne": operator.ne,
+    "lt": operator.lt,
+    "lteq": operator.le,
+    "gt": operator.gt,
+    "gteq": operator.ge,
+}
 
 
 class _Generator(CodeGenerator):
@@ -65,6 +76,32 @@ class _Generator(CodeGenerator):
         self.write("))")
 
 
+class _Comparing(NodeTransformer):
+    """Leads comparisons of two values through the filter ``_compare``."""
+
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
+        self.generic_visit(node)
+        if len(node.ops) != 1 or node.ops[0].op not in _COMPARE:
+            return node
+        given: list[nodes.Expr] = [nodes.Const(node.ops[0].op, lineno=node.lineno), node.ops[0].expr]
+        return nodes.Filter(node.expr, "_compare", given, [], None, None, lineno=node.lineno)
+
+
+def _compare(left: Any, name: str, right: Any) -> bool:
+    """Compares; a text with a number as numbers where it holds one, a text with a bool as texts."""
+    for value, other in ((left, right), (right, left)):
+        if isinstance(value, str) and isinstance(other, bool):
+            left, right = (str(one).lower() if isinstance(one, bool) else one for one in (left, right))
+            break
+        if isinstance(value, str) and isinstance(other, int | float):
+            try:
+                left, right = (one if isinstance(one, int | float) else float(one) for one in (left, right))
+            except ValueError:
+                break
+            break
+    return bool(_COMPARE[name](left, right))
+
+
 class _Sandbox(ImmutableSandboxedEnvironment):
     """One rendering's environment."""
 
@@ -76,6 +113,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         self.budget: Budget = env.budget
         self.filters = {name: self._guarded(self.filters[name]) for name in _KEPT_FILTERS}
         self.filters["_bounded"] = self._iterate
+        self.filters["_compare"] = _compare
         self.filters["random"] = lambda items: env.rng.choice(list(items))
         self.filters["replace"] = self._replace
         self.globals = {
@@ -229,7 +267,7 @@ def render_jinja(source: str, variables: Mapping[str, object], env: Environment)
     check_size(source)
     sandbox = _Sandbox(env)
     try:
-        tree = sandbox.parse(source)
+        tree = _Comparing().visit(sandbox.parse(source))
         for loop in tree.find_all(nodes.For):
             loop.iter = nodes.Filter(loop.iter, "_bounded", [], [], None, None, lineno=loop.lineno)
         code = sandbox.compile(tree)

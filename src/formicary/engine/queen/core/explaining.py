@@ -13,6 +13,7 @@ import msgspec
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.queen.core.records import demand_of
+from formicary.engine.scheduling.demand import EVERY_TAG
 from formicary.engine.scheduling.fcfs import fcfs_within_priority
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def _place(core: Core, demand: Demand, task_type: str) -> Reason:
 
 def _lacks(demand: Demand, ant: Ant) -> str:
     lacks = [f"method {demand.method}"] if demand.method and demand.method not in ant.methods else []
-    missing = sorted(demand.tags - ant.tags)
+    missing = sorted(demand.tags - ant.tags) if EVERY_TAG not in ant.tags else []
     if missing:
         lacks.append(f"tag{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
     return f"lacks {' and '.join(lacks)}"
