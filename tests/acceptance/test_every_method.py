@@ -32,6 +32,7 @@ from formicary.v1 import (
     audit_pb2,
     configs_pb2,
     definitions_pb2,
+    error_codes_pb2,
     events_pb2,
     jobs_pb2,
     tokens_pb2,
@@ -100,6 +101,22 @@ REST: dict[str, list[Rest]] = {
         Rest("GET /api/jobs/definitions/{definition}"),
         Rest("GET /v1/definitions/none", None, "NOT_FOUND"),
     ],
+    "ErrorCodeService.SetErrorCode": [
+        Rest("POST /v1/error-codes", {"name": "full", "code": "ERR_NO_SPACE", "exit_code": 28}),
+        Rest("POST /api/errors", {"name": "full", "code": "ERR_NO_SPACE", "pattern": "No space"}),
+        Rest("POST /v1/error-codes", {"name": "full", "code": "ERR_NO_SPACE", "pattern": "("}, "VALIDATION_FAILED"),
+        Rest("POST /v1/error-codes", {"name": "full", "code": "oops"}, "VALIDATION_FAILED"),
+    ],
+    "ErrorCodeService.ListErrorCodes": [Rest("GET /v1/error-codes?page_size=1"), Rest("GET /api/errors")],
+    "ErrorCodeService.GetErrorCode": [
+        Rest("GET /v1/error-codes/full"),
+        Rest("GET /api/errors/none", None, "NOT_FOUND"),
+    ],
+    "ErrorCodeService.DeleteErrorCode": [
+        Rest("DELETE /v1/error-codes/none", None, "NOT_FOUND"),
+        Rest("DELETE /api/errors/none", None, "NOT_FOUND"),
+    ],
+    "ErrorCodeService.MatchErrorCode": [Rest("POST /v1/error-codes:match", {"text": "No space left"})],
     "DefinitionService.ListDefinitions": [
         Rest("GET /v1/definitions?page_size=1"),
         Rest("GET /api/jobs/definitions"),
@@ -134,6 +151,7 @@ REST: dict[str, list[Rest]] = {
         Rest("POST /v1/jobs/{cancelled}:retry", {"hard": True}),
         Rest("POST /api/jobs/requests/{again}/restart?hard=true"),
         Rest(f"POST /v1/jobs/{_NEVER}:retry", {}, "NOT_FOUND"),
+        Rest("POST /v1/jobs/{job}:retry", {"version": "99"}, "FAILED_PRECONDITION"),
     ],
     "JobService.PauseJob": [
         Rest("POST /v1/jobs/{cancelled}:pause", {}, "FAILED_PRECONDITION"),
@@ -238,6 +256,20 @@ def config_calls() -> dict[str, list[tuple[Message, str]]]:
     }
 
 
+def operation_calls() -> dict[str, list[tuple[Message, str]]]:
+    """The same for error codes."""
+    return {
+        "ErrorCodeService.SetErrorCode": [
+            (error_codes_pb2.SetErrorCodeRequest(name="grpc", code="ERR_BUSY", exit_code=75), OK),
+            (error_codes_pb2.SetErrorCodeRequest(name="grpc", code="ERR_BUSY"), "VALIDATION_FAILED"),
+        ],
+        "ErrorCodeService.ListErrorCodes": [(error_codes_pb2.ListErrorCodesRequest(), OK)],
+        "ErrorCodeService.GetErrorCode": [(error_codes_pb2.GetErrorCodeRequest(name="none"), "NOT_FOUND")],
+        "ErrorCodeService.DeleteErrorCode": [(error_codes_pb2.DeleteErrorCodeRequest(name="none"), "NOT_FOUND")],
+        "ErrorCodeService.MatchErrorCode": [(error_codes_pb2.MatchErrorCodeRequest(exit_code=1), OK)],
+    }
+
+
 def rpc_calls(names: dict[str, str]) -> dict[str, list[tuple[Message, str]]]:
     """Requests over gRPC and the codes of their answers, by method."""
     job, definition = names["job"], names["definition"]
@@ -261,6 +293,7 @@ def rpc_calls(names: dict[str, str]) -> dict[str, list[tuple[Message, str]]]:
         ],
         "AntService.ListAnts": [(ants_pb2.ListAntsRequest(), OK)],
         **config_calls(),
+        **operation_calls(),
         "DefinitionService.RegisterDefinition": [
             (definitions_pb2.RegisterDefinitionRequest(source=JOB), OK),
             (definitions_pb2.RegisterDefinitionRequest(), "VALIDATION_FAILED"),
@@ -330,6 +363,7 @@ def names(up: Up) -> dict[str, str]:
             assert ask(up, "POST", f"/v1/jobs/{job['id']}:cancel", {})[0] == 200
     until(lambda: ask(up, "GET", f"/v1/jobs/{found['job']}")[2]["state"] == "COMPLETED", 20, "the job completes")
     assert ask(up, "POST", "/v1/configs", {"name": "KEPT", "value": "a"})[0] == 200
+    assert ask(up, "POST", "/v1/error-codes", {"name": "full", "code": "ERR_NO_SPACE", "exit_code": 28})[0] == 200
     found["token"] = ask(up, "POST", "/v1/tokens", {"role": "viewer"})[2]["record"]["id"]
     return found
 

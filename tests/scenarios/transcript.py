@@ -7,12 +7,15 @@ happens into the files, for review with the version control's diff.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
+from formicary.engine.jobs.error_rules import ErrorRule
 from formicary.engine.queen.core import outcome as ends
 from formicary.engine.queen.core.approving import Vote
-from tests.unit.core.colony import WALL, Colony
+from tests.unit.core.colony import ORG, WALL, Colony
 
 RULE = "----"
 
@@ -88,10 +91,20 @@ class Scenario:
         more = {"outputs": json.loads(" ".join(outputs))} if outputs else {}
         self.colony.ok(job, task, **more)
 
-    def do_fail(self, _body: str, what: str, exit_code: str = "1") -> None:
-        """fail JOB/TASK [CODE]: the attempt fails."""
+    def do_fail(self, _body: str, what: str, exit_code: str = "1", *said: str) -> None:
+        """fail JOB/TASK [CODE] [TEXT]: the attempt fails; TEXT is the end of its output."""
         job, task = what.split("/")
-        self.colony.fail(job, task, int(exit_code))
+        self.colony.fail(job, task, int(exit_code), recent=" ".join(said))
+
+    def do_rule(self, _body: str, name: str, code: str, *given: str) -> None:
+        """rule NAME CODE [exit_code=N] [pattern=P] [job_type=T] [action=A] [retry=N] [message=M]: of error codes."""
+        values: dict[str, Any] = dict(one.split("=", 1) for one in given)
+        for field in ("exit_code", "retry"):
+            if field in values:
+                values[field] = int(values[field])
+        empty = {"job_type": "", "task_type": "", "platform": "", "exit_code": None, "pattern": "", "message": ""}
+        rule = ErrorRule(org=ORG, name=name, code=code, **{**empty, "action": "", "retry": 0, **values})
+        asyncio.run(self.colony.rules.put(rule))
 
     def do_timeout(self, _body: str, what: str) -> None:
         """timeout JOB/TASK: the attempt ran out of time."""
@@ -145,8 +158,10 @@ class Scenario:
         self.colony.resume(job)
 
     def do_retry(self, _body: str, job: str, *how: str) -> None:
-        """retry JOB [hard]."""
-        self.colony.retry(job, hard=bool(how))
+        """retry JOB [hard] [version=N]."""
+        version = next((word.removeprefix("version=") for word in how if word.startswith("version=")), "")
+        name = f"{self.colony.job_type(job)}:{version}" if version else ""
+        self.colony.retry(job, hard="hard" in how, version=name)
 
     def do_advance(self, _body: str, seconds: str, *how: str) -> None:
         """advance SECONDS [silently]: time passes; ants beat unless silently."""

@@ -51,18 +51,35 @@ def cancel(ids: tuple[str, ...], reason: str, server: str, timeout_s: float, out
 @click.command(short_help="Run an ended job again.", epilog=exits.EXIT_HELP)
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @click.option("--hard", is_flag=True, help="Run every task again instead of keeping the completed ones.")
+@click.option(
+    "--version",
+    default="",
+    metavar="VERSION",
+    help="Go on with this version of the job: a number, latest, its sem_version or its id.",
+)
+@click.option("--idempotency-key", "key", default="", metavar="KEY", help="The same key again changes nothing.")
 @options.server
 @options.timeout
 @options.output
-def retry(ids: tuple[str, ...], hard: bool, server: str, timeout_s: float, output: str) -> None:
-    r"""Runs ended jobs again, from the tasks that did not complete.
+def retry(ids: tuple[str, ...], hard: bool, version: str, key: str, server: str, timeout_s: float, output: str) -> None:
+    r"""Runs ended jobs again, from the tasks that did not complete, with the version of the job that they had.
 
     \b
     Examples:
       formicary retry ID
       formicary retry ID --hard
+      formicary retry ID --version latest
+
+    With another version, tasks of the same name that completed are kept; what it changes or adds runs, and the job's
+    variables are rendered anew.
     """
-    _change(ids, server, timeout_s, output, lambda client, job_id: client.retry(job_id, hard=hard))
+    if key and len(ids) > 1:
+        raise click.UsageError("--idempotency-key is for one job.")
+
+    def again(client: Client, job_id: str) -> Awaitable[dict[str, Any]]:
+        return client.retry(job_id, hard=hard, version=version, idempotency_key=key)
+
+    _change(ids, server, timeout_s, output, again)
 
 
 @click.command(short_help="Let a job pause until it is resumed.", epilog=exits.EXIT_HELP)

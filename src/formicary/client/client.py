@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import grpc
 import grpc.aio
@@ -27,6 +28,7 @@ from formicary.v1 import (
     configs_pb2_grpc,
     definitions_pb2,
     definitions_pb2_grpc,
+    error_codes_pb2_grpc,
     events_pb2,
     events_pb2_grpc,
     jobs_pb2_grpc,
@@ -390,13 +392,24 @@ class Client:
         await self._call("CancelJob", pb.CancelJobRequest(id=job_id, reason=reason))
         return await self.get(job_id)
 
-    async def retry(self, job_id: str, *, hard: bool = False) -> dict[str, Any]:
+    async def retry(
+        self, job_id: str, *, hard: bool = False, version: str = "", idempotency_key: str = ""
+    ) -> dict[str, Any]:
         """Runs an ended job again: its failed tasks, or every task where `hard`. Returns the document.
 
+        Args:
+            job_id: The job.
+            hard: Every task runs again.
+            version: Go on with this version of the definition: a number, ``latest``, its `sem_version` or id; empty =
+                the version that the job has.
+            idempotency_key: The same key again changes nothing; empty = one of this call, so that it can be repeated.
+
         Raises:
-            Problem: FAILED_PRECONDITION where the job has not ended; UNAVAILABLE, where it may have happened.
+            Problem: FAILED_PRECONDITION where the job has not ended or cannot go on with that version;
+                IDEMPOTENCY_KEY_REUSED; UNAVAILABLE.
         """
-        await self._call("RetryJob", pb.RetryJobRequest(id=job_id, hard=hard), again=False)
+        key = idempotency_key or uuid4().hex
+        await self._call("RetryJob", pb.RetryJobRequest(id=job_id, hard=hard, version=version, idempotency_key=key))
         return await self.get(job_id)
 
     async def pause(self, job_id: str) -> dict[str, Any]:
@@ -542,6 +555,9 @@ class Client:
             configs = cast(Any, configs_pb2_grpc).ConfigServiceStub(self._channel)
             for name in ("SetConfig", "ListConfigs", "GetConfig", "DeleteConfig", "RevealConfig", "RotateSecrets"):
                 setattr(self._rpc, name, getattr(configs, name))
+            codes = cast(Any, error_codes_pb2_grpc).ErrorCodeServiceStub(self._channel)
+            for name in ("SetErrorCode", "ListErrorCodes", "GetErrorCode", "DeleteErrorCode", "MatchErrorCode"):
+                setattr(self._rpc, name, getattr(codes, name))
             for name in ("CreateToken", "ListTokens", "RevokeToken"):
                 setattr(self._rpc, name, getattr(tokens, name))
         return self._rpc

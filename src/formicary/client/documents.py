@@ -15,6 +15,7 @@ from formicary.v1 import (
     audit_pb2,
     configs_pb2,
     definitions_pb2,
+    error_codes_pb2,
     tokens_pb2,
     triggers_pb2,
 )
@@ -63,6 +64,7 @@ def explanation(found: pb.Explanation) -> dict[str, Any]:
 def full(job: pb.Job) -> dict[str, Any]:
     """A job with outputs and every task."""
     document = summary(job)
+    document["definition_id"], document["definition_version"] = job.definition_id, job.definition_version
     document["outputs"] = _outputs(job)
     document["tasks"] = [_task(task) for task in job.tasks]
     return document
@@ -207,6 +209,26 @@ def config(message: configs_pb2.Config) -> dict[str, Any]:
         "secret": message.secret,
         "value": whole(MessageToDict(message.value)),
         "key_id": message.key_id,
+        "created_at": _time(message, "created_at"),
+        "updated_at": _time(message, "updated_at"),
+        "updated_by": message.updated_by,
+    }
+
+
+def error_code(message: error_codes_pb2.ErrorCode) -> dict[str, Any]:
+    """A rule of error codes."""
+    return {
+        "name": message.name,
+        "code": message.code,
+        "exit_code": message.exit_code if message.HasField("exit_code") else None,
+        "pattern": message.pattern,
+        "job_type": message.job_type,
+        "task_type": message.task_type,
+        "platform": message.platform,
+        "message": message.message,
+        "action": message.action,
+        "retry": message.retry,
+        "system": message.system,
         "created_at": _time(message, "created_at"),
         "updated_at": _time(message, "updated_at"),
         "updated_by": message.updated_by,

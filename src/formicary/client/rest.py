@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 import httpx
 import msgspec
@@ -255,9 +256,12 @@ class RestClient:
         await self._call("POST", f"/v1/jobs/{job_id}:cancel", {"reason": reason})
         return await self.get(job_id)
 
-    async def retry(self, job_id: str, *, hard: bool = False) -> dict[str, Any]:
-        """Runs an ended job again. Returns the document. Raises Problem FAILED_PRECONDITION."""
-        await self._call("POST", f"/v1/jobs/{job_id}:retry", {"hard": hard}, again=False)
+    async def retry(
+        self, job_id: str, *, hard: bool = False, version: str = "", idempotency_key: str = ""
+    ) -> dict[str, Any]:
+        """Runs an ended job again; as for the other client."""
+        body = {"hard": hard, "version": version, "idempotency_key": idempotency_key or uuid4().hex}
+        await self._call("POST", f"/v1/jobs/{job_id}:retry", body)
         return await self.get(job_id)
 
     async def pause(self, job_id: str) -> dict[str, Any]:

@@ -174,9 +174,9 @@ class SyncClient:
         """Cancels a job."""
         return self._run(self._client.cancel(job_id, reason))
 
-    def retry(self, job_id: str, *, hard: bool = False) -> dict[str, Any]:
+    def retry(self, job_id: str, *, hard: bool = False, version: str = "", idempotency_key: str = "") -> dict[str, Any]:
         """Runs an ended job again."""
-        return self._run(self._client.retry(job_id, hard=hard))
+        return self._run(self._client.retry(job_id, hard=hard, version=version, idempotency_key=idempotency_key))
 
     def pause(self, job_id: str) -> dict[str, Any]:
         """A job that has begun pauses until it is resumed."""

@@ -85,7 +85,7 @@ class TaskStarted(_message.Message):
     def __init__(self, token: _Optional[int] = ..., started_at: _Optional[float] = ...) -> None: ...
 
 class TaskResult(_message.Message):
-    __slots__ = ("token", "outcome", "has_exit_code", "exit_code", "signal", "outputs", "error_code", "error_message", "traceback", "started_at", "ended_at")
+    __slots__ = ("token", "outcome", "has_exit_code", "exit_code", "signal", "outputs", "error_code", "error_message", "traceback", "started_at", "ended_at", "recent_output")
     class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         OUTCOME_UNSPECIFIED: _ClassVar[TaskResult.Outcome]
@@ -111,6 +111,7 @@ class TaskResult(_message.Message):
     TRACEBACK_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     ENDED_AT_FIELD_NUMBER: _ClassVar[int]
+    RECENT_OUTPUT_FIELD_NUMBER: _ClassVar[int]
     token: int
     outcome: TaskResult.Outcome
     has_exit_code: bool
@@ -122,7 +123,8 @@ class TaskResult(_message.Message):
     traceback: str
     started_at: float
     ended_at: float
-    def __init__(self, token: _Optional[int] = ..., outcome: _Optional[_Union[TaskResult.Outcome, str]] = ..., has_exit_code: _Optional[bool] = ..., exit_code: _Optional[int] = ..., signal: _Optional[int] = ..., outputs: _Optional[bytes] = ..., error_code: _Optional[str] = ..., error_message: _Optional[str] = ..., traceback: _Optional[str] = ..., started_at: _Optional[float] = ..., ended_at: _Optional[float] = ...) -> None: ...
+    recent_output: str
+    def __init__(self, token: _Optional[int] = ..., outcome: _Optional[_Union[TaskResult.Outcome, str]] = ..., has_exit_code: _Optional[bool] = ..., exit_code: _Optional[int] = ..., signal: _Optional[int] = ..., outputs: _Optional[bytes] = ..., error_code: _Optional[str] = ..., error_message: _Optional[str] = ..., traceback: _Optional[str] = ..., started_at: _Optional[float] = ..., ended_at: _Optional[float] = ..., recent_output: _Optional[str] = ...) -> None: ...
 
 class LogChunk(_message.Message):
     __slots__ = ("token", "job_id", "task_type", "attempt", "lines")

@@ -51,14 +51,16 @@ class RegisterDefinitionResponse(_message.Message):
     def __init__(self, definition_id: _Optional[str] = ..., job_type: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
 
 class GetDefinitionRequest(_message.Message):
-    __slots__ = ("id", "job_type", "view")
+    __slots__ = ("id", "job_type", "view", "version")
     ID_FIELD_NUMBER: _ClassVar[int]
     JOB_TYPE_FIELD_NUMBER: _ClassVar[int]
     VIEW_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     id: str
     job_type: str
     view: DefinitionView
-    def __init__(self, id: _Optional[str] = ..., job_type: _Optional[str] = ..., view: _Optional[_Union[DefinitionView, str]] = ...) -> None: ...
+    version: str
+    def __init__(self, id: _Optional[str] = ..., job_type: _Optional[str] = ..., view: _Optional[_Union[DefinitionView, str]] = ..., version: _Optional[str] = ...) -> None: ...
 
 class ListDefinitionsRequest(_message.Message):
     __slots__ = ("job_type", "page_size", "page_token", "view")

@@ -171,12 +171,16 @@ class CancelJobRequest(_message.Message):
     def __init__(self, id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class RetryJobRequest(_message.Message):
-    __slots__ = ("id", "hard")
+    __slots__ = ("id", "hard", "version", "idempotency_key")
     ID_FIELD_NUMBER: _ClassVar[int]
     HARD_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
     id: str
     hard: bool
-    def __init__(self, id: _Optional[str] = ..., hard: _Optional[bool] = ...) -> None: ...
+    version: str
+    idempotency_key: str
+    def __init__(self, id: _Optional[str] = ..., hard: _Optional[bool] = ..., version: _Optional[str] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
 
 class PauseJobRequest(_message.Message):
     __slots__ = ("id",)
@@ -230,7 +234,7 @@ class ExplanationReason(_message.Message):
     def __init__(self, task_type: _Optional[str] = ..., gate: _Optional[str] = ..., passed: _Optional[bool] = ..., message: _Optional[str] = ..., figures: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("id", "job_type", "state", "priority", "submitted_at", "scheduled_at", "started_at", "ended_at", "execution", "retries", "dead_letter", "error", "outputs", "tasks", "exact_outputs")
+    __slots__ = ("id", "job_type", "state", "priority", "submitted_at", "scheduled_at", "started_at", "ended_at", "execution", "retries", "dead_letter", "error", "outputs", "tasks", "exact_outputs", "definition_id", "definition_version")
     ID_FIELD_NUMBER: _ClassVar[int]
     JOB_TYPE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -246,6 +250,8 @@ class Job(_message.Message):
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     TASKS_FIELD_NUMBER: _ClassVar[int]
     EXACT_OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    DEFINITION_ID_FIELD_NUMBER: _ClassVar[int]
+    DEFINITION_VERSION_FIELD_NUMBER: _ClassVar[int]
     id: str
     job_type: str
     state: str
@@ -261,7 +267,9 @@ class Job(_message.Message):
     outputs: _struct_pb2.Struct
     tasks: _containers.RepeatedCompositeFieldContainer[Task]
     exact_outputs: str
-    def __init__(self, id: _Optional[str] = ..., job_type: _Optional[str] = ..., state: _Optional[str] = ..., priority: _Optional[int] = ..., submitted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., scheduled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., execution: _Optional[int] = ..., retries: _Optional[int] = ..., dead_letter: _Optional[bool] = ..., error: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., outputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., exact_outputs: _Optional[str] = ...) -> None: ...
+    definition_id: str
+    definition_version: int
+    def __init__(self, id: _Optional[str] = ..., job_type: _Optional[str] = ..., state: _Optional[str] = ..., priority: _Optional[int] = ..., submitted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., scheduled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., execution: _Optional[int] = ..., retries: _Optional[int] = ..., dead_letter: _Optional[bool] = ..., error: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., outputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., exact_outputs: _Optional[str] = ..., definition_id: _Optional[str] = ..., definition_version: _Optional[int] = ...) -> None: ...
 
 class Task(_message.Message):
     __slots__ = ("task_type", "state", "exit_code", "attempts", "ant", "started_at", "ended_at", "outputs", "exact_outputs", "signal", "skipped", "error", "failures", "lost", "polls", "progress", "approval")

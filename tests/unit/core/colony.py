@@ -24,6 +24,7 @@ from formicary.engine.queen.core.core import Core, Submission
 from formicary.engine.queen.core.leases import Hello
 from formicary.engine.queen.core.outcome import Outcome
 from formicary.engine.queen.core.records import Definition, Job, TaskRun
+from formicary.engine.queen.error_codes import ErrorCodes
 from formicary.engine.queen.rendering import Prepared, render
 from formicary.engine.storage.memory import MemoryStore
 from formicary.engine.storage.port import Row
@@ -79,6 +80,7 @@ class Colony:
         self.tokens: dict[tuple[str, str], list[int]] = {}
         """Every token of (job id, task), oldest first."""
         self.holds_rendering = False
+        self.rules = ErrorCodes(self.store, lambda: WALL)
         self._check_twin = check_twin
         self._sessions = 0
         self._versions: dict[str, int] = {}
@@ -86,6 +88,7 @@ class Colony:
 
     def _new_core(self, epoch: int, counter: int = 0) -> Core:
         core = Core(self.config, epoch, Middle(), counter=counter)
+        core.error_rules = self.rules
         core.at(self.mono, self.wall)
         return core
 
@@ -143,11 +146,21 @@ class Colony:
         self.settle()
         return f"missing: {missing}" if missing else "decided"
 
-    def retry(self, job_id: str, *, hard: bool = False) -> None:
-        """Another execution of an ended job."""
+    def job_type(self, job_id: str) -> str:
+        """Of a job in the store."""
         row = self.store.job(ORG, job_id)
         assert row is not None
-        self.core.retry(self._definition(str(row[3])), row, self.store.tasks(int(row[0] or 0)), hard=hard)
+        return str(row[4])
+
+    def retry(self, job_id: str, *, hard: bool = False, version: str = "") -> None:
+        """Another execution of an ended job, of another version of its definition where one is given."""
+        row = self.store.job(ORG, job_id)
+        assert row is not None
+        number, before = int(row[0] or 0), self._definition(str(row[3]))
+        after = self._definition(version) if version else before
+        params = self.store.params([number])[number][0]
+        old = before.model if after is not before else None
+        self.core.retry(after, row, self.store.tasks(number), hard=hard, before=old, params=params)
         self.settle()
 
     # --- ants -------------------------------------------------------------------------------------------------------

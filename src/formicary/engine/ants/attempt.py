@@ -45,6 +45,7 @@ class Result(msgspec.Struct, kw_only=True):
         traceback: Of a Python exception.
         started_at: Seconds since the epoch, 0 = take the foreman's time.
         ended_at: Seconds since the epoch, 0 = now.
+        recent: End of what a failed attempt wrote.
     """
 
     outcome: int
@@ -56,6 +57,7 @@ class Result(msgspec.Struct, kw_only=True):
     traceback: str = ""
     started_at: float = 0.0
     ended_at: float = 0.0
+    recent: str = ""
 
 
 def failure(code: str, message: str, *, exit_code: int | None = None) -> Result:

@@ -297,6 +297,8 @@ class Foreman:
                 self._apply_stop(attempt, result)
             if attempt.mask is not None:
                 attempt.mask.result(result)
+            if output is not None and result.outcome in (Outcome.FAILED, Outcome.TIMED_OUT):
+                result.recent = output.recent
             if not result.ended_at:
                 result.ended_at = time.time()
             if not result.started_at:

@@ -58,6 +58,7 @@ class Outbox:
             message.error_message = _clean(result.error_message)
             message.signal = result.signal
             message.traceback = _clean(result.traceback)
+            message.recent_output = result.recent
         self._results[token] = self._unacknowledged[token] = message
         self._wake()
 

@@ -24,6 +24,8 @@ Line = tuple[float, int, str]
 SET_OUTPUT = b"::set-output "
 _PREFIX = b"::set-output name="
 _LINE_COST = 64
+RECENT_BYTES = 4096
+"""Of the output, told with a failure."""
 
 
 class TaskOutput:
@@ -40,7 +42,7 @@ class TaskOutput:
 
     __slots__ = (
         "_dropped", "_emit", "_head_left", "_mask", "_max_line", "_max_outputs", "_outputs_bytes", "_partial",
-        "_skipping", "_tail", "_tail_bytes", "_tail_left", "outputs", "outputs_too_large",
+        "_recent", "_skipping", "_tail", "_tail_bytes", "_tail_left", "outputs", "outputs_too_large",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +69,12 @@ class TaskOutput:
         self._tail: deque[tuple[float, int, bytes]] = deque()
         self._tail_bytes = 0
         self._dropped = 0
+        self._recent = b""
+
+    @property
+    def recent(self) -> str:
+        """The last 4 KB of both streams together, as they are in the log."""
+        return self._recent.decode("utf-8", "replace").replace("\0", "\ufffd")
 
     def feed(self, stream: int, data: bytes) -> None:
         """Takes bytes as they come from a pipe."""
@@ -138,6 +146,7 @@ class TaskOutput:
 
     def _log(self, stream: int, block: bytes) -> None:
         now = time.time()
+        self._recent = (self._recent + block)[-RECENT_BYTES:] if len(block) < RECENT_BYTES else block[-RECENT_BYTES:]
         if self._head_left > 0:
             lines = _lines(block)
             cost = len(block) + _LINE_COST * len(lines)

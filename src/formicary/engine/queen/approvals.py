@@ -138,8 +138,10 @@ class Approvals:
 
     async def add_to(self, document: dict[str, Any], number: int, org: str) -> None:
         """Puts the last question about each task into the job's document."""
-        for (_, position, _), question in await self._of_job(number, org):
-            document["tasks"][position]["approval"] = question
+        tasks = document["tasks"]
+        for (_, position, _), question in await self._of_job(number, org):  # another version may have other tasks there
+            if position < len(tasks) and tasks[position]["task_type"] == question["task_type"]:
+                tasks[position]["approval"] = question
 
     async def _of_job(self, number: int, org: str) -> list[tuple[Key, dict[str, Any]]]:
         store = self._queen.store

@@ -30,7 +30,7 @@ def find_children(store: Store, model: Callable[[Row], JobDefinition], request: 
         return Children(None, "", ended)
     name = f"the job type {request.job_type!r}" + (f" in version {request.version}" if request.version else "")
     try:
-        row = _definition(store, model, request)
+        row = find_version(store, model, request.org, request.job_type, request.version)
         if row is None:
             return Children(None, f"{name} is not registered", ended)
         found = model(row)
@@ -41,14 +41,16 @@ def find_children(store: Store, model: Callable[[Row], JobDefinition], request: 
     return Children((row, found), "", ended)
 
 
-def _definition(store: Store, model: Callable[[Row], JobDefinition], request: ChildrenRequest) -> Row | None:
-    """The newest version, the one of that number, or the newest that calls itself so (`sem_version`)."""
-    if not request.version:
-        return store.latest_definition(request.org, request.job_type)
+def find_version(
+    store: Store, model: Callable[[Row], JobDefinition], org: str, job_type: str, version: str
+) -> Row | None:
+    """The newest version (empty), the one of that number or id, or the newest that calls itself so (`sem_version`)."""
+    if not version:
+        return store.latest_definition(org, job_type)
     after = ("", 0)
-    while rows := store.definitions(request.org, job_type=request.job_type, after=after, limit=_PAGE, with_source=True):
+    while rows := store.definitions(org, job_type=job_type, after=after, limit=_PAGE, with_source=True):
         for row in rows:
-            if str(row[3]) == request.version or model(row).sem_version == request.version:
+            if version in (str(row[3]), str(row[0])) or model(row).sem_version == version:
                 return row
         after = (str(rows[-1][2]), int(rows[-1][3] or 0))
     return None

@@ -33,9 +33,11 @@ from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.core.explaining import Explanation
 from formicary.engine.queen.core.leases import Hello
+from formicary.engine.queen.error_codes import ErrorCodes
 from formicary.engine.queen.events import EventStream
 from formicary.engine.queen.keyring import Keyring
 from formicary.engine.queen.pump import Peer, Pump
+from formicary.engine.queen.restarting import restart
 from formicary.engine.queen.retention import Retention
 from formicary.engine.queen.schedules import Schedules
 from formicary.engine.queen.sessions import AntSession, ClientSession
@@ -135,8 +137,9 @@ class Queen:
         self.sources = Sources(self.triggers, self.config.queue_url)
         self.pump.on_reloaded = self._reloaded
         self.artifacts = Artifacts(store, contents, self.pump)
-        self.pump.core.configs = self.configs
-        self.pump.on_acquired = self.configs.load
+        self.error_codes = ErrorCodes(store)
+        self.pump.core.configs, self.pump.core.error_rules = self.configs, self.error_codes
+        self.pump.on_acquired = self._acquired
         self.submitting = Submitting(self)
         self.approvals = Approvals(self)
         self.pump.on_settled = self.submitting.keys.settle
@@ -181,6 +184,10 @@ class Queen:
         self.artifacts.start()
         if self.config.purges:
             self.retention.start()
+
+    async def _acquired(self) -> None:
+        await self.configs.load()
+        await self.error_codes.load()
 
     async def stop(self) -> None:
         """Commits what is open, closes sessions and the store."""
@@ -298,21 +305,9 @@ class Queen:
             raise problem("FAILED_PRECONDITION", f"job {job_id}: {error}") from error
         await self.pump.commit()
 
-    async def retry(self, job_id: str, *, hard: bool = False, org: str = "") -> None:
-        """Runs an ended job again, from its failed tasks or wholly. Raises Problem NOT_FOUND, FAILED_PRECONDITION."""
-        async with self.reviving:  # what is read must still hold when it is used
-            await self.pump.settle()
-            row = await self._row(job_id, org)
-            definition = await self.submitting.definition(str(row[3]))
-            tasks = await self.pump.read(lambda: self.store.tasks(int(row[0] or 0)))
-            core = self.pump.now()
-            if job_id in core.jobs:
-                raise problem("FAILED_PRECONDITION", f"job {job_id} has not ended: cancel it first, or wait")
-            try:
-                core.retry(definition, row, tasks, hard=hard)
-            except IllegalTransition as error:
-                raise problem("FAILED_PRECONDITION", f"job {job_id}: {error}") from error
-            await self.pump.commit()
+    async def retry(self, job_id: str, *, hard: bool = False, version: str = "", key: str = "", org: str = "") -> bool:
+        """Runs an ended job again; False where its key says that this was done before. See :func:`restart`."""
+        return await restart(self, job_id, hard=hard, version=version, key=key, org=org or self.config.org)
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -324,6 +319,7 @@ class Queen:
         tasks, params = await self.pump.read(lambda: (self.store.tasks(number), self.store.params([number])))
         given, variables = params.get(number, (b"", None))
         document = documents.full(row, tasks, definition.model, given, variables)
+        document["definition_id"], document["definition_version"] = definition.id, int(definition.row[3] or 0)
         if any(task.asks_people for task in definition.model.tasks) or any(task[2] == life.APPROVAL for task in tasks):
             await self.approvals.add_to(document, number, str(row[2]))
         for position, (fraction, message) in self._progress.get(job_id, {}).items():

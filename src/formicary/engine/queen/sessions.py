@@ -252,6 +252,7 @@ def _outcome(result: ants.TaskResult) -> Outcome:
         result.traceback,
         result.started_at or None,
         result.ended_at or None,
+        result.recent_output,
     )
 
 

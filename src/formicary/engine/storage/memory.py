@@ -64,6 +64,7 @@ class MemoryStore:
         self._tables = Changes()
         self._tokens: dict[str, Row] = {}
         self._configs: dict[Row, Row] = {}
+        self._error_codes: dict[Row, Row] = {}
         self._audit: list[Row] = []
         self._audited = 0
         self._artifacts = ArtifactTable(lambda job, position: self._tables.tasks.get((job, position)))
@@ -91,6 +92,7 @@ class MemoryStore:
             theirs.schedules, theirs.triggers = dict(mine.schedules), dict(mine.triggers)
             theirs.letters = dict(mine.letters)
             copy._tokens, copy._configs = dict(self._tokens), dict(self._configs)
+            copy._error_codes = dict(self._error_codes)
             theirs.approvals, theirs.votes = dict(mine.approvals), dict(mine.votes)
             copy._artifacts.rows = dict(self._artifacts.rows)
             copy._audit, copy._audited = list(self._audit), self._audited
@@ -359,6 +361,21 @@ class MemoryStore:
         """Removes a configuration; False where there is none."""
         with self._lock:
             return self._configs.pop((scope, org, owner, name), None) is not None
+
+    def error_codes(self) -> list[Row]:
+        """Every rule that names failures, in no order."""
+        with self._lock:
+            return list(self._error_codes.values())
+
+    def put_error_code(self, row: Row) -> None:
+        """Stores a rule."""
+        with self._lock:
+            self._error_codes[row[:2]] = row
+
+    def remove_error_code(self, org: str, name: str) -> bool:
+        """Removes a rule; False where there is none."""
+        with self._lock:
+            return self._error_codes.pop((org, name), None) is not None
 
     def add_audit(self, rows: Sequence[Row]) -> None:
         """Appends records."""

@@ -168,6 +168,24 @@ CONFIG_COLUMNS = (
 )
 """Configurations that jobs see as variables."""
 
+ERROR_CODE_COLUMNS = (
+    "org",  # empty for the system; with `name` the primary key
+    "name",
+    "job_type",  # empty = of all, as the two after it
+    "task_type",
+    "platform",
+    "exit_code",  # null = any
+    "pattern",  # regular expression of RE2, empty = none
+    "code",
+    "message",
+    "action",  # empty, RETRY_TASK, RETRY_JOB, HARD_FAILURE
+    "retry",
+    "created_at",
+    "updated_at",
+    "updated_by",
+)
+"""Rules that name failures."""
+
 APPROVAL_COLUMNS = (
     "job",  # number of the job; with `position` and `attempt` the primary key
     "position",
@@ -200,6 +218,7 @@ VOTE_COLUMNS = (
 _INT_COLUMNS = (
     "secret",
     "approves",
+    "retry",
     "suppressed",
     *("paused", "generation", "fired", "window_count"),
     "attempt",
@@ -474,6 +493,18 @@ class Store(Protocol):
 
     def remove_config(self, scope: str, org: str, owner: str, name: str) -> bool:
         """Removes a configuration; False where there is none. As for `put_config`."""
+        ...
+
+    def error_codes(self) -> list[Row]:
+        """Every rule that names failures (rows of ERROR_CODE_COLUMNS), in no order."""
+        ...
+
+    def put_error_code(self, row: Row) -> None:
+        """Stores a rule, instead of the one of its key; as for `put_config`."""
+        ...
+
+    def remove_error_code(self, org: str, name: str) -> bool:
+        """Removes a rule; False where there is none. As for `put_config`."""
         ...
 
     def add_audit(self, rows: Sequence[Row]) -> None:

@@ -346,6 +346,19 @@ class PostgresStore:
         text, key = schema.REMOVE_CONFIG.replace("?", "%s").encode(), (scope, org, owner, name)
         return len(_storable(key)) == 4 and self._write(lambda writer: writer.execute(text, key).rowcount) > 0
 
+    def error_codes(self) -> list[Row]:
+        """Every rule that names failures, in no order."""
+        return self._rows(schema.ALL_ERROR_CODES)
+
+    def put_error_code(self, row: Row) -> None:
+        """Stores a rule. Raises RowRefused, StoreUnavailable."""
+        self._write(lambda writer: writer.execute(schema.PUT_ERROR_CODE.replace("?", "%s").encode(), row))
+
+    def remove_error_code(self, org: str, name: str) -> bool:
+        """Removes a rule; False where there is none."""
+        text, key = schema.REMOVE_ERROR_CODE.replace("?", "%s").encode(), (org, name)
+        return len(_storable(key)) == 2 and self._write(lambda writer: writer.execute(text, key).rowcount) > 0
+
     def add_audit(self, rows: Sequence[Row]) -> None:
         """Appends records in one transaction. Raises StoreUnavailable."""
 

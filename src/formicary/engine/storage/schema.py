@@ -17,6 +17,7 @@ from formicary.engine.storage.port import (
     COLUMN_TYPES,
     CONFIG_COLUMNS,
     DEFINITION_COLUMNS,
+    ERROR_CODE_COLUMNS,
     JOB_COLUMNS,
     KEY_COLUMNS,
     LETTER_COLUMNS,
@@ -65,6 +66,7 @@ SCHEDULES: Final = Table("schedules", SCHEDULE_COLUMNS, ("org", "job_type", "nam
 TRIGGERS: Final = Table("triggers", TRIGGER_COLUMNS, ("org", "job_type", "name"))
 LETTERS: Final = Table("trigger_letters", LETTER_COLUMNS, ("id",))
 CONFIGS: Final = Table("configs", CONFIG_COLUMNS, ("scope", "org", "owner", "name"))
+ERROR_CODES: Final = Table("error_codes", ERROR_CODE_COLUMNS, ("org", "name"))
 APPROVALS: Final = Table("approvals", APPROVAL_COLUMNS, ("job", "position", "attempt"))
 VOTES: Final = Table("votes", VOTE_COLUMNS, ("job", "position", "attempt", "voter"))
 KEYS: Final = Table("idempotency_keys", KEY_COLUMNS, ("org", "key"))
@@ -117,6 +119,12 @@ PUT_CONFIG: Final = (
     + CONFIGS.on_conflict
 )
 REMOVE_CONFIG: Final = "DELETE FROM configs WHERE scope = ? AND org = ? AND owner = ? AND name = ?"
+ALL_ERROR_CODES: Final = f"SELECT {', '.join(ERROR_CODE_COLUMNS)} FROM error_codes"
+PUT_ERROR_CODE: Final = (
+    f"INSERT INTO error_codes ({', '.join(ERROR_CODE_COLUMNS)}) VALUES ({', '.join('?' * len(ERROR_CODE_COLUMNS))}) "
+    + ERROR_CODES.on_conflict
+)
+REMOVE_ERROR_CODE: Final = "DELETE FROM error_codes WHERE org = ? AND name = ?"
 TOKENS: Final = f"SELECT {', '.join(TOKEN_COLUMNS)} FROM tokens ORDER BY created_at, id"
 ADD_AUDIT: Final = f"INSERT INTO audit ({', '.join(AUDIT_COLUMNS[1:])}) VALUES "
 AUDIT_ROW: Final = f"({', '.join('?' * (len(AUDIT_COLUMNS) - 1))})"

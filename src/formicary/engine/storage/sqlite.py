@@ -501,6 +501,19 @@ class SqliteStore:
         """Removes a configuration; False where there is none."""
         return self._write(lambda writer: writer.execute(schema.REMOVE_CONFIG, (scope, org, owner, name)).rowcount) > 0
 
+    def error_codes(self) -> list[Row]:
+        """Every rule that names failures, in no order."""
+        with self._reading() as reader:
+            return reader.execute(schema.ALL_ERROR_CODES).fetchall()
+
+    def put_error_code(self, row: Row) -> None:
+        """Stores a rule. Raises RowRefused, StoreUnavailable."""
+        self._write(lambda writer: writer.execute(schema.PUT_ERROR_CODE, row))
+
+    def remove_error_code(self, org: str, name: str) -> bool:
+        """Removes a rule; False where there is none."""
+        return self._write(lambda writer: writer.execute(schema.REMOVE_ERROR_CODE, (org, name)).rowcount) > 0
+
     def add_audit(self, rows: Sequence[Row]) -> None:
         """Appends records in one transaction. Raises StoreUnavailable."""
 

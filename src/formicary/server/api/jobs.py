@@ -88,7 +88,10 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
 
     async def RetryJob(self, request: pb.RetryJobRequest, call: Call) -> pb.Job:
         """Runs an ended job again."""
-        await self._queen.retry(request.id, hard=request.hard, org=call.principal.org)
+        key = sent_key(request.idempotency_key, call)
+        org = call.principal.org
+        if not await self._queen.retry(request.id, hard=request.hard, version=request.version, key=key, org=org):
+            call.set_header(REPLAYED_HEADER, "true")
         return await self._job(request.id, call)
 
     async def PauseJob(self, request: pb.PauseJobRequest, call: Call) -> pb.Job:

@@ -37,6 +37,7 @@ def basic(row: Row) -> pb.Job:
         execution=_int(row[_EXECUTION]),
         retries=_int(row[_RETRIES]),
         dead_letter=bool(row[_DEAD]),
+        definition_id=str(row[_DEFINITION]),
     )
     for name, position in _TIMES:
         value = row[position]
@@ -84,6 +85,8 @@ def full(document: Mapping[str, Any], *, exact: bool) -> pb.Job:
         execution=document["execution"],
         retries=document["retries"],
         dead_letter=document["dead_letter"],
+        definition_id=document["definition_id"],
+        definition_version=document["definition_version"],
         submitted_at=_time(document["submitted_at"]),
         scheduled_at=_time(document["scheduled_at"]),
         started_at=_time(document["started_at"]),

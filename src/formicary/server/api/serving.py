@@ -22,6 +22,7 @@ from formicary.server.api.artifacts import ArtifactServicer
 from formicary.server.api.audit import AuditServicer
 from formicary.server.api.configs import ConfigServicer
 from formicary.server.api.definitions import DefinitionServicer
+from formicary.server.api.error_codes import ErrorCodeServicer
 from formicary.server.api.events import LAST_EVENT, EventServicer
 from formicary.server.api.jobs import REPLAYED_HEADER, JobServicer
 from formicary.server.api.rules import check_requests
@@ -87,6 +88,7 @@ def servicers(queen: Queen, tokens: TokenBook) -> list[object]:
         ArtifactServicer(queen.artifacts),
         ConfigServicer(queen),
         DefinitionServicer(queen),
+        ErrorCodeServicer(queen),
         JobServicer(queen),
         EventServicer(queen),
         AuditServicer(queen.store),

@@ -19,6 +19,7 @@ import msgspec
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.configs import ConfigSource, ConfigView, NoConfigs
+from formicary.engine.jobs.error_rules import ErrorRules, NoErrorRules
 from formicary.engine.jobs.model import JobDefinition, task_from_json
 from formicary.engine.queen.core.approving import Approving, Question, Vote
 from formicary.engine.queen.core.batch import Assignment, Batch, Children, ChildrenRequest, RenderRequest, Welcome
@@ -30,6 +31,7 @@ from formicary.engine.queen.core.outcome import Outcome, task_variables
 from formicary.engine.queen.core.pausing import Pausing
 from formicary.engine.queen.core.progress import KILLING, TIMED_OUT, Progress
 from formicary.engine.queen.core.records import Ant, Definition, Job, TaskRun, demand_of
+from formicary.engine.queen.core.repinning import repinned
 from formicary.engine.queen.core.timers import Alarm, TimerWheel
 from formicary.engine.scheduling.candidates import CandidateQueue
 from formicary.engine.scheduling.capacity import LeastLoaded
@@ -125,6 +127,8 @@ class Core:
         self.followed: set[str] = set()
         self.configs: ConfigSource = NoConfigs()
         """What jobs see of the configurations; set by the runtime."""
+        self.error_rules: ErrorRules = NoErrorRules()
+        """What names failures; set by the runtime."""
         self.observed = False
         """Somebody watches: batches say what has changed."""
         """Ids of jobs whose every change is wanted; kept by the runtime."""
@@ -207,17 +211,47 @@ class Core:
         """A paused job goes on. Raises KeyError (not live), IllegalTransition."""
         self.pausing.resume(self.jobs[job_id])
 
-    def retry(self, definition: Definition, row: Row, tasks: Sequence[Row], *, hard: bool) -> None:
-        """Another execution of an ended job, as read from the store; keeps completed tasks unless `hard`."""
+    def retry(
+        self,
+        definition: Definition,
+        row: Row,
+        tasks: Sequence[Row],
+        *,
+        hard: bool,
+        before: JobDefinition | None = None,
+        params: bytes = b"{}",
+        key: tuple[str, str] = ("", ""),
+    ) -> None:
+        """Another execution of an ended job, as read from the store; keeps completed tasks unless `hard`.
+
+        Args:
+            definition: Of the new execution.
+            row: The job.
+            tasks: Of its last execution.
+            hard: Every task runs again.
+            before: The definition of that execution, where it is another one.
+            params: Of the job; looked at with `before` only.
+            key: Idempotency key and fingerprint of the request, empty = none.
+        """
         job = Job.from_row(row, self._own(definition))
         job.state = life.job_state(job.state, "retry")
         job.ended_at = job.error_code = job.error_message = job.scheduled_at = None
         job.dead_letter = 0
         job.retries += 1
-        runs = [TaskRun.from_row(task, job) for task in tasks]
+        if before is not None:
+            runs, rest = repinned(job, before, tasks)
+            self.dirty_tasks.update(dict.fromkeys((*runs, *rest)))
+            self.batch.changes.params[job.number] = (job.number, params, None)  # its variables are rendered anew
+        else:
+            runs = _runs(job, tasks)
         for run in to_reset(runs, hard=hard):
             run.reset(hard=hard)
             self.dirty_tasks[run] = None
+        if key[0]:
+            pair = (job.org, key[0])
+            self.keys[pair] = (key[1], job.id)
+            self.batch.changes.keys[pair] = (job.org, *key, job.number, job.id, self.wall)
+            self.batch.keys.append(pair)
         self.progress.rebuild(job, runs)
         self.jobs[job.id] = job
         self.dirty_jobs[job] = None
@@ -544,7 +578,7 @@ class Core:
             self._recover_job(job, tasks.get(job.number, ()))
 
     def _recover_job(self, job: Job, rows: Sequence[Row]) -> None:
-        runs = [TaskRun.from_row(row, job) for row in rows]
+        runs = _runs(job, rows)
         for run in runs:
             if run.rendered is not None:
                 run.task = task_from_json(run.rendered)
@@ -580,3 +614,9 @@ class Core:
             run.timer = self.timers.set(self.mono + max(0.0, run.timer_at - self.wall), run)
         elif run.state == life.WAITING and run.job.state == life.EXECUTING:
             self.progress.proceed(run)  # its text was being rendered
+
+
+def _runs(job: Job, rows: Iterable[Row]) -> list[TaskRun]:
+    """The tasks of a job; rows of an earlier version with more tasks are left out."""
+    size = len(job.definition.model.tasks)
+    return [TaskRun.from_row(row, job) for row in rows if cast(int, row[1]) < size]

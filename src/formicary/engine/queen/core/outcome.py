@@ -31,6 +31,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     traceback: str = ""
     started_at: float | None = None
     ended_at: float | None = None
+    recent: str = ""
+    """End of its output, where it failed."""
 
 
 def task_variables(run: TaskRun, configs: ConfigView = NO_CONFIGS) -> bytes:

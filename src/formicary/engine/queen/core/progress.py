@@ -13,6 +13,7 @@ from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.backoff import retry_delay
 from formicary.engine.jobs.flow import Flow, Routes, compile_routes
 from formicary.engine.jobs.model import DEFAULT_TASK_TIMEOUT_S, task_to_json
+from formicary.engine.queen.core import error_coding
 from formicary.engine.queen.core import outcome as ends
 from formicary.engine.queen.core.batch import JobEnded, RenderRequest
 from formicary.engine.queen.core.composing import to_reset
@@ -183,22 +184,28 @@ class Progress:
             self._end(run, life.CANCELLED, "ERR_CANCELLED")
             return
         state = life.COMPLETED if kind == ends.COMPLETED else life.FAILED
-        error = None
+        error, rule = None, None
         if state == life.FAILED:
             error = result.error_code or ("ERR_TIMEOUT" if kind == ends.TIMED_OUT else "ERR_EXIT_CODE")
+            rule = error_coding.rule_of(self.core.error_rules, run, result)
+            if rule is not None:
+                error = rule.code
         if self.stopping(run):
             run.failures += state == life.FAILED
             self._end(run, state, error)
             return
         action = self.routes(run).action(run.exit_code, error)
-        if action is None or not self._act(run, action, error):
-            self._attempt_over(run, state, error)
+        if action is not None and self._act(run, action, error):
+            return
+        if action is None and rule is not None and rule.action and error_coding.obey(self, run, rule):
+            return
+        self._attempt_over(run, state, error)
 
     def _attempt_over(self, run: TaskRun, state: str, error: str | None) -> None:
         """No action of this very exit code: retries, then what the state asks for, then the task's end."""
         if state == life.FAILED:
             run.failures += 1
-            if run.failures <= (run.task.retry or 0) and self._again(
+            if run.failures <= (run.task.retry or 0) and self.again(
                 run, retry_delay(run.task, run.failures, self.core.rng)
             ):
                 return
@@ -258,7 +265,7 @@ class Progress:
     def _attempt_failed(self, run: TaskRun, error: str) -> None:
         """An exit code that is mapped to FAILED or ERR_*: a failure like any other."""
         run.failures += 1
-        if run.failures <= (run.task.retry or 0) and self._again(
+        if run.failures <= (run.task.retry or 0) and self.again(
             run, retry_delay(run.task, run.failures, self.core.rng)
         ):
             return
@@ -270,10 +277,10 @@ class Progress:
         if run.task.retry is not None and run.polls >= run.task.retry:
             run.error_message = f"still not done after {run.polls} polls (retry: {run.task.retry})"
             self._end(run, life.FAILED, "ERR_TIMEOUT")
-        elif not self._again(run, retry_delay(run.task, 1, self.core.rng)):
+        elif not self.again(run, retry_delay(run.task, 1, self.core.rng)):
             self._end(run, life.FAILED, "ERR_TIMEOUT")
 
-    def _again(self, run: TaskRun, delay_s: float) -> bool:
+    def again(self, run: TaskRun, delay_s: float) -> bool:
         """Another attempt after a delay; False where the total time-out would be over by then."""
         if self._until(run) <= self.core.wall + delay_s:
             run.error_message = run.error_message or "the total time-out leaves no room for another attempt"
@@ -554,6 +561,11 @@ class Progress:
             run.error_message = f"asked to restart the job more than {limit} times (retry)"
             self._end(run, life.FAILED, "ERR_EXIT_CODE", fatal=True)
             return
+        self.begin_again(run)
+
+    def begin_again(self, run: TaskRun) -> None:
+        """Ends this execution, running siblings with it, for another one."""
+        job = run.job
         if job.state == life.PAUSED:
             self.core.pausing.end(job, "wind_up")
         job.verdict = RESTART

@@ -1,0 +1,54 @@
+"""Another execution of an ended job with another version of its definition.
+
+Tasks are known by name: what a task of the same name has done is carried over to where the new version has it, and it
+goes on by the new version's routes. Attempts of a place never count twice: artifacts and questions are named by them. A
+task that has moved and left artifacts runs again, since they belong to its old place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.model import JobDefinition
+from formicary.engine.queen.core.records import Job, TaskRun
+from formicary.engine.storage.port import Row
+
+_POSITION, _ATTEMPTS = 1, 3
+
+
+def repinned(job: Job, before: JobDefinition, rows: Sequence[Row]) -> tuple[list[TaskRun], list[TaskRun]]:
+    """Carries the tasks of an ended execution over to the job's new definition.
+
+    Args:
+        job: With its new definition.
+        before: The definition of the execution.
+        rows: Its tasks.
+
+    Returns:
+        Every task of the new definition, and the rest: places that it has no more.
+    """
+    model, plan = job.definition.model, job.definition.plan
+    at = {int(row[_POSITION] or 0): row for row in rows}
+    named = {before.tasks[position].task_type: row for position, row in at.items() if position < len(before.tasks)}
+    runs = []
+    for position, task in enumerate(model.tasks):
+        old = named.get(task.task_type)
+        if old is None:
+            run = TaskRun(job, position, task)
+        else:
+            run = TaskRun.from_row((old[0], position, *old[2:]), job)
+            if old[_POSITION] != position and (task.artifacts or before.tasks[int(old[_POSITION] or 0)].artifacts):
+                run.reset(hard=True)
+            run.routed_to = plan.routes[position].target(run.state, run.exit_code, run.error_code)
+        if position in at:
+            run.attempts = max(run.attempts, int(at[position][_ATTEMPTS] or 0))
+        runs.append(run)
+    rest = []
+    for position in sorted(at):
+        if len(model.tasks) <= position < len(before.tasks):
+            gone = TaskRun(job, position, before.tasks[position])
+            gone.attempts = int(at[position][_ATTEMPTS] or 0)
+            gone.state = life.SKIPPED
+            rest.append(gone)
+    return runs, rest
