@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from formicary.headers.transforms import traceparent
+from formicary.problems.fresh_digits import fresh_digits
 
 Index = Mapping[str, list[str | bytes]]
 """Values by lower-case header name or metadata key."""
@@ -25,13 +25,13 @@ def _uuid(text: str, version: str) -> str:
 
 def uuid(index: Index) -> str:
     """A random UUID (version 4)."""
-    return _uuid(os.urandom(16).hex(), "4")
+    return _uuid(fresh_digits(), "4")
 
 
 def uuid7(index: Index) -> str:
     """A UUID that sorts by time (version 7)."""
     milliseconds = time.time_ns() // 1_000_000
-    return _uuid(f"{milliseconds:012x}{os.urandom(10).hex()}", "7")
+    return _uuid(f"{milliseconds:012x}{fresh_digits()[:20]}", "7")
 
 
 def timestamp(index: Index) -> str:
@@ -44,12 +44,12 @@ def trace_id(index: Index) -> str:
     found = index.get("traceparent")
     if found and isinstance(found[0], str) and traceparent(found[0]):
         return found[0][3:35]
-    return os.urandom(16).hex()
+    return fresh_digits()
 
 
 def new_traceparent(index: Index) -> str:
     """A sampled traceparent of a new trace."""
-    return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01"
+    return f"00-{fresh_digits()}-{fresh_digits()[:16]}-01"
 
 
 MAKERS: Mapping[str, Maker] = {

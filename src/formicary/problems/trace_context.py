@@ -5,9 +5,10 @@ Source: W3C Trace Context, Level 1 (traceparent).
 
 from __future__ import annotations
 
-import os
 import re
 from typing import NamedTuple
+
+from formicary.problems.fresh_digits import fresh_digits
 
 _FORM = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(-.*)?")
 _UNSAMPLED = "00"
@@ -40,14 +41,14 @@ def sent_trace_id(traceparent: str) -> str:
 
 def trace_id_of(traceparent: str) -> str:
     """The trace id of a ``traceparent``; a new one where there is none or it is not valid."""
-    return sent_trace_id(traceparent) or os.urandom(16).hex()
+    return sent_trace_id(traceparent) or fresh_digits()
 
 
 def continued(traceparent: str) -> TraceContext:
     """The context of a call that a ``traceparent`` came with; a new trace where there is none or it is not valid."""
-    fresh = os.urandom(24).hex()
     found = _sent(traceparent)
-    return TraceContext(found[2], fresh[:16], found[3]) if found else TraceContext(fresh[16:], fresh[:16], _UNSAMPLED)
+    span_id = fresh_digits()[:16]
+    return TraceContext(found[2], span_id, found[3]) if found else TraceContext(fresh_digits(), span_id, _UNSAMPLED)
 
 
 def _sent(traceparent: str) -> re.Match[str] | None:

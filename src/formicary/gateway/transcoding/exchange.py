@@ -43,19 +43,18 @@ class Exchange:
         query: As sent, without the question mark.
         headers: Lower-case names; the values of a repeated one joined with commas.
         metadata: The same in order, as calls have them.
-        call_metadata: What the call wants to send back, failed or not, once it has ended.
         started: Whether the head of the answer is out.
         trace_id: Of the call, for its problems.
     """
 
     __slots__ = (
+        "_call",
         "_gone",
         "_receive",
         "_send",
         "_task",
         "_watcher",
         "_watches",
-        "call_metadata",
         "headers",
         "metadata",
         "method",
@@ -87,7 +86,7 @@ class Exchange:
             metadata.append((name, _binary(value) if name[-4:] == "-bin" else value))
         self.headers = headers
         self.metadata = metadata
-        self.call_metadata: tuple[tuple[str, Value], ...] = ()
+        self._call: Call | None = None
 
     def read_target(self) -> None:
         """Reads path and query.
@@ -103,6 +102,11 @@ class Exchange:
         except UnicodeDecodeError:
             raise refusals.malformed("The URL is not UTF-8.") from None
         self.path = path.removeprefix(root) if root and path.startswith(root + "/") else path
+
+    @property
+    def call_metadata(self) -> tuple[tuple[str, Value], ...]:
+        """What the call wants to send back, failed or not, once it has ended."""
+        return () if self._call is None else (*self._call.headers, *self._call.trailers)
 
     @property
     def client(self) -> str:
@@ -224,7 +228,7 @@ class Exchange:
             raise ClientGone from None
         finally:
             self.trace_id = call.trace_id
-            self.call_metadata = (*call.headers, *call.trailers)
+            self._call = call
             if self._watches is not None:
                 self._watches.remove(self)
             if self._watcher is not None:

@@ -256,7 +256,7 @@ class Transcoder:
 
     async def _answer(self, exchange: Exchange, binding: Binding, call: Call, form: str) -> None:
         body, content_type = self._body(binding, call.response, form)
-        headers = encoded((*call.headers, *call.trailers)) if call.headers or call.trailers else []
+        headers = encoded(call.headers + call.trailers) if call.headers or call.trailers else []
         status: int = call.state.get("http_status", 200)
         if exchange.method in _NO_QUERY_METHODS or binding.etag_in_response:
             tag = self._tag(exchange, binding, call.response, body)

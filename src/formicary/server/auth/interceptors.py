@@ -17,7 +17,7 @@ from formicary.problems import Problem, problem
 from formicary.server.auth.principal import HOME, Known, Principal, Verify
 from formicary.server.auth.roles import may_call
 from formicary.server.auth.token_bucket import TokenBucket
-from formicary.server.auth.tokens import LONGEST, PREFIX, TokenBook
+from formicary.server.auth.tokens import LONGEST, PREFIX, Token, TokenBook
 
 HEADER = "authorization"
 SCHEME = "bearer"
@@ -48,37 +48,48 @@ class Authenticate:
 
     async def __call__(self, call: Call, proceed: Run) -> None:
         """Sets the call's principal. Raises Problem UNAUTHENTICATED; UNAVAILABLE where nobody can tell at present."""
-        known = await self._find(call)
+        sent = [value for name, value in call.metadata if name == HEADER]
+        text = _bearer(sent)
+        token = self._book.find(text) if text else None
+        is_short = call.requests is None and not call.method.server_streaming
+        if token is not None and is_short:
+            call.principal = token.principal
+            await proceed(call)
+            return
+        known = await self._known(text, token) if sent else _certified(call)
         if known is None:
             raise _refused()
         call.principal = known.principal
-        if call.requests is None and not call.method.server_streaming:
+        if is_short:
             await proceed(call)
         else:
             await _while_known(known, call, proceed)
 
-    async def _find(self, call: Call) -> Known | None:
-        sent = call.values(HEADER)
-        if not sent:
-            name = certified_name(call)
-            return Known(Principal(f"certificate:{name}", HOME, frozenset({"ant"}))) if name else None
-        scheme, _, text = str(sent[0]).partition(" ") if len(sent) == 1 else ("", "", "")
-        if scheme.lower() != SCHEME:
-            return None
-        return await self.find(text.strip())
-
     async def find(self, text: str) -> Known | None:
         """Whoever a bearer token stands for. Raises Problem UNAVAILABLE where nobody can tell at present."""
-        token = self._book.find(text)
+        return await self._known(text, self._book.find(text))
+
+    async def _known(self, text: str, token: Token | None) -> Known | None:
         if token is not None:
             watching = partial(self._book.watching, token)
             return Known(token.principal, self._book.lasts_s(token), watching)
-        if not text.startswith(PREFIX + "_"):
+        if text and not text.startswith(PREFIX + "_"):
             for verify in self._others:
                 known = await verify(text)
                 if known is not None:
                     return known
         return None
+
+
+def _bearer(sent: Sequence[str | bytes]) -> str:
+    """The token of the one header that was sent; empty where there is none, or more than one."""
+    scheme, _, text = str(sent[0]).partition(" ") if len(sent) == 1 else ("", "", "")
+    return text.strip() if scheme.lower() == SCHEME else ""
+
+
+def _certified(call: Call) -> Known | None:
+    name = certified_name(call)
+    return Known(Principal(f"certificate:{name}", HOME, frozenset({"ant"}))) if name else None
 
 
 async def _while_known(known: Known, call: Call, proceed: Run) -> None:
@@ -121,7 +132,8 @@ class LimitRate:
         self._rate = rate_per_s
         self._burst = burst
         self._now = now
-        self._policy = f'"default";q={burst};w={max(1, math.ceil(burst / rate_per_s))}'
+        self._policy = ("ratelimit-policy", f'"default";q={burst};w={max(1, math.ceil(burst / rate_per_s))}')
+        self._limit = ("ratelimit-limit", str(burst))
         self._buckets: dict[str, TokenBucket] = {}
 
     async def __call__(self, call: Call, proceed: Run) -> None:
@@ -132,11 +144,14 @@ class LimitRate:
             bucket = self._new_bucket(call.principal.id, now)
         wait_s = bucket.take(now)
         full_s = max(1, math.ceil(wait_s or 1 / self._rate))
-        call.headers.append(("ratelimit-policy", self._policy))
-        call.headers.append(("ratelimit", f'"default";r={bucket.left};t={full_s}'))
-        call.headers.append(("ratelimit-limit", str(self._burst)))  # the mapping makes X-RateLimit-* of these
-        call.headers.append(("ratelimit-remaining", str(bucket.left)))
-        call.headers.append(("ratelimit-reset", str(full_s)))
+        left, reset = str(bucket.left), str(full_s)
+        call.headers += (
+            self._policy,
+            ("ratelimit", f'"default";r={left};t={reset}'),
+            self._limit,  # the mapping makes X-RateLimit-* of this and the next
+            ("ratelimit-remaining", left),
+            ("ratelimit-reset", reset),
+        )
         if wait_s:
             raise problem(
                 "RATE_LIMIT_EXCEEDED",

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
+from functools import lru_cache
 from hashlib import sha256
 from hmac import compare_digest
 from secrets import token_hex
@@ -61,7 +62,12 @@ class Token:
     @property
     def principal(self) -> Principal:
         """Whom it stands for."""
-        return Principal(self.id, self.org, frozenset({self.role}), self.name)
+        return _principal(self.id, self.org, self.role, self.name)
+
+
+@lru_cache(maxsize=1024)
+def _principal(token_id: str, org: str, role: str, name: str) -> Principal:
+    return Principal(token_id, org, frozenset({role}), name)
 
 
 def new_token(role: str, org: str, name: str = "", lifetime_s: float = 0.0) -> tuple[str, Token]:
@@ -172,7 +178,7 @@ class TokenBook:
         parts = text.split("_")
         token = self._tokens.get(parts[1]) if len(parts) == 3 else None
         is_same = compare_digest(_hash(text), token.hash if token is not None else _NOBODY)
-        return token if token is not None and is_same and self.is_valid(token) else None
+        return token if token is not None and is_same and self._is_good(token) else None
 
     def principal(self, text: str) -> Principal | None:
         """Who holds the token of this text, None where anything is wrong with it."""
@@ -182,7 +188,10 @@ class TokenBook:
     def is_valid(self, token: Token) -> bool:
         """Whether a token that was found is still good."""
         known = self._tokens.get(token.id)
-        return known is not None and known.revoked_at is None and self.lasts_s(token) != 0
+        return known is not None and self._is_good(known)
+
+    def _is_good(self, token: Token) -> bool:
+        return token.revoked_at is None and (token.expires_at is None or self.lasts_s(token) != 0)
 
     def lasts_s(self, token: Token) -> float | None:
         """Seconds until it expires, 0 where it has; None = it does not."""
