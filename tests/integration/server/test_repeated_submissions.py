@@ -120,7 +120,7 @@ def test_a_newer_version_of_the_job_type_makes_no_other_request_of_it(up: Up) ->
     ("keys", "code"),
     [
         pytest.param((), "IDEMPOTENCY_KEY_MISSING", id="none"),
-        pytest.param(("",), "IDEMPOTENCY_KEY_MISSING", id="empty"),
+        pytest.param(("",), "IDEMPOTENCY_KEY_INVALID", id="empty"),
         pytest.param(('""',), "IDEMPOTENCY_KEY_INVALID", id="empty in quotes"),
         pytest.param(("a b",), "IDEMPOTENCY_KEY_INVALID", id="a blank"),
         pytest.param(("caf\u00e9",), "VALIDATION_FAILED", id="not ASCII, refused before it is read"),

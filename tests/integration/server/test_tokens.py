@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -130,6 +131,47 @@ def test_tokens_over_every_client(up: Up) -> None:
         assert client.revoke_token(made["id"])["last4"] == made["token"][-4:]
         assert client.make_token("viewer")["role"] == "viewer" and client.create_token("viewer")
         assert len(client.list_tokens(revoked=True)) > len(client.list_tokens())
+
+
+def test_revoking_holds_within_a_second_for_callers_that_never_pause(up: Up) -> None:
+    """Once the revocation has been acknowledged no call that begins is served, over REST or gRPC."""
+    text = token(up, "--role", "viewer")
+
+    async def served(one: Client | RestClient, until_refused: list[tuple[float, bool]]) -> None:
+        while not until_refused or until_refused[-1][1]:
+            began = time.monotonic()
+            try:
+                _ = [job async for job in one.list(limit=1)]
+            except Problem as error:
+                assert error.code == "UNAUTHENTICATED"
+                until_refused.append((began, False))
+            else:
+                until_refused.append((began, True))
+                await asyncio.sleep(0.1)  # the server gives 30 calls a second
+
+    async def test() -> None:
+        url = f"http://127.0.0.1:{up.http}"
+        async with (
+            Client(up.address, token=text) as client,
+            RestClient(url, token=text) as rest,
+            Client(up.address) as me,
+        ):
+            calls: list[list[tuple[float, bool]]] = [[], []]
+            callers = [
+                asyncio.create_task(served(client, calls[0])),
+                asyncio.create_task(served(rest, calls[1])),
+            ]
+            while min(map(len, calls)) < 3:
+                await asyncio.sleep(0.01)
+            await me.revoke_token(text.split("_")[1])
+            revoked = time.monotonic()
+            async with asyncio.timeout(10):
+                await asyncio.gather(*callers)
+            for found in calls:
+                assert found[2][1] and found[-1][0] < revoked + 1
+                assert not [began for began, good in found if good and began > revoked]
+
+    asyncio.run(test())
 
 
 def test_revoking_ends_what_is_open(up: Up, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from formicary.gateway import Interceptor, add_services
 from formicary.gateway.interceptors import AccessLog, MapHeaders, standard_chain
 from formicary.headers import HeaderMapping, Rule, engine_mapping
 from formicary.headers.model import Direction
+from formicary.headers.transforms import make
 from formicary.problems import problem
 from formicary.server.api.ants import AntServicer
 from formicary.server.api.approvals import ApprovalServicer
@@ -24,14 +25,17 @@ from formicary.server.api.configs import ConfigServicer
 from formicary.server.api.definitions import DefinitionServicer
 from formicary.server.api.error_codes import ErrorCodeServicer
 from formicary.server.api.events import LAST_EVENT, EventServicer
-from formicary.server.api.jobs import REPLAYED_HEADER, JobServicer
+from formicary.server.api.jobs import KEY_HEADER, REPLAYED_HEADER, JobServicer
 from formicary.server.api.rules import check_requests
 from formicary.server.api.tokens import TokenServicer
 from formicary.server.api.triggers import TriggerServicer
 from formicary.server.auth.local import as_local_admin
 from formicary.server.auth.tokens import TokenBook
 
+_EMPTY_KEY = make("default_if_empty", '""')
+"""An empty header is none; a key that was sent empty shall be refused as such, so it arrives as what it means."""
 _HEADERS = (
+    Rule(header="Idempotency-Key", metadata=KEY_HEADER, direction=Direction.INCOMING, incoming=(_EMPTY_KEY,)),
     Rule(header="Last-Event-ID", metadata=LAST_EVENT, direction=Direction.INCOMING),
     Rule(header="Idempotency-Replayed", metadata=REPLAYED_HEADER, direction=Direction.OUTGOING),
 )
