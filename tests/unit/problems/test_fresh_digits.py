@@ -12,7 +12,9 @@ from formicary.problems.fresh_digits import fresh_digits
 def test_no_thread_is_given_the_digits_of_another() -> None:
     """Threads that take digits at the same time never get the same ones."""
     with ThreadPoolExecutor(8) as threads:
-        found = [each for some in threads.map(lambda _: [fresh_digits() for _ in range(500)], range(8)) for each in some]
+        found = [
+            each for some in threads.map(lambda _: [fresh_digits() for _ in range(500)], range(8)) for each in some
+        ]
     assert len(set(found)) == len(found)
     assert all(re.fullmatch(r"[0-9a-f]{32}", each) for each in found)
 
