@@ -210,6 +210,10 @@ def test_lists_are_pages_newest_first_under_every_filter(store: Store, epoch: in
                 assert [row for page in pages for row in page] == expected
                 assert all(1 <= len(page) <= 10 for page in pages)
     assert store.counts() == dict.fromkeys(JOB_STATES[:5], 24)
+    for states in ((), ("PENDING",), ("COMPLETED", "PENDING"), JOB_STATES):
+        for org, job_type in (("default", "t1"), ("other", "t1"), ("default", "none")):
+            wanted = sum(row[2] == org and row[5] in states and row[4] == job_type for row in rows)
+            assert store.count_jobs(org, job_type, states) == wanted
 
 
 def test_a_list_goes_on_while_jobs_are_written(store: Store, epoch: int) -> None:

@@ -1,14 +1,18 @@
 """The Go template dialect, case by case: what a template prints, and what it refuses."""
 
 import random
+import re
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
 from formicary.engine.jobs.templates.budget import Budget, TemplateError
+from formicary.engine.jobs.templates.engine import render_text
 from formicary.engine.jobs.templates.go_eval import render_go
 from formicary.engine.jobs.templates.go_functions import FUNCTIONS
 from formicary.engine.jobs.templates.go_parser import parse_go
-from formicary.engine.jobs.templates.lookup import Environment
+from formicary.engine.jobs.templates.lookup import Environment, LookupRefused
 
 VALUES = {
     "a": 5,
@@ -101,6 +105,7 @@ CASES = [
     ("{{.name | and .yes}}", "ann"),
     # comparisons
     ("{{eq .a 5}} {{eq .a 6}}", "true false"),
+    ('{{index (dict "x" 1) "x"}}', "1"),
     ("{{eq .a 1 2 5}}", "true"),
     ("{{ne .a 5}}", "false"),
     ("{{lt .a 6}} {{le .a 5}} {{gt .a 6}} {{ge .a 5}}", "true true false true"),
@@ -263,10 +268,10 @@ ERRORS = [
     ("{{Random 5 5}}", 2, "range"),
     ('{{Dict "a"}}', 2, "pairs"),
     ("{{call .name}}", 2, "call expects"),
-    ('{{SubmitJob "x"}}', 2, "not available in this version"),
+    ('{{SubmitJob "x"}}', 2, "only tasks"),
     ('{{checksum "../go.mod"}}', 2, "inside the working directory"),
     ("{{checksum '/go.mod'}}", 2, "inside the working directory"),
-    ('{{CountByJobTypeAndState "x" "PENDING"}}', 2, "not available in this version"),
+    ('{{CountByJobTypeAndState "x" "PENDING"}}', 2, "only tasks"),
 ]
 
 
@@ -311,25 +316,109 @@ def test_the_deadline_stops_a_template_that_stays_within_the_counts() -> None:
         render_go(parse_go("{{range 50000}}{{.}}{{end}}", FUNCTIONS), {}, env)
 
 
-def test_the_lookup_port_gets_the_arguments() -> None:
-    asked: list[object] = []
+class Port:
+    """Other jobs as a test has them: every call is noted."""
 
-    class Port:
-        def submit_job(self, job_type: str, params: object) -> str:
-            asked.append((job_type, params))
-            return "id1"
+    def __init__(self) -> None:
+        self.asked: list[object] = []
 
-        def submit_jobs_from_json(self, job_type: str, jobs: str, extra: object) -> str:
-            asked.append((job_type, jobs, extra))
-            return "id2,id3"
+    def submit_job(self, job_type: str, params: Mapping[str, object]) -> str:
+        if job_type == "none":
+            raise LookupRefused("the job type 'none' is not registered")
+        self.asked.append((job_type, dict(params)))
+        return f"id{len(self.asked)}"
 
-        def count_by_job_type_and_state(self, job_type: str, states: tuple[str, ...]) -> int:
-            return len(states)
+    def count_by_job_type_and_state(self, job_type: str, states: tuple[str, ...]) -> int:
+        self.asked.append((job_type, *states))
+        return len(states)
 
-    text = (
-        '{{checksum "go.mod"}} {{SubmitJob "j" "a=1"}} {{SubmitJobsFromJSON "j" "[]" (printf "_p=%d" 3)}} '
-        '{{CountByJobTypeAndState "j" "PENDING" "EXECUTING"}}'
+
+def ask(text: str, dialect: str = "go") -> tuple[str, list[object]]:
+    """What a template renders to, and what it asks for."""
+    port = Port()
+    values = {"jobs": [{"a": 1}, {"job_type": "k", "params": {"b": 2}}], "text": '[{"a": 1}, {"a": 2}]'}
+    return render_text(text, values, dialect, now=0.0, rng=random.Random(1), lookup=port), port.asked
+
+
+@pytest.mark.parametrize(
+    ("go", "jinja", "rendered", "asked"),
+    [
+        ('{{SubmitJob "j"}}', "{{submit_job('j')}}", "id1", [("j", {})]),
+        (
+            '{{SubmitJob "j" "a=1" "b=x=y"}}',
+            "{{submit_job('j', a='1', b='x=y')}}",
+            "id1",
+            [("j", {"a": "1", "b": "x=y"})],
+        ),
+        ('{{SubmitJob "j" "a" 1}}', "{{submit_job('j', {'a': 1})}}", "id1", [("j", {"a": 1})]),
+        ('{{SubmitJob "j" (Dict "a" 1)}}', "{{submit_job('j', a=1)}}", "id1", [("j", {"a": 1})]),
+        (
+            '{{SubmitJobsFromJSON "j" .text (printf "_p=%d" 3)}}',
+            "{{submit_jobs('j', text, _p='3')}}",
+            "id1,id2",
+            [("j", {"_p": "3", "a": 1}), ("j", {"_p": "3", "a": 2})],
+        ),
+        (
+            '{{SubmitJobsFromJSON .jobs "j"}}',
+            "{{submit_jobs('j', jobs)}}",
+            "id1,id2",
+            [("j", {"a": 1}), ("k", {"b": 2})],
+        ),
+        ('{{SubmitJobsFromJSON "j" ""}}', "{{submit_jobs('j', '[]')}}", "", []),
+        (
+            '{{CountByJobTypeAndState "j" "PENDING" "STARTED"}}',
+            "{{count_jobs('j', 'PENDING', 'executing')}}",
+            "2",
+            [("j", "PENDING", "EXECUTING")],
+        ),
+        (
+            '{{CountByJobTypeAndState "j"}}',
+            "{{count_jobs('j', 'WAITING,RUNNING')}}",
+            "4",
+            [("j", "PENDING", "PAUSED", "MANUAL_APPROVAL_REQUIRED", "EXECUTING")],
+        ),
+    ],
+)
+def test_templates_ask_for_other_jobs(go: str, jinja: str, rendered: str, asked: list[object]) -> None:
+    """Both dialects count and submit through the port, with parameters in every form."""
+    assert ask(go) == (rendered, asked)
+    assert ask(jinja, "jinja") == (rendered, asked)
+
+
+@pytest.mark.parametrize(
+    ("go", "jinja", "said"),
+    [
+        ('{{SubmitJob "none"}}', "{{submit_job('none')}}", "is not registered"),
+        ('{{SubmitJobsFromJSON "j" "{"}}', "{{submit_jobs('j', '{')}}", "JSON array of objects"),
+        ('{{SubmitJobsFromJSON "j" "[1]"}}', "{{submit_jobs('j', [1])}}", "JSON array of objects"),
+        ('{{CountByJobTypeAndState "j" "DONE"}}', "{{count_jobs('j', 'DONE')}}", "no state of a job"),
+        ('{{SubmitJob "j" "a"}}', "{{submit_jobs('j', 5)}}", "name=value|JSON array"),
+    ],
+)
+def test_what_cannot_be_asked_is_an_error_of_the_template(go: str, jinja: str, said: str) -> None:
+    """In both dialects, with a sentence."""
+    for text, dialect in ((go, "go"), (jinja, "jinja")):
+        with pytest.raises(TemplateError) as caught:
+            ask(text, dialect)
+        assert any(part in caught.value.message for part in said.split("|")), caught.value.message
+
+
+FACTS = set(
+    re.findall(
+        r"\w+",
+        "Dict Iterate Add default trimPrefix trimSuffix hasPrefix hasSuffix lower upper contains replace Unescape "
+        "Random MarkdownLink CountByJobTypeAndState SubmitJob SubmitJobsFromJSON formatTime FormatTime Percent100 "
+        "urlquery atoi atof split join lt gt eq index printf and or not len",
     )
-    env = Environment(0.0, random.Random(1), Budget(), Port())
-    assert render_go(parse_go(text, FUNCTIONS), {}, env) == "checksum(go.mod) id1 id2,id3 2"
-    assert asked == [("j", {"a": "1"}), ("j", "[]", {"_p": "3"})]
+)
+
+
+def test_every_function_is_tried_here_and_documented() -> None:
+    """Those of older files are all there; the reference names each, and a case above calls each."""
+    assert FUNCTIONS.keys() >= FACTS
+    cases = Path(__file__).read_text("utf-8")
+    page = (Path(__file__).resolve().parents[3] / "docs" / "reference" / "templates.md").read_text("utf-8")
+    called = {name for name in FUNCTIONS if re.search(rf"[{{(|] ?{name}\b", cases)}
+    named = {name for name in FUNCTIONS if re.search(rf"`[^`]*\b{name}\b[^`]*`", page)}
+    assert FUNCTIONS.keys() - called == set()
+    assert FUNCTIONS.keys() - named == set()

@@ -291,7 +291,6 @@ def test_what_comes_later_is_refused_with_its_line() -> None:
     )
     assert later(source) == [
         (3, "notify", "warning"),
-        (4, "", "error"),
         (7, "tasks[0].container", "error"),
         (16, "tasks[2].resources", "warning"),
         (17, "tasks[2].fan_out", "error"),
@@ -302,13 +301,6 @@ def test_container_tasks_run_with_a_method_mapping() -> None:
     source = "job_type: j\ntasks:\n- {task_type: a, container: {image: x}, script: y}\n"
     assert later(source) and not later(source, KUBERNETES="SHELL")
     assert not availability_violations(one(source), {"KUBERNETES": "SHELL"})
-
-
-def test_messages_of_what_comes_later_name_the_field_and_the_version() -> None:
-    source = 'job_type: j\nskip_if: \'{{CountByJobTypeAndState "x" "PENDING"}}\'\ntasks:\n- {task_type: a, script: x}\n'
-    found = availability_violations(one(source))
-    assert [v.code for v in found] == ["NOT_AVAILABLE"]
-    assert "CountByJobTypeAndState" in found[0].message and "not available in this version" in found[0].message
 
 
 def test_equal_content_has_equal_ids() -> None:

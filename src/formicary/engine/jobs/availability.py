@@ -16,7 +16,6 @@ from formicary.engine.jobs.model import (
     Violation,
     is_third_party,
 )
-from formicary.engine.jobs.templates.lookup import LOOKUP_FUNCTIONS
 
 CODE = "NOT_AVAILABLE"
 _JOB_LATER = tuple(row for row in JOB_FIELDS if row.available != NOW)
@@ -40,10 +39,6 @@ def availability_violations(
     for row in _JOB_LATER:
         if getattr(definition, row.target) not in (None, (), {}):
             found.append(_later(row, row.name, definition.marks.get(row.name, start)))
-    for path, place in definition.marks.items():
-        if path.startswith("{{") and path.strip("{}") in LOOKUP_FUNCTIONS:
-            message = f"The template function {path.strip('{}')} is not available in this version; remove it."
-            found.append(Violation(place.line, place.column, "", CODE, message))
     for i, task in enumerate(definition.tasks):
         _check_task(definition, task, f"tasks[{i}]", methods or {}, found)
     return tuple(sorted(found, key=lambda v: (v.line, v.column)))

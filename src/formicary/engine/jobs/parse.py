@@ -18,7 +18,6 @@ from formicary.engine.jobs.model import MAX_SOURCE_BYTES, JobDefinition, Positio
 from formicary.engine.jobs.readers import ABSENT, READERS, Context, Reader, entries, join
 from formicary.engine.jobs.task_parser import TaskParser
 from formicary.engine.jobs.templates.budget import TemplateError
-from formicary.engine.jobs.templates.lookup import LOOKUP_FUNCTIONS
 from formicary.engine.jobs.templates.masking import line_starts, mask, position
 from formicary.engine.jobs.trigger_reader import read_triggers
 from formicary.engine.jobs.yaml_nodes import Node, YamlError, compose
@@ -206,7 +205,6 @@ class _JobParser:
             ctx.add(self.root, "job_type", "MISSING_FIELD", "A job needs a job_type; add 'job_type: NAME'.")
         if not has_tasks:
             ctx.add(self.root, "tasks", "MISSING_FIELD", "A job needs tasks; add 'tasks:' with at least one task.")
-        self.note_functions()
         return self.finish()
 
     def field(self, name: str, key: Node, value: Node) -> None:
@@ -239,13 +237,6 @@ class _JobParser:
             return self.ctx.masked.offset(value.end_line, value.end_column)
         later = [k.line for k, _ in self.root.pairs if k.line > key.line]
         return self.ctx.masked.offset(min(later), 0) if later else len(self.ctx.masked.source)
-
-    def note_functions(self) -> None:
-        parsed = self.ctx.masked.parsed
-        for name, pos in (parsed.functions if parsed is not None else {}).items():
-            if name in LOOKUP_FUNCTIONS:
-                line, column = position(self.ctx.masked.line_starts, pos)
-                self.marks["{{" + name + "}}"] = self.ctx.place(line - 1, column - 1)
 
     def check_dialect(self) -> None:
         """The language was looked up before YAML was read; the field must say the same."""

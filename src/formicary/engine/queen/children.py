@@ -12,7 +12,7 @@ from formicary.engine.jobs.model import JobDefinition
 from formicary.engine.queen.core.batch import Children, ChildrenRequest, JobEnded
 from formicary.engine.queen.core.outcome import decode_outputs
 from formicary.engine.storage.port import JOB_COLUMNS, TASK_COLUMNS, Row, Store
-from formicary.problems import Problem
+from formicary.problems import Problem, problem
 
 _PAGE = 100
 _STATE, _CODE, _MESSAGE = (JOB_COLUMNS.index(name) for name in ("state", "error_code", "error_message"))
@@ -28,17 +28,39 @@ def find_children(store: Store, model: Callable[[Row], JobDefinition], request: 
             ended[job_id] = _end(store, row)
     if not request.job_type:
         return Children(None, "", ended)
-    name = f"the job type {request.job_type!r}" + (f" in version {request.version}" if request.version else "")
     try:
-        row = find_version(store, model, request.org, request.job_type, request.version)
+        found = newestfind_version(store, model, request.org, request.job_type, request.version)
+    except Problem as error:
+        return Children(None, error.detail, ended)
+    return Children(found, "", ended)
+
+
+def newest_definition(
+    store: Store, model: Callable[[Row], JobDefinition], org: str, job_type: str, version: str = ""
+) -> tuple[Row, JobDefinition]:
+    """The definition to start a job with. Raises StoreError; Problem NOT_FOUND or FAILED_PRECONDITION with the reason.
+
+    Args:
+        store: Where definitions are.
+        model: The definition of a row.
+        org: Whose they are.
+        job_type: Its job type.
+        version: Its number or `sem_version`; empty = the newest.
+    """
+    name = f"the job type {job_type!r}" + (f" in version {version}" if version else "")
+    try:
+        row = find_version(store, model, org, job_type, version)
         if row is None:
-            return Children(None, f"{name} is not registered", ended)
+            raise problem("NOT_FOUND", f"{name} is not registered")
         found = model(row)
     except Problem as error:
-        return Children(None, f"{name} cannot be read: {error}", ended)
+        if error.code == "NOT_FOUND":
+            raise
+        raise problem("FAILED_PRECONDITION", f"{name} cannot be read: {error}") from error
     if found.dynamic_template_tasks:
-        return Children(None, f"{name} makes its tasks by a template: such a job cannot be forked", ended)
-    return Children((row, found), "", ended)
+        why = f"{name} makes its tasks by a template: such a job cannot be started by another one"
+        raise problem("FAILED_PRECONDITION", why)
+    return row, found
 
 
 def find_version(

@@ -28,6 +28,7 @@ from formicary.engine.queen.core.occurrences import Occurrence
 from formicary.engine.queen.definitions import Definitions
 from formicary.engine.queen.journal import Journal
 from formicary.engine.queen.rendering import Prepared, Rendered, render
+from formicary.engine.queen.template_lookup import TemplateLookup
 from formicary.engine.storage.port import Fenced, LogStore, RowRefused, Store, StoreError
 from formicary.problems import Problem, problem
 
@@ -295,14 +296,20 @@ class Pump:
             self.wake()
 
     async def _render(self, request: RenderRequest, generation: int) -> None:
-        answer: Prepared | Rendered = await self.read(lambda: render(request, time.monotonic))
+        lookup = TemplateLookup(self.store, self.definitions.model, request)
+        try:
+            answer: Prepared | Rendered = await self.read(lambda: render(request, time.monotonic, lookup))
+        except StoreError as error:
+            if generation == self._generation and self.ready:
+                self._failed(error, [])
+            return
         if generation != self._generation or not self.ready:
             return
         core = self.now()
         if isinstance(answer, Prepared):
-            core.prepared(request, answer.variables, skip=answer.skip, problem=answer.problem)
+            core.prepared(request, answer.variables, skip=answer.skip, problem=answer.problem, jobs=answer.jobs)
         else:
-            core.rendered(request, answer.task, answer.problem)
+            core.rendered(request, answer.task, answer.problem, answer.jobs)
         self.wake()
 
     async def _find_children(self, request: ChildrenRequest, generation: int) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from formicary.engine.jobs.configs import NO_CONFIGS, ConfigView, altered_secret, secret_in
 from formicary.engine.jobs.model import JobDefinition, TaskDefinition, Violation, task_to_json
 from formicary.engine.jobs.rendering import RenderedTask, expand_dynamic, render_job_variables, render_task
-from formicary.engine.jobs.templates.engine import TemplateError, is_true, render_text
+from formicary.engine.jobs.templates.engine import Lookup, TemplateError, is_true, render_text
 from formicary.engine.jobs.variables import defaults, job_builtins, layer, task_builtins
-from formicary.engine.queen.core.batch import RenderRequest
+from formicary.engine.queen.core.batch import RenderRequest, TemplateJob
 from formicary.engine.queen.definitions import refused
 
 Clock = Callable[[], float]
@@ -45,6 +45,7 @@ class Prepared:
     variables: bytes
     skip: bool
     problem: str | None
+    jobs: tuple[TemplateJob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +54,32 @@ class Rendered:
 
     task: RenderedTask | None
     problem: str | None
+    jobs: tuple[TemplateJob, ...] = ()
 
 
-def render(request: RenderRequest, clock: Clock) -> Prepared | Rendered:
-    """Renders what is asked for; what goes wrong is the answer's problem, never an exception."""
+class JobLookup(Lookup, Protocol):
+    """What templates ask for, and what they have submitted."""
+
+    def begin(self) -> None:
+        """The text is rendered, perhaps again: what was submitted before does not count."""
+        ...
+
+    def jobs(self) -> tuple[TemplateJob, ...]:
+        """What has been submitted. Raises StoreError."""
+        ...
+
+
+def render(request: RenderRequest, clock: Clock, lookup: JobLookup | None = None) -> Prepared | Rendered:
+    """Renders what is asked for; what goes wrong is the answer's problem, never an exception but StoreError."""
+    answer = _attempt(request, clock, lookup)
+    return answer if lookup is None else replace(answer, jobs=lookup.jobs())
+
+
+def _attempt(request: RenderRequest, clock: Clock, lookup: JobLookup | None) -> Prepared | Rendered:
     try:
-        return _prepare(request, clock) if request.position is None else _render(request, clock)
+        if request.position is None:
+            return _prepare(request, clock, lookup)
+        return _render(request, clock, lookup)
     except TemplateError as error:
         text = f"the template cannot be rendered: {error}"
     except Exception as error:  # user text drives this code: whatever it breaks fails this one job, not the queen
@@ -66,13 +87,14 @@ def render(request: RenderRequest, clock: Clock) -> Prepared | Rendered:
     return Prepared(b"{}", False, text) if request.position is None else Rendered(None, text)
 
 
-def _prepare(request: RenderRequest, clock: Clock) -> Prepared:
+def _prepare(request: RenderRequest, clock: Clock, lookup: JobLookup | None) -> Prepared:
     definition, rng = request.definition, random.Random(request.seed)
     configs, params = request.configs, {**defaults(definition), **_decode(request.params)}
     outer = {"org_configs": configs.below, "job_configs": configs.above, "params": params}
     builtins = _builtins(request)
     given = layer(**outer, job_variables=definition.variables, builtins=builtins)
-    variables, violations = render_job_variables(definition, given, now=request.now, rng=rng, clock=clock)
+    now = request.now
+    variables, violations = render_job_variables(definition, given, now=now, rng=rng, lookup=lookup, clock=clock)
     if (problem := _first(violations)) is not None:
         return Prepared(b"{}", False, problem)
     encoded = _encode(variables)
@@ -81,12 +103,12 @@ def _prepare(request: RenderRequest, clock: Clock) -> Prepared:
     skip = False
     if definition.skip_if:
         seen = layer(**outer, job_variables=variables, builtins=builtins)
-        text = render_text(definition.skip_if, seen, definition.template, now=request.now, rng=rng, clock=clock)
+        text = render_text(definition.skip_if, seen, definition.template, now=now, rng=rng, lookup=lookup, clock=clock)
         skip = is_true(text)
     return Prepared(encoded, skip, None)
 
 
-def _render(request: RenderRequest, clock: Clock) -> Rendered:
+def _render(request: RenderRequest, clock: Clock, lookup: JobLookup | None) -> Rendered:
     definition, position = request.definition, request.position or 0
     task = definition.tasks[position]
     context: dict[str, object] = {}
@@ -104,8 +126,10 @@ def _render(request: RenderRequest, clock: Clock) -> Rendered:
             context={**context, **request.outputs},  # `.task.name` is exact, whatever else carries the task's name
             builtins={**_builtins(request), **task_builtins(task.task_type, request.failures)},
         )
+        if lookup is not None:
+            lookup.begin()
         rng = random.Random(request.seed)  # the same numbers in both passes
-        return render_task(definition, task.task_type, seen, now=request.now, rng=rng, clock=clock)
+        return render_task(definition, task.task_type, seen, now=request.now, rng=rng, lookup=lookup, clock=clock)
 
     # The task's own variables are there for its templates; those that are templates themselves after a first pass.
     literal = {name: value for name, value in task.variables.items() if not _is_template(value)}

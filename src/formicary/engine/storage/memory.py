@@ -245,6 +245,12 @@ class MemoryStore:
         if found:
             yield found
 
+    def count_jobs(self, org: str, job_type: str, states: Sequence[str]) -> int:
+        """Number of jobs of a type that are in one of the states."""
+        with self._lock:
+            rows = self._tables.jobs.values()
+            return sum(row[_ORG] == org and row[_TYPE] == job_type and row[_STATE] in states for row in rows)
+
     def tasks(self, number: int) -> list[Row]:
         """Task rows of one job in order of position."""
         with self._lock:

@@ -407,6 +407,10 @@ class Store(Protocol):
         """
         ...
 
+    def count_jobs(self, org: str, job_type: str, states: Sequence[str]) -> int:
+        """Number of jobs of a type that are in one of the states."""
+        ...
+
     def tasks(self, number: int) -> list[Row]:
         """Task rows of one job in order of position."""
         ...

@@ -264,6 +264,10 @@ class PostgresStore:
                 return
             before, left = int(rows[-1][0] or 0), left - len(rows)
 
+    def count_jobs(self, org: str, job_type: str, states: Sequence[str]) -> int:
+        """Number of jobs of a type that are in one of the states."""
+        return int(self._rows(*schema.count_query(org, job_type, states))[0][0] or 0)
+
     def tasks(self, number: int) -> list[Row]:
         """Task rows of one job in order of position."""
         return self._rows(schema.TASKS_OF_JOB, (number,))

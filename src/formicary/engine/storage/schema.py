@@ -217,6 +217,13 @@ def page_query(
     return text, (*values, limit) if len(states) > 1 else tuple(values)
 
 
+def count_query(org: str, job_type: str, states: Sequence[str]) -> tuple[str, tuple[Scalar, ...]]:
+    """Number of jobs of a type that are in one of the states."""
+    marks = ", ".join("?" * len(states)) or "''"
+    text = f"SELECT COUNT(*) FROM jobs WHERE org = ? AND job_type = ? AND state IN ({marks})"
+    return text, (org, job_type, *states)
+
+
 def letters_query(org: str, job_type: str, limit: int) -> tuple[str, tuple[Scalar, ...]]:
     """Events that could start no job, newest first."""
     typed = " AND job_type = ?" if job_type else ""

@@ -412,6 +412,11 @@ class SqliteStore:
                 return
             before, left = int(rows[-1][0] or 0), left - len(rows)
 
+    def count_jobs(self, org: str, job_type: str, states: Sequence[str]) -> int:
+        """Number of jobs of a type that are in one of the states."""
+        with self._reading() as reader:
+            return int(reader.execute(*schema.count_query(org, job_type, states)).fetchone()[0])
+
     def tasks(self, number: int) -> list[Row]:
         """Task rows of one job in order of position."""
         with self._reading() as reader:

@@ -7,7 +7,6 @@ expected; the evaluator adds the function's name and the place.
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote_plus
@@ -16,18 +15,17 @@ from formicary.engine.jobs import checksums
 from formicary.engine.jobs.templates.budget import (
     MAX_ITERATIONS,
     MAX_OUTPUT_CHARS,
-    TemplateError,
     limit_error,
 )
 from formicary.engine.jobs.templates.go_format import sprint, sprintf, to_text, type_name
 from formicary.engine.jobs.templates.go_time import RFC3339, format_time, parse_moment
-from formicary.engine.jobs.templates.lookup import Environment, Lookup
+from formicary.engine.jobs.templates.lookup import Environment
+from formicary.engine.jobs.templates.lookup_calls import CallError, count_jobs, submit_job, submit_jobs
 
 _INT64 = 1 << 63
 
 
-class FunctionError(Exception):
-    """A function cannot work with its arguments."""
+FunctionError = CallError
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,36 +313,30 @@ def _percent(env: Environment, part: object, whole: object = 1) -> int | float:
 
 
 # ------------------------------------------------------------------------------------------------------------- lookup
-def _port(env: Environment, name: str) -> Lookup:
-    if env.lookup is None:
-        raise TemplateError(f"The function {name} is not available in this version.", code="NOT_AVAILABLE")
-    return env.lookup
-
-
 def _submit_job(env: Environment, job_type: object, *params: object) -> str:
-    found = dict(params[0]) if len(params) == 1 and isinstance(params[0], Mapping) else _pairs(params)
-    return _port(env, "SubmitJob").submit_job(_text(job_type), found)
+    return submit_job(env, _text(job_type), _pairs(params))
 
 
 def _submit_jobs(env: Environment, job_type: object, jobs: object, *params: object) -> str:
-    text = jobs if isinstance(jobs, str) else json.dumps(jobs)
-    extra = {k: to_text(v) for k, v in _pairs(params).items()}
-    return _port(env, "SubmitJobsFromJSON").submit_jobs_from_json(_text(job_type), text, extra)
+    if isinstance(job_type, Sequence) and not isinstance(job_type, str):  # the list may come first
+        job_type, jobs = jobs, job_type
+    return submit_jobs(env, _text(job_type), jobs, _pairs(params))
 
 
 def _pairs(params: Sequence[object]) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for param in params:
-        name, equals, value = _text(param).partition("=")
-        if not equals:
-            raise FunctionError(f"expected name=value, got {name[:40]!r}")
-        found[name] = value
-    return found
+    """Parameters as a mapping, as texts ``name=value``, or as a name and a value by turns."""
+    if len(params) == 1 and isinstance(params[0], Mapping):
+        return dict(params[0])
+    texts = [param for param in params if isinstance(param, str)]
+    if len(texts) == len(params) and all("=" in text for text in texts):
+        return {name: value for name, _, value in (text.partition("=") for text in texts)}
+    if len(params) % 2 or not all(isinstance(name, str) for name in params[::2]):
+        raise FunctionError("expected name=value, a name and a value by turns, or a mapping")
+    return {str(name): value for name, value in zip(params[::2], params[1::2], strict=True)}
 
 
 def _count(env: Environment, job_type: object, *states: object) -> int:
-    port = _port(env, "CountByJobTypeAndState")
-    return port.count_by_job_type_and_state(_text(job_type), tuple(_text(s) for s in states))
+    return count_jobs(env, _text(job_type), [_text(state) for state in states])
 
 
 def _checksum(env: Environment, name: object) -> str:

@@ -29,6 +29,7 @@ from formicary.engine.jobs.templates.budget import (
     limit_error,
 )
 from formicary.engine.jobs.templates.lookup import Environment
+from formicary.engine.jobs.templates.lookup_calls import CallError, count_jobs, submit_job, submit_jobs
 
 _KEPT_FILTERS = tuple(
     re.findall(
@@ -122,6 +123,9 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             "namespace": self.globals["namespace"],
             "now": env.now,
             "checksum": checksums.mark,
+            "submit_job": lambda job_type, params=(), **more: submit_job(env, job_type, {**dict(params), **more}),
+            "submit_jobs": lambda job_type, jobs, **more: submit_jobs(env, job_type, jobs, more),
+            "count_jobs": lambda job_type, *states: count_jobs(env, job_type, states),
         }
         self.finalize = self._printed
 
@@ -293,6 +297,8 @@ def render_jinja(source: str, variables: Mapping[str, object], env: Environment)
         raise TemplateError(f"{_sentence(error.message)}.", line=_line_of(error)) from None
     except (RecursionError, MemoryError):
         raise limit_error("is nested too deep") from None
+    except CallError as error:
+        raise TemplateError(f"{_sentence(str(error))}.", line=_line_of(error)) from None
     except Exception as error:
         raise TemplateError(f"{type(error).__name__}: {_sentence(str(error))}.", line=_line_of(error)) from None
 

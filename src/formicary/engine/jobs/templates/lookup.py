@@ -10,24 +10,24 @@ from typing import Protocol
 from formicary.engine.jobs.templates.budget import Budget
 
 
+class LookupRefused(Exception):
+    """What a template asks for cannot be; the text is a sentence for the user, without its first capital."""
+
+
 class Lookup(Protocol):
-    """What a template may ask for. A submitting call is an effect: its implementation derives a child key for it."""
+    """What a template may ask for. Raises LookupRefused.
+
+    A submitting call is an effect: its implementation derives the job's id from who submits what, and submits it only
+    where the rendering counts.
+    """
 
     def submit_job(self, job_type: str, params: Mapping[str, object]) -> str:
         """Submits a job and returns its id."""
         ...
 
-    def submit_jobs_from_json(self, job_type: str, jobs: str, extra: Mapping[str, str]) -> str:
-        """Submits a job per object of a JSON array and returns the ids, joined by commas."""
-        ...
-
     def count_by_job_type_and_state(self, job_type: str, states: tuple[str, ...]) -> int:
         """Counts the jobs of a type that are in one of the states."""
         ...
-
-
-LOOKUP_FUNCTIONS = frozenset({"SubmitJob", "SubmitJobsFromJSON", "CountByJobTypeAndState"})
-"""Functions that need a :class:`Lookup`."""
 
 
 @dataclass(slots=True)

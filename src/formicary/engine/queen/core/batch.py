@@ -89,6 +89,23 @@ class RenderRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class TemplateJob:
+    """A job that a rendered template submits; it begins with the commit of what was rendered.
+
+    Attributes:
+        id: Always the same for the same job, execution, task and content.
+        row: Row of its definition.
+        model: The definition.
+        params: Its parameters, JSON.
+    """
+
+    id: str
+    row: Row
+    model: JobDefinition
+    params: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ChildrenRequest:
     """What a task that composes jobs has to know; the answer comes back as `Core.found` with the same request.
 

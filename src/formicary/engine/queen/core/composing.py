@@ -9,17 +9,18 @@ between. After a restart of the queen the waiting task asks once more, with the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from formicary.engine.jobs import lifecycle as life
-from formicary.engine.jobs.model import task_to_json
+from formicary.engine.jobs.configs import ConfigView
+from formicary.engine.jobs.model import JobDefinition, task_to_json
 from formicary.engine.jobs.variables import missing_params, wrong_params
 from formicary.engine.queen.core import outcome as ends
-from formicary.engine.queen.core.batch import Children, ChildrenRequest, JobEnded
+from formicary.engine.queen.core.batch import Children, ChildrenRequest, JobEnded, TemplateJob
 from formicary.engine.queen.core.family import (
     AWAIT,
     FAN_OUT,
@@ -51,6 +52,14 @@ def to_reset(runs: Iterable[TaskRun], *, hard: bool) -> list[TaskRun]:
                 if dot and field == "ForkedJobState" and state != life.COMPLETED:
                     failed.add(name)
     return [run for run in every if hard or not run.kept() or run.task.task_type in failed]
+
+
+def _lacks(model: JobDefinition, params: dict[str, object], configs: ConfigView) -> str:
+    """What is wrong with the parameters of a job that another one starts; empty = nothing."""
+    wrong = list(wrong_params(model, params))
+    if missing := missing_params(model, params, configs.names):
+        wrong.append(f"{model.job_type} needs the parameters {', '.join(missing)}")
+    return " ".join(wrong)
 
 
 class Composing:
@@ -186,15 +195,9 @@ class Composing:
         model = family.definition.model
         if not model.required_params and not model.parameters:
             return ""
-        for index in range(len(family.ids)):
-            params = params_of(family, index)
-            wrong = list(wrong_params(model, params))
-            configs = self.core.configs.view(family.run.job.org, family.run.job.submitted_by or "", model.job_type)
-            if missing := missing_params(model, params, configs.names):
-                wrong.append(f"{model.job_type} needs the parameters {', '.join(missing)}")
-            if wrong:
-                return " ".join(wrong)
-        return ""
+        configs = self.core.configs.view(family.run.job.org, family.run.job.submitted_by or "", model.job_type)
+        refusals = (_lacks(model, params_of(family, index), configs) for index in range(len(family.ids)))
+        return next(filter(None, refusals), "")
 
     def _go_on(self, family: Family) -> None:
         """Starts what may start; ends the task when nothing is left to wait for."""
@@ -224,6 +227,29 @@ class Composing:
         self.core.submit(
             definition, job.org, [Submission(family.ids[index], params, priority, user=job.submitted_by or "")]
         )
+
+    def submit(self, job: Job, jobs: Sequence[TemplateJob]) -> str:
+        """Submits what a template of the job asks for; why it cannot be, empty = it is done."""
+        from formicary.engine.queen.core.core import Submission  # the core imports this module
+
+        core = self.core
+        assert job.run is not None, "a job whose templates are rendered has an execution"
+        if depth_of(job.id) >= core.config.fork_depth:
+            return f"jobs submit jobs more than {core.config.fork_depth} deep: is there a circle?"
+        fresh = [one for one in jobs if one.id not in core.jobs and one.id not in core.leaving]
+        if job.run.children + len(fresh) > core.config.children:
+            return f"the job submits more than {core.config.children} jobs"
+        user = job.submitted_by or ""
+        for one in fresh:
+            configs = core.configs.view(job.org, user, one.model.job_type)
+            if refusal := _lacks(one.model, decode_outputs(one.params), configs):
+                return refusal
+        job.run.children += len(fresh)
+        for one in fresh:
+            definition = core.definitions.get(str(one.row[0])) or core.define(one.row, one.model)
+            priority = max(job.priority, one.model.priority)
+            core.submit(definition, job.org, [Submission(one.id, one.params, priority, user=user)])
+        return ""
 
     def ended(self, end: JobEnded) -> None:
         """A job has ended: whoever waits for it goes on."""

@@ -22,7 +22,15 @@ from formicary.engine.jobs.configs import ConfigSource, ConfigView, NoConfigs
 from formicary.engine.jobs.error_rules import ErrorRules, NoErrorRules
 from formicary.engine.jobs.model import JobDefinition, task_from_json
 from formicary.engine.queen.core.approving import Approving, Question, Vote
-from formicary.engine.queen.core.batch import Assignment, Batch, Children, ChildrenRequest, RenderRequest, Welcome
+from formicary.engine.queen.core.batch import (
+    Assignment,
+    Batch,
+    Children,
+    ChildrenRequest,
+    RenderRequest,
+    TemplateJob,
+    Welcome,
+)
 from formicary.engine.queen.core.composing import Composing, to_reset
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.leases import Hello, Leases
@@ -352,20 +360,39 @@ class Core:
                 job.params, job.variables = found, variables
                 self._hot_bytes += len(found)
 
-    def rendered(self, request: RenderRequest, answer: RenderedTask | None, problem: str | None) -> None:
-        """A task's text was rendered and parsed, or could not be."""
+    def rendered(
+        self,
+        request: RenderRequest,
+        answer: RenderedTask | None,
+        problem: str | None,
+        jobs: Sequence[TemplateJob] = (),
+    ) -> None:
+        """A task's text was rendered and parsed, or could not be; `jobs` are those that its templates submit."""
         job = self.jobs.get(request.job_id)
         if job is None or job.run is None or job.execution != request.execution or request.position is None:
             return
         run = job.run.runs.get(request.position)
         if run is not None and run.rendering and run.attempts == request.attempt:
+            if jobs and answer is not None and not answer.skipped and (refusal := self.composing.submit(job, jobs)):
+                answer, problem = None, refusal
             self.progress.rendered(run, answer, problem)
 
-    def prepared(self, request: RenderRequest, variables: bytes, *, skip: bool, problem: str | None) -> None:
-        """A job's variables and `skip_if` were rendered, or could not be."""
+    def prepared(
+        self,
+        request: RenderRequest,
+        variables: bytes,
+        *,
+        skip: bool,
+        problem: str | None,
+        jobs: Sequence[TemplateJob] = (),
+    ) -> None:
+        """A job's variables and `skip_if` were rendered, or could not be; `jobs` are those that they submit."""
         job = self.jobs.get(request.job_id)
-        if job is not None and job.execution == request.execution:
-            self.progress.prepared(job, variables, skip, problem)
+        if job is None or job.execution != request.execution or job.run is None or not job.run.preparing:
+            return
+        if jobs and problem is None and not skip and job.state == life.EXECUTING:
+            problem = self.composing.submit(job, jobs) or None
+        self.progress.prepared(job, variables, skip, problem)
 
     def found(self, request: ChildrenRequest, answer: Children) -> None:
         """What a task that composes jobs has asked for."""

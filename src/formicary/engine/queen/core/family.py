@@ -12,7 +12,7 @@ import msgspec
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.configs import NO_CONFIGS, ConfigView, secret_in
 from formicary.engine.jobs.model import TaskDefinition
-from formicary.engine.queen.core.batch import JobEnded
+from formicary.engine.queen.core.batch import JobEnded, RenderRequest
 from formicary.engine.queen.core.outcome import decode_outputs, merged_variables
 from formicary.engine.queen.core.records import Definition, TaskRun
 
@@ -77,7 +77,24 @@ def child_id(parent: str, position: int, index: int, attempt: int) -> str:
 
     Ids of clients hold no dot; the dots of an id are the depth of its job.
     """
-    found = f"{parent}.{position}-{index}-{attempt}"
+    return _below(parent, f"{position}-{index}-{attempt}")
+
+
+def template_job_id(request: RenderRequest, content: bytes, turn: int) -> str:
+    """The id of a job that a template submits: the same for each attempt of the task in one execution.
+
+    Args:
+        request: What is rendered.
+        content: What is submitted.
+        turn: Which of the equal submissions of one rendering it is, from 0.
+    """
+    place = "v" if request.position is None else str(request.position)
+    digest = sha256(content + turn.to_bytes(4, "big")).hexdigest()[:16]
+    return _below(request.job_id, f"{place}-{request.execution}-t{digest}")
+
+
+def _below(parent: str, name: str) -> str:
+    found = f"{parent}.{name}"
     if len(found) <= MAX_ID_CHARS:
         return found
     depth = depth_of(parent) + 1
