@@ -29,7 +29,7 @@ def find_children(store: Store, model: Callable[[Row], JobDefinition], request: 
     if not request.job_type:
         return Children(None, "", ended)
     try:
-        found = newestfind_version(store, model, request.org, request.job_type, request.version)
+        found = newest_definition(store, model, request.org, request.job_type, request.version)
     except Problem as error:
         return Children(None, error.detail, ended)
     return Children(found, "", ended)
