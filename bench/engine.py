@@ -30,7 +30,7 @@ _TIMED_MODES = ("bulk", "single", "chain")
 _OURS = frozenset((bars.OURS, bars.OURS_POSTGRES))
 #: Estimates in seconds of our own modes, of the modes that are not timed by ``--seconds``, and of the other sections.
 _ESTIMATES = {"bulk": 4.0, "single": 5.0, "chain": 5.0, "latency": 2.0, "shell": 2.0, "fan": 3.0}
-_PENDING_ESTIMATE_S = 26.0
+_PENDING_ESTIMATE_S = 38.0
 _SIMULATION_ESTIMATE_S = 9.0
 _SIMULATION_RUNS = 2
 #: A peer's later runs are sized from its first one, a little longer than asked for.

@@ -6,6 +6,8 @@ The backlog is submitted with no ants. Memory is the queen's resident memory wit
 the shallow one, in one process. The queen is then ended with SIGKILL and started again with two ants: the time until
 it says ``ready`` is the start-up. Throughput is taken over windows of tasks while the client tops the backlog up as
 quickly as it drains, so its depth stays; the same windows are run over a shallow backlog on a server of its own.
+The two take turns (each turn is a start after SIGKILL), since a noisy machine's speed drifts: the medians of all
+windows count.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from formicary.client import Client
 
 SHALLOW = 1_000
 DEEP = 100_000
+TURNS = 2
 _SETTLE_S = 1.0
 _LIMIT_S = 120.0
 #: Jobs per call: 10 KB each stays below the 4 MB that gRPC allows a message by default.
@@ -120,17 +123,14 @@ async def _prepare_shallow(server: Server, size_bytes: int) -> None:
         await _submit(Bench(client, server), size_bytes, SHALLOW)
 
 
-def _shallow_windows(folder: Path, size_bytes: int, window: int, windows: int) -> list[float]:
-    data = folder / "shallow"
-    data.mkdir(parents=True)
-    server = Server(data, folder / "server.log")
+def _turn(server: Server, size_bytes: int, depth: int, window: int, windows: int) -> tuple[float, list[float]]:
+    """Return the seconds of one start over a backlog of ``depth`` jobs and the rates after it; ends it with SIGKILL."""
     try:
-        server.start()
         stamps.reset()
-        asyncio.run(_prepare_shallow(server, size_bytes))
-        return asyncio.run(_windows(server, size_bytes, SHALLOW, window, windows))
+        start = server.start()
+        return start, asyncio.run(_windows(server, size_bytes, depth, window, windows))
     finally:
-        server.stop()
+        server.kill()
 
 
 def measure(folder: Path, size_bytes: int, deep: int, window: int, windows: int) -> dict[str, float]:
@@ -141,27 +141,31 @@ def measure(folder: Path, size_bytes: int, deep: int, window: int, windows: int)
         size_bytes: JSON length of each job's parameters.
         deep: jobs of the deep backlog.
         window: tasks of one throughput window.
-        windows: how many windows; the median counts.
+        windows: how many windows in each turn; the medians of all count.
     """
-    data = folder / "deep"
-    data.mkdir(parents=True)
-    log = folder / "server.log"
-    server = Server(data, log, ants=0)
-    try:
-        server.start()
-        figures = asyncio.run(_fill(server, size_bytes, deep))
-    finally:
-        server.kill()
-    shallow = _shallow_windows(folder, size_bytes, window, windows)
-    server = Server(data, log)
-    try:
-        stamps.reset()
-        figures["start_s"] = server.start()
-        rates = asyncio.run(_windows(server, size_bytes, deep, window, windows))
-    finally:
-        server.stop()
+    figures: dict[str, float] = {}
+    for depth, name in ((SHALLOW, "shallow"), (deep, "deep")):
+        (folder / name).mkdir(parents=True)
+        server = Server(folder / name, folder / f"{name}.log", ants=0)
+        try:
+            server.start()
+            if depth == deep:
+                figures = asyncio.run(_fill(server, size_bytes, deep))
+            else:
+                asyncio.run(_prepare_shallow(server, size_bytes))
+        finally:
+            server.kill()
+    starts: list[float] = []
+    shallow: list[float] = []
+    rates: list[float] = []
+    for _ in range(TURNS):
+        shallow += _turn(Server(folder / "shallow", folder / "shallow.log"), size_bytes, SHALLOW, window, windows)[1]
+        start, found = _turn(Server(folder / "deep", folder / "deep.log"), size_bytes, deep, window, windows)
+        starts.append(start)
+        rates += found
     low, high = statistics.median(shallow), statistics.median(rates)
-    return {**figures, "pending": deep, "shallow_per_s": low, "deep_per_s": high, "fall": 1 - high / low}
+    figures |= {"pending": deep, "start_s": statistics.median(starts), "shallow_per_s": low, "deep_per_s": high}
+    return {**figures, "fall": 1 - high / low}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -170,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=200, help="bytes of each job's parameters")
     parser.add_argument("--deep", type=int, default=DEEP)
     parser.add_argument("--window", type=int, default=5_000)
-    parser.add_argument("--windows", type=int, default=3)
+    parser.add_argument("--windows", type=int, default=5)
     parser.add_argument("--folder", type=Path, required=True, help="an empty folder for the data")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
