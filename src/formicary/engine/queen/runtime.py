@@ -197,6 +197,8 @@ class Queen:
             peer.shut()
         if self._flusher is not None:
             self._flusher.cancel()
+        if self.tracer is not None:  # what was lost since the last sweep
+            self.tracer.sweep(self.pump.core.leases.tokens)
         await self.retention.stop()
         await self.artifacts.stop()
         await self.configs.stop()
