@@ -1,50 +1,60 @@
-"""``python -m tests.side_by_side``: the whole suite in two processes, since half of it waits for servers.
+"""``python -m tests.side_by_side``: the whole suite in four processes, since most of it waits for servers.
 
-One process runs the folders that start servers and commands, the other one all the rest. What the second one prints
-comes after the first has ended. The exit status is 0 only where both are well; options go to both.
+One process runs the acceptance tests, one those of the server, one all other tests that start servers and commands, the
+last one all the rest. What the first prints is seen as it comes, the others' once they have ended. The exit status is 0
+only where all are well; options go to all.
 """
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-WAITING = ("acceptance", "integration")
-"""Folders whose tests wait for other processes most of the time."""
 
 
-def halves() -> tuple[list[str], list[str]]:
-    """The folders with tests: those that wait, and all others."""
-    folders = sorted({path.relative_to(TESTS).parts[0] for path in TESTS.rglob("test_*.py")})
-    waiting = [f"tests/{name}" for name in folders if name in WAITING]
-    return waiting, [f"tests/{name}" for name in folders if name not in WAITING]
+def parts() -> list[list[str]]:
+    """The folders with tests, by the process that runs them."""
+    folders = {path.parent.relative_to(TESTS) for path in TESTS.glob("*/**/test_*.py")}
+    names: dict[str, set[str]] = {"acceptance": set(), "server": set(), "integration": set(), "": set()}
+    for folder in folders:
+        room = folder.parts[0]
+        if room == "integration":
+            place = "/".join(folder.parts[:2])
+            names["server" if place == "integration/server" else room].add(place)
+        else:
+            names[room if room in names else ""].add(room)
+    return [[f"tests/{name}" for name in sorted(found)] for found in names.values() if found]
 
 
 def main(options: list[str]) -> int:
-    """Runs both and returns the worse status."""
+    """Runs all parts and returns the worst status."""
     # Hundreds of commands and servers are started: where Python may not write bytecode, each would compile it all anew.
     subprocess.run(
         [sys.executable, "-m", "compileall", "-q", "src", "tests", "examples"], cwd=TESTS.parent, check=False
     )
-    waiting, others = halves()
+    first, *others = parts()
     command = [sys.executable, "-m", "pytest", "-q", *options]
-    with tempfile.TemporaryFile() as output:
-        beside = subprocess.Popen(
-            [*command, "-o", "cache_dir=.pytest_cache/beside", *others], stdout=output, stderr=subprocess.STDOUT
-        )
-        try:
-            first = subprocess.run([*command, *waiting], check=False).returncode
-            second = beside.wait()
-        finally:
-            beside.kill()
-        output.seek(0)
-        print(f"\n== {' '.join(others)}", flush=True)
-        sys.stdout.buffer.write(output.read())
-        sys.stdout.buffer.flush()
-    return max(first, second)
+    with contextlib.ExitStack() as left:
+        beside = []
+        for number, folders in enumerate(others):
+            output = left.enter_context(tempfile.TemporaryFile())
+            cache = ("-o", f"cache_dir=.pytest_cache/beside-{number}")
+            process = subprocess.Popen([*command, *cache, *folders], stdout=output, stderr=subprocess.STDOUT)
+            left.callback(process.kill)
+            beside.append((folders, process, output))
+        print(f"== {' '.join(first)}", flush=True)
+        worst = subprocess.run([*command, *first], check=False).returncode
+        for folders, process, output in beside:
+            worst = max(worst, process.wait())
+            output.seek(0)
+            print(f"\n== {' '.join(folders)}", flush=True)
+            sys.stdout.buffer.write(output.read())
+            sys.stdout.buffer.flush()
+    return worst
 
 
 if __name__ == "__main__":

@@ -87,7 +87,6 @@ def service(served: Scripted) -> Scripted:
         (saying(409, (b"retry-after", b"0"), body=IN_PROGRESS), False),
         (saying(409, (b"retry-after", b"0"), body=b"later"), False),
     ],
-    ids=str,
 )
 def test_a_failure_of_the_moment_is_tried_again(ask: Ask, service: Scripted, fault: Fault, replayed: bool) -> None:
     """With the same key, so there is one effect, and the caller gets its answer."""
@@ -125,7 +124,7 @@ def test_a_verb_that_nobody_knows_is_sent_once_unless_it_has_a_key(ask: Ask, ser
 @pytest.mark.parametrize(
     "fault",
     [saying(409, body=b'{"code": "ALREADY_EXISTS"}'), saying(409), saying(400), saying(422), saying(501)],
-    ids=str,
+    ids=["ALREADY_EXISTS", "409", "400", "422", "501"],
 )
 def test_a_refusal_is_an_answer(ask: Ask, service: Scripted, fault: Fault) -> None:
     """A business 409 and other refusals come at once: nobody asks again."""
