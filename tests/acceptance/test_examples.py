@@ -186,6 +186,34 @@ def test_the_http_example(shop: str, data_dir: Path) -> None:
     assert document["tasks"][3]["outputs"]["body"] == {"name": "lamp", "price": 19, "colour": "green", "number": 1}
 
 
+def test_the_messaging_example(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker of its own does the work once, though its first answer is lost, and says what an exit code means."""
+    components.require("nats-server")
+    url, prefix = "nats://127.0.0.1:4222", "warehouse"
+    monkeypatch.setenv("FORMICARY_NATS", url)
+    command = [sys.executable, "-m", "examples.jobs.messaging.worker", "--nats", url, "--prefix", prefix]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as worker:
+        try:
+            assert worker.stdout is not None and worker.stdout.readline() == f"ready {url}\n"
+            document = run_example("messaging/messaging.yaml", data_dir, {})
+        finally:
+            worker.kill()
+    assert {task["task_type"]: (task["state"], task["attempts"]) for task in document["tasks"]} == {
+        "pack": (DONE, 2),
+        "weigh": (DONE, 1),
+        "refused": (DONE, 1),
+        "ship": (DONE, 1),
+    }
+    assert (document["state"], document["outputs"]["times"], document["outputs"]["grams"]) == (DONE, 1, 100)
+
+
+def test_without_nats_a_messaging_task_is_refused_at_once(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No ant of this run could take it: waiting for one would have no end."""
+    monkeypatch.delenv("FORMICARY_NATS", raising=False)
+    refused = run_command("examples/jobs/messaging/messaging.yaml", data=data_dir)
+    assert refused.returncode == 2 and "messaging.yaml:16:5: The method MESSAGING needs a NATS server" in refused.stderr
+
+
 @pytest.mark.parametrize("job", ["earth_rotation.yaml", "earth_rotation_job.py:earth_rotation"])
 def test_the_etl_example(job: str, data_dir: Path, tmp_path: Path) -> None:
     """Both front ends draw the same chart from the same rows, one task per year."""
@@ -230,7 +258,7 @@ def test_the_flow_actions_example(data_dir: Path, tmp_path: Path) -> None:
 def test_every_example_is_listed_here() -> None:
     """A job file under examples/jobs without an expectation above is forgotten."""
     listed = {file.partition(":")[0].partition(" ")[0] for file, *_ in EXPECTED}
-    listed |= {"flow_actions.yaml", "http/http.yaml", "etl/earth_rotation.yaml"}
+    listed |= {"flow_actions.yaml", "http/http.yaml", "etl/earth_rotation.yaml", "messaging/messaging.yaml"}
     there = {path.relative_to(JOBS).as_posix() for path in JOBS.rglob("*.yaml")}
     assert there <= listed
 

@@ -78,6 +78,8 @@ def test_a_session_of_the_documents_is_true(page: Path, tmp_path: Path, data_dir
     """Each shown line comes in the output of its command, in the order in which it is shown."""
     if "earth_rotation" in page.read_text(encoding="utf-8"):
         components.require("iers-data")
+    if "FORMICARY_NATS=" in page.read_text(encoding="utf-8"):
+        components.require("nats-server")
     folder = tmp_path / "session"
     folder.mkdir()
     (folder / "examples").symlink_to(ROOT / "examples")

@@ -33,6 +33,13 @@ from formicary.cli import exits, options
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of PYTHON modules; repeatable.",
 )
+@click.option(
+    "--nats",
+    envvar="FORMICARY_NATS",
+    default="",
+    metavar="URL",
+    help="NATS server for MESSAGING tasks, nats://HOST:4222; with a password rather by FORMICARY_NATS.",
+)
 @options.tls
 @options.ca
 @click.option("--cert", default="", metavar="FILE", help="The ant's own certificate, instead of a token.")
@@ -46,6 +53,7 @@ def ant(
     slots: int,
     grace: float,
     paths: tuple[Path, ...],
+    nats: str,
     tls: bool,
     ca: str,
     cert: str,
@@ -62,10 +70,11 @@ def ant(
       formicary ant --queen queen.example:7779 --ca ca.pem --cert ant.pem --key ant.key
 
     Prints one line `ready ant …` when the queen has welcomed it. It reconnects by itself.
-    Where the queen wants a token, FORMICARY_TOKEN holds one of role ant; tasks do not inherit it.
+    Where the queen wants a token, FORMICARY_TOKEN holds one of role ant; tasks do not inherit it, nor FORMICARY_NATS.
     """
     from formicary.engine.ants.channel import reach
     from formicary.engine.ants.config import AntConfig
+    from formicary.engine.ants.offers import methods_here
     from formicary.engine.ants.process import run_ant
 
     way = reach(options.read_address(queen, "--queen"), tls=tls, ca=ca, cert=cert, key=key)
@@ -75,6 +84,8 @@ def ant(
         slots=slots,
         tags=frozenset(tag.strip().lower() for tag in tags.split(",") if tag.strip()),
         paths=tuple(str(path.absolute()) for path in paths),
+        methods=methods_here(nats=nats),
+        nats=nats,
         stop_grace_s=grace,
         exit_when_orphaned=exit_when_orphaned,
         # A queen of this machine that was killed is back in a second: what runs should not wait for two.

@@ -5,14 +5,20 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from formicary.cli.options import read_params
 from formicary.engine.jobs.availability import CODE as NOT_AVAILABLE
 from formicary.engine.jobs.availability import availability_violations
 from formicary.engine.jobs.cron_reader import cron_violations
-from formicary.engine.jobs.model import MAX_SOURCE_BYTES, JobDefinition, Violation
+from formicary.engine.jobs.model import (
+    CONTAINER_METHODS,
+    MAX_SOURCE_BYTES,
+    QUEEN_METHODS,
+    JobDefinition,
+    Violation,
+)
 from formicary.engine.jobs.parse import parse_source
 from formicary.problems import FieldError, Problem, problem
 
@@ -73,6 +79,7 @@ class Loaded:
         params: What to submit.
         filename: For messages.
         path: Folder of PYTHON modules and relative working directories.
+        places: Methods that its tasks name, each with the ``line:column`` of the first such task.
     """
 
     job_type: str
@@ -80,6 +87,7 @@ class Loaded:
     params: dict[str, object]
     filename: str
     path: str
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_file(file: str, methods: Mapping[str, str]) -> Checked:
@@ -140,7 +148,27 @@ def load(
     folder = path or (Path.cwd() if target == "-" else Path(target).absolute().parent)
     ordered = [*(definition for definition in checked.definitions if definition is not chosen), chosen]
     documents = tuple(Document(definition.source, definition.source_line) for definition in ordered)
-    return Loaded(chosen.job_type, documents, read_params(params, types), target, str(folder.absolute()))
+    places: dict[str, str] = {}
+    for task in (task for definition in ordered for task in definition.tasks):
+        places.setdefault(task.method, f"{task.position.line}:{task.position.column}")
+    return Loaded(chosen.job_type, documents, read_params(params, types), target, str(folder.absolute()), places)
+
+
+def check_methods(loaded: Loaded) -> None:
+    """Makes sure that an ant of this machine offers what the tasks need.
+
+    Raises:
+        Problem: NOT_AVAILABLE, with all that is missing.
+    """
+    from formicary.engine.ants.offers import methods_here, missing_here
+
+    lacking = loaded.places.keys() - methods_here() - QUEEN_METHODS
+    lines = []
+    for method in sorted(lacking):
+        way = f", or run it with --method {method}=SHELL" if method in CONTAINER_METHODS else ""
+        lines.append(f"{loaded.filename}:{loaded.places[method]}: The method {method} {missing_here(method)}{way}.")
+    if lines:
+        raise problem("NOT_AVAILABLE", "; ".join(lines), lines=lines)
 
 
 def relocated(error: Problem, filename: str, line: int) -> Problem:

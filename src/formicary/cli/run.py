@@ -195,11 +195,14 @@ class _Runner:
                     raise
 
     async def _run_here(self, slots: int, path: Path | None) -> None:
+        from formicary.cli.job_files import check_methods
         from formicary.cli.registering import register
         from formicary.embedded.colony import Colony, ColonyConfig
         from formicary.engine.scheduling.demand import EVERY_TAG
 
         loaded = self._loaded
+        if loaded is not None:
+            check_methods(loaded)
         paths = tuple(dict.fromkeys([str(path.absolute())] if path else [loaded.path] if loaded else []))
         recover = frozenset([self._job_id] if self._job_id else [])
         # This is the whole colony: tags say where in a larger one a task belongs.

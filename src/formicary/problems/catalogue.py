@@ -542,6 +542,13 @@ _TASKS = (
         "Check the paths of artifacts and cache, and that the tasks before left what is needed.",
     ),
     _task(
+        "ERR_MESSAGING",
+        "No reply came over the message queue",
+        502,
+        "UNKNOWN",
+        "Check that a worker listens on messaging_request_queue and that the ant reaches the NATS server.",
+    ),
+    _task(
         "ERR_SECRET",
         "A secret of the task cannot be read",
         500,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from formicary.engine.ants.plugins import installed
+from formicary.engine.ants.offers import NATS_CREDENTIALS_VARIABLE, methods_here, missing_for, nats_here
 from formicary.engine.jobs.model import AVAILABLE_METHODS, is_third_party
 from formicary.problems import FieldError, problem
 
@@ -28,7 +28,8 @@ class AntConfig:
         slots: Tasks that run at the same time, 1 to 1024. Too many share the processors and run into time-outs.
         tags: What the ant offers; a task with tags runs only where all of them are offered. Lower case; ``*`` offers
             every tag.
-        methods: Executors the ant offers; by default all of this version, and those of installed packages.
+        methods: Executors the ant offers; by default all of this version that have here what they need, and those of
+            installed packages.
         paths: Folders put on the import path of PYTHON tasks, after the job's own folder.
         max_window: Most granted tasks held at once, running ones included. More hides the queen's commit time behind
             short tasks; what an ant holds cannot run elsewhere until it gives it back.
@@ -56,12 +57,14 @@ class AntConfig:
         max_body_bytes: Body of an HTTP answer; the rest is not read.
         python: Interpreter of the PYTHON workers.
         executors: Executors by method that are used instead of the built-in ones.
+        nats: Addresses of NATS servers for MESSAGING, separated by commas; default FORMICARY_NATS. Empty = none.
+        nats_credentials: File of a NATS user's credentials; default FORMICARY_NATS_CREDENTIALS. Empty = none.
     """
 
     ant_id: str
     slots: int = field(default_factory=lambda: os.cpu_count() or 1)
     tags: frozenset[str] = frozenset()
-    methods: frozenset[str] = field(default_factory=lambda: AVAILABLE_METHODS | installed().keys())
+    methods: frozenset[str] = field(default_factory=methods_here)
     paths: tuple[str, ...] = ()
     max_window: int = 256
     warm_workers: int = 0
@@ -86,6 +89,8 @@ class AntConfig:
     max_body_bytes: int = 1024 * 1024
     python: str = field(default_factory=lambda: sys.executable)
     executors: Mapping[str, Executor] = field(default_factory=dict)
+    nats: str = field(default_factory=nats_here, repr=False)
+    nats_credentials: str = field(default_factory=lambda: os.environ.get(NATS_CREDENTIALS_VARIABLE, ""), repr=False)
 
     def __post_init__(self) -> None:
         """Checks every field and their relations.
@@ -115,7 +120,13 @@ class AntConfig:
         missing = [path for path in self.paths if not Path(path).is_dir()]
         if missing:
             errors.append(_error("paths", f"names {', '.join(missing)}, which is not a folder"))
+        errors += [_error("methods", f"names {method}, which {why}") for method, why in self._unmet()]
         return errors
+
+    def _unmet(self) -> list[tuple[str, str]]:
+        """Methods that lack what they need, each with what that is."""
+        own = sorted(self.methods & AVAILABLE_METHODS - self.executors.keys())
+        return [(method, why) for method in own if (why := missing_for(method, nats=self.nats))]
 
     def _relation_errors(self) -> list[FieldError]:
         errors: list[FieldError] = []

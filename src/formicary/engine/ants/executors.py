@@ -8,6 +8,7 @@ from typing import Protocol
 from formicary.engine.ants.attempt import Attempt, Result
 from formicary.engine.ants.config import AntConfig
 from formicary.engine.ants.http import HTTP_METHODS, HttpExecutor
+from formicary.engine.ants.messaging import MessagingExecutor
 from formicary.engine.ants.plugins import PluginExecutor, installed
 from formicary.engine.ants.shell import ShellExecutor
 from formicary.engine.ants.warden import Warden
@@ -39,11 +40,12 @@ def executors_of(
     Args:
         config: The ant's configuration.
         warden: Told about every process group.
-        progressed: Takes the progress of third-party executors.
+        progressed: Takes progress.
     """
     http = HttpExecutor(config)
     every: dict[str, Executor] = dict.fromkeys(HTTP_METHODS, http)
     every["SHELL"] = ShellExecutor(config, warden)
+    every["MESSAGING"] = MessagingExecutor(config, progressed)
     for method, entry in installed().items():
         every[method] = PluginExecutor(method, entry.load, config.kill_grace_s, config.max_outputs_bytes, progressed)
     every.update(config.executors)

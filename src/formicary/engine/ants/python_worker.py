@@ -22,6 +22,7 @@ import msgspec
 import formicary
 from formicary.engine.ants import python_wire
 from formicary.engine.ants.attempt import Attempt
+from formicary.engine.ants.offers import PRIVATE_VARIABLES
 from formicary.engine.ants.output import STDERR, STDOUT
 from formicary.engine.ants.python_wire import (
     CLOCK,
@@ -119,6 +120,7 @@ class PythonWorker:
                 stderr=writes[1],
                 pass_fds=passed,
                 start_new_session=True,
+                env={k: v for k, v in os.environ.items() if k not in PRIVATE_VARIABLES},
             )
         except BaseException:
             for pipe in reads:

@@ -27,6 +27,7 @@ import msgspec
 
 from formicary.engine.ants.attempt import Attempt, Outcome, Result, failure
 from formicary.engine.ants.config import AntConfig
+from formicary.engine.ants.offers import PRIVATE_VARIABLES
 from formicary.engine.ants.output import STDERR, STDOUT
 from formicary.engine.ants.warden import MARK, Warden
 
@@ -36,6 +37,7 @@ _GROUP_POLL_S = 0.02
 _LATER_S = 0.001
 _ENTER = 'cd -- "$0" && exec "$@"'
 _MARK = MARK.encode()
+_PRIVATE = frozenset(name.encode() for name in PRIVATE_VARIABLES)
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT)
 """Python ignores the first two, a server that was started with `&` by a script the others; tasks shall not."""
 
@@ -51,7 +53,7 @@ class ShellExecutor:
     def __init__(self, config: AntConfig, warden: Warden) -> None:
         self._config = config
         self._warden = warden
-        self._environment = dict(os.environb)
+        self._environment = {k: v for k, v in os.environb.items() if k not in _PRIVATE}
         self._spare: _Pipes | None = None
         self._is_closed = False
         self._ended: list[_Pipes] = []

@@ -71,7 +71,7 @@ METHODS = frozenset(
 )
 """Every executor a job file may name."""
 
-AVAILABLE_METHODS = frozenset(m for m in METHODS if m in {"SHELL", "PYTHON"} or m.startswith("HTTP_"))
+AVAILABLE_METHODS = frozenset(m for m in METHODS if m in {"SHELL", "PYTHON", "MESSAGING"} or m.startswith("HTTP_"))
 """The executors of this version."""
 
 CONTAINER_METHODS = frozenset({"DOCKER", "KUBERNETES"})

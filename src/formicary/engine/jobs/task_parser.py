@@ -315,6 +315,9 @@ def check_method(ctx: Context, read: TaskRead, path: str, node: Node, static: bo
     if method.startswith("HTTP_") and not (read.values.get("url") or read.values.get("script")):
         message = f"A {method} task needs an address; add 'url: https://…'."
         ctx.add(nodes.get("method", node), f"{path}.url", "MISSING_URL", message)
+    if method == "MESSAGING" and not read.values.get("messaging_request_queue"):
+        message = "A MESSAGING task needs a queue to send to; add 'messaging_request_queue: SUBJECT'."
+        ctx.add(nodes.get("method", node), f"{path}.messaging_request_queue", "MISSING_FIELD", message)
     scripts = [nodes[s] for s in ("before_script", "script", "after_script") if s in nodes]
     if method == "SHELL" and not any(script.items or script.pairs or script.text for script in scripts):
         message, severity = "A SHELL task needs commands; add 'script:' with at least one line.", "error"

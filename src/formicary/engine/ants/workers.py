@@ -1,0 +1,179 @@
+"""A helper for workers that are no ants: a function that carries out tasks, served over NATS.
+
+    async def pack(task: WorkerTask) -> dict[str, object]:
+        await task.log("packing")
+        return {"parcel": 7}
+
+    asyncio.run(serve_nats(pack, "nats://127.0.0.1:4222", "orders.pack"))
+
+A repeated attempt comes with the same ``task.key``. Tasks run side by side, at most ``slots``; one that nobody waits
+for any more is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any
+
+import msgspec
+
+from formicary.engine.ants.messaging import CORRELATION
+from formicary.engine.ants.remote_wire import LOG, PROGRESS, RESULT, Said, TaskMessage, encode
+
+_LOG = logging.getLogger(__name__)
+_TASK = msgspec.json.Decoder(TaskMessage)
+
+
+class TaskFailedError(Exception):
+    """Raise it to fail the task.
+
+    Args:
+        message: One sentence for people.
+        exit_code: What ``on_exit_code`` of the job file can take; not 0.
+        outputs: JSON values by name.
+    """
+
+    def __init__(self, message: str, exit_code: int = 1, outputs: Mapping[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code or 1
+        self.outputs = dict(outputs or {})
+
+
+class WorkerTask:
+    """The task that a worker carries out.
+
+    Attributes:
+        message: All that was sent.
+        key: The same for every attempt of this task: use it as idempotency key.
+        attempt: From 1.
+        variables: The task's variables.
+        script: Lines of ``script``.
+    """
+
+    def __init__(self, message: TaskMessage, send: Callable[[bytes], Awaitable[None]]) -> None:
+        self.message = message
+        self.key, self.attempt = message.key, message.attempt
+        self.variables, self.script = message.variables, message.script
+        self._send = send
+
+    async def log(self, text: str, *, is_error: bool = False) -> None:
+        """Adds lines to the task's log; ``::set-output name=KEY::VALUE`` sets an output."""
+        await self._say(Said(type=LOG, text=text, is_error=is_error))
+
+    async def progress(self, fraction: float, message: str = "") -> None:
+        """Says how far it is, from 0 to 1."""
+        await self._say(Said(type=PROGRESS, fraction=fraction, message=message))
+
+    async def _say(self, said: Said) -> None:
+        said.correlation_id = self.message.correlation_id
+        await self._send(encode(said))
+
+
+Work = Callable[[WorkerTask], Awaitable[Mapping[str, object] | None]]
+"""Carries out one task; returns outputs, JSON values by name."""
+
+
+async def carry_out(work: Work, message: TaskMessage, send: Callable[[bytes], Awaitable[None]]) -> None:
+    """Carries out one task and sends its result; whatever is raised but a cancellation fails the task."""
+    result = Said(type=RESULT, correlation_id=message.correlation_id)
+    try:
+        result.outputs = dict(await work(WorkerTask(message, send)) or {})
+    except TaskFailedError as error:
+        result.exit_code, result.error, result.outputs = error.exit_code, str(error), error.outputs
+    except Exception as error:
+        _LOG.exception("the task %s failed", message.correlation_id)
+        result.exit_code, result.error = 1, f"{type(error).__name__}: {error}"
+    await send(encode(result))
+
+
+def read_task(data: bytes) -> TaskMessage | None:
+    """Reads what an ant sent; None where it is no task."""
+    try:
+        message = _TASK.decode(data)
+    except msgspec.DecodeError:
+        return None
+    return message if message.type == "task" and message.correlation_id else None
+
+
+async def serve_nats(
+    work: Work,
+    url: str,
+    subject: str,
+    *,
+    group: str = "workers",
+    slots: int = 4,
+    ready: Callable[[], None] | None = None,
+) -> None:
+    """Carries out tasks of a subject until it is cancelled.
+
+    Args:
+        work: The function.
+        url: Of the NATS server.
+        subject: The ``messaging_request_queue``.
+        group: Of the workers of one group each task goes to one.
+        slots: Tasks at a time.
+        ready: Called once it listens.
+
+    Raises:
+        nats.errors.Error: The server cannot be reached, or is lost for good.
+    """
+    import nats
+
+    client = await nats.connect(url, name=f"formicary worker {group}")
+    waiting: asyncio.Queue[Any] = asyncio.Queue(slots)
+    await client.subscribe(subject, queue=group, cb=waiting.put)
+    await client.flush()
+    if ready is not None:
+        ready()
+    try:
+        async with asyncio.TaskGroup() as group_of_slots:
+            for _ in range(slots):
+                group_of_slots.create_task(_nats_slot(client, waiting, work))
+    finally:
+        await client.close()
+
+
+async def _nats_slot(client: Any, waiting: asyncio.Queue[Any], work: Work) -> None:
+    """Carries out one task after the other."""
+    while True:
+        asked = await waiting.get()
+        message = read_task(asked.data)
+        if message is None:
+            _LOG.warning("what came on %s is no task", asked.subject)
+            continue
+        to, headers = message.reply_to or asked.reply, {CORRELATION: message.correlation_id}
+
+        async def send(data: bytes, to: str = to, headers: dict[str, str] = headers) -> None:
+            await client.publish(to, data, headers=headers)
+
+        starting = asyncio.Event()  # no cancel may come before it is listened for
+        working = asyncio.create_task(_begin(starting, carry_out(work, message, send)))
+
+        async def cancelled(_: Any, working: asyncio.Task[None] = working) -> None:
+            working.cancel()
+
+        try:
+            listening = None
+            if message.cancel_subject:
+                listening = await client.subscribe(message.cancel_subject, cb=cancelled)
+                await client.flush()
+            starting.set()
+            await asyncio.wait({working})
+            if not working.cancelled():
+                working.result()
+        finally:
+            working.cancel()
+            if listening is not None:
+                with contextlib.suppress(Exception):  # the connection may be gone
+                    await listening.unsubscribe()
+
+
+async def _begin(starting: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await starting.wait()
+        await work
+    finally:
+        work.close()
