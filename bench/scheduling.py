@@ -1,7 +1,8 @@
 """Scheduling: job events per second of the simulator. `python -m bench.scheduling [--output json]`.
 
-The median of five runs of the mobile-analysis workload (a submission and an end are two events), first come, first
-served, at a fifth of its size; the load makes jobs wait. Reading and summaries are not part of it.
+The median of five runs of the mobile-analysis workload (a submission and an end are two events) at a fifth of its size,
+under several policies; the load makes jobs wait. Reading and summaries are not part of it. Seconds are processor time
+of the one thread.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from formicary.engine.scheduling.simulation.registry import POLICIES, read_setti
 from formicary.engine.scheduling.simulation.synthetic import analysis_cluster, mobile_analysis
 
 RUNS, BAR = 5, 50_000.0
+MEASURED = ("fcfs", "priority", "edf", "sjf", "drf", "capacity")
 
 
 def simulator(policy: str) -> float:
@@ -26,9 +28,9 @@ def simulator(policy: str) -> float:
     rates = []
     for _ in range(RUNS):
         made = POLICIES[policy].make(read_settings(policy, {})[0], cluster, jobs)
-        begun = time.perf_counter()
+        begun = time.thread_time()
         outcome = Simulation(cluster, jobs, made).run()
-        rates.append(outcome.events / (time.perf_counter() - begun))
+        rates.append(outcome.events / (time.thread_time() - begun))
     return statistics.median(rates)
 
 
@@ -37,9 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", choices=["table", "json"], default="table")
     form = parser.parse_args().output
-    figures = [
-        {"what": f"simulator, {policy}, events/s", "value": round(simulator(policy))} for policy in ("fcfs", "edf")
-    ]
+    figures = [{"what": f"simulator, {policy}, events/s", "value": round(simulator(policy))} for policy in MEASURED]
     value = float(str(figures[0]["value"]))
     bars = [{"what": "simulated job events/s, fcfs", "bar": "≥ 50,000", "value": value, "met": value >= BAR}]
     if form == "json":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from formicary.engine.scheduling.simulation.policy import Decision, Group, Start
+from formicary.engine.scheduling.simulation.policy import Decision, SortedGroup, Start
 from formicary.engine.scheduling.simulation.queueing import INFINITY, Ordered, Rank, find, seconds_left
 from formicary.engine.scheduling.simulation.state import TINY, AntState, Entry, Shape
 
@@ -24,25 +24,28 @@ class Backfill(Ordered):
     def __init__(self, rank: Rank, depth: int) -> None:
         super().__init__(rank)
         self.depth = depth
+        self.queue = SortedGroup("")
+        self.groups[""] = self.queue
 
-    def group_of(self, entry: Entry) -> Group:
+    def group_of(self, entry: Entry) -> SortedGroup:
         """All jobs are one queue."""
-        return self.groups.setdefault("", Group(""))
+        return self.queue
 
     def decide(self, now: float) -> Iterator[Decision]:
         """See Policy."""
-        queue = self.groups.get("")
-        while queue is not None and queue.heap:
+        queue = self.queue
+        while queue.heap:
             ant = find(self.state, queue.head().shape, set(), None)
             if ant is None:
                 break
             yield Start(queue.pop(), ant)
-        if queue is None or len(queue.heap) < 2 or not any(self._room()):
+        if len(queue.heap) < 2 or not any(self._room()):
             return
         head = queue.head()
         shadow, reserved, spare = self._reservation(head, now)
         failed: set[Shape] = set()
-        for entry in queue.in_order()[1 : self.depth + 1]:
+        for item in queue.heap[1 : self.depth + 1]:
+            entry = item[2]
             if entry.shape in failed:
                 continue
             short = now + entry.expected_left <= shadow + TINY
@@ -60,7 +63,7 @@ class Backfill(Ordered):
             if place is reserved and not short:
                 for index, amount in entry.need:
                     spare[index] -= amount
-            queue.remove(entry)
+            queue.remove_item(item)
             yield Start(entry, place)
 
     def _room(self) -> Iterator[bool]:

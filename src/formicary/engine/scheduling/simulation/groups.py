@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 
 from formicary.engine.scheduling.policies.assignment import assign
 from formicary.engine.scheduling.policies.gang import Gang, Held, plan
-from formicary.engine.scheduling.simulation.policy import Decision, Drop, Group, Start
-from formicary.engine.scheduling.simulation.queueing import Ordered, seconds_left
+from formicary.engine.scheduling.simulation.policy import Decision, Drop, Start
+from formicary.engine.scheduling.simulation.queueing import Ordered, next_head, seconds_left
 from formicary.engine.scheduling.simulation.state import AntState, Entry
 from formicary.engine.scheduling.simulation.workload import Job
 
@@ -89,45 +91,76 @@ class Gangs(Ordered):
 class Matchmaking(Ordered):
     """As many of the first jobs as there are ants with room are assigned at once, at the best sum of preferences.
 
+    What finds no ant does not hold up the others.
+
     Args:
         width: Most jobs of one assignment.
     """
 
     def __init__(self, width: int) -> None:
-        super().__init__(lambda entry, now: 0.0)
+        super().__init__(lambda entry, now: 0.0, blocking=False)
         self.width = width
-
-    def group_of(self, entry: Entry) -> Group:
-        """All jobs are one queue; what finds no ant does not hold up the others."""
-        return self.groups.setdefault("", Group(""))
 
     def decide(self, now: float) -> Iterator[Decision]:
         """See Policy."""
-        queue = self.groups.get("")
-        while queue is not None and queue.heap:
-            ants = [
-                ant for ant in self.state.ants if all(f > 0 for f, c in zip(ant.free, ant.capacity, strict=True) if c)
-            ]
-            jobs: list[Entry] = []
-            for entry in queue.in_order():
-                if any(ant.fits(entry.need) for ant in entry.shape.eligible):
-                    jobs.append(entry)
-                    if len(jobs) >= min(self.width, max(1, len(ants))):
-                        break
-            if not jobs or not ants:
-                return
-            found = assign([[self._cost(entry, ant) for ant in ants] for entry in jobs])
-            chosen = [(entry, ants[at]) for entry, at in zip(jobs, found, strict=True) if at is not None]
+        while True:
+            jobs = self._first()
+            ants = self._ants(jobs)
+            chosen: list[tuple[Entry, AntState]] = []
+            if jobs and ants:
+                costs = [[_cost(entry, ant, able) for ant, able in ants] for entry in jobs]
+                found = assign(costs)
+                chosen = [(entry, ants[at][0]) for entry, at in zip(jobs, found, strict=True) if at is not None]
+            starting = {entry.number for entry, _ in chosen}
+            for entry in jobs:
+                if entry.number not in starting:
+                    self.group_of(entry).push(self.key(entry, now), entry)
+            for entry, ant in chosen:
+                yield Start(entry, ant)
             if not chosen:
                 return
-            for entry, ant in chosen:
-                queue.remove(entry)
-                yield Start(entry, ant)
 
-    def _cost(self, entry: Entry, ant: AntState) -> float:
-        if ant not in entry.shape.eligible or not ant.fits(entry.need):
-            return inf
-        return -preference(entry.job.prefer, ant)
+    def _first(self) -> list[Entry]:
+        """Takes the first jobs that some ant has room for, in order over all demands; no more than there are ants."""
+        room: set[int] = set()
+        heads = []
+        for group in self.groups.values():
+            shape = group.head().shape if group.heap else None
+            able = [ant.number for ant in shape.eligible if ant.fits(shape.need)] if shape is not None else ()
+            if able:
+                heads.append((*group.heap[0][:2], group))
+                room.update(able)
+        heapq.heapify(heads)
+        jobs: list[Entry] = []
+        while heads and len(jobs) < min(self.width, len(room)):
+            group = heads[0][2]
+            jobs.append(group.pop())
+            next_head(heads, group)
+        return jobs
+
+    def _ants(self, jobs: Sequence[Entry]) -> list[tuple[AntState, frozenset[int]]]:
+        """Ants that one of the jobs could have, with the shapes they have room for; of equal ones no more than jobs."""
+        shapes = {id(entry.shape): entry.shape for entry in jobs}
+        able: dict[int, set[int]] = {}
+        for name, shape in shapes.items():
+            for ant in shape.eligible:
+                if ant.fits(shape.need):
+                    able.setdefault(ant.number, set()).add(name)
+        wanted = {name for entry in jobs for name in entry.job.prefer}
+        takers = Counter(id(entry.shape) for entry in jobs)
+        alike: Counter[object] = Counter()
+        found = []
+        for number in sorted(able):
+            ant, own = self.state.ants[number], frozenset(able[number])
+            kind = (own, frozenset(wanted & (ant.labels | {ant.id})))
+            alike[kind] += 1
+            if alike[kind] <= sum(takers[name] for name in own):
+                found.append((ant, own))
+        return found
+
+
+def _cost(entry: Entry, ant: AntState, able: frozenset[int]) -> float:
+    return -preference(entry.job.prefer, ant) if id(entry.shape) in able else inf
 
 
 def preference(prefer: Mapping[str, float], ant: AntState) -> float:

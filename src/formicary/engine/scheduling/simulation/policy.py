@@ -8,6 +8,7 @@ the simulator applies one by one, so the state is always current.
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left, insort
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from random import Random
@@ -120,3 +121,19 @@ class Group:
     def in_order(self) -> list[Entry]:
         """All of them, first to last."""
         return [entry for _, _, entry in sorted(self.heap)]
+
+
+class SortedGroup(Group):
+    """The same, sorted at all times: for policies that look at many behind the head in each round."""
+
+    def push(self, key: Key, entry: Entry) -> None:
+        """See Group."""
+        insort(self.heap, (key, entry.number, entry))
+
+    def pop(self) -> Entry:
+        """See Group."""
+        return self.heap.pop(0)[2]
+
+    def remove_item(self, item: tuple[Key, int, Entry]) -> None:
+        """Takes what was pushed with this key."""
+        del self.heap[bisect_left(self.heap, item)]

@@ -128,7 +128,7 @@ class Ordered:
             if self.shed and _late(entry, now):
                 group.pop()
                 yield Drop(entry, "it could not end by its deadline any more")
-                _next(heads, group)
+                next_head(heads, group)
                 continue
             ant = self._place(group, entry, blocked)
             if ant is None and self.preemptive:
@@ -143,7 +143,7 @@ class Ordered:
             if ant is not None:
                 group.pop()
                 yield Start(entry, ant)
-                _next(heads, group)
+                next_head(heads, group)
                 continue
             heapq.heappop(heads)
             if self.blocking:
@@ -205,7 +205,7 @@ def _late(entry: Entry, now: float) -> bool:
     return deadline is not None and now + entry.expected_left > deadline + TINY
 
 
-def _next(heads: list[tuple[Key, int, Group]], group: Group) -> None:
+def next_head(heads: list[tuple[Key, int, Group]], group: Group) -> None:
     """The group at the head of the heap has another first job now, or none."""
     if group.heap:
         heapq.heapreplace(heads, (*group.heap[0][:2], group))

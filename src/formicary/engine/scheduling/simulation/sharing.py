@@ -29,6 +29,8 @@ class Shared:
         self.weights = weights
         self.groups: dict[str, Group] = {}
         self.usage: dict[str, Usage] = {}
+        self.changed: set[str] = set()
+        """Groups whose head or usage is not what it was at the last choice."""
 
     def bind(self, state: ClusterState, rng: Random) -> None:
         """Keeps the state."""
@@ -46,9 +48,12 @@ class Shared:
             self.groups[name] = Group(name)
             self.usage[name] = Usage([0.0] * len(self.state.resources))
         self.groups[name].push((entry.job.submit, entry.number), entry)
+        self.changed.add(name)
 
     def _count(self, entry: Entry, sign: int) -> Usage:
-        usage = self.usage[self.by(entry)]
+        name = self.by(entry)
+        self.changed.add(name)
+        usage = self.usage[name]
         usage.running += sign
         for index, amount in entry.shape.need:
             usage.held[index] += sign * amount
@@ -116,6 +121,7 @@ class MaxMin(Shared):
     def __init__(self, by: By, weights: Mapping[str, float], resource: str | None) -> None:
         super().__init__(by, weights)
         self.resource = resource
+        self._keys: dict[str, tuple[float, ...]] = {}
 
     def holds(self, name: str) -> float:
         """What the group holds now, divided by its weight."""
@@ -131,15 +137,16 @@ class MaxMin(Shared):
         return share / self.weight(name)
 
     def pick(self, names: list[str], now: float) -> str:
-        """See Shared."""
-        return min(
-            names,
-            key=lambda name: (
-                round(self.holds(name), 9),
-                round(self.usage[name].served / self.weight(name), 9),
-                *self.groups[name].heap[0][0],
-            ),
-        )
+        """See Shared. Only what has changed since the last choice is computed anew."""
+        for name in self.changed:
+            if self.groups[name].heap:
+                self._keys[name] = (
+                    round(self.holds(name), 9),
+                    round(self.usage[name].served / self.weight(name), 9),
+                    *self.groups[name].heap[0][0],
+                )
+        self.changed.clear()
+        return min(names, key=self._keys.__getitem__)
 
 
 class Lottery(Shared):
@@ -207,10 +214,38 @@ class Capacity(Shared):
         super().__init__(by, {})
         self.tree = tree
         self.reclaim = reclaim
+        self.pending: dict[str, float] = {}
+        """What waits, as part of the cluster, by leaf."""
+        self.held: dict[str, tuple[Entry, Running]] = {}
+        self._used: dict[str, float] = {}
+
+    def queued(self, entry: Entry, now: float) -> None:
+        """See Policy."""
+        super().queued(entry, now)
+        self._wants(entry, +1)
+
+    def started(self, entry: Entry, now: float) -> None:
+        """See Policy."""
+        super().started(entry, now)
+        self._wants(entry, -1)
+        key, share = str(entry.number), self.state.dominant_of(entry.need)
+        self.held[key] = (entry, Running(key, self.by(entry), share, int(entry.job.priority), now))
+
+    def stopped(self, entry: Entry, now: float) -> None:
+        """See Policy."""
+        super().stopped(entry, now)
+        del self.held[str(entry.number)]
+
+    def _wants(self, entry: Entry, sign: int) -> None:
+        name = self.by(entry)
+        self.pending[name] = self.pending.get(name, 0.0) + sign * self.state.dominant_of(entry.need)
 
     def used(self) -> dict[str, float]:
         """Part of the cluster by leaf."""
-        return {name: self.state.dominant(usage.held) for name, usage in self.usage.items()}
+        for name in self.changed:
+            self._used[name] = self.state.dominant(self.usage[name].held)
+        self.changed.clear()
+        return self._used
 
     def pick(self, names: list[str], now: float) -> str:
         """See Shared."""
@@ -227,19 +262,11 @@ class Capacity(Shared):
     def decide(self, now: float) -> Iterator[Decision]:
         """See Policy. Reclaims after what is free has been given away."""
         yield from super().decide(now)
-        if self.reclaim == "none":
+        waiting = {name: amount for name, amount in self.pending.items() if self.groups[name].heap}
+        if self.reclaim == "none" or not waiting:
             return
-        running = {str(entry.number): entry for ant in self.state.ants for entry in ant.running.values()}
-        held = [
-            Running(key, self.by(one), self.state.dominant_of(one.shape.need), int(one.job.priority), one.since)
-            for key, one in running.items()
-        ]
-        pending = {
-            name: sum(self.state.dominant_of(item[2].shape.need) for item in group.heap)
-            for name, group in self.groups.items()
-        }
-        victims = self.tree.reclaim(1.0, held, pending, mode=self.reclaim)
+        victims = self.tree.reclaim(1.0, [one for _, one in self.held.values()], waiting, mode=self.reclaim)
         for victim in victims:
-            yield Preempt(running[victim.id])
+            yield Preempt(self.held[victim.id][0])
         if victims:
             yield from super().decide(now)
