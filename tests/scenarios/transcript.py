@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from formicary.engine.jobs.error_rules import ErrorRule
+from formicary.engine.jobs.model import task_from_json
 from formicary.engine.queen.core import outcome as ends
 from formicary.engine.queen.core.approving import Vote
+from formicary.engine.queen.core.records import TaskRun
 from tests.unit.core.colony import ORG, WALL, Colony
 
 RULE = "----"
@@ -181,6 +183,22 @@ class Scenario:
         run = self.colony.task(job, task)
         return (run.outputs or b"").decode() if run is not None else ""
 
+    def do_sees(self, _body: str, what: str, *names: str) -> str:
+        """sees JOB/TASK NAME...: variables of the newest attempt that an ant holds."""
+        job, task = what.split("/")
+        token = self.colony.token(job, task)
+        seen = json.loads(self.colony.holder(token).held[token].variables)
+        return " ".join(f"{name}={json.dumps(seen[name]) if name in seen else '-'}" for name in names)
+
+    def do_runs(self, _body: str, what: str) -> str:
+        """runs JOB/TASK: the lines of the newest attempt that an ant holds."""
+        job, task = what.split("/")
+        token = self.colony.token(job, task)
+        rendered = self.colony.holder(token).held[token].rendered
+        assert rendered is not None, "an element is sent as rendered"
+        found = task_from_json(rendered)
+        return f"{found.task_type}: {'; '.join(found.script)}"
+
     def do_show(self, _body: str, job: str) -> str:
         """show JOB: states, counters and errors as they are stored."""
         found = self.colony.job(job)
@@ -199,6 +217,10 @@ class Scenario:
             counts = {"attempts": run.attempts, "failures": run.failures, "lost": run.lost, "polls": run.polls}
             shown = [f"{name} {count}" for name, count in counts.items() if count]
             lines.append(" ".join(["  " + task.task_type, run.state, *shown, *filter(None, [run.error_code])]))
+            for row in self.colony.store.elements(found.number, run.position):
+                element = TaskRun.from_row(row, found)
+                state = [element.state, "attempts", str(element.attempts), *filter(None, [element.error_code])]
+                lines.append(f"    {element.name} {' '.join(state)}")
         return "\n".join(lines)
 
 

@@ -10,9 +10,18 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from formicary.engine.jobs import lifecycle as life
-from formicary.engine.jobs.model import QUEEN_METHODS
+from formicary.engine.jobs.fan_out import (
+    MOST_OPEN,
+    definition_position,
+    definition_task,
+    element_position,
+    fans_out,
+    is_element,
+)
+from formicary.engine.jobs.model import QUEEN_METHODS, TaskDefinition
 from formicary.engine.queen.core.batch import Batch
 from formicary.engine.queen.core.core import Core
+from formicary.engine.queen.core.fanning import FanOut
 from formicary.engine.queen.core.records import EPOCH_SHIFT, Job, TaskRun
 from formicary.engine.storage.port import JOB_COLUMNS, TASK_COLUMNS, Changes, Row
 from tests.simulation.ballots import Ballots
@@ -61,6 +70,10 @@ class Monitor:
         """How often a task's process really began, by (job number, position)."""
         self.completions: dict[tuple[int, int, int], int] = {}
         """Completions by (job number, execution, position)."""
+        self.indexes: dict[tuple[int, int], int] = {}
+        """Completions of elements by (job number, position), over all executions."""
+        self._again: set[tuple[int, int]] = set()
+        """Tasks that fan out and begin again in the batch that is being looked at."""
         self.evidence: dict[int, float] = {}
         """When the attempt with this token ended, as its ant has told: no two alike."""
         self.accepted_ids: dict[str, None] = {}
@@ -87,8 +100,11 @@ class Monitor:
             self._job(number, old_jobs[number], row)
         for row in changes.jobs.values():
             self._joined(row)
+        self._again = {key for key, row in changes.tasks.items() if self._begins_again(key, row)}
         for key, row in changes.tasks.items():
             self._task(key, row, old_jobs.get(key[0]))
+        for job, position in {(job, definition_position(at)) for job, at in changes.tasks if is_element(at)}:
+            self._fanned(job, position)
         for _, row in changes.definitions.items():
             if str(row[0]) not in self.world.kinds:
                 self.fail("a definition that nobody made:", row[0])
@@ -129,11 +145,32 @@ class Monitor:
             self.fail("job", job_id, "was forked by nobody")
         self.children.setdefault(parent, []).append(number)
         kind = self.world.kinds[str(self.jobs[self.numbers[parent]][_TYPE])]
-        spec = kind.definition.tasks[0].fan_out
+        spec = None if fans_out(kind.definition.tasks[0]) else kind.definition.tasks[0].fan_out
         limit = spec.get("max_parallel") if spec is not None else None
         is_open = [n for n in self.children[parent] if n == number or self._is_live(n)]
         if isinstance(limit, int) and len(is_open) > limit:
             self.fail("job", parent, "has", len(is_open), "forked jobs open, at most", limit)
+
+    def _begins_again(self, key: tuple[int, int], row: Row) -> bool:
+        """A task that fans out begins once more: its elements may, too."""
+        old = self.tasks.get(key)
+        return old is not None and row[_ATTEMPTS] != old[_ATTEMPTS] and self._fans(key)
+
+    def _fans(self, key: tuple[int, int]) -> bool:
+        return not is_element(key[1]) and fans_out(self._definition(key))
+
+    def _definition(self, key: tuple[int, int]) -> TaskDefinition:
+        return definition_task(self.world.kinds[str(self.jobs[key[0]][_TYPE])].definition, key[1])
+
+    def _fanned(self, number: int, position: int) -> None:
+        """Never more elements of a task are open than `max_parallel`."""
+        spec = self._definition((number, position)).fan_out or {}
+        limit = _int(spec.get("max_parallel")) or MOST_OPEN
+        first = element_position(position, 0)
+        states = [self.tasks[key][_TASK_STATE] for index in range(10) if (key := (number, first + index)) in self.tasks]
+        is_open = [state for state in states if state != life.PENDING and state not in life.TASK_ENDED]
+        if len(is_open) > limit:
+            self.fail("task", (number, position), "has", len(is_open), "elements open, at most", limit)
 
     def _is_live(self, number: int) -> bool:
         row = self.world.queen_batch.get(number) or self.jobs[number]
@@ -161,12 +198,15 @@ class Monitor:
             or _int(old_job[_EXECUTION]) != execution
             or old_job[_RETRIES] != job[_RETRIES]  # restarted and cancelled in one batch
         )
+        if is_element(key[1]) and (key[0], definition_position(key[1])) in self._again:
+            self.completions.pop((key[0], execution, key[1]), None)
+            is_new_execution = True
         if (before, after) not in TASK_PAIRS and not is_new_execution:
-            again = self.world.kinds[str(job[_TYPE])].definition.tasks[key[1]].always_run and job[_VERDICT] is not None
+            again = self._definition(key).always_run and job[_VERDICT] is not None
             if not again or before == life.COMPLETED:
                 self.fail("task", key, "went from", before, "to", after)
         token, highest = _int(row[_TOKEN]), self._highest.get(key, 0)
-        if token:
+        if token and not self._fans(key):
             if token < highest:
                 self.fail("task", key, "has token", token, "after", highest)
             self._highest[key] = token
@@ -180,8 +220,12 @@ class Monitor:
         if is_kept:
             return
         job = self.jobs[key[0]]
-        task = self.world.kinds[str(job[_TYPE])].definition.tasks[key[1]]
-        asked = self.people.approved(key, _int(row[_ATTEMPTS]))
+        task = self._definition(key)
+        asked = self.people.approved(key, _int(row[_ATTEMPTS])) or self._fans(key)
+        if is_element(key[1]) and self.world.kinds[str(job[_TYPE])].state and not task.always_run:
+            self.indexes[key] = self.indexes.get(key, 0) + 1
+            if self.indexes[key] > 1:  # also over executions: what has completed is kept
+                self.fail("element", key, "completed", self.indexes[key], "times")
         if task.method not in QUEEN_METHODS and not asked and self.evidence.get(_int(row[_TOKEN])) != row[_ENDED_AT]:
             self.fail("task", key, "completed by a result that is not of its token", row[_TOKEN])
         where = (key[0], execution, key[1])
@@ -294,7 +338,8 @@ class Monitor:
         for job in core.jobs.values():
             if job not in core.dirty_jobs and self.jobs[job.number] != job.row():
                 self.fail("job", job.id, "was recovered as", job.row(), "and is stored as", self.jobs[job.number])
-            for run in job.run.runs.values() if job.run is not None else ():
+            runs = (*job.run.runs.values(), *job.run.elements.values()) if job.run is not None else ()
+            for run in runs:
                 if run not in core.dirty_tasks and self.tasks[job.number, run.position] != run.row():
                     self.fail("task", run.position, "of", job.id, "was not recovered as stored")
 
@@ -347,6 +392,10 @@ class Monitor:
             found = task[_TASK_STATE] if task is not None else None
             if (found if found not in (life.SKIPPED, life.PENDING) else None) != state:
                 self.fail("job", row[_ID], name, "task", position, "is", found, "expected", state)
+        for index, state in enumerate(kind.ends):
+            element = self.tasks.get((number, element_position(0, index)))
+            if element is None or element[_TASK_STATE] != state:
+                self.fail("job", row[_ID], name, "element", index, "is", element, "expected", state)
         if row[_EXECUTION] != kind.executions or row[JOB_COLUMNS.index("dead_letter")] != kind.dead_letter:
             self.fail("job", row[_ID], name, "ended as", row)
 
@@ -381,8 +430,10 @@ def check_books(core: Core, fail: object) -> None:
         for run in job.run.runs.values() if job.run is not None else ():
             if (run.state == life.APPROVAL) != (run in core.approving.open):
                 fail("task", run.position, "of", job.id, "and the books about questions to people disagree")
-            if run.awaits != (run in core.composing.families):
+            if run.awaits != (run in core.composing.families or run in core.fanning.families):
                 fail("task", run.position, "of", job.id, "and the books about forked jobs disagree")
+    for family in core.fanning.families.values():
+        _check_elements(family, fail)
     if any(running.get(gate, 0) != count for gate, count in core.running.items()):
         fail("running executions are", running, "and counted as", core.running)
     if hot_bytes != core._hot_bytes:
@@ -390,6 +441,21 @@ def check_books(core: Core, fail: object) -> None:
     for counter in (leases.counter >> EPOCH_SHIFT,):
         if counter:
             fail("the token counter runs into the epoch")
+
+
+def _check_elements(family: FanOut, fail: object) -> None:
+    """As many elements are open as may be, and each of them is."""
+    assert callable(fail)
+    elements = [family.at(index) for index in range(len(family.items))]
+    is_open = {index for index, one in enumerate(elements) if one is not None and one.is_active()}
+    name = f"{family.run.job.id}/{family.run.name}"
+    if is_open != family.open:
+        fail("elements of", name, "are open:", is_open, "and the books say", family.open)
+    left = any(one is None or one.state == life.PENDING for one in elements)
+    if len(is_open) > family.limit or (left and len(is_open) < family.limit and not family.stopped):
+        fail(len(is_open), "elements of", name, "are open, possible are", family.limit)
+    if not is_open:
+        fail("the elements of", name, "have ended, and the task waits")
 
 
 def _check_running(job: Job, queued: set[int], fail: object) -> None:
@@ -407,6 +473,9 @@ def _check_running(job: Job, queued: set[int], fail: object) -> None:
         active += 1
         if not _goes_on(job, run, queued):
             fail("task", run.position, "of", job.id, "is", run.state, "and nothing will move it")
+    for run in execution.elements.values():
+        if run.is_active() and not _goes_on(job, run, queued):
+            fail("element", run.name, "of", job.id, "is", run.state, "and nothing will move it")
     asking = sum(run.state == life.APPROVAL for run in execution.runs.values())
     if asking != execution.asking or (job.state == life.APPROVAL and active != asking):
         fail("job", job.id, "waits for people in", asking, "of", active, "tasks and counts", execution.asking)

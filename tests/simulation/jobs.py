@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from formicary.engine.jobs.fan_out import definition_position, element_position
 from formicary.engine.jobs.model import JobDefinition, TaskDefinition
 from formicary.engine.queen.core.outcome import COMPLETED, FAILED, TIMED_OUT
 from formicary.engine.storage.port import Row
@@ -52,6 +53,8 @@ class Kind:
         kills: Positions of tasks that kill their ant each time.
         children: Jobs that a job forks if nobody cancels it.
         joins: It may complete only after its children have ended.
+        elements: What single elements of tasks that fan out do, by position; else they do as their task.
+        ends: State of each element of the first task at the end, where its task fans out; empty = any.
     """
 
     definition: JobDefinition
@@ -65,11 +68,17 @@ class Kind:
     delay_s: float = 0.0
     children: int = 0
     joins: bool = False
+    elements: Mapping[int, Does] = field(default_factory=dict)
+    ends: tuple[str | None, ...] = ()
     row: Row = field(init=False)
 
     def __post_init__(self) -> None:
         name = self.definition.job_type
         object.__setattr__(self, "row", (name, "org", name, 1, "", b"{}", "", "", 0.0))
+
+    def deed_of(self, position: int) -> Does:
+        """What the task or the element at a position does."""
+        return self.elements.get(position) or self.does[definition_position(position)]
 
 
 def _task(name: str, **fields: object) -> TaskDefinition:
@@ -208,8 +217,39 @@ def _composing() -> list[Kind]:
     ]
 
 
+def _fanning() -> list[Kind]:
+    def fan(name: str = "a", *, at_once: int = 2, fail_fast: bool = False, **fields: object) -> TaskDefinition:
+        spec = {"source": [1, 2, 3, 4, 5], "max_parallel": at_once, "fail_fast": fail_fast}
+        return _task(name, fan_out=spec, **fields)
+
+    def only(index: int, does: Does) -> Mapping[int, Does]:
+        return {element_position(0, index): does}
+
+    chain = (_task("a", on_completed="b"), fan("b", on_completed="c", at_once=3), _task("c"))
+    around = (fan(on_failed="b"), _task("b"), fan("c", always_run=True))
+    twice = (fan(at_once=0), fan("b", dependencies=("a",), is_static=False))
+    asks = {"8": "PAUSE_JOB", "9": "RESTART_JOB", "4": "FATAL", "7": "EXECUTING"}
+    fatal, restart = only(2, until(999, (FAILED, 4))), only(4, second((FAILED, 9)))
+    paused, polled = only(1, until(2, (FAILED, 8))), only(3, until(4, (FAILED, 7)))
+    return [
+        Kind(_job("elements", fan()), (good,), C, (C,), ends=(C,) * 5, weight=2.0),
+        Kind(_job("elements_between", *chain), (good,) * 3, C, (C,) * 3, weight=2.0),
+        Kind(_job("elements_twice", *twice), (good,) * 2, C, (C, C), ends=(C,) * 5),
+        Kind(_job("elements_retried", fan(retry=2)), (until(3),), C, (C,), ends=(C,) * 5),
+        Kind(_job("elements_late", fan(retry=1)), (until(2, (TIMED_OUT, None)),), C, (C,), ends=(C,) * 5),
+        Kind(_job("elements_failed", *around), (good,) * 3, F, (F, C, C), elements=only(1, bad), ends=(C, F, C, C, C)),
+        Kind(_job("elements_cut", fan(fail_fast=True)), (good,), F, (F,), elements=only(0, bad)),
+        Kind(_job("elements_again", fan(), retry=1), (good,), C, (C,), elements=only(2, second()), executions=2),
+        Kind(_job("elements_fatal", fan(on_exit_code=asks), retry=2), (good,), F, (F,), elements=fatal),
+        Kind(_job("elements_restart", fan(on_exit_code=asks)), (good,), C, (C,), elements=restart, executions=2),
+        Kind(_job("elements_paused", fan(on_exit_code=asks)), (good,), C, (C,), elements=paused, ends=(C,) * 5),
+        Kind(_job("elements_polled", fan(on_exit_code=asks)), (good,), C, (C,), elements=polled, ends=(C,) * 5),
+    ]
+
+
 KINDS: Mapping[str, Kind] = {
-    kind.definition.job_type: kind for kind in (*_plain(), *_failing(), *_returning(), *_people(), *_composing())
+    kind.definition.job_type: kind
+    for kind in (*_plain(), *_failing(), *_returning(), *_people(), *_composing(), *_fanning())
 }
 MODELS: Mapping[str, JobDefinition] = {name: kind.definition for name, kind in KINDS.items()}
 ROWS: Mapping[str, Row] = {name: kind.row for name, kind in KINDS.items()}

@@ -12,6 +12,7 @@ from typing import Any
 from formicary.engine.queen.core.approving import Approving
 from formicary.engine.queen.core.batch import Batch, Outgoing, Welcome
 from formicary.engine.queen.core.core import Core
+from formicary.engine.queen.core.fanning import Fanning
 from formicary.engine.queen.core.leases import Hello, Leases
 from formicary.engine.queen.core.outcome import Outcome
 from formicary.engine.queen.core.records import Ant, TaskRun
@@ -122,6 +123,26 @@ def hasty_reload() -> list[Swap]:
     return [(SimulatedStore, "probe", lambda self, _epoch: self.check_read())]
 
 
+def one_too_many() -> list[Swap]:
+    """After a restart of the queen a fan-out forgets that elements are running already: it begins one more."""
+    resume = Fanning.resume
+
+    def generous(self: Fanning, run: TaskRun) -> None:
+        resume(self, run)
+        family = self.families.get(run)
+        if family is not None:
+            family.limit += 1
+            self._go_on(family)
+
+    return [(Fanning, "resume", generous)]
+
+
+def forgotten_elements() -> list[Swap]:
+    """Another execution of a job runs elements again that had completed."""
+    kept = TaskRun.kept
+    return [(TaskRun, "kept", lambda self: kept(self) and not self.is_element)]
+
+
 HOSTS: list[QueenHost] = []
 MUTANTS: dict[str, Callable[[], list[Swap]]] = {
     mutant.__name__: mutant
@@ -135,6 +156,8 @@ MUTANTS: dict[str, Callable[[], list[Swap]]] = {
         reused_tokens,
         hasty_reload,
         forgotten_votes,
+        one_too_many,
+        forgotten_elements,
     )
 }
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from formicary.engine.jobs.fan_out import definition_task
 from formicary.engine.jobs.rendering import RenderedTask
 from formicary.engine.queen.children import find_children
 from formicary.engine.queen.core.approving import CannotVote, Vote
@@ -328,7 +329,7 @@ class QueenHost:
         if request.position is None:
             core.prepared(request, b'{"prepared":1}', skip=request.definition.skip_if == "true", problem=None)
         else:
-            task = request.definition.tasks[request.position]
+            task = definition_task(request.definition, request.position)
             core.rendered(request, RenderedTask(task, task.except_ == "true"), None)
         self._wake()
 

@@ -51,7 +51,7 @@ def _task(rng: Random, position: int, size: int, people: bool) -> TaskDefinition
         fields["dependencies"] = tuple(sorted(rng.sample(earlier, rng.randint(1, min(2, len(earlier))))))
     fields.update(_composing(rng, earlier))
     retry = rng.choice((None, None, 1, 2))
-    if people and rng.random() < 0.1 and "method" not in fields:
+    if people and rng.random() < 0.1 and not fields.keys() & {"method", "fan_out"}:
         fields.update(_manual(rng, later))
         retry = 2  # bounds how often people are asked again: meanwhile no clock runs
     if people and rng.random() < 0.3:
@@ -100,6 +100,9 @@ def _composing(rng: Random, earlier: list[str]) -> dict[str, Any]:
     if draw < 0.14:
         spec: dict[str, Any] = {"source": [1, 2, 3], "fail_fast": rng.random() < 0.5, "fork_job_type": job_type}
         return {"method": "FAN_OUT_JOB", "fan_out": spec, "timeout_s": rng.choice((None, 1.0))}
+    if draw > 0.9:
+        at_once, fast = rng.choice((0, 1, 2)), rng.random() < 0.5
+        return {"fan_out": {"source": [1, 2, 3, 4], "max_parallel": at_once, "fail_fast": fast}}
     if draw < 0.2 and earlier:
         return {"method": "AWAIT_FORKED_JOB", "await_forked_tasks": (rng.choice(earlier),)}
     return {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from formicary.engine.jobs.fan_out import definition_position
 from formicary.engine.queen.core.batch import Assignment
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.outcome import COMPLETED, LOST, Outcome
@@ -143,13 +144,13 @@ class World:
 
     def kills_its_ant(self, assignment: Assignment) -> bool:
         """The attempt takes its ant's process with it."""
-        return assignment.position in ALL_KINDS[assignment.definition_id].kills
+        return definition_position(assignment.position) in ALL_KINDS[assignment.definition_id].kills
 
     def outcome(self, assignment: Assignment, began_at: float | None, kind: int | None) -> Outcome:
         """How an attempt ends: as its job says, or as `kind` says."""
         exit_code: int | None = None
         if kind is None:
-            does = ALL_KINDS[assignment.definition_id].does[assignment.position]
+            does = ALL_KINDS[assignment.definition_id].deed_of(assignment.position)
             kind, exit_code = does(assignment.attempt, assignment.execution)
             if not self.faults.is_over and self.loop.chance(0.01):
                 kind, exit_code = LOST, None

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import IO, Any, Protocol
 
 from formicary.cli.output import console, state_style
+from formicary.engine.jobs.fan_out import task_name
 
 _MARKS = {
     "COMPLETED": "✓",
@@ -108,9 +109,9 @@ class Lines:
 
     def log(self, task_type: str, stream: int, text: str) -> None:
         """Prints a log line, or holds it until its task is shown as begun."""
-        line = f"{task_type} | {text}"
-        if self._state and not self._seen.get(task_type, ("PENDING", 0))[1]:
-            self._held.setdefault(task_type, []).append(line)
+        line, name = f"{task_type} | {text}", task_name(task_type)
+        if self._state and not self._seen.get(name, ("PENDING", 0))[1]:
+            self._held.setdefault(name, []).append(line)
         else:
             self._print(line)
 

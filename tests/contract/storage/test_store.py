@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from formicary.engine.jobs.fan_out import element_position
 from formicary.engine.storage.port import (
     DEFINITION_COLUMNS,
     JOB_COLUMNS,
@@ -190,6 +191,21 @@ def test_batches_of_any_size_arrive_whole(store: Store, epoch: int, count: int) 
     assert list(store.load().jobs) == jobs
     assert store.tasks(1) == tasks
     assert store.params(range(count)) == {number: (b"%d" % number, None) for number in range(count)}
+
+
+def test_elements_are_apart_from_tasks(store: Store, epoch: int) -> None:
+    plain = [task(1, 0), task(1, 1, "COMPLETED")]
+    first = [task(1, element_position(0, index), "FAILED" if index == 2 else "COMPLETED") for index in range(5)]
+    second = [task(1, element_position(1, 0), "READY")]
+    store.commit(epoch, changes(job(1, "EXECUTING", execution=1), job(2), *plain, *first, *second, task(2, 0)))
+    assert store.tasks(1) == plain
+    assert store.tasks(1, elements=True) == list(store.load().tasks[:8]) == [*plain, *first, *second]
+    assert store.element_states(1) == [(0, "COMPLETED", 4), (0, "FAILED", 1), (1, "READY", 1)]
+    assert store.element_states(2) == store.elements(2, 0) == []
+    assert store.elements(1, 0, limit=2) == first[:2]
+    assert store.elements(1, 0, after=1) == first[2:]
+    assert store.elements(1, 0, states=["FAILED", "READY"]) == [first[2]]
+    assert store.elements(1, 1) == second
 
 
 def test_lists_are_pages_newest_first_under_every_filter(store: Store, epoch: int) -> None:

@@ -13,6 +13,14 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
+from formicary.engine.jobs.fan_out import (
+    definition_task,
+    element_name,
+    element_position,
+    index_of,
+    is_element,
+    task_name,
+)
 from formicary.engine.jobs.model import JobDefinition
 from formicary.engine.jobs.parse import parse_source
 from formicary.engine.queen.children import find_children
@@ -160,7 +168,8 @@ class Colony:
         after = self._definition(version) if version else before
         params = self.store.params([number])[number][0]
         old = before.model if after is not before else None
-        self.core.retry(after, row, self.store.tasks(number), hard=hard, before=old, params=params)
+        tasks = self.store.tasks(number, elements=True)
+        self.core.retry(after, row, tasks, hard=hard, before=old, params=params)
         self.settle()
 
     # --- ants -------------------------------------------------------------------------------------------------------
@@ -369,7 +378,8 @@ class Colony:
         self.events.append(text + (f" execution {grant.execution}" if grant.execution > 1 else ""))
 
     def _task_name(self, grant: Assignment) -> str:
-        return self.models[grant.definition_id].tasks[grant.position].task_type
+        name = definition_task(self.models[grant.definition_id], grant.position).task_type
+        return element_name(name, index_of(grant.position)) if is_element(grant.position) else name
 
     def _name(self, grant: Assignment) -> str:
         return f"{grant.job_id}/{self._task_name(grant)}"
@@ -398,8 +408,10 @@ class Colony:
     def task(self, job_id: str, task: str) -> TaskRun | None:
         """The task's committed row as a record, None if it has none."""
         job = self.job(job_id)
-        position = job.definition.model.index[task]
-        for row in self.store.tasks(job.number):
+        position = job.definition.model.index[task_name(task)]
+        if task != task_name(task):
+            position = element_position(position, int(task.rpartition("[")[2][:-1]))
+        for row in self.store.tasks(job.number, elements=True):
             if row[1] == position:
                 return TaskRun.from_row(row, job)
         return None
@@ -446,7 +458,17 @@ def picture(core: Core) -> dict[str, object]:
             list(execution.outputs.items()),
         )
         seen[f"{job.id} parked"] = sorted(execution.parked)
-        for run in execution.runs.values():
+        for run in (*execution.runs.values(), *execution.elements.values()):
+            if run in core.fanning.families:
+                family = core.fanning.families[run]
+                seen[f"{job.id} {run.position} elements"] = (
+                    sorted(family.open),
+                    family.items,
+                    family.stopped,
+                    family.kills,
+                )
+            if run.is_element and run.is_active():
+                seen[f"{job.id} {run.position} element"] = run.element
             seen[f"{job.id} {run.position} row"] = run.row()
             timer = run.timer.due if run.timer is not None and run.timer.what is run else None
             seen[f"{job.id} {run.position} goes on"] = (

@@ -116,7 +116,16 @@ BAD = [
         "WRONG_TYPE",
     ),
     ("  script: x\n  sub_workflow: {wait_for_completion: true}\n", 5, 17, "METHOD_MISMATCH"),
-    ("  script: x\n  fan_out: {source: s}\n", 5, 3, "NOT_AVAILABLE"),
+    ("  script: x\n  fan_out: {source: []}\n", 5, 21, "EMPTY_LIST"),
+    ("  script: x\n  fan_out: {source: 5}\n", 5, 21, "WRONG_TYPE"),
+    ("  script: x\n  fan_out: {source: {tasks: a}}\n", 5, 21, "BAD_ARGUMENT"),
+    ("  script: x\n  fan_out: {source: s, fail_fast: 2}\n", 5, 35, "WRONG_TYPE"),
+    ("  script: x\n  fan_out: {source: s, item_var: ''}\n", 5, 34, "WRONG_TYPE"),
+    ("  script: x\n  fan_out: {source: s, fan_out: {source: t}}\n", 5, 24, "NESTED_FAN_OUT"),
+    ("  script: x\n  fan_out: {source: s, fork_job_type: k}\n", 5, 39, "METHOD_MISMATCH"),
+    ("  script: x\n  on_exit_code: {3: WAIT_FOR_APPROVAL}\n  fan_out: {source: s}\n", 6, 12, "METHOD_MISMATCH"),
+    ("  method: MANUAL\n  fan_out: {source: s}\n", 5, 12, "METHOD_MISMATCH"),
+    (f"  script: x\n  fan_out: {{source: {list(range(10_001))}}}\n", 5, 21, "TOO_LONG"),
 ]
 
 

@@ -293,7 +293,6 @@ def test_what_comes_later_is_refused_with_its_line() -> None:
         (3, "notify", "warning"),
         (7, "tasks[0].container", "error"),
         (16, "tasks[2].resources", "warning"),
-        (17, "tasks[2].fan_out", "error"),
     ]
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from formicary.engine.jobs.fields import JOB_FIELDS, NOW, TASK_FIELDS, Field
 from formicary.engine.jobs.model import (
     AVAILABLE_METHODS,
-    COMPOSING_METHODS,
     CONTAINER_METHODS,
     QUEEN_METHODS,
     JobDefinition,
@@ -64,14 +63,6 @@ def _check_task(
         way = f"; run it with --method {task.method}=SHELL" if method in CONTAINER_METHODS else "; remove the task"
         why = "" if named else " (the default for container fields)"
         message = f"The method {method}{why} is not available in this version{way}."
-        found.append(Violation(place.line, place.column, where, CODE, message))
-    if task.fan_out is not None and method not in COMPOSING_METHODS:
-        where = f"{path}.fan_out"
-        place = marks.get(where, task.position)
-        message = (
-            "fan_out over a task is not available in this version; put the task into a job of its own and fork that: "
-            "'method: FAN_OUT_JOB' and 'fork_job_type: NAME'."
-        )
         found.append(Violation(place.line, place.column, where, CODE, message))
     if method in AVAILABLE_METHODS - {"SHELL"}:
         for name in ("artifacts", "artifact_ids", "cache"):

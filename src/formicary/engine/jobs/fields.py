@@ -180,7 +180,11 @@ TASK_FIELDS: tuple[Field, ...] = (
         "object",
         "What a child job gets and gives: input_params, output_variables, wait_for_completion.",
     ),
-    Field("fan_out", "object", "Forks a job per element of a list: source, item_var, max_parallel, fail_fast."),
+    Field(
+        "fan_out",
+        "object",
+        "Runs the task, or forks a job, per element of a list: source, item_var, max_parallel, fail_fast.",
+    ),
     Field(
         "approval_policy",
         "object",

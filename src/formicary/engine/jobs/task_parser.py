@@ -195,8 +195,6 @@ def read_task(
         found = READERS[row.kind](ctx, value, here, row)
         if marks is not None and row.available != NOW and not row.for_containers:
             marks.setdefault(here, ctx.place(key.line, key.column))
-        if marks is not None and row.name == "fan_out":
-            marks.setdefault(here, ctx.place(key.line, key.column))
         if row.name == "method" and found is ABSENT and not is_null(value):
             read.is_sure = False
         container = container or (row.for_containers and found is not ABSENT and found is not False)
@@ -302,7 +300,7 @@ def check_method(ctx: Context, read: TaskRead, path: str, node: Node, static: bo
     method, nodes = read.method, read.nodes
     if not read.is_sure or ("method" in nodes and ctx.is_masked(nodes["method"])):
         return
-    check_composition(ctx, method, nodes, path, node, static=static)
+    check_composition(ctx, method, nodes, path, node, _routes_of(read), static=static)
     check_approval(ctx, method, nodes, path, _routes_of(read), static=static)
     if method == "PYTHON" and "function" not in nodes:
         message = "A PYTHON task needs a function; add 'function: package.module:name'."

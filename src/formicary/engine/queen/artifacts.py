@@ -140,7 +140,7 @@ class Artifacts:
             now = self._wall()
             found = Artifact(
                 key, run.job.org, run.job.number, run.position, run.job.id, run.job.definition.job_type,
-                run.task.task_type, run.attempts, offer.token, offer.cache_key, offer.name, offer.form, stored.size,
+                run.name, run.attempts, offer.token, offer.cache_key, offer.name, offer.form, stored.size,
                 stored.sha256, now, now + offer.expires_after_s,
             )  # fmt: skip
             await self._pump.read(lambda: self._store.add_artifact(found.row()))

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from formicary.engine.jobs.configs import NO_CONFIGS, ConfigView, altered_secret, secret_in
+from formicary.engine.jobs.fan_out import definition_task, fans_out
 from formicary.engine.jobs.model import JobDefinition, TaskDefinition, Violation, task_to_json
 from formicary.engine.jobs.rendering import RenderedTask, expand_dynamic, render_job_variables, render_task
 from formicary.engine.jobs.templates.engine import Lookup, TemplateError, is_true, render_text
@@ -109,15 +110,15 @@ def _prepare(request: RenderRequest, clock: Clock, lookup: JobLookup | None) -> 
 
 
 def _render(request: RenderRequest, clock: Clock, lookup: JobLookup | None) -> Rendered:
-    definition, position = request.definition, request.position or 0
-    task = definition.tasks[position]
+    definition = request.definition
+    task = definition_task(definition, request.position or 0)
     context: dict[str, object] = {}
     for outputs in request.outputs.values():
         context.update(outputs)
     configs = request.configs
 
-    def render_with(own: Mapping[str, object]) -> RenderedTask:
-        seen = layer(
+    def seen_with(own: Mapping[str, object]) -> dict[str, object]:
+        found = layer(
             org_configs=configs.below,
             job_configs=configs.above,
             job_variables=_decode(request.variables) if request.variables else definition.variables,
@@ -126,11 +127,16 @@ def _render(request: RenderRequest, clock: Clock, lookup: JobLookup | None) -> R
             context={**context, **request.outputs},  # `.task.name` is exact, whatever else carries the task's name
             builtins={**_builtins(request), **task_builtins(task.task_type, request.failures)},
         )
+        return {**found, **(request.element or {})}
+
+    def render_with(own: Mapping[str, object]) -> RenderedTask:
         if lookup is not None:
             lookup.begin()
-        rng = random.Random(request.seed)  # the same numbers in both passes
+        rng, seen = random.Random(request.seed), seen_with(own)  # the same numbers in both passes
         return render_task(definition, task.task_type, seen, now=request.now, rng=rng, lookup=lookup, clock=clock)
 
+    if fans_out(task) and request.element is None:
+        return _render_fan_out(request, task, seen_with(task.variables), clock, lookup)
     # The task's own variables are there for its templates; those that are templates themselves after a first pass.
     literal = {name: value for name, value in task.variables.items() if not _is_template(value)}
     answer = render_with(literal)
@@ -142,6 +148,26 @@ def _render(request: RenderRequest, clock: Clock, lookup: JobLookup | None) -> R
     if problem is None and configs.secrets:
         problem = _misused(answer.task, configs)
     return Rendered(None, problem) if problem is not None else Rendered(answer, None)
+
+
+def _render_fan_out(
+    request: RenderRequest, task: TaskDefinition, seen: Mapping[str, object], clock: Clock, lookup: JobLookup | None
+) -> Rendered:
+    """What a task says of its fan-out; everything else is rendered for each element."""
+    if lookup is not None:
+        lookup.begin()
+    rng = random.Random(request.seed)
+
+    def render_value(value: object) -> object:
+        if isinstance(value, str):
+            dialect = request.definition.template
+            return render_text(value, seen, dialect, now=request.now, rng=rng, lookup=lookup, clock=clock)
+        if isinstance(value, list | tuple):
+            return [render_value(item) for item in value]
+        return {k: render_value(v) for k, v in value.items()} if isinstance(value, Mapping) else value
+
+    spec = {name: render_value(value) for name, value in (task.fan_out or {}).items()}
+    return Rendered(RenderedTask(replace(task, fan_out=spec), False), None)
 
 
 def _is_template(value: object) -> bool:

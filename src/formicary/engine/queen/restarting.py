@@ -47,7 +47,9 @@ async def restart(queen: Queen, job_id: str, *, hard: bool, version: str, key: s
             before = await queen.submitting.definition(str(row[3]))
             after = await _version(queen, row, before, version) if version else before
             number = int(row[0] or 0)
-            tasks, found = await queen.pump.read(lambda: (queen.store.tasks(number), queen.store.params([number])))
+            tasks, found = await queen.pump.read(
+                lambda: (queen.store.tasks(number, elements=True), queen.store.params([number]))
+            )
             params = found.get(number, (b"{}", None))[0]
             if after is not before:
                 _check(queen, after, job_id, params, str(row[21] or ""), org)

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import msgspec
 
 from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.fan_out import is_element
 from formicary.engine.jobs.lifecycle import IllegalTransition
 from formicary.engine.jobs.model import task_to_json
 from formicary.engine.queen import documents
@@ -325,7 +326,7 @@ class Queen:
         if any(task.asks_people for task in definition.model.tasks) or any(task[2] == life.APPROVAL for task in tasks):
             await self.approvals.add_to(document, number, str(row[2]))
         for position, (fraction, message) in self._progress.get(job_id, {}).items():
-            if document["tasks"][position]["state"] in (life.DISPATCHED, life.EXECUTING):
+            if not is_element(position) and document["tasks"][position]["state"] in (life.DISPATCHED, life.EXECUTING):
                 document["tasks"][position]["progress"] = {"fraction": fraction, "message": message}
         return document
 

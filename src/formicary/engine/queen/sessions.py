@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from formicary.engine.jobs.configs import may_hold_secrets
+from formicary.engine.jobs.fan_out import definition_position, definition_task
 from formicary.engine.queen.core.batch import Assignment, JobEnded, Outgoing, Welcome
 from formicary.engine.queen.core.leases import Hello
 from formicary.engine.queen.core.outcome import FAILED, Outcome
@@ -201,11 +202,11 @@ class AntSession:
             except CannotDecrypt as error:
                 self._fail(grant, str(error))
                 return None
-        key = (grant.definition_id, grant.position)
+        key = (grant.definition_id, definition_position(grant.position))
         spec = self._specs.get(key)
         if spec is None:
             spec = self._specs[key] = len(self._specs) + 1
-            what = self._queen.task_spec(grant.definition_id, grant.position)
+            what = self._queen.task_spec(*key)
             message.specs.append(
                 ants.TaskSpec(id=spec, task=what.task, job_type=what.job_type, path=what.path, inputs=what.inputs)
             )
@@ -237,7 +238,8 @@ class AntSession:
         definition, ant = core.definitions.get(grant.definition_id), core.leases.sessions.get(self._number)
         if tracer is None or definition is None or ant is None:
             return ""
-        return tracer.granted(grant, definition.job_type, definition.model.tasks[grant.position].task_type, ant.id)
+        task = definition_task(definition.model, grant.position)
+        return tracer.granted(grant, definition.job_type, task.task_type, ant.id)
 
 
 def _outcome(result: ants.TaskResult) -> Outcome:

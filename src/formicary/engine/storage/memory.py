@@ -13,6 +13,7 @@ from threading import Lock
 from typing import Final, Literal
 
 from formicary.engine.jobs.approval import APPROVAL_STATES
+from formicary.engine.jobs.fan_out import STRIDE, definition_position, element_position, is_element
 from formicary.engine.jobs.lifecycle import JOB_ENDED, JOB_STATES, TASK_STATES
 from formicary.engine.storage import schema
 from formicary.engine.storage.memory_artifacts import ArtifactTable
@@ -251,11 +252,29 @@ class MemoryStore:
             rows = self._tables.jobs.values()
             return sum(row[_ORG] == org and row[_TYPE] == job_type and row[_STATE] in states for row in rows)
 
-    def tasks(self, number: int) -> list[Row]:
+    def tasks(self, number: int, *, elements: bool = False) -> list[Row]:
         """Task rows of one job in order of position."""
         with self._lock:
             self._index()
-            return self._tasks_of(number)
+            return [row for row in self._tasks_of(number) if elements or not is_element(int(row[1] or 0))]
+
+    def element_states(self, number: int) -> list[tuple[int, str, int]]:
+        """How many elements each task that fans out has in each state."""
+        rows = [row for row in self.tasks(number, elements=True) if is_element(int(row[1] or 0))]
+        found = Counter((definition_position(int(row[1] or 0)), str(row[2])) for row in rows)
+        return [(position, state, count) for (position, state), count in sorted(found.items())]
+
+    def elements(
+        self, number: int, position: int, *, after: int = -1, limit: int = 100, states: Sequence[str] = ()
+    ) -> list[Row]:
+        """A page of the elements of a task."""
+        first = element_position(position, 0)
+        found = [
+            row
+            for row in self.tasks(number, elements=True)
+            if first + max(after, -1) < int(row[1] or 0) < first + STRIDE and (not states or row[2] in states)
+        ]
+        return found[:limit]
 
     def definition(self, definition_id: str) -> Row | None:
         """One definition row."""

@@ -411,8 +411,22 @@ class Store(Protocol):
         """Number of jobs of a type that are in one of the states."""
         ...
 
-    def tasks(self, number: int) -> list[Row]:
-        """Task rows of one job in order of position."""
+    def tasks(self, number: int, *, elements: bool = False) -> list[Row]:
+        """Task rows of one job in order of position; those of elements (`jobs/fan_out.py`) only where asked for."""
+        ...
+
+    def element_states(self, number: int) -> list[tuple[int, str, int]]:
+        """How many elements each task of a job that fans out has in each state: (position of the task, state, count),
+        in order of position and state.
+        """
+        ...
+
+    def elements(
+        self, number: int, position: int, *, after: int = -1, limit: int = 100, states: Sequence[str] = ()
+    ) -> list[Row]:
+        """At most `limit` task rows of elements of the task at a position, in order of index, from above the index
+        `after`; only those in `states` where some are given.
+        """
         ...
 
     def definition(self, definition_id: str) -> Row | None:

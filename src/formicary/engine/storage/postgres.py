@@ -268,9 +268,20 @@ class PostgresStore:
         """Number of jobs of a type that are in one of the states."""
         return int(self._rows(*schema.count_query(org, job_type, states))[0][0] or 0)
 
-    def tasks(self, number: int) -> list[Row]:
+    def tasks(self, number: int, *, elements: bool = False) -> list[Row]:
         """Task rows of one job in order of position."""
-        return self._rows(schema.TASKS_OF_JOB, (number,))
+        return self._rows(schema.TASKS_OF_JOB if elements else schema.PLAIN_TASKS_OF_JOB, (number,))
+
+    def element_states(self, number: int) -> list[tuple[int, str, int]]:
+        """How many elements each task that fans out has in each state."""
+        rows = self._rows(schema.ELEMENT_STATES, (number,))
+        return [(int(position or 0), str(state), int(count or 0)) for position, state, count in rows]
+
+    def elements(
+        self, number: int, position: int, *, after: int = -1, limit: int = 100, states: Sequence[str] = ()
+    ) -> list[Row]:
+        """A page of the elements of a task."""
+        return self._rows(*schema.elements_query(number, position, after, limit, states))
 
     def definition(self, definition_id: str) -> Row | None:
         """One definition row."""

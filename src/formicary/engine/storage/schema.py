@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from formicary.engine.jobs.fan_out import STRIDE, element_position
 from formicary.engine.storage.port import (
     APPROVAL_COLUMNS,
     ARTIFACT_COLUMNS,
@@ -101,6 +102,11 @@ VOTES_OF_JOB: Final = f"SELECT {', '.join(VOTE_COLUMNS)} FROM votes WHERE job = 
 
 JOB_BY_ID: Final = f"SELECT {_JOB} FROM jobs WHERE id = ? AND org = ?"
 TASKS_OF_JOB: Final = f"SELECT {_TASK} FROM tasks WHERE job = ? ORDER BY position"
+PLAIN_TASKS_OF_JOB: Final = f"SELECT {_TASK} FROM tasks WHERE job = ? AND position < {STRIDE} ORDER BY position"
+ELEMENT_STATES: Final = (
+    f"SELECT position / {STRIDE} - 1 AS task, state, COUNT(*) FROM tasks WHERE job = ? AND position >= {STRIDE} "
+    "GROUP BY 1, 2 ORDER BY 1, 2"
+)
 DEFINITION_BY_ID: Final = f"SELECT {_DEFINITION} FROM definitions WHERE id = ?"
 LATEST_DEFINITION: Final = (
     f"SELECT {_DEFINITION} FROM definitions WHERE org = ? AND job_type = ? ORDER BY version DESC LIMIT 1"
@@ -232,6 +238,16 @@ def letters_query(org: str, job_type: str, limit: int) -> tuple[str, tuple[Scala
         "ORDER BY created_at DESC, id DESC LIMIT ?"
     )
     return text, (org, *([job_type] if job_type else []), limit)
+
+
+def elements_query(
+    number: int, position: int, after: int, limit: int, states: Sequence[str]
+) -> tuple[str, tuple[Scalar, ...]]:
+    """A page of the elements of a task that fans out."""
+    among = f" AND state IN ({', '.join('?' * len(states))})" if states else ""
+    text = f"SELECT {_TASK} FROM tasks WHERE job = ? AND position > ? AND position < ?{among} ORDER BY position LIMIT ?"
+    first = element_position(position, 0)
+    return text, (number, first + max(after, -1), first + STRIDE, *states, limit)
 
 
 def approvals_query(org: str, job: int, after: tuple[int, int, int], limit: int) -> tuple[str, tuple[Scalar, ...]]:

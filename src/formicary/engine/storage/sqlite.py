@@ -417,10 +417,23 @@ class SqliteStore:
         with self._reading() as reader:
             return int(reader.execute(*schema.count_query(org, job_type, states)).fetchone()[0])
 
-    def tasks(self, number: int) -> list[Row]:
+    def tasks(self, number: int, *, elements: bool = False) -> list[Row]:
         """Task rows of one job in order of position."""
+        text = schema.TASKS_OF_JOB if elements else schema.PLAIN_TASKS_OF_JOB
         with self._reading() as reader:
-            return reader.execute(schema.TASKS_OF_JOB, (number,)).fetchall()
+            return reader.execute(text, (number,)).fetchall()
+
+    def element_states(self, number: int) -> list[tuple[int, str, int]]:
+        """How many elements each task that fans out has in each state."""
+        with self._reading() as reader:
+            return reader.execute(schema.ELEMENT_STATES, (number,)).fetchall()
+
+    def elements(
+        self, number: int, position: int, *, after: int = -1, limit: int = 100, states: Sequence[str] = ()
+    ) -> list[Row]:
+        """A page of the elements of a task."""
+        with self._reading() as reader:
+            return reader.execute(*schema.elements_query(number, position, after, limit, states)).fetchall()
 
     def definition(self, definition_id: str) -> Row | None:
         """One definition row."""

@@ -86,6 +86,8 @@ class RenderRequest:
     seed: int
     configs: ConfigView = NO_CONFIGS
     user: str = ""
+    element: Mapping[str, object] | None = None
+    """Variables of an element of a task that fans out; None: only what such a task says of its fan-out is wanted."""
 
 
 @dataclass(frozen=True, slots=True)

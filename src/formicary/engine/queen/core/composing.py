@@ -17,6 +17,7 @@ import msgspec
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.configs import ConfigView
+from formicary.engine.jobs.fan_out import definition_position
 from formicary.engine.jobs.model import JobDefinition, task_to_json
 from formicary.engine.jobs.variables import missing_params, wrong_params
 from formicary.engine.queen.core import outcome as ends
@@ -36,6 +37,7 @@ from formicary.engine.queen.core.family import (
 )
 from formicary.engine.queen.core.outcome import Outcome, decode_outputs
 from formicary.engine.queen.core.records import Job, TaskRun
+from formicary.engine.queen.core.time_limits import attempt_timeout
 
 if TYPE_CHECKING:
     from formicary.engine.queen.core.core import Core
@@ -46,12 +48,21 @@ def to_reset(runs: Iterable[TaskRun], *, hard: bool) -> list[TaskRun]:
     every = list(runs)
     failed: set[str] = set()
     for run in every:
+        if run.is_element:
+            continue
         if run.task.method == "AWAIT_FORKED_JOB" and not run.kept():
             for key, state in decode_outputs(run.outputs).items():
                 name, dot, field = key.rpartition(".")
                 if dot and field == "ForkedJobState" and state != life.COMPLETED:
                     failed.add(name)
-    return [run for run in every if hard or not run.kept() or run.task.task_type in failed]
+    again = {
+        run.position for run in every if not run.is_element and (hard or not run.kept() or run.task.task_type in failed)
+    }
+    return [
+        run
+        for run in every
+        if definition_position(run.position) in again and (hard or not run.is_element or not run.kept())
+    ]
 
 
 def _lacks(model: JobDefinition, params: dict[str, object], configs: ConfigView) -> str:
@@ -91,7 +102,7 @@ class Composing:
             return
         run.rendered = task_to_json(run.task)
         if run.task.timeout_s:
-            seconds = core.progress.attempt_timeout(run)
+            seconds = attempt_timeout(run, core.wall)
             run.timer_at = core.wall + seconds
             run.timer = core.timers.set(core.mono + seconds, run)
         earlier = [self._earlier(run, index) for index in range(len(family.ids))] if family.kind != AWAIT else []

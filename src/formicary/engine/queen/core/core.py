@@ -20,6 +20,7 @@ import msgspec
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.configs import ConfigSource, ConfigView, NoConfigs
 from formicary.engine.jobs.error_rules import ErrorRules, NoErrorRules
+from formicary.engine.jobs.fan_out import definition_position
 from formicary.engine.jobs.model import JobDefinition, task_from_json
 from formicary.engine.queen.core.approving import Approving, Question, Vote
 from formicary.engine.queen.core.batch import (
@@ -33,13 +34,15 @@ from formicary.engine.queen.core.batch import (
 )
 from formicary.engine.queen.core.composing import Composing, to_reset
 from formicary.engine.queen.core.config import CoreConfig
+from formicary.engine.queen.core.fanning import Fanning
 from formicary.engine.queen.core.leases import Hello, Leases
 from formicary.engine.queen.core.occurrences import in_order, of_ant
 from formicary.engine.queen.core.outcome import Outcome, task_variables
 from formicary.engine.queen.core.pausing import Pausing
 from formicary.engine.queen.core.progress import KILLING, TIMED_OUT, Progress
-from formicary.engine.queen.core.records import Ant, Definition, Job, TaskRun, demand_of
+from formicary.engine.queen.core.records import Ant, Definition, Job, TaskRun
 from formicary.engine.queen.core.repinning import repinned
+from formicary.engine.queen.core.time_limits import attempt_timeout
 from formicary.engine.queen.core.timers import Alarm, TimerWheel
 from formicary.engine.scheduling.candidates import CandidateQueue
 from formicary.engine.scheduling.capacity import LeastLoaded
@@ -121,6 +124,7 @@ class Core:
         self.leases.undelivered = self._undelivered
         self.progress = Progress(self)
         self.composing = Composing(self)
+        self.fanning = Fanning(self)
         self.approving = Approving(self)
         self.pausing = Pausing(self)
         self.batch = Batch()
@@ -371,7 +375,7 @@ class Core:
         job = self.jobs.get(request.job_id)
         if job is None or job.run is None or job.execution != request.execution or request.position is None:
             return
-        run = job.run.runs.get(request.position)
+        run = job.run.at(request.position)
         if run is not None and run.rendering and run.attempts == request.attempt:
             if jobs and answer is not None and not answer.skipped and (refusal := self.composing.submit(job, jobs)):
                 answer, problem = None, refusal
@@ -411,7 +415,7 @@ class Core:
             if isinstance(what, TaskRun):
                 what.timer = what.timer_at = None
                 if what.awaits:
-                    self.composing.timed_out(what)
+                    (self.fanning if what.fans else self.composing).timed_out(what)
                 elif what.state == life.APPROVAL:
                     self.approving.due(what)
                 else:
@@ -526,7 +530,7 @@ class Core:
                 job.execution,
                 run.attempts,
                 task_variables(run, view),
-                self.progress.attempt_timeout(run),
+                attempt_timeout(run, self.wall),
                 frozenset(view.secrets.values()) if view.secrets else NO_SECRETS,
             )
         )
@@ -605,7 +609,7 @@ class Core:
             self._recover_job(job, tasks.get(job.number, ()))
 
     def _recover_job(self, job: Job, rows: Sequence[Row]) -> None:
-        runs = _runs(job, rows)
+        runs = _runs(job, rows)  # elements after their tasks, as their positions are
         for run in runs:
             if run.rendered is not None:
                 run.task = task_from_json(run.rendered)
@@ -622,7 +626,7 @@ class Core:
         due = job.timer_at if job.state == life.PAUSED else job.deadline_at
         if due is not None and job.verdict not in (life.CANCELLED, TIMED_OUT):
             self.set_job_timer(job, due)
-        for run in runs:
+        for run in sorted(runs, key=lambda run: not run.is_element):  # a task that fans out goes on from its elements
             self._recover_run(run)
         self.progress.check_end(job)
 
@@ -631,10 +635,9 @@ class Core:
             self.leases.adopt(run, self.mono)
             run.cancelling = run.job.verdict in KILLING and not run.task.always_run
         elif run.state == life.READY:
-            demand = run.job.definition.demands[run.position] or demand_of(run.task)
-            self.queue_task(run, demand)
+            self.queue_task(run, run.demand)
         elif run.awaits:
-            self.composing.resume(run)
+            (self.fanning if run.fans else self.composing).resume(run)
         elif run.state == life.APPROVAL:
             self.approving.resume(run)
         elif run.state == life.WAITING and run.timer_at is not None:
@@ -646,4 +649,4 @@ class Core:
 def _runs(job: Job, rows: Iterable[Row]) -> list[TaskRun]:
     """The tasks of a job; rows of an earlier version with more tasks are left out."""
     size = len(job.definition.model.tasks)
-    return [TaskRun.from_row(row, job) for row in rows if cast(int, row[1]) < size]
+    return [TaskRun.from_row(row, job) for row in rows if definition_position(cast(int, row[1])) < size]

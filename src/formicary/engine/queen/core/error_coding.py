@@ -22,7 +22,7 @@ def rule_of(rules: ErrorRules, run: TaskRun, result: Outcome) -> ErrorRule | Non
     failure = Failure(
         run.job.org,
         definition.job_type,
-        run.task.task_type,
+        run.source.task_type,
         definition.model.platform or "",
         result.exit_code,
         f"{said}\n{result.recent}" if result.recent else said,

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from formicary.engine.jobs import lifecycle as life
-from formicary.engine.queen.core.records import demand_of
 from formicary.engine.scheduling.demand import EVERY_TAG
 from formicary.engine.scheduling.fcfs import fcfs_within_priority
 
@@ -115,16 +114,17 @@ def _executing(core: Core, job: Job) -> list[Reason]:
 
 
 def _task(core: Core, run: TaskRun) -> list[Reason]:
-    name = run.task.task_type
+    name = run.name
     if run.state in (life.DISPATCHED, life.EXECUTING):
         ant = run.holder.id if run.holder is not None else run.ant or "an ant"
         what = "is running on" if run.state == life.EXECUTING else "has been given to"
         return [Reason("work", True, f"{name} {what} {ant}, attempt {run.attempts}", {}, name)]
     if run.state == life.READY:
-        demand = run.job.definition.demands[run.position] or demand_of(run.task)
-        return _queued(core, demand, fcfs_within_priority(run.job.priority, run.job.number, run.position), name)
+        return _queued(core, run.demand, fcfs_within_priority(run.job.priority, run.job.number, run.position), name)
     if run.state == life.APPROVAL:
         return [Reason("state", False, f"{name} waits for people to decide: `formicary approve`", {}, name)]
+    if run.awaits and run.fans:
+        return _elements(core, run)
     if run.awaits:
         return [Reason("work", False, f"{name} waits for other jobs", {}, name)]
     if run.rendering:
@@ -133,6 +133,18 @@ def _task(core: Core, run: TaskRun) -> list[Reason]:
         why = "its next poll" if run.polls else "its next attempt" if run.attempts else "its delay"
         return [_until(core, f"{name} waits for {why}", run.timer_at, name)]
     return [Reason("state", False, f"{name} is {run.state}", {}, name)]
+
+
+def _elements(core: Core, run: TaskRun) -> list[Reason]:
+    """How far a fan-out is, and why the first of its elements that waits does so."""
+    family, name = core.fanning.families[run], run.task.task_type
+    begun = [element for _, element in family.begun()]
+    running = sum(element.state in (life.DISPATCHED, life.EXECUTING) for element in begun)
+    figures = {"elements": len(family.items), "open": len(family.open), "running": running, "limit": family.limit}
+    text = f"{name} runs {running} of {len(family.items)} elements, at most {family.limit} at a time"
+    waiting = next((element for element in begun if element.state in (life.READY, life.WAITING)), None)
+    found = [Reason("work", bool(running), text, figures, name)]
+    return found if waiting is None else [*found, *_task(core, waiting)]
 
 
 def _queued(core: Core, demand: Demand, key: OrderKey, task_type: str) -> list[Reason]:

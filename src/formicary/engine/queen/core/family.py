@@ -10,10 +10,12 @@ from typing import Any
 import msgspec
 
 from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.arguments import resolve_arguments
 from formicary.engine.jobs.configs import NO_CONFIGS, ConfigView, secret_in
+from formicary.engine.jobs.fan_out import is_set, item_name, number_of
 from formicary.engine.jobs.model import TaskDefinition
 from formicary.engine.queen.core.batch import JobEnded, RenderRequest
-from formicary.engine.queen.core.outcome import decode_outputs, merged_variables
+from formicary.engine.queen.core.outcome import Lookup, decode_outputs, merged_variables
 from formicary.engine.queen.core.records import Definition, TaskRun
 
 FORK, AWAIT, FAN_OUT = "fork", "await", "job"
@@ -124,18 +126,17 @@ def family_of(run: TaskRun, *, most: int, configs: ConfigView = NO_CONFIGS) -> F
     if task.method == "AWAIT_FORKED_JOB":
         return _awaited(run)
     passed = ("variables", task.variables) if task.sub_workflow is None else ("sub_workflow", task.sub_workflow)
-    _refuse_secrets(*passed)
-    _refuse_secrets("fan_out", task.fan_out)
+    refuse_secrets(*passed)
+    refuse_secrets("fan_out", task.fan_out)
     if task.fan_out is None:
         waits = bool((task.sub_workflow or {}).get("wait_for_completion"))
         return Family(run, FORK, [_own_id(run, 0)], joins=waits)
-    items = _items(run, configs)
+    items = items_of(run, configs)
     if len(items) > most:
         raise CannotCompose("ERR_FORK_LIMIT", f"{len(items)} elements to fan out over: at most {most} are possible")
-    limit = _number(task.fan_out.get("max_parallel"), "fan_out.max_parallel") or most
+    limit = limit_of(task) or most
     ids = [_own_id(run, index) for index in range(len(items))]
-    fast = str(task.fan_out.get("fail_fast") or "").lower() == "true"
-    return Family(run, FAN_OUT, ids, items=tuple(items), limit=limit, fail_fast=fast)
+    return Family(run, FAN_OUT, ids, items=tuple(items), limit=limit, fail_fast=is_set(task.fan_out, "fail_fast"))
 
 
 def _own_id(run: TaskRun, index: int) -> str:
@@ -157,17 +158,18 @@ def _awaited(run: TaskRun) -> Family:
     return Family(run, AWAIT, ids, names=tuple(names))
 
 
-def _number(value: object, name: str) -> int:
-    try:
-        found = int(str(value or 0))
-    except ValueError:
-        found = -1
-    if found < 0:
-        raise CannotCompose("ERR_VALIDATION", f"{name} has to be a number from 0 on, not {str(value)[:40]!r}")
+def limit_of(task: TaskDefinition) -> int:
+    """How many may be open at a time, 0 = no limit. Raises CannotCompose."""
+    value = (task.fan_out or {}).get("max_parallel")
+    found = number_of(value)
+    if found is None:
+        what = f"fan_out.max_parallel has to be a number from 0 on, not {str(value)[:40]!r}"
+        raise CannotCompose("ERR_VALIDATION", what)
     return found
 
 
-def _refuse_secrets(name: str, value: object) -> None:
+def refuse_secrets(name: str, value: object) -> None:
+    """Raises CannotCompose where a value that is passed on holds a secret."""
     if secret_in(value):
         raise CannotCompose(
             "ERR_VALIDATION",
@@ -176,12 +178,17 @@ def _refuse_secrets(name: str, value: object) -> None:
         )
 
 
-def _items(run: TaskRun, configs: ConfigView) -> list[object]:
-    """The elements: a list, the name of a variable that holds one, or the text of a JSON array."""
+def items_of(run: TaskRun, configs: ConfigView) -> list[object]:
+    """The elements: a list, the name of a variable that holds one, `task.output`, a JSON array, or a reference.
+
+    Raises CannotCompose.
+    """
     source: object = (run.task.fan_out or {}).get("source")
+    if isinstance(source, dict):  # as an argument, see engine/jobs/arguments.py
+        source = resolve_arguments({"source": source}, Lookup(run.job, configs)).get("source")
     if isinstance(source, str):
-        source = merged_variables(run.job, dict(run.task.variables), configs).get(source.strip(), source)
-        _refuse_secrets("fan_out.source", source)
+        source = _named(merged_variables(run.job, dict(run.task.variables), configs), source.strip())
+    refuse_secrets("fan_out.source", source)
     if isinstance(source, str):
         try:
             source = msgspec.json.decode(source)
@@ -191,6 +198,15 @@ def _items(run: TaskRun, configs: ConfigView) -> list[object]:
         given = str((run.task.fan_out or {}).get("source"))[:60]
         raise CannotCompose("ERR_VALIDATION", f"fan_out.source {given!r} is neither a list nor a variable with one")
     return source
+
+
+def _named(variables: Mapping[str, object], name: str) -> object:
+    """What a name leads to, also one output of a task by `task.output`; the name itself where there is none."""
+    if name in variables:
+        return variables[name]
+    task, _, output = name.partition(".")
+    outputs = variables.get(task)
+    return outputs.get(output, name) if isinstance(outputs, dict) else name
 
 
 def params_of(family: Family, index: int) -> dict[str, object]:
@@ -206,11 +222,6 @@ def params_of(family: Family, index: int) -> dict[str, object]:
         params[name] = family.items[index]
         params[f"{name}_index"] = index
     return params
-
-
-def item_name(task: TaskDefinition) -> str:
-    """Name of the variable that holds the element."""
-    return str((task.fan_out or {}).get("item_var") or "item")
 
 
 def outputs_of(family: Family) -> bytes:

@@ -64,7 +64,7 @@ def of_run(run: TaskRun, wall: float) -> Occurrence:
         job.org,
         job.id,
         job.definition.job_type,
-        run.task.task_type,
+        run.name,
         job.execution,
         run.attempts,
         run.state,

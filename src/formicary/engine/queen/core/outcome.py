@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.arguments import MISSING, Missing, resolve_arguments
 from formicary.engine.jobs.configs import NO_CONFIGS, ConfigView
+from formicary.engine.jobs.fan_out import definition_position
 from formicary.engine.queen.core.records import Job, TaskRun
 
 COMPLETED, FAILED, TIMED_OUT, CANCELLED, LOST = range(1, 6)
@@ -42,26 +44,33 @@ def task_variables(run: TaskRun, configs: ConfigView = NO_CONFIGS) -> bytes:
     """
     job = run.job
     if run.task.arguments is not None:
-        return _encode(resolve_arguments(run.task.arguments, _Lookup(job, configs)))
+        return _encode(resolve_arguments(run.task.arguments, Lookup(job, configs, run.element)))
     if configs is not NO_CONFIGS:
         is_http = run.task.method.startswith("HTTP")
-        configs = NO_CONFIGS if is_http else configs.for_task(job.definition.model, run.position)
+        configs = NO_CONFIGS if is_http else configs.for_task(job.definition.model, definition_position(run.position))
     if job.definition.simple and not configs:
         return job.params or b"{}"
     merged = merged_variables(job, dict(run.task.variables), configs)
+    if run.element is not None:
+        merged.pop(str((run.source.fan_out or {}).get("source")), None)  # the list itself, as large as it may be
+        merged.update(run.element)
     return _encode(merged)
 
 
-class _Lookup:
-    """Answers the references of a task's arguments: parameters of the job and outputs of tasks that completed."""
+class Lookup:
+    """Answers references: an element of a list, parameters of the job, outputs of tasks that completed."""
 
-    def __init__(self, job: Job, configs: ConfigView) -> None:
+    def __init__(self, job: Job, configs: ConfigView, element: Mapping[str, object] | None = None) -> None:
         self._job = job
         self._configs = configs
+        self._element = element or {}
         self._params: dict[str, Any] | None = None
 
     def param(self, name: str) -> object:
+        """The element of a list, a parameter or a variable of the job, or MISSING."""
         job = self._job
+        if name in self._element:
+            return self._element[name]
         if self._params is None:
             self._params = _job_variables(job, self._configs)
             if job.params:
@@ -69,6 +78,7 @@ class _Lookup:
         return self._params.get(name, MISSING)
 
     def outputs(self, task_type: str) -> dict[str, Any] | Missing:
+        """The outputs of a task that completed, or MISSING."""
         job = self._job
         position = job.definition.model.index.get(task_type)
         if job.run is None or position is None:

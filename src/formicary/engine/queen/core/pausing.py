@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.fan_out import is_element
 from formicary.engine.queen.core.records import Execution, Job, TaskRun
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ class Pausing:
         self.stop_clock(job)
 
     def _park_queued(self, job: Job) -> None:
-        for other in _execution(job).runs.values():
+        execution = _execution(job)
+        for other in (*execution.runs.values(), *execution.elements.values()):
             if other.state == life.READY or other.rendering:  # what is rendered now may be another text then
                 self.park(other)
 
@@ -89,10 +91,10 @@ class Pausing:
             progress.ask_preparation(job)
             return
         for position in parked:
-            run = execution.runs.get(position)
+            run = execution.at(position)
             if run is not None and run.state == life.WAITING:
                 progress.proceed(run)
-            else:
+            elif not is_element(position):
                 progress.activate(job, position)
         progress.check_end(job)
 

@@ -7,18 +7,21 @@ code or error code ask for an action? are retries left? does the state ask for a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.backoff import retry_delay
-from formicary.engine.jobs.flow import Flow, Routes, compile_routes
-from formicary.engine.jobs.model import DEFAULT_TASK_TIMEOUT_S, task_to_json
+from formicary.engine.jobs.fan_out import as_element, has_template, index_of, is_element
+from formicary.engine.jobs.flow import Flow, compile_routes
+from formicary.engine.jobs.model import task_to_json
 from formicary.engine.queen.core import error_coding
 from formicary.engine.queen.core import outcome as ends
 from formicary.engine.queen.core.batch import JobEnded, RenderRequest
 from formicary.engine.queen.core.composing import to_reset
 from formicary.engine.queen.core.outcome import Outcome, decode_outputs, merged_outputs
-from formicary.engine.queen.core.records import Ant, Execution, Job, TaskRun, demand_of
+from formicary.engine.queen.core.records import Ant, Execution, Job, TaskRun
+from formicary.engine.queen.core.time_limits import is_late, until
 
 if TYPE_CHECKING:
     from formicary.engine.jobs.rendering import RenderedTask
@@ -56,10 +59,10 @@ class Progress:
         core.set_job_timer(job, job.deadline_at)
         core.count_running(job, +1)
         core.dirty_jobs[job] = None
-        kept = job.run.runs if job.run is not None else None
+        kept = job.run
         job.run = run = Execution(job.definition.plan)
         if kept is not None:
-            run.runs = kept
+            run.runs, run.elements = kept.runs, kept.elements
         if job.definition.needs_preparation and job.variables is None:
             run.preparing = True
             self.ask_preparation(job)
@@ -125,14 +128,16 @@ class Progress:
 
     def proceed(self, run: TaskRun, ant: Ant | None = None) -> None:
         """Before each attempt: render where there are templates, then queue."""
-        task = run.job.definition.model.tasks[run.position]
+        task = run.source
         if run.job.state == life.PAUSED:
             self.core.pausing.park(run)
-        elif not task.is_static or task.except_ is not None:
+        elif has_template(task) if run.fans else not task.is_static or task.except_ is not None:
             run.state = life.WAITING if run.state == life.WAITING else life.task_state(run.state, "wait")
             run.rendering = True
             self.core.dirty_tasks[run] = None
-            self.core.batch.render.append(self._request(run.job, run.position, run.attempts, run.failures))
+            self.core.batch.render.append(
+                self._request(run.job, run.position, run.attempts, run.failures, element=run.element)
+            )
         else:
             self.ready(run, ant)
 
@@ -144,8 +149,8 @@ class Progress:
             run.error_message = problem
             self._end(run, life.FAILED, "ERR_VALIDATION")
             return
-        run.task = answer.task
-        run.rendered = task_to_json(answer.task)
+        run.task = as_element(answer.task, index_of(run.position)) if run.is_element else answer.task
+        run.rendered = task_to_json(run.task)
         if answer.skipped:
             run.skipped = 1
             self._end(run, life.COMPLETED, None)
@@ -158,14 +163,20 @@ class Progress:
         if run.composes:
             self.core.composing.begin(run)
             return
+        if run.fans:
+            self.core.fanning.begin(run)
+            return
         if run.task.method == "MANUAL":
             self.core.approving.begin(run)
             return
+        if run.is_element and run.rendered is None:
+            run.task = as_element(run.source, index_of(run.position))
+            run.rendered = task_to_json(run.task)
         if run.state != life.READY:
             run.state = life.task_state(run.state, "activate")
         run.timer_at = None
         self.core.dirty_tasks[run] = None
-        demand = run.job.definition.demands[run.position] or demand_of(run.task)
+        demand = run.demand
         if ant is not None and len(ant.held) < ant.window and demand.fits(ant.methods, ant.tags):
             self.core.grant(run, ant)
         else:
@@ -173,8 +184,8 @@ class Progress:
 
     # --- an attempt ends --------------------------------------------------------------------------------------------
 
-    def result(self, run: TaskRun, result: Outcome) -> None:
-        """An attempt has ended; its token is already taken out."""
+    def result(self, run: TaskRun, result: Outcome, *, fatal: bool = False) -> None:
+        """An attempt has ended; its token is already taken out. With `fatal` nothing can be mapped any more."""
         self._note(run, result)
         kind = result.outcome
         if kind == ends.LOST or (kind == ends.CANCELLED and not run.cancelling):
@@ -187,14 +198,14 @@ class Progress:
         error, rule = None, None
         if state == life.FAILED:
             error = result.error_code or ("ERR_TIMEOUT" if kind == ends.TIMED_OUT else "ERR_EXIT_CODE")
-            rule = error_coding.rule_of(self.core.error_rules, run, result)
+            rule = None if run.fans else error_coding.rule_of(self.core.error_rules, run, result)
             if rule is not None:
                 error = rule.code
-        if self.stopping(run):
+        if fatal or self.stopping(run):
             run.failures += state == life.FAILED
-            self._end(run, state, error)
+            self._end(run, state, error, fatal=fatal)
             return
-        action = self.routes(run).action(run.exit_code, error)
+        action = run.routes.action(run.exit_code, error)
         if action is not None and self._act(run, action, error):
             return
         if action is None and rule is not None and rule.action and error_coding.obey(self, run, rule):
@@ -209,7 +220,7 @@ class Progress:
                 run, retry_delay(run.task, run.failures, self.core.rng)
             ):
                 return
-        action = self.routes(run).actions.get(state)
+        action = run.routes.actions.get(state)
         if action is not None and action not in (life.COMPLETED, life.FAILED) and self._act(run, action, error):
             return
         if action == life.COMPLETED and state == life.FAILED:
@@ -225,10 +236,12 @@ class Progress:
             self._end(run, life.COMPLETED, None)
         elif action in ("EXECUTING", "RESTART_TASK"):
             self._poll(run)
-        elif action == "WAIT_FOR_APPROVAL":
+        elif action == "WAIT_FOR_APPROVAL" and not run.is_element:
             self.core.approving.ask(run)
         elif action in ("RESTART_JOB", "PAUSE_JOB"):
-            if run.job.verdict is not None or self._run(run.job).final:  # too late: it ends
+            if (
+                run.job.verdict is not None or self._run(run.job).final or is_late(run, self.core.wall)
+            ):  # too late: it ends
                 return False
             if action == "PAUSE_JOB":
                 self.core.pausing.ask(run)
@@ -254,7 +267,7 @@ class Progress:
         self.core.dirty_tasks[run] = None
         run.error_message, run.traceback = why, None
         state, error = (life.COMPLETED, None) if why is None else (life.FAILED, "ERR_REJECTED")
-        actions = self.routes(run).actions
+        actions = run.routes.actions
         action = actions.get(decision) or actions.get(error or "") or actions.get(state)
         if action == life.FAILED or (action or "").startswith("ERR_"):  # people are not asked again by `retry`
             state, error = life.FAILED, action if action != life.FAILED else "ERR_REJECTED"
@@ -282,28 +295,12 @@ class Progress:
 
     def again(self, run: TaskRun, delay_s: float) -> bool:
         """Another attempt after a delay; False where the total time-out would be over by then."""
-        if self._until(run) <= self.core.wall + delay_s:
+        if until(run) <= self.core.wall + delay_s:
             run.error_message = run.error_message or "the total time-out leaves no room for another attempt"
             return False
         self.core.stats.retries += 1
         self._wait(run, delay_s)
         return True
-
-    def _until(self, run: TaskRun) -> float:
-        """When the task's whole time is over, on the wall clock."""
-        job, until, total_s = run.job, float("inf"), run.task.total_timeout_s
-        if self._run(job).final:  # the job's time-out means nothing any more, but its length still bounds each task
-            total_s = total_s or job.definition.model.timeout_s
-        elif job.deadline_at is not None:
-            until = job.deadline_at
-        if total_s and run.started_at is not None:
-            until = min(until, run.started_at + total_s)
-        return until
-
-    def attempt_timeout(self, run: TaskRun) -> float:
-        """Seconds this attempt may run: its own time-out within the task's whole time."""
-        timeout = run.task.timeout_s or DEFAULT_TASK_TIMEOUT_S
-        return max(0.001, min(timeout, self._until(run) - self.core.wall))
 
     def _wait(self, run: TaskRun, delay_s: float) -> None:
         core = self.core
@@ -382,6 +379,10 @@ class Progress:
         run.ended_order = core.order
         core.dirty_tasks[run] = None
         core.stats.tasks_ended += 1
+        if run.is_element:
+            execution.routes.pop(run.position, None)
+            core.fanning.ended(run, fatal=fatal)
+            return
         execution.active -= 1
         self._look_for_final(job)
         self._remember_outputs(execution, run)
@@ -408,18 +409,13 @@ class Progress:
         self.check_end(job)
 
     def _target(self, run: TaskRun, state: str, error: str | None, decision: str | None) -> int | None:
-        routes = self.routes(run)
+        routes = run.routes
         target = routes.targets.get(decision) if decision else None
         if target is None:
             target = routes.target(state, run.exit_code, error)
         if target is None and state == life.FAILED and run.task.allow_failure:
             target = routes.targets.get(life.COMPLETED)
         return target
-
-    def routes(self, run: TaskRun) -> Routes:
-        """The task's routes, as rendered for this execution if there are templates."""
-        own = self._run(run.job).routes.get(run.position)
-        return own if own is not None else run.job.definition.plan.routes[run.position]
 
     def _remember_outputs(self, execution: Execution, run: TaskRun) -> None:
         if run.outputs and run.state in (life.COMPLETED, life.FAILED):
@@ -430,6 +426,8 @@ class Progress:
 
     def stopping(self, run: TaskRun) -> bool:
         """The job's end is decided and this task's attempt is its last; `always_run` tasks keep their retries."""
+        if run.is_element and self.core.fanning.is_stopping(run):
+            return True
         return run.job.verdict is not None and not run.task.always_run
 
     def _look_for_final(self, job: Job) -> None:
@@ -449,22 +447,24 @@ class Progress:
     def wind_up(self, job: Job, *, kill: bool = False) -> None:
         """Nothing new starts: what has not begun is withdrawn; with `kill` what runs is ended too, but `always_run`."""
         execution = self._run(job)
-        composing: list[TaskRun] = []
+        waiting: list[TaskRun] = []
         for run in list(execution.runs.values()):
             if run.awaits:
-                composing.append(run)
+                waiting.append(run)
             elif run.state in (life.READY, life.WAITING, life.APPROVAL):
                 if not execution.final or run.position in execution.parked:
                     self.withdraw(run)
             elif kill and run.state in (life.DISPATCHED, life.EXECUTING) and not run.task.always_run:
                 self.core.cancel_attempt(run)
         for position in execution.parked:
-            if position not in execution.runs:
+            if position not in execution.runs and not is_element(position):
                 execution.flow.status[position] = 0
         execution.parked.clear()
         self._look_for_final(job)
-        for run in composing if kill else ():
-            if not run.task.always_run:
+        for run in waiting:
+            if run.fans:
+                self.core.fanning.wind_up(run, kill=kill)
+            elif kill and not run.task.always_run:
                 self.core.composing.stop(run)
 
     def withdraw(self, run: TaskRun) -> None:
@@ -477,12 +477,15 @@ class Progress:
         run.rendering = False
         run.state = life.task_state(run.state, "cancel" if run.attempts else "skip")
         run.ended_at = self.core.wall if run.attempts else None
+        self.core.dirty_tasks[run] = None
+        if run.is_element:
+            self.core.fanning.ended(run)
+            return
         execution = self._run(run.job)
         execution.active -= 1
         if run.task.always_run:  # it gets its turn in the final phase
             run.reset()
             execution.flow.status[run.position] = 0
-        self.core.dirty_tasks[run] = None
 
     def check_end(self, job: Job) -> None:
         """When nothing is active: the final phase's next task, or the job's end."""
@@ -541,7 +544,7 @@ class Progress:
             return False
         every = job.definition.model.hard_reset_after_retries + 1
         hard = hard or (job.retries > 0 and job.retries % every == 0)
-        for run in to_reset(list(execution.runs.values()), hard=hard):
+        for run in to_reset([*execution.runs.values(), *execution.elements.values()], hard=hard):
             run.reset(hard=hard)
             core.dirty_tasks[run] = None
         job.state = life.job_state(job.state, "restart")
@@ -614,7 +617,15 @@ class Progress:
 
     # --- small things -----------------------------------------------------------------------------------------------
 
-    def _request(self, job: Job, position: int | None, attempt: int, failures: int) -> RenderRequest:
+    def _request(
+        self,
+        job: Job,
+        position: int | None,
+        attempt: int,
+        failures: int,
+        *,
+        element: Mapping[str, object] | None = None,
+    ) -> RenderRequest:
         return RenderRequest(
             job_id=job.id,
             execution=job.execution,
@@ -632,6 +643,7 @@ class Progress:
             seed=int(self.core.rng.random() * 2**32),
             configs=self.core.view(job),
             user=job.submitted_by or "",
+            element=element,
         )
 
     def _run(self, job: Job) -> Execution:
@@ -641,12 +653,16 @@ class Progress:
     def rebuild(self, job: Job, runs: list[TaskRun]) -> None:
         """After a restart: the execution that the rows of a begun job describe."""
         job.run = execution = Execution(job.definition.plan)
+        every = runs
+        runs = [run for run in every if not run.is_element]
         execution.runs = {run.position: run for run in runs}
-        for run in runs:
-            if run.rendered is not None:
+        execution.elements = {run.position: run for run in every if run.is_element}
+        for run in every:
+            if run.rendered is not None and not run.source.is_static:
                 execution.routes[run.position] = compile_routes(run.task, job.definition.model.index)
         if job.state == life.PENDING:
             return
+        self.core.fanning.rebuild(execution)
         begun = [run for run in runs if run.state not in (life.PENDING, life.SKIPPED)]
         done = sorted((run for run in begun if run.ended_order is not None), key=lambda run: run.ended_order or 0)
         for run in done:
@@ -668,7 +684,7 @@ class Progress:
                 flow.status[position] = 0
             startable = []
         if job.state == life.PAUSED:
-            parked = [r.position for r in runs if r.state == life.WAITING and r.timer_at is None and not r.awaits]
+            parked = [r.position for r in every if r.state == life.WAITING and r.timer_at is None and not r.awaits]
             execution.parked = startable + parked
         else:
             for position in startable:

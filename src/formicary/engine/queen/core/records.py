@@ -9,6 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.fan_out import (
+    definition_position,
+    definition_task,
+    element_name,
+    element_routes,
+    fans_out,
+    index_of,
+    is_element,
+    whole_routes,
+)
 from formicary.engine.jobs.flow import Flow, Plan, Routes
 from formicary.engine.jobs.model import COMPOSING_METHODS, QUEEN_METHODS, JobDefinition, TaskDefinition
 from formicary.engine.queen.core.timers import Timer
@@ -40,7 +50,8 @@ class Definition:
         self.demand = (first or Demand("", frozenset())).gated(self.gate)
         # One static task that sees nothing but the request's parameters: they travel as the bytes they came in.
         task = model.tasks[0] if self.plan.single else None  # none at all before its template has made them
-        self.simple = task is not None and task.is_static and not (model.variables or task.variables or task.arguments)
+        seen = task is None or model.variables or task.variables or task.arguments or task.fan_out
+        self.simple = task is not None and task.is_static and not seen
 
 
 def demand_of(task: TaskDefinition) -> Demand:
@@ -147,12 +158,13 @@ class Job:
 
 
 class TaskRun:
-    """One task of one execution, over all its attempts."""
+    """One task of one execution, or one element of a task that fans out, over all its attempts."""
 
     __slots__ = (
         "ant",
         "attempts",
         "cancelling",
+        "element",
         "ended_at",
         "ended_order",
         "error_code",
@@ -184,14 +196,19 @@ class TaskRun:
         self.position = position
         self.task = task
         self.attempts = self.token = 0
+        self.element: dict[str, object] | None = None
+        """Of an element: the variables that hold it."""
         self.reset()
 
     def reset(self, *, hard: bool = False) -> None:
         """As before its first attempt, for another execution; the number of attempts goes on.
 
         A task that composes jobs has no lease: its `token` is the attempt behind which completed children count again.
+        That of a task that fans out tells its list, so that what has completed counts for the same list only.
         """
-        if not self.composes:
+        if self.fans:
+            self.token = 0 if hard else self.token
+        elif not self.composes:
             self.token = 0
         elif hard:
             self.token = self.attempts
@@ -249,7 +266,7 @@ class TaskRun:
     def from_row(cls, row: Row, job: Job) -> TaskRun:
         """The run that a row of TASK_COLUMNS describes; a rendered task is decoded by the caller."""
         values: Any = row
-        run = cls(job, values[1], job.definition.model.tasks[values[1]])
+        run = cls(job, values[1], definition_task(job.definition.model, values[1]))
         (run.state, run.attempts, run.failures, run.lost, run.polls, run.token, run.ant, run.timer_at) = values[2:10]
         (run.started_at, run.ended_at, run.exit_code, run.signal, run.outputs) = values[10:15]
         (run.error_code, run.error_message, run.traceback, run.rendered) = values[15:19]
@@ -262,9 +279,43 @@ class TaskRun:
         return self.task.method in COMPOSING_METHODS
 
     @property
+    def is_element(self) -> bool:
+        """It is one element of a task that fans out."""
+        return is_element(self.position)
+
+    @property
+    def fans(self) -> bool:
+        """It runs once per element of a list."""
+        return not is_element(self.position) and fans_out(self.task)
+
+    @property
+    def source(self) -> TaskDefinition:
+        """The task as its definition has it; of an element: the task that fans out."""
+        return definition_task(self.job.definition.model, self.position)
+
+    @property
+    def name(self) -> str:
+        """What it is called: its `task_type`, with its index where it is an element."""
+        is_one = is_element(self.position)
+        return element_name(self.source.task_type, index_of(self.position)) if is_one else self.task.task_type
+
+    @property
+    def demand(self) -> Demand:
+        """What an ant must have to run it."""
+        return self.job.definition.demands[definition_position(self.position)] or demand_of(self.task)
+
+    @property
+    def routes(self) -> Routes:
+        """Where it leads, as rendered for this execution if there are templates."""
+        own = self.job.run.routes.get(self.position) if self.job.run is not None else None
+        routes = own if own is not None else self.job.definition.plan.routes[definition_position(self.position)]
+        return element_routes(routes) if self.is_element else whole_routes(routes) if self.fans else routes
+
+    @property
     def awaits(self) -> bool:
-        """It has begun and waits for jobs; what it waits for is in its rendered task."""
-        return self.composes and self.state == life.WAITING and self.rendered is not None and not self.rendering
+        """It has begun and waits for jobs or its elements; what it waits for is in its rendered task."""
+        waits = self.state == life.WAITING and self.rendered is not None and not self.rendering
+        return waits and (self.composes or self.fans)
 
     def is_active(self) -> bool:
         """It has begun and not ended."""
@@ -282,13 +333,28 @@ class TaskRun:
 class Execution:
     """A job that is running: its graph and its tasks that have begun."""
 
-    __slots__ = ("active", "asking", "children", "final", "flow", "outputs", "parked", "preparing", "routes", "runs")
+    __slots__ = (
+        "active",
+        "asking",
+        "children",
+        "elements",
+        "final",
+        "flow",
+        "outputs",
+        "parked",
+        "preparing",
+        "routes",
+        "runs",
+    )
 
     def __init__(self, plan: Plan) -> None:
         self.flow = Flow(plan)
         self.runs: dict[int, TaskRun] = {}
+        """Tasks of the definition by position."""
+        self.elements: dict[int, TaskRun] = {}
+        """Elements of those that fan out, by position."""
         self.active = 0
-        """Tasks that have begun and not ended."""
+        """Tasks that have begun and not ended; elements count with their task."""
         self.asking = 0
         """Those of them that wait for people."""
         self.children = 0
@@ -303,6 +369,10 @@ class Execution:
         """Outputs by task type, in order of commit."""
         self.routes: dict[int, Routes] = {}
         """Routes of rendered tasks, where they differ from the plan's."""
+
+    def at(self, position: int) -> TaskRun | None:
+        """The task or the element at a position, None where none has begun."""
+        return (self.elements if is_element(position) else self.runs).get(position)
 
 
 class Ant:

@@ -7,9 +7,10 @@ task that has moved and left artifacts runs again, since they belong to its old 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.fan_out import definition_position, is_element
 from formicary.engine.jobs.model import JobDefinition
 from formicary.engine.queen.core.records import Job, TaskRun
 from formicary.engine.storage.port import Row
@@ -44,6 +45,7 @@ def repinned(job: Job, before: JobDefinition, rows: Sequence[Row]) -> tuple[list
         if position in at:
             run.attempts = max(run.attempts, int(at[position][_ATTEMPTS] or 0))
         runs.append(run)
+    runs += _elements(job, before, at)
     rest = []
     for position in sorted(at):
         if len(model.tasks) <= position < len(before.tasks):
@@ -52,3 +54,18 @@ def repinned(job: Job, before: JobDefinition, rows: Sequence[Row]) -> tuple[list
             gone.state = life.SKIPPED
             rest.append(gone)
     return runs, rest
+
+
+def _elements(job: Job, before: JobDefinition, at: Mapping[int, Row]) -> list[TaskRun]:
+    """Elements stay with a task that has kept its name and its place; where another stands now they have been."""
+    model, found = job.definition.model, []
+    for position, row in at.items():
+        home = definition_position(position)
+        if not is_element(position) or home >= len(model.tasks):
+            continue
+        element = TaskRun.from_row(row, job)
+        if home >= len(before.tasks) or before.tasks[home].task_type != model.tasks[home].task_type:
+            element.reset(hard=True)
+            element.state = life.SKIPPED
+        found.append(element)
+    return found
