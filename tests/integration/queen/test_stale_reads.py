@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 import pytest
 
 from formicary.engine.storage.memory import MemoryStore
+from formicary.engine.storage.port import Row
 from formicary.problems import Problem
 from formicary.v1 import jobs_pb2 as jobs
 from tests.integration.queen.test_queen import NOOP, queen_on, run, submission
@@ -21,15 +22,15 @@ Found = TypeVar("Found")
 class Slow(Generic[Asked, Found]):
     """A read of the store whose first answer is held back until `let_go`."""
 
-    def __init__(self, read: Callable[[Asked], Found]) -> None:
+    def __init__(self, read: Callable[..., Found]) -> None:
         self._read = read
         self._loop = asyncio.get_running_loop()
         self._gate = threading.Event()
         self._is_first = True
         self.has_read = asyncio.Event()
 
-    def __call__(self, asked: Asked) -> Found:
-        found = self._read(asked)
+    def __call__(self, asked: Asked, **options: bool) -> Found:
+        found = self._read(asked, **options)
         if self._is_first:
             self._is_first = False
             self._loop.call_soon_threadsafe(self.has_read.set)
@@ -73,7 +74,7 @@ def test_of_two_retries_at_once_only_one_revives_the_job(monkeypatch: pytest.Mon
             one = submission()
             await queen.submit(key, [one])
             await queen.cancel(one.id)
-            slow = Slow(store.tasks)
+            slow: Slow[int, list[Row]] = Slow(store.tasks)
             monkeypatch.setattr(store, "tasks", slow)
 
             async def second() -> None:
@@ -87,7 +88,7 @@ def test_of_two_retries_at_once_only_one_revives_the_job(monkeypatch: pytest.Mon
             await queen.row(one.id)
             slow.let_go()
             answers = await asyncio.gather(first, other, return_exceptions=True)
-            assert answers[0] is None
+            assert answers[0] is True
             assert isinstance(answers[1], Problem)
             assert answers[1].code == "FAILED_PRECONDITION"
 
