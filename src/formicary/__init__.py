@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from formicary.client import Client, SyncClient
     from formicary.dsl import after, job, on_completed, on_exit_code, on_failed, task
-    from formicary.engine.ants.workers import TaskFailedError, WorkerTask, serve_nats
+    from formicary.engine.ants.workers import TaskFailedError, WorkerTask, join_websocket, serve_nats, serve_websocket
     from formicary.problems import Problem
 
 __version__ = "0.1.0"
@@ -34,10 +34,12 @@ __all__ = [
     "__version__",
     "after",
     "job",
+    "join_websocket",
     "on_completed",
     "on_exit_code",
     "on_failed",
     "serve_nats",
+    "serve_websocket",
     "task",
 ]
 
@@ -53,7 +55,9 @@ _EXPORTS = {
     "task": "formicary.dsl",
     "TaskFailedError": "formicary.engine.ants.workers",
     "WorkerTask": "formicary.engine.ants.workers",
+    "join_websocket": "formicary.engine.ants.workers",
     "serve_nats": "formicary.engine.ants.workers",
+    "serve_websocket": "formicary.engine.ants.workers",
 }
 
 

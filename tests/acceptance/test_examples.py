@@ -207,6 +207,29 @@ def test_the_messaging_example(data_dir: Path, monkeypatch: pytest.MonkeyPatch) 
     assert (document["state"], document["outputs"]["times"], document["outputs"]["grams"]) == (DONE, 1, 100)
 
 
+@pytest.fixture
+def studio() -> Iterator[str]:
+    """The server of the web socket example on a free port."""
+    command = [sys.executable, "-m", "examples.jobs.websocket.worker", "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield server.stdout.readline().removeprefix("ready ").strip()
+        finally:
+            server.kill()
+
+
+def test_the_websocket_example(studio: str, data_dir: Path) -> None:
+    """The server's outputs are the task's, and its exit code is what the job file says."""
+    document = run_example("websocket/websocket.yaml", data_dir, {"server": studio})
+    assert {task["task_type"]: (task["state"], task["exit_code"]) for task in document["tasks"]} == {
+        "render": (DONE, 0),
+        "refused": (DONE, 3),
+        "show": (DONE, 0),
+    }
+    assert document["outputs"]["pictures"] == 3
+
+
 def test_without_nats_a_messaging_task_is_refused_at_once(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No ant of this run could take it: waiting for one would have no end."""
     monkeypatch.delenv("FORMICARY_NATS", raising=False)
@@ -259,6 +282,7 @@ def test_every_example_is_listed_here() -> None:
     """A job file under examples/jobs without an expectation above is forgotten."""
     listed = {file.partition(":")[0].partition(" ")[0] for file, *_ in EXPECTED}
     listed |= {"flow_actions.yaml", "http/http.yaml", "etl/earth_rotation.yaml", "messaging/messaging.yaml"}
+    listed |= {"websocket/websocket.yaml", "websocket/registered.yaml"}  # the latter runs in docs/how-to
     there = {path.relative_to(JOBS).as_posix() for path in JOBS.rglob("*.yaml")}
     assert there <= listed
 

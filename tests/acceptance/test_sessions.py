@@ -56,7 +56,8 @@ def to_script(commands: list[tuple[str, list[str]]], grpc: int) -> str:
     for number, (command, shown) in enumerate(commands):
         lines.append(f"echo; echo '{MARK} {number}'")
         command = command.replace("formicary up", f"formicary up --http-port 0 --grpc-port {grpc}")
-        command = command.replace("8093", str(grpc + 1 if grpc < 65000 else grpc - 1))
+        for port, step in (("8093", 1), ("8094", 2)):
+            command = command.replace(port, str(grpc + step if grpc < 65000 else grpc - step))
         if command.endswith("&") and shown:
             lines.append(f"{command[:-1]} >out-{number} 2>&1 &")
             lines.append(
@@ -108,5 +109,5 @@ def test_a_session_of_the_documents_is_true(page: Path, tmp_path: Path, data_dir
     for (command, shown), part in zip(commands, parts, strict=True):
         output = iter(part.splitlines())
         for line in shown:
-            line = line.replace("8093", "…")
+            line = line.replace("8093", "…").replace("8094", "…")
             assert any(shows(line, text) for text in output), f"$ {command}\n{line!r} is not in\n{part}"

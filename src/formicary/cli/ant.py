@@ -40,6 +40,12 @@ from formicary.cli import exits, options
     metavar="URL",
     help="NATS server for MESSAGING tasks, nats://HOST:4222; with a password rather by FORMICARY_NATS.",
 )
+@click.option(
+    "--workers",
+    default="",
+    metavar="HOST:PORT",
+    help="Let programs register here over a web socket to carry out WEBSOCKET tasks; port 0 = any free one.",
+)
 @options.tls
 @options.ca
 @click.option("--cert", default="", metavar="FILE", help="The ant's own certificate, instead of a token.")
@@ -54,6 +60,7 @@ def ant(
     grace: float,
     paths: tuple[Path, ...],
     nats: str,
+    workers: str,
     tls: bool,
     ca: str,
     cert: str,
@@ -71,10 +78,11 @@ def ant(
 
     Prints one line `ready ant …` when the queen has welcomed it. It reconnects by itself.
     Where the queen wants a token, FORMICARY_TOKEN holds one of role ant; tasks do not inherit it, nor FORMICARY_NATS.
+    Workers of --workers have to know FORMICARY_WORKER_TOKEN, if it is set; beyond loopback it has to be.
     """
     from formicary.engine.ants.channel import reach
     from formicary.engine.ants.config import AntConfig
-    from formicary.engine.ants.offers import methods_here
+    from formicary.engine.ants.offers import WORKER_TOKEN_VARIABLE, methods_here
     from formicary.engine.ants.process import run_ant
 
     way = reach(options.read_address(queen, "--queen"), tls=tls, ca=ca, cert=cert, key=key)
@@ -91,4 +99,18 @@ def ant(
         # A queen of this machine that was killed is back in a second: what runs should not wait for two.
         reconnect_max_s=0.25 if exit_when_orphaned else 2.0,
     )
-    return run_ant(config, way, token=token, insecure=insecure)
+    return run_ant(
+        config,
+        way,
+        token=token,
+        insecure=insecure,
+        workers=_host_and_port(workers) if workers else None,
+        worker_token=os.environ.get(WORKER_TOKEN_VARIABLE, ""),
+    )
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise click.BadParameter(f"{text[:100]!r} is not HOST:PORT.", param_hint="--workers")
+    return host.strip("[]"), int(port)

@@ -549,6 +549,13 @@ _TASKS = (
         "Check that a worker listens on messaging_request_queue and that the ant reaches the NATS server.",
     ),
     _task(
+        "ERR_WEBSOCKET",
+        "No result came over the web socket",
+        502,
+        "UNKNOWN",
+        "Check the address and what the program behind it says of its end.",
+    ),
+    _task(
         "ERR_SECRET",
         "A secret of the task cannot be read",
         500,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from secrets import token_hex
 
 from formicary.engine.ants.artifact_link import ArtifactLink
-from formicary.engine.ants.attempt import Stop
+from formicary.engine.ants.attempt import Attempt, Stop
 from formicary.engine.ants.config import AntConfig
 from formicary.engine.ants.session import Ending, Session
 from formicary.engine.ants.transport import TransportFactory
@@ -60,6 +60,11 @@ class Ant:
     def is_connected(self) -> bool:
         """Whether the queen has welcomed it on the present stream."""
         return self._session is not None and self._session.is_connected
+
+    def progressed(self, attempt: Attempt, fraction: float, message: str) -> None:
+        """Passes on how far a running attempt is."""
+        if self._session is not None:
+            self._session.foreman.progressed(attempt, fraction, message)
 
     async def run(
         self,

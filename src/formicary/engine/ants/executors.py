@@ -12,6 +12,7 @@ from formicary.engine.ants.messaging import MessagingExecutor
 from formicary.engine.ants.plugins import PluginExecutor, installed
 from formicary.engine.ants.shell import ShellExecutor
 from formicary.engine.ants.warden import Warden
+from formicary.engine.ants.websocket import WebSocketExecutor
 
 PYTHON = "PYTHON"
 """Runs in the worker processes of the pool, not through an :class:`Executor`."""
@@ -46,6 +47,7 @@ def executors_of(
     every: dict[str, Executor] = dict.fromkeys(HTTP_METHODS, http)
     every["SHELL"] = ShellExecutor(config, warden)
     every["MESSAGING"] = MessagingExecutor(config, progressed)
+    every["WEBSOCKET"] = WebSocketExecutor(config, progressed)
     for method, entry in installed().items():
         every[method] = PluginExecutor(method, entry.load, config.kill_grace_s, config.max_outputs_bytes, progressed)
     every.update(config.executors)

@@ -21,13 +21,12 @@ import msgspec
 
 from formicary.engine.ants.attempt import Attempt, Result, failure
 from formicary.engine.ants.config import AntConfig
-from formicary.engine.ants.remote_wire import Hearing, cancel_message, correlation_of, task_message
+from formicary.engine.ants.remote_wire import CORRELATION_HEADER, Hearing, cancel_message, correlation_of, task_message
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
 CODE = "ERR_MESSAGING"
-CORRELATION = "Formicary-Correlation-Id"
 CONNECT_S = 5
 _CANCEL_S = 1.0
 _PENDING_BYTES = 16 * 1024 * 1024
@@ -143,7 +142,7 @@ class MessagingExecutor:
                 if _is_receipt(message.data):
                     attempt.say(f"{subject} is kept by a stream; waiting for a worker")
                     continue
-            elif correlation not in (headers.get(CORRELATION), correlation_of(message.data)):
+            elif correlation not in (headers.get(CORRELATION_HEADER), correlation_of(message.data)):
                 continue  # of another attempt
             if "Nats-Service-Error" in headers:
                 return _service_error(headers)
@@ -197,7 +196,7 @@ def _headers(attempt: Attempt, correlation: str) -> dict[str, str]:
     headers = {
         "Idempotency-Key": attempt.key,
         "Nats-Msg-Id": correlation,
-        CORRELATION: correlation,
+        CORRELATION_HEADER: correlation,
         "Content-Type": "application/json",
     }
     if attempt.traceparent:

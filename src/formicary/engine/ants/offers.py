@@ -13,7 +13,9 @@ NATS_VARIABLE = "FORMICARY_NATS"
 """Addresses of NATS servers, separated by commas: ``nats://USER:PASSWORD@HOST:4222``, ``tls://…``."""
 NATS_CREDENTIALS_VARIABLE = "FORMICARY_NATS_CREDENTIALS"
 """File of a NATS user's credentials."""
-PRIVATE_VARIABLES = (NATS_VARIABLE,)
+WORKER_TOKEN_VARIABLE = "FORMICARY_WORKER_TOKEN"
+"""What workers have to know that register at an ant's port."""
+PRIVATE_VARIABLES = (NATS_VARIABLE, WORKER_TOKEN_VARIABLE)
 """What the ant needs and the tasks it starts must not have."""
 
 
@@ -29,6 +31,8 @@ def missing_for(method: str, *, nats: str) -> str:
             return f"needs a NATS server: set {NATS_VARIABLE}, like nats://127.0.0.1:4222"
         if find_spec("nats") is None:
             return "needs a client for NATS: install formicary[nats]"
+    if method == "WEBSOCKET" and find_spec("websockets") is None:
+        return "needs a package: install formicary[websocket]"
     return ""
 
 

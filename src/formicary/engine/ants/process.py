@@ -10,8 +10,11 @@ import sys
 from typing import TYPE_CHECKING
 
 from formicary.engine.ants.ant import Ant
+from formicary.engine.ants.channel import is_local
 from formicary.engine.ants.config import AntConfig
+from formicary.engine.ants.offers import WORKER_TOKEN_VARIABLE
 from formicary.engine.ants.session import Ending
+from formicary.engine.ants.worker_port import WorkerPort
 
 if TYPE_CHECKING:
     from formicary.engine.ants.channel import Reach
@@ -29,7 +32,15 @@ _EXIT_CODES = {
 }
 
 
-def run_ant(config: AntConfig, queen: str | Reach, *, token: str = "", insecure: bool = False) -> int:
+def run_ant(
+    config: AntConfig,
+    queen: str | Reach,
+    *,
+    token: str = "",
+    insecure: bool = False,
+    workers: tuple[str, int] | None = None,
+    worker_token: str = "",
+) -> int:
     """Runs an ant until it is stopped by SIGTERM or SIGINT; a second signal kills what runs.
 
     Prints one line ``ready ant ID …`` on standard output when the queen has welcomed it.
@@ -39,9 +50,11 @@ def run_ant(config: AntConfig, queen: str | Reach, *, token: str = "", insecure:
         queen: HOST:PORT of the queen's gRPC port (not encrypted), or the way there.
         token: Says who the ant is; empty = the queen does not ask.
         insecure: The token may travel as plain text beyond this machine.
+        workers: Host and port at which workers register over web sockets; None = nowhere.
+        worker_token: What they have to know; needed beyond loopback.
 
     Returns:
-        0 stopped, 3 the address is not allowed, 4 the lease ended and no queen answers (only with
+        0 stopped, 3 an address is not allowed or taken, 4 the lease ended and no queen answers (only with
         ``exit_when_orphaned``), 130 killed by a second signal.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # a queen that goes away is our news, not gRPC's
@@ -53,10 +66,18 @@ def run_ant(config: AntConfig, queen: str | Reach, *, token: str = "", insecure:
         print(f"The ant cannot start: {error}", file=sys.stderr)
         return EXIT_CANNOT_START
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    return _EXIT_CODES[asyncio.run(_run(config, way, token, insecure))]
+    if workers is not None and not worker_token and not is_local(workers[0]):
+        print(
+            f"The ant cannot start: beyond this machine workers need a token; set {WORKER_TOKEN_VARIABLE}.",
+            file=sys.stderr,
+        )
+        return EXIT_CANNOT_START
+    return asyncio.run(_run(config, way, token, insecure, workers, worker_token))
 
 
-async def _run(config: AntConfig, queen: Reach, token: str, insecure: bool) -> Ending:
+async def _run(
+    config: AntConfig, queen: Reach, token: str, insecure: bool, workers: tuple[str, int] | None, worker_token: str
+) -> int:
     from formicary.engine.ants.grpc_artifacts import GrpcArtifactLink
     from formicary.engine.ants.grpc_transport import grpc_factory
 
@@ -79,7 +100,29 @@ async def _run(config: AntConfig, queen: Reach, token: str, insecure: bool) -> E
 
     factory = grpc_factory(queen, token=token, insecure=insecure)
     link = GrpcArtifactLink(queen, token)
+    port = WorkerPort(config, factory, *workers, worker_token) if workers is not None else None
     try:
-        return await Ant(config, on_ready=on_ready, link=link).run(factory, stop, kill)
+        if port is not None:
+            try:
+                print(f"workers {await port.open()}", flush=True)
+            except OSError as error:
+                print(f"The ant cannot start: workers cannot register: {error.strerror}.", file=sys.stderr)
+                return EXIT_CANNOT_START
+        closing = asyncio.create_task(_close_with(port, stop, kill))
+        ending = await Ant(config, on_ready=on_ready, link=link).run(factory, stop, kill)
+        stop.set()
+        await closing
+        return _EXIT_CODES[ending]
     finally:
         await link.close()
+
+
+async def _close_with(port: WorkerPort | None, stop: asyncio.Event, kill: asyncio.Event) -> None:
+    """Ends the workers together with the ant."""
+    await stop.wait()
+    if port is not None:
+        closing, killed = asyncio.create_task(port.close()), asyncio.create_task(kill.wait())
+        await asyncio.wait({closing, killed}, return_when=asyncio.FIRST_COMPLETED)
+        port.kill()
+        killed.cancel()
+        await closing

@@ -20,6 +20,7 @@ from formicary.engine.ants.output import STDERR, STDOUT
 
 TASK, CANCEL, LOG, PROGRESS, RESULT = "task", "cancel", "log", "progress", "result"
 PROTOCOL = 1
+CORRELATION_HEADER = "Formicary-Correlation-Id"
 _PROGRESS_S = 0.1
 
 
@@ -125,6 +126,14 @@ def correlation_of(data: bytes) -> str:
         return ""
 
 
+def kind_of(data: bytes) -> str:
+    """The type of a message, empty where it has none."""
+    try:
+        return _KIND.decode(data).type
+    except msgspec.DecodeError:
+        return ""
+
+
 class Hearing:
     """Takes what the worker of one attempt says.
 
@@ -153,10 +162,7 @@ class Hearing:
 
     def take(self, data: bytes) -> Result | None:
         """Takes one message; returns the attempt's result where this was it."""
-        try:
-            kind = _KIND.decode(data).type
-        except msgspec.DecodeError:
-            kind = ""
+        kind = kind_of(data)
         if kind not in (LOG, PROGRESS, RESULT):
             return self._foreign(data)
         try:

@@ -1,4 +1,4 @@
-"""A helper for workers that are no ants: a function that carries out tasks, served over NATS.
+"""A helper for workers that are no ants: a function that carries out tasks, over NATS or a web socket.
 
     async def pack(task: WorkerTask) -> dict[str, object]:
         await task.log("packing")
@@ -15,13 +15,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from formicary.engine.ants.messaging import CORRELATION
-from formicary.engine.ants.remote_wire import LOG, PROGRESS, RESULT, Said, TaskMessage, encode
+from formicary.engine.ants.remote_wire import (
+    CANCEL,
+    CORRELATION_HEADER,
+    LOG,
+    PROGRESS,
+    RESULT,
+    Said,
+    TaskMessage,
+    correlation_of,
+    encode,
+    kind_of,
+)
 
 _LOG = logging.getLogger(__name__)
 _TASK = msgspec.json.Decoder(TaskMessage)
@@ -144,7 +155,7 @@ async def _nats_slot(client: Any, waiting: asyncio.Queue[Any], work: Work) -> No
         if message is None:
             _LOG.warning("what came on %s is no task", asked.subject)
             continue
-        to, headers = message.reply_to or asked.reply, {CORRELATION: message.correlation_id}
+        to, headers = message.reply_to or asked.reply, {CORRELATION_HEADER: message.correlation_id}
 
         async def send(data: bytes, to: str = to, headers: dict[str, str] = headers) -> None:
             await client.publish(to, data, headers=headers)
@@ -177,3 +188,95 @@ async def _begin(starting: asyncio.Event, work: Coroutine[Any, Any, None]) -> No
         await work
     finally:
         work.close()
+
+
+async def serve_websocket(
+    work: Work, host: str = "127.0.0.1", port: int = 0, *, ready: Callable[[int], None] | None = None
+) -> None:
+    """Carries out tasks whose ``url`` leads here until it is cancelled; each comes over a connection of its own.
+
+    Args:
+        work: The function.
+        host: Address to listen on.
+        port: 0 = any free one.
+        ready: Called with the port once it listens.
+
+    Raises:
+        OSError: The address cannot be used.
+    """
+    from websockets.asyncio.server import serve
+
+    async def serve_one(connection: Any) -> None:
+        await _hear(connection, work)
+
+    async with serve(serve_one, host, port, server_header=None) as server:
+        if ready is not None:
+            ready(int(next(iter(server.sockets)).getsockname()[1]))
+        await asyncio.get_running_loop().create_future()
+
+
+async def join_websocket(
+    work: Work,
+    url: str,
+    *,
+    name: str = "worker",
+    tags: Iterable[str] = (),
+    slots: int = 1,
+    token: str = "",
+    ready: Callable[[], None] | None = None,
+) -> None:
+    """Registers at an ant's port (``formicary ant --workers``) and carries out tasks, until the ant ends.
+
+    Args:
+        work: The function.
+        url: Of the port, ``ws://HOST:PORT``.
+        name: For people.
+        tags: What it offers.
+        slots: Tasks at a time.
+        token: What the port asks for.
+        ready: Called once the queen knows the worker.
+
+    Raises:
+        OSError, websockets.exceptions.WebSocketException: The ant cannot be reached, or refuses.
+    """
+    from websockets.asyncio.client import connect
+
+    hello = {"type": "hello", "name": name, "tags": list(tags), "slots": slots, "token": token}
+    async with connect(url) as connection:
+        await connection.send(encode(hello), text=True)
+        while kind_of(await connection.recv(decode=False)) != "welcome":
+            pass
+        if ready is not None:
+            ready()
+        await _hear(connection, work)
+
+
+async def _hear(connection: Any, work: Work) -> None:
+    """Carries out what comes over a connection, until it is closed. Raises ConnectionClosedError where it is lost."""
+
+    async def send(data: bytes) -> None:
+        await connection.send(data, text=True)
+
+    running: dict[str, asyncio.Task[None]] = {}
+    try:
+        async for data in connection:
+            body = data.encode() if isinstance(data, str) else bytes(data)
+            if kind_of(body) == CANCEL:
+                if (found := running.get(correlation_of(body))) is not None:
+                    found.cancel()
+            elif (message := read_task(body)) is not None:
+                working = asyncio.create_task(carry_out(work, message, send))
+                running[message.correlation_id] = working
+                working.add_done_callback(partial(_over, running, message.correlation_id))
+            else:
+                _LOG.warning("what came is no task")
+    finally:
+        for working in list(running.values()):
+            working.cancel()
+        await asyncio.gather(*running.values(), return_exceptions=True)
+
+
+def _over(running: dict[str, asyncio.Task[None]], correlation_id: str, ended: asyncio.Task[None]) -> None:
+    running.pop(correlation_id, None)
+    if not ended.cancelled() and (error := ended.exception()) is not None:
+        _LOG.warning("the result of %s could not be sent: %s", correlation_id, error)

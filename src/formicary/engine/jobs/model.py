@@ -71,8 +71,13 @@ METHODS = frozenset(
 )
 """Every executor a job file may name."""
 
-AVAILABLE_METHODS = frozenset(m for m in METHODS if m in {"SHELL", "PYTHON", "MESSAGING"} or m.startswith("HTTP_"))
+AVAILABLE_METHODS = frozenset(
+    m for m in METHODS if m in {"SHELL", "PYTHON", "MESSAGING", "WEBSOCKET"} or m.startswith("HTTP_")
+)
 """The executors of this version."""
+
+WORKER_TAG = "websocket-worker"
+"""What registered workers offer and WEBSOCKET tasks without a URL need."""
 
 CONTAINER_METHODS = frozenset({"DOCKER", "KUBERNETES"})
 """Methods that run in a container; without one they can run in a shell (``--method KUBERNETES=SHELL``)."""

@@ -13,6 +13,7 @@ from formicary.engine.jobs.model import (
     AVAILABLE_METHODS,
     CONTAINER_METHODS,
     MAX_TASKS,
+    WORKER_TAG,
     Position,
     TaskDefinition,
 )
@@ -209,12 +210,19 @@ def read_task(
     read.graph.name = str(read.values.get("task_type", ""))
     read.graph.always_run = read.values.get("always_run") is True
     read.method = _effective_method(read.values.pop("method", None), container, methods)
+    if read.method == "WEBSOCKET" and ("url" not in read.nodes or is_null(read.nodes["url"])):
+        read.values["tags"] = frozenset({*_tags(read), WORKER_TAG})
     if marks is not None and read.method not in AVAILABLE_METHODS:
         for name in ("method", "container"):
             if name in read.nodes:
                 marks[join(path, name)] = ctx.place(read.nodes[name].line, read.nodes[name].column)
     _keep_first_routes(read)
     return read
+
+
+def _tags(read: TaskRead) -> frozenset[str]:
+    found = read.values.get("tags")
+    return found if isinstance(found, frozenset) else frozenset()
 
 
 def _is_of_containers(name: str, value: Node) -> bool:
