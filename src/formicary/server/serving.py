@@ -107,11 +107,13 @@ class _Server:
             mapping = self._metrics.headers = new_mapping()
             self._pages.add(metrics_page.PATH, MetricsPage(self._metrics, find))
             book = self._audit_log(queen, stack)
-            chain = engine_chain([Audit(book), *who], access_log=AccessLog(self._metrics.counts), mapping=mapping)
+            access = AccessLog(self._metrics.counts)
+            chain = engine_chain([Audit(book), *who], access_log=access, mapping=mapping)
             if telemetry is not None:
                 chain.insert(1, telemetry.span)  # directly after `trace`
             grpc = await self._open_grpc(queen, chain, tokens, stack)
-            self._pages.mount(rest(queen, chain, tokens, Webhooks(queen, find, book)))
+            limit = next((one for one in who if isinstance(one, LimitRate)), None)
+            self._pages.mount(rest(queen, chain, tokens, Webhooks(queen, find, book, access, limit)))
             lock.update(http_port=http_port, grpc_port=grpc.port)
             queen_address = f"unix:{config.socket}" if config.tls_cert else f"{config.ant_host}:{grpc.port}"
             supervisor = Supervisor(config, queen_address, self._bury, await self._ant_token(tokens))

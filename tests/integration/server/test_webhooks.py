@@ -226,3 +226,55 @@ def test_strangers_learn_nothing_where_tokens_are_asked_for(tmp_path: Path, monk
         assert send(up, "/api/triggers/ci/public", b"{}")[0] == 202
     finally:
         up.clear()
+
+
+def metrics(up: Up, headers: dict[str, str]) -> str:
+    """The page of metrics."""
+    connection = http.client.HTTPConnection("127.0.0.1", up.http, timeout=20)
+    try:
+        connection.request("GET", "/metrics", headers=headers)
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
+
+
+def test_webhooks_have_a_share_counts_and_log_lines_as_every_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the rate they are 429 with the time to wait; each stands in the metrics and in the access log."""
+    up = server(tmp_path, monkeypatch, "--ants", "0", "--auth", "token", "--rate", "2", "-v")
+    token = up.cli("token", "create", "--role", "admin", "--data", str(up.data), status=None).split()
+    try:
+        up.start()
+        admin = {"authorization": f"Bearer {next(word for word in token if word.startswith('fmc_'))}"}
+        source = json.dumps({"source": JOB}).encode()
+        assert send(up, "/v1/definitions", source, content_type="application/json", **admin)[0] == 200
+        answers = [send(up, "/api/triggers/ci/public", b"{}") for _ in range(12)]
+        refused = [answer for status, answer in answers if status == 429]
+        assert [status for status, _ in answers[:4]] == [202] * 4 and refused
+        assert refused[0]["code"] == "RATE_LIMIT_EXCEEDED"
+        lines = [line for line in metrics(up, admin).splitlines() if "TriggerService/Webhook" in line]
+        counted = {code: line for line in lines for code in ("OK", "RATE_LIMIT_EXCEEDED") if f'code="{code}"' in line}
+        assert float(counted["OK"].split()[-1]) == 12 - len(refused)
+        assert float(counted["RATE_LIMIT_EXCEEDED"].split()[-1]) == len(refused)
+        assert up.log.read_text().count("http /formicary.v1.TriggerService/Webhook OK") == 12 - len(refused)
+    finally:
+        up.clear()
+
+
+def test_a_trigger_that_is_switched_off_starts_nothing_and_fires_by_hand_with_its_constants(up: Up) -> None:
+    """Its file says so; a newer version switches it on. Constants of `params` are there when it is fired by hand."""
+    text = "job_type: ci\ntriggers:\n- {type: webhook, name: hook, enabled: %s, params: {n: 5, x: '{{.Body.x}}'}}\n"
+    tasks = "tasks:\n- {task_type: t, script: ['echo \"::set-output name=N::{{.n}} {{.x}}\"']}\n"
+
+    def register(enabled: str) -> None:
+        source = json.dumps({"source": text % enabled + tasks}).encode()
+        assert send(up, "/v1/definitions", source, content_type="application/json")[0] == 200
+
+    register("false")
+    assert send(up, "/v1/webhooks/ci/hook", b"{}")[1]["code"] == "TRIGGER_PAUSED"
+    job_id = up.cli("triggers", "fire", "ci", "--name", "hook", "-p", "x=1").strip()
+    until(lambda: up.job(job_id)["state"] == "COMPLETED", 30, "completed")
+    assert up.job(job_id)["outputs"]["N"] == "5 1"
+    register("true")
+    assert send(up, "/v1/webhooks/ci/hook", b'{"x": 2}')[0] == 202

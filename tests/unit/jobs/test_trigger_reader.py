@@ -122,3 +122,56 @@ def test_a_job_has_at_most_five_and_each_name_once() -> None:
     entries = "".join(f"- {{type: webhook, name: n{max(i, 1)}}}\n" for i in range(6))
     (parsed,) = parse_source(f"job_type: j\ntriggers:\n{entries}{TASKS}")
     assert [found.code for found in parsed.violations] == ["TOO_MANY", "DUPLICATE_NAME"]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "type: webhook\n  auth: {method: hmac_sha256, secret_config: Hook}",
+        "type: WEBHOOK\n  webhook:\n    auth: {type: hmac-sha256, secret_name: Hook}",
+        "type: webhook\n  description: pushes\n  webhook:\n    auth_method: HMAC_SHA256\n    secret_key: Hook",
+        "webhook:\n    auth_type: hmac\n    secret_config_key: Hook\n    header: X-Hub-Signature-256",
+        "type: webhook\n  webhook: {auth: {method: hmac_sha256, secret: '{{.Hook}}'}}",
+        "type: webhook\n  enabled: true\n  auth_method: hmac_sha256\n  secret_ref: Hook",
+    ],
+)
+def test_the_blocks_of_older_files_mean_the_same(entry: str) -> None:
+    """Wherever a webhook says how its senders are known, and under which of the names."""
+    (hook,) = triggers(f"job_type: j\ntriggers:\n- name: push\n  {entry}\n")
+    assert hook.auth is not None and hook.type == "webhook"
+    assert (hook.auth.method, hook.auth.secret_config, hook.auth.header) == (
+        "hmac_sha256",
+        "Hook",
+        "X-Hub-Signature-256",
+    )
+
+
+def test_blocks_of_queues_and_stores_are_read() -> None:
+    """Their fields, older names of some, limits, and a trigger that is switched off."""
+    queue, files, open_hook = triggers(
+        "job_type: j\ntriggers:\n"
+        "- name: q\n  type: queue\n  queue: {topic: orders, group: g, shared: true}\n"
+        "  rate_limit: {max_requests: 5, per: 1m}\n"
+        "- name: s\n  enabled: no\n  s3: {bucket: b, key_prefix: raw/, polling_interval: 2m, mode: notification}\n"
+        "- name: w\n  type: webhook\n  webhook: {auth: none}\n"
+    )
+    assert (queue.type, queue.topic, queue.group, queue.rate_limit) == ("queue", "orders", "g", RateLimit(5, 60.0))
+    assert (files.type, files.bucket, files.prefix, files.poll_interval_s) == ("s3", "b", "raw/", 120.0)
+    assert (files.enabled, queue.enabled) == (False, True)
+    assert open_hook.auth is not None and open_hook.auth.method == "none"
+
+
+def test_what_a_block_holds_besides_is_a_warning_at_its_place() -> None:
+    """A secret is read as the name of one; what nobody knows has no effect; another type's field is an error."""
+    text = "job_type: j\ntriggers:\n- name: w\n  type: webhook\n  webhook:\n    zebra: 1\n    auth:\n"
+    (parsed,) = parse_source(f"{text}      method: bearer\n      token: abc\n{TASKS}")
+    assert parsed.definition is not None
+    assert [(v.line, v.path, v.code, v.severity) for v in parsed.violations] == [
+        (6, "triggers[0].webhook.zebra", "UNKNOWN_FIELD", "warning"),
+        (9, "triggers[0].webhook.auth.token", "SECRET_IN_FILE", "warning"),
+    ]
+    (parsed,) = parse_source(f"{text}      method: bearer\n      sekret_config: abc\n{TASKS}")
+    assert parsed.definition is None
+    assert violations("{name: q, type: queue, queue: {topic: t, bucket: b}}") == [
+        (3, "triggers[0].queue.bucket", "UNKNOWN_FIELD")
+    ]

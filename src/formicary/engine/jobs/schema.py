@@ -20,6 +20,7 @@ _DURATION = {
         {"type": "string", "pattern": r"^([0-9]*\.?[0-9]+(ns|us|µs|ms|s|m|h|d))+$|^[0-9.]+$|\{\{|\{%"},
     ]
 }
+_TRUTHS = ("true", "false", "yes", "no", "on", "off")
 _RANGE = {"anyOf": [_DURATION, {"type": "string", "pattern": r"^\S+ to \S+$"}]}
 _TEXT_LIST = {"anyOf": [_SCALAR, {"type": "array", "items": _SCALAR}]}
 _TEXT_MAP = {"type": ["object", "null"], "additionalProperties": _SCALAR}
@@ -37,12 +38,15 @@ def _trigger_schema() -> dict[str, object]:
     return {
         "type": "object",
         "additionalProperties": False,
-        "required": ["type", "name"],
+        "required": ["name"],
+        "anyOf": [{"required": [name]} for name in ("type", *TYPES)],
         "properties": {
             **texts,
-            "type": {"enum": list(TYPES)},
+            **dict.fromkeys(TYPES, _OBJECT),
+            "type": {"enum": [*TYPES, *(name.upper() for name in TYPES)]},
             "provider": {"enum": list(PROVIDERS)},
             "from_beginning": {"type": "boolean"},
+            "enabled": {"type": "boolean"},
             "shared": {},
             "params": _OBJECT,
             "poll_interval": _DURATION,
@@ -64,7 +68,7 @@ _KINDS: Mapping[str, Mapping[str, object]] = {
     "name": {"type": ["string", "number"]},
     "int": {"anyOf": [{"type": "integer"}, _TEMPLATE]},
     "number": {"anyOf": [{"type": "number"}, _TEMPLATE]},
-    "bool": {"anyOf": [{"type": "boolean"}, {"type": "string", "enum": ["true", "false"]}, _TEMPLATE]},
+    "bool": {"anyOf": [{"type": "boolean"}, {"enum": [*_TRUTHS]}, _TEMPLATE]},
     "duration": _DURATION,
     "duration_range": _RANGE,
     "moment": {"type": ["string", "number"]},
@@ -110,7 +114,7 @@ _KINDS: Mapping[str, Mapping[str, object]] = {
             "min": _DURATION,
             "max": _DURATION,
             "factor": {"type": "number", "minimum": 1},
-            "jitter": {"type": "boolean"},
+            "jitter": {"anyOf": [{"type": "boolean"}, {"type": "number", "minimum": 0, "maximum": 1}]},
         },
     },
     "parameters": {

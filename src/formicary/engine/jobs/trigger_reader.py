@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from formicary.engine.jobs import triggers as spec
 from formicary.engine.jobs.fields import Field
-from formicary.engine.jobs.readers import ABSENT, READERS, Context, entries, is_null, join
+from formicary.engine.jobs.readers import ABSENT, READERS, Context, is_null, join
+from formicary.engine.jobs.trigger_blocks import (
+    AUTH_NAMES,
+    LIMIT_NAMES,
+    Entry,
+    auth_method,
+    kind_of,
+    renamed,
+    unfolded,
+)
 from formicary.engine.jobs.yaml_nodes import Node
 
 _TEXT: Final = 4000
 _COMMON: Final = (
-    Field("type", "choice", "What the events are.", required=True, choices=spec.TYPES),
+    Field("type", "trigger_type", "What the events are.", choices=spec.TYPES),
     Field("name", "name", "Name of the trigger.", required=True, most=100),
+    Field("description", "text", "What it is for.", "", most=500),
+    Field("enabled", "bool", "Whether its events start jobs."),
     Field("filter", "text", "Template that has to render to true.", most=_TEXT),
     Field("params", "object", "Parameters of the job."),
     Field("dedup_key", "text", "Template; one job per key.", most=_TEXT),
@@ -31,7 +42,7 @@ _QUEUE: Final = (
     Field("url", "text", "Address of the queue.", most=1000),
 )
 _OBJECTS: Final = (
-    Field("mode", "choice", "How objects are found.", "", choices=("poll",)),
+    Field("mode", "choice", "How objects are found.", choices=("poll", "queue", "notification")),
     Field("bucket", "text", "Name of the bucket.", most=300),
     Field("url", "text", "Address of the objects.", most=1000),
     Field("prefix", "text", "Beginning of the keys.", most=1000),
@@ -47,13 +58,14 @@ FIELDS: Final[Mapping[str, Field]] = {name: row for own in _FIELDS.values() for 
 AUTH_FIELDS: Final = {
     row.name: row
     for row in (
-        Field("method", "choice", "How.", required=True, choices=spec.METHODS),
+        Field("method", "auth_method", "How.", required=True, choices=spec.METHODS),
         Field("header", "text", "Header of the signature or the key.", most=100),
         Field("form", "choice", "What is signed.", choices=spec.FORMS),
         Field("tolerance", "duration", "Oldest signed time.", "tolerance_s"),
         Field("secret_config", "text", "Name of the secret.", most=100),
         Field("secret_env", "text", "Environment variable of the server.", most=200),
         Field("secret_file", "text", "File among the server's secrets.", most=200),
+        Field("secret", "secret", "Accepted for older files: name of the secret.", "secret_config"),
     )
 }
 LIMIT_FIELDS: Final = {
@@ -64,6 +76,7 @@ LIMIT_FIELDS: Final = {
     )
 }
 _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_NAMED: Final = re.compile(r"\{\{-?\s*\.?(\w{1,100})\s*-?\}\}")
 _UNSIGNED: Final = re.compile(r"\b(Headers|Query)\b")
 _SCHEMES: Final = {spec.QUEUE: ("nats", "tls", "redis", "rediss"), spec.OBJECTS: ("file", "s3", "http", "https")}
 
@@ -93,8 +106,12 @@ def _trigger(ctx: Context, node: Node, path: str) -> spec.Trigger | None:
     if node.kind != "map":
         ctx.wrong_type(node, path, "a mapping")
         return None
-    kind = next((value.text for key, value in node.pairs if key.text == "type"), "")
-    values = _read(ctx, node, path, _FIELDS.get(kind, FIELDS))
+    kind = kind_of(node)
+    fields, beside = unfolded(ctx, node, path, kind)
+    values = _read(ctx, node, path, fields, _FIELDS.get(kind, FIELDS))
+    values["type"] = kind or values.get("type")
+    if beside and "auth" not in values and (auth := _auth(ctx, node, path, beside)) is not None:
+        values["auth"] = auth
     if not isinstance(values.get("type"), str) or not isinstance(values.get("name"), str):
         return None
     if values["type"] not in spec.TYPES:
@@ -103,26 +120,28 @@ def _trigger(ctx: Context, node: Node, path: str) -> spec.Trigger | None:
     if "/" in str(values["name"]) or ":" in str(values["name"]):
         ctx.add(node, f"{path}.name", "BAD_NAME", "The name of a trigger is part of an address: no / and no : in it.")
         return None
+    if values.pop("mode", "poll") != "poll":
+        ctx.add(node, f"{path}.mode", "BAD_VALUE", "Objects are found by listing the store: poll is meant.", "warning")
     one = spec.Trigger(**values)
     _check(ctx, node, path, one)
     return one
 
 
-def _read(ctx: Context, node: Node, path: str, fields: Mapping[str, Field]) -> dict[str, Any]:
+def _read(ctx: Context, node: Node, path: str, given: Sequence[Entry], fields: Mapping[str, Field]) -> dict[str, Any]:
     """The values of a mapping by attribute; notes fields that are unknown or missing."""
     values: dict[str, Any] = {}
-    for name, key, value in entries(ctx, node, path):
-        row, here = fields.get(name), join(path, name)
+    for name, key, value, here in given:
+        row = fields.get(name)
         if row is None:
-            if name == "secret":
-                ctx.add(key, here, "SECRET_IN_FILE", "A secret does not belong into a job file: name it instead.")
+            if name in FIELDS and fields is not AUTH_FIELDS:
+                ctx.add(key, here, "UNKNOWN_FIELD", f"{name} is a field of another type of trigger.")
             else:
-                ctx.add(key, here, "UNKNOWN_FIELD", f"There is no field {name[:60]!r} here.{ctx.hint(name, fields)}")
+                ctx.unknown(key, here, name, fields)
             continue
         found = _NESTED[row.kind](ctx, value, here) if row.kind in _NESTED else READERS[row.kind](ctx, value, here, row)
         if found is not ABSENT and row.target:
             values.setdefault(row.target, found)
-    names = {key.text for key, _ in node.pairs}
+    names = {name for name, *_ in given}
     for row in fields.values():
         if row.required and row.name not in names and fields is not FIELDS:
             ctx.add(node, join(path, row.name), "MISSING_FIELD", f"{path} needs a {row.name}; add '{row.name}: …'.")
@@ -132,14 +151,44 @@ def _read(ctx: Context, node: Node, path: str, fields: Mapping[str, Field]) -> d
     return values
 
 
+def _read_type(ctx: Context, node: Node, path: str) -> object:
+    kind = node.text.strip().lower() if node.kind == "scalar" else ""
+    if kind in (*spec.TYPES, "object_store"):
+        return spec.OBJECTS if kind == "object_store" else kind
+    return READERS["choice"](ctx, node, path, FIELDS["type"])
+
+
 def _read_auth(ctx: Context, node: Node, path: str) -> object:
     if is_null(node):
         return ABSENT
-    if node.kind != "map":
+    if node.kind == "scalar":
+        given: list[Entry] = [("method", node, node, path)]
+    elif node.kind == "map":
+        given = renamed(ctx, node, path, AUTH_NAMES)
+    else:
         return ctx.wrong_type(node, path, "a mapping of method and secret")
-    values = _read(ctx, node, path, AUTH_FIELDS)
+    return _auth(ctx, node, path, given) or ABSENT
+
+
+def _read_auth_method(ctx: Context, node: Node, path: str) -> object:
+    found = auth_method(node.text) if node.kind == "scalar" else ""
+    return found if found in spec.METHODS else READERS["choice"](ctx, node, path, AUTH_FIELDS["method"])
+
+
+def _read_secret(ctx: Context, node: Node, path: str) -> object:
+    """The name of a secret where older files write `secret`; a template that names one, too."""
+    text = ctx.text(node) if node.kind == "scalar" else ""
+    if (named := _NAMED.fullmatch(text.strip())) is not None:
+        return named.group(1)
+    message = "A secret does not belong into a job file: this is read as the name of one, as in 'secret_config: NAME'."
+    ctx.add(node, path, "SECRET_IN_FILE", message, "warning")
+    return text[:100] or ABSENT
+
+
+def _auth(ctx: Context, node: Node, path: str, given: Sequence[Entry]) -> spec.WebhookAuth | None:
+    values = _read(ctx, node, path, given, AUTH_FIELDS)
     if "method" not in values:
-        return ABSENT
+        return None
     auth = spec.WebhookAuth(**values)
     secrets = [name for name in ("secret_config", "secret_env", "secret_file") if getattr(auth, name)]
     if auth.method != "none" and len(secrets) != 1:
@@ -173,7 +222,7 @@ def _read_limit(ctx: Context, node: Node, path: str) -> object:
         return ABSENT
     if node.kind != "map":
         return ctx.wrong_type(node, path, "a mapping of max and window")
-    values = _read(ctx, node, path, LIMIT_FIELDS)
+    values = _read(ctx, node, path, renamed(ctx, node, path, LIMIT_NAMES), LIMIT_FIELDS)
     if len(values) < len(LIMIT_FIELDS):
         return ABSENT
     if not values["window_s"] > 0:
@@ -200,4 +249,10 @@ def _check(ctx: Context, node: Node, path: str, one: spec.Trigger) -> None:
             ctx.add(node, join(path, "url"), "SECRET_IN_FILE", message)
 
 
-_NESTED: Final = {"auth": _read_auth, "limit": _read_limit}
+_NESTED: Final = {
+    "auth": _read_auth,
+    "limit": _read_limit,
+    "trigger_type": _read_type,
+    "auth_method": _read_auth_method,
+    "secret": _read_secret,
+}

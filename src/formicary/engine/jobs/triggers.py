@@ -85,6 +85,7 @@ class Trigger:
         suffix: Only objects whose key ends so.
         poll_interval_s: Seconds between two lists.
         from_beginning: Objects that are there already count too.
+        enabled: No event counts where it is false.
     """
 
     type: str
@@ -104,6 +105,7 @@ class Trigger:
     suffix: str = ""
     poll_interval_s: float = DEFAULT_POLL_S
     from_beginning: bool = False
+    enabled: bool = True
 
     @property
     def source(self) -> str:

@@ -23,6 +23,16 @@ _mark = msgspec.json.Decoder(dict[str, Any]).decode
 NO_VALUE = "<no value>"
 """What an action renders to where the event has no such thing: a parameter of this alone is not given."""
 MOST_DEDUP_CHARS = 10_000
+MOST_FIELDS = 1000
+"""Fields of an event that templates reach by their names alone."""
+_CONTENTS = ("Body", "Message", "Object")
+
+
+Starts = tuple[float, float, int]
+"""Jobs that count together: times of the first and the last of them, and their number."""
+MOST_EXACT = 16
+_STARTS = "_starts"
+"""Where the mark of a row keeps what the rate limit counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +52,7 @@ class TriggerRow:
         fired: Jobs that it has started.
         last_at: Time of the last of them, in seconds since the epoch.
         last_job: Its id; empty = none.
-        window_at: Begin of the present window of its rate limit.
-        window_count: Jobs of that window.
+        starts: What its rate limit counts: groups of (first, last, number) of jobs, oldest first.
     """
 
     org: str
@@ -58,8 +67,19 @@ class TriggerRow:
     fired: int = 0
     last_at: float | None = None
     last_job: str = ""
-    window_at: float = 0.0
-    window_count: int = 0
+    starts: tuple[Starts, ...] = ()
+
+    @property
+    def rests(self) -> bool:
+        """No event counts at present: it is paused, or its definition switches it off."""
+        return self.paused or (self.spec is not None and not self.spec.enabled)
+
+    @property
+    def constants(self) -> dict[str, object]:
+        """Parameters that are the same for every event."""
+        spec = self.spec
+        given = spec.params.items() if spec is not None else ()
+        return {name: value for name, value in given if not (isinstance(value, str) and "{" in value)}
 
     @property
     def key(self) -> Key:
@@ -69,32 +89,45 @@ class TriggerRow:
     def row(self) -> Row:
         """The row (TRIGGER_COLUMNS)."""
         spec = _encode(self.spec) if self.spec is not None else None
-        which = (self.definition_id, self.version, spec, int(self.paused), self.generation, _encode(self.mark))
-        return (*self.key, *which, self.fired, self.last_at, self.last_job, self.window_at, self.window_count)
+        mark = {**self.mark, _STARTS: self.starts} if self.starts else self.mark
+        which = (self.definition_id, self.version, spec, int(self.paused), self.generation, _encode(mark))
+        window_at, count = self.starts[0][0] if self.starts else 0.0, sum(number for _, _, number in self.starts)
+        return (*self.key, *which, self.fired, self.last_at, self.last_job, window_at, count)
 
     def started(self, count: int, last_job: str, now: float) -> TriggerRow:
         """The same after it has started jobs at a time."""
-        same = self.spec is not None and self.spec.rate_limit is not None and now < self.window_end()
-        return replace(
-            self,
-            fired=self.fired + count,
-            last_at=now,
-            last_job=last_job,
-            window_at=self.window_at if same else now,
-            window_count=(self.window_count if same else 0) + count,
-        )
-
-    def window_end(self) -> float:
-        """When the present window of its rate limit ends."""
         limit = self.spec.rate_limit if self.spec is not None else None
-        return self.window_at + limit.window_s if limit is not None else self.window_at
+        starts = _with(self._counted(now), now, count, limit.window_s) if limit is not None else ()
+        return replace(self, fired=self.fired + count, last_at=now, last_job=last_job, starts=starts)
 
     def room(self, now: float) -> int | None:
         """How many jobs it may start now; None = any number."""
         limit = self.spec.rate_limit if self.spec is not None else None
         if limit is None:
             return None
-        return max(0, limit.max_starts - (self.window_count if now < self.window_end() else 0))
+        return max(0, limit.max_starts - sum(number for _, _, number in self._counted(now)))
+
+    def room_at(self, now: float) -> float:
+        """When there is room again, where there is none now."""
+        limit, counted = self.spec.rate_limit if self.spec is not None else None, self._counted(now)
+        return counted[0][1] + limit.window_s if limit is not None and counted else now
+
+    def _counted(self, now: float) -> tuple[Starts, ...]:
+        """What lies in the window that ends now. A clock that was set back makes nothing uncounted."""
+        limit = self.spec.rate_limit if self.spec is not None else None
+        return tuple(one for one in self.starts if limit is not None and now - one[1] < limit.window_s)
+
+
+def _with(counted: tuple[Starts, ...], now: float, count: int, window_s: float) -> tuple[Starts, ...]:
+    """With further jobs. The window slides: there is no border at which twice as many could start.
+
+    The first groups hold one moment each. Later ones take a sixteenth of the window together and count until the last
+    of them is out of it, so that a row stays small and never lets one through too early.
+    """
+    last = counted[-1] if counted else None
+    if last is not None and len(counted) >= MOST_EXACT and now - last[0] < window_s / MOST_EXACT:
+        return (*counted[:-1], (last[0], now, last[2] + count))
+    return (*counted, (now, now, count))
 
 
 def from_row(row: Row) -> TriggerRow:
@@ -102,6 +135,10 @@ def from_row(row: Row) -> TriggerRow:
     org, job_type, name, definition_id, version, spec, paused, generation, mark, fired, last_at, last_job, at, count = (
         row
     )
+    marked = _mark(mark) if isinstance(mark, bytes | str) else {}
+    starts = marked.pop(_STARTS, None)
+    if starts is None and count:  # of a version that kept the begin of a window alone
+        starts = [(at, at, count)]
     return TriggerRow(
         str(org),
         str(job_type),
@@ -111,12 +148,11 @@ def from_row(row: Row) -> TriggerRow:
         _trigger(spec) if isinstance(spec, bytes | str) else None,
         bool(paused),
         int(generation or 0),
-        _mark(mark) if isinstance(mark, bytes | str) else {},
+        marked,
         int(fired or 0),
         float(last_at) if last_at is not None else None,
         str(last_job),
-        float(at or 0),
-        int(count or 0),
+        tuple((float(first), float(last), int(number)) for first, last, number in starts or ()),
     )
 
 
@@ -170,8 +206,10 @@ def _read(row: TriggerRow, event: Event, now: float, rng: random.Random, clock: 
     if spec is None:
         return Reading(False)
 
+    shown = _with_older_names(event.variables)
+
     def text(template: str) -> str:
-        return render_text(template, event.variables, spec.template, now=now, rng=rng, clock=clock)
+        return render_text(template, shown, spec.template, now=now, rng=rng, clock=clock)
 
     if spec.filter and text(spec.filter).strip().lower() != "true":
         return Reading(False)
@@ -187,3 +225,10 @@ def _read(row: TriggerRow, event: Event, now: float, rng: random.Random, clock: 
         return Reading(True, _encode(params))
     whole = _canonical([row.job_type, row.name, row.generation, *identity])
     return Reading(True, _encode(params), f"event:{sha256(whole).hexdigest()}")
+
+
+def _with_older_names(variables: Mapping[str, object]) -> Mapping[str, object]:
+    """What templates see: older files call the content of every event Payload, and name its fields without it."""
+    content = next((variables[name] for name in _CONTENTS if name in variables), None)
+    fields = content if isinstance(content, Mapping) and len(content) <= MOST_FIELDS else {}
+    return {**fields, "Payload": content, "Event": content, **variables}

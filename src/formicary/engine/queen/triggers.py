@@ -39,6 +39,7 @@ MARK: Final = "event"
 """Fingerprint of jobs that events start: of one event, the first version of it counts."""
 MOST_LETTER_BYTES: Final = 64 * 1024
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +174,15 @@ class Triggers:
         """Forgets which events have been: all that its source still has count anew. Raises Problem NOT_FOUND."""
         await self.loaded()
         row = self.get(org, job_type, name)
-        new = {"generation": row.generation + 1, "mark": {"reset": True}, "window_at": 0.0, "window_count": 0}
+        new = {"generation": row.generation + 1, "mark": {"reset": True}, "starts": ()}
         return await self._changed(org, job_type, name, **new)
 
     async def fire(self, org: str, job_type: str, name: str, params: bytes, key: str = "") -> str:
         """Starts the job now, whatever filter and rate limit say, and returns its id. Raises Problem."""
         await self.loaded()
         found = self.get(org, job_type, name)
-        params = edge.check_params(params)
+        given = edge.check_params(params)
+        params = _encode({**found.constants, **_decode(given)}) if found.constants else given
         mark = edge.fingerprint(found.definition_id, params, None, None) if key else ""
         item = Submission(edge.new_id(), params, None, None, edge.check_key(key) if key else "", mark)
         also = partial(self._count, found.key, {})
@@ -231,7 +233,7 @@ class Triggers:
         self, row: TriggerRow, identity: str, variables: Callable[[], Mapping[str, object]]
     ) -> Taken:
         """The same where it is known who sends it. Raises Problem as above."""
-        if row.paused:
+        if row.rests:
             raise problem("TRIGGER_PAUSED", "This trigger is paused: no event starts a job until it is resumed.")
         seen = await self._queen.pump.read(variables)
         (taken,) = await self.take(row.key, [Event(seen, identity, "webhook")])
@@ -313,7 +315,7 @@ class Triggers:
             return wanted
         room = max(0, room - self._reserved.get(key, 0))
         for at, _ in wanted[room:]:
-            taken[at] = Taken("limited", wait_s=max(0.1, row.window_end() - now))
+            taken[at] = Taken("limited", wait_s=max(0.1, row.room_at(now) - now))
         return wanted[:room]
 
     def _release(self, key: Key, released: dict[str, int]) -> None:

@@ -54,17 +54,17 @@ class AccessLog:
             code = "CANCELLED"
             raise
         finally:
-            self._ended(call, code)
+            self.ended(call.method.full_name, call.protocol, code, time.monotonic() - call.started, call.trace_id)
 
-    def _ended(self, call: Call, code: str) -> None:
-        method, counts = call.method.full_name, self.counts
-        took = time.monotonic() - call.started
-        counts.ended[method, call.protocol, code] += 1
-        key = (method, call.protocol)
+    def ended(self, method: str, protocol: str, code: str, took: float, trace_id: str) -> None:
+        """Logs and counts a call of whatever kind; `method` and `code` are of fixed sets, `took` is in seconds."""
+        counts = self.counts
+        counts.ended[method, protocol, code] += 1
+        key = (method, protocol)
         durations = counts.durations.get(key)
         if durations is None:
             durations = counts.durations[key] = [0] * (len(BOUNDS_S) + 1)
         durations[bisect_left(BOUNDS_S, took)] += 1
         counts.seconds[key] = counts.seconds.get(key, 0.0) + took
         if log.isEnabledFor(logging.INFO):
-            log.info("%s %s %s %.1f ms trace %s", call.protocol, method, code, took * 1000, call.trace_id)
+            log.info("%s %s %s %.1f ms trace %s", protocol, method, code, took * 1000, trace_id)

@@ -104,9 +104,10 @@ class TriggerServicer(triggers_pb2_grpc.TriggerServiceServicer):
         tally = self._events.tally(row.key)
         found.fired, found.repeated, found.filtered = row.fired, tally.repeated, tally.filtered
         found.limited, found.refused, found.error = tally.limited, tally.refused, tally.error
+        found.paused = row.rests
         if row.spec is not None:
             found.type, found.source = row.spec.type, row.spec.source
-        if tally.next_at is not None and not row.paused:
+        if tally.next_at is not None and not row.rests:
             _set(found.next_at, tally.next_at)
         return found
 

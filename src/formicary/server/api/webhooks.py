@@ -21,10 +21,12 @@ from formicary.engine.queen.runtime import Queen
 from formicary.engine.queen.trigger_rows import Key, TriggerRow
 from formicary.engine.queen.triggers import Taken
 from formicary.engine.queen.webhooks import MOST_BODY_BYTES, Request, verify
+from formicary.gateway.interceptors import AccessLog
 from formicary.problems import Problem, problem
 from formicary.problems.http import render_http
 from formicary.problems.trace_context import trace_id_of
 from formicary.server.auth.audit import REFUSALS_AT_ONCE, REFUSALS_PER_S, AuditLog
+from formicary.server.auth.interceptors import LimitRate
 from formicary.server.auth.principal import HOME, Known
 from formicary.server.auth.roles import may_call
 from formicary.server.auth.token_bucket import TokenBucket
@@ -62,12 +64,23 @@ class Webhooks:
         queen: Whose triggers they are.
         find: Finds whoever a bearer token stands for; None = the server asks nobody for one.
         audit: Where records go; None = nowhere.
+        access: Logs and counts each request.
+        limit: Gives every address its own share of requests; None = nobody is bounded.
     """
 
-    def __init__(self, queen: Queen, find: Find | None = None, audit: AuditLog | None = None) -> None:
+    def __init__(
+        self,
+        queen: Queen,
+        find: Find | None = None,
+        audit: AuditLog | None = None,
+        access: AccessLog | None = None,
+        limit: LimitRate | None = None,
+    ) -> None:
         self._queen = queen
         self._find = find
         self._audit = audit
+        self._access = access or AccessLog()
+        self._limit = limit
         self._refusals = TokenBucket(REFUSALS_PER_S, REFUSALS_AT_ONCE, time.monotonic())
         self._suppressed = 0
 
@@ -83,26 +96,40 @@ class Webhooks:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request for one of these paths."""
-        headers = _headers(scope)
+        began, code, headers = time.monotonic(), "CANCELLED", _headers(scope)
         origin = _Origin(trace_id_of(headers.get("traceparent", "")), str((scope.get("client") or ("",))[0]))
-        key = self.key(_path(scope)) or ("", "", "")
         try:
+            code, status, pairs, body = await self._answer(scope, headers, receive, origin)
+            named = [(name.encode(), value.encode("latin-1")) for name, value in pairs if name != "content-length"]
+            named.append((b"content-length", str(len(body)).encode()))
+            await send({"type": "http.response.start", "status": status, "headers": named})
+            await send({"type": "http.response.body", "body": body})
+        finally:
+            self._access.ended(f"/{METHOD}", "http", code, time.monotonic() - began, origin.trace_id)
+
+    async def _answer(
+        self, scope: Scope, headers: Mapping[str, str], receive: Receive, origin: _Origin
+    ) -> tuple[str, int, list[tuple[str, str]], bytes]:
+        """Code, status, headers and body of the answer."""
+        key = self.key(_path(scope)) or ("", "", "")
+        shares, refusal = self._limit.take(f"webhook:{origin.remote}") if self._limit is not None else ((), None)
+        try:
+            if refusal is not None:
+                raise refusal
             if scope["method"] != "POST":
                 raise problem("METHOD_NOT_ALLOWED", "Webhooks are sent with POST.", allow=["POST"])
             request = Request(headers, _query(scope), await _body(headers, receive))
             taken = await self._take(key, request)
-            code, status = "OK", 202 if taken.outcome == "started" else 200
             body = _encode({"outcome": taken.outcome, "id": taken.job_id or None})
-            pairs = [("content-type", "application/json"), ("cache-control", "no-store")]
-            self._record(key, code, taken.job_id, origin)
+            pairs = [("content-type", "application/json"), ("cache-control", "no-store"), *shares]
+            self._record(key, "OK", taken.job_id, origin)
+            return "OK", 202 if taken.outcome == "started" else 200, pairs, body
         except Problem as error:
-            self._record(key, error.code, "", origin)
+            if error is not refusal:  # beyond its share nothing was looked at; the access log has it
+                self._record(key, error.code, "", origin)
             accept, path = headers.get("accept", ""), quote(str(scope["path"]), safe=_PATH_SAFE)
-            status, pairs, body = render_http(error, accept=accept, instance=path, trace_id=origin.trace_id)
-        named = [(name.encode(), value.encode("latin-1")) for name, value in pairs if name != "content-length"]
-        named.append((b"content-length", str(len(body)).encode()))
-        await send({"type": "http.response.start", "status": status, "headers": named})
-        await send({"type": "http.response.body", "body": body})
+            answer = render_http(error, accept=accept, instance=path, trace_id=origin.trace_id)
+            return error.code, answer.status, [*answer.headers, *shares], answer.body
 
     async def _take(self, key: Key, request: Request) -> Taken:
         triggers = self._queen.triggers

@@ -138,27 +138,31 @@ class LimitRate:
 
     async def __call__(self, call: Call, proceed: Run) -> None:
         """Takes one call of the principal's. Raises Problem RATE_LIMIT_EXCEEDED with the time to wait."""
+        headers, refusal = self.take(call.principal.id)
+        call.headers += headers
+        if refusal is not None:
+            raise refusal
+        await proceed(call)
+
+    def take(self, caller: str) -> tuple[tuple[tuple[str, str], ...], Problem | None]:
+        """Takes one call of a caller's; the headers that tell what is left, and the refusal where nothing is."""
         now = self._now()
-        bucket = self._buckets.get(call.principal.id)
+        bucket = self._buckets.get(caller)
         if bucket is None:
-            bucket = self._new_bucket(call.principal.id, now)
+            bucket = self._new_bucket(caller, now)
         wait_s = bucket.take(now)
-        full_s = max(1, math.ceil(wait_s or 1 / self._rate))
-        left, reset = str(bucket.left), str(full_s)
-        call.headers += (
+        left, reset = str(bucket.left), str(max(1, math.ceil(wait_s or 1 / self._rate)))
+        headers = (
             self._policy,
             ("ratelimit", f'"default";r={left};t={reset}'),
             self._limit,  # the mapping makes X-RateLimit-* of this and the next
             ("ratelimit-remaining", left),
             ("ratelimit-reset", reset),
         )
-        if wait_s:
-            raise problem(
-                "RATE_LIMIT_EXCEEDED",
-                f"More than {self._rate:g} calls a second: wait {wait_s:.2g} s.",
-                retry_after_s=wait_s,
-            )
-        await proceed(call)
+        if not wait_s:
+            return headers, None
+        text = f"More than {self._rate:g} calls a second: wait {wait_s:.2g} s."
+        return headers, problem("RATE_LIMIT_EXCEEDED", text, retry_after_s=wait_s)
 
     def _new_bucket(self, principal: str, now: float) -> TokenBucket:
         if len(self._buckets) >= MOST_BUCKETS:

@@ -64,7 +64,7 @@ class Sources:
         if before is not None:
             before.cancel()
         row = self._triggers.find(key)
-        if row is not None and row.spec is not None and row.spec.type != WEBHOOK and not row.paused:
+        if row is not None and row.spec is not None and row.spec.type != WEBHOOK and not row.rests:
             self._tasks[key] = asyncio.create_task(self._keep(key, row.spec, before))
         else:
             self._triggers.tally(key).error = ""
