@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from formicary.idempotency.grouped import Executed
     from formicary.idempotency.grpc_aio import IdempotencyInterceptor
     from formicary.idempotency.grpc_client import AioIdempotencyClientInterceptor, IdempotencyClientInterceptor
+    from formicary.idempotency.grpc_sync import ThreadedIdempotencyInterceptor
     from formicary.idempotency.mysql import MysqlStore
     from formicary.idempotency.outbox import AsyncOutbox, Outbox
     from formicary.idempotency.outbox_file import Intent, IntentState
@@ -91,6 +92,7 @@ __all__ = [
     "StepStatus",
     "Store",
     "StoredResponse",
+    "ThreadedIdempotencyInterceptor",
     "TransactionMiddleware",
     "Workflow",
     "WorkflowStatus",
@@ -112,7 +114,7 @@ __all__ = [
 _LAZY = {"once": "functions"}
 _LAZY |= {"CONNECTION": "asgi_transaction", "TransactionMiddleware": "asgi_transaction"}
 _LAZY |= {"Executed": "grouped", "SqliteStore": "sqlite"}
-_LAZY |= {"IdempotencyInterceptor": "grpc_aio"}
+_LAZY |= {"IdempotencyInterceptor": "grpc_aio", "ThreadedIdempotencyInterceptor": "grpc_sync"}
 _LAZY |= {"MysqlStore": "mysql", "PostgresStore": "postgres", "RedisStore": "redis_store"}
 _LAZY |= dict.fromkeys(
     ("AsyncIdempotentClient", "Calling", "IdempotentClient", "raise_for_problem", "sent"), "client_httpx"

@@ -102,6 +102,8 @@ class IdempotencyMiddleware:
         try:
             await self._app(scope, exchange.receive, exchange.take)
         except asyncio.CancelledError:
+            if execution.ended:
+                raise  # its answer is kept
             if not execution.lost:
                 await asyncio.shield(execution.release())
                 raise

@@ -16,8 +16,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Awaitable, Coroutine
+from typing import Any, TypeVar
 
 from formicary.idempotency.counts import Counts
 from formicary.idempotency.heartbeat import Heartbeat
@@ -95,9 +95,28 @@ class Execution:
         self.point, self.data = point, data
 
     async def complete(self, response: StoredResponse) -> None:
-        """Keeps the answer. Raises Problem LEASE_LOST, or after some tries IDEMPOTENCY_OUTCOME_UNKNOWN."""
+        """Keeps the answer, also where the caller goes away meanwhile: what was done is not done again.
+
+        Raises:
+            Problem: LEASE_LOST, or after some tries IDEMPOTENCY_OUTCOME_UNKNOWN.
+        """
         self._stop()
-        stored, claim, tries = encode_response(response), self.claim, 1
+        stored = encode_response(response)
+        try:
+            await self._complete(stored)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._complete_alone(stored))
+            raise
+
+    async def _complete_alone(self, stored: bytes) -> None:
+        """Completes where nobody waits any more; an earlier try may have been applied."""
+        try:
+            await self._complete(stored, tries=2)
+        except Problem as error:
+            log.warning("the answer to a caller who has gone could not be kept: %s", error.detail)
+
+    async def _complete(self, stored: bytes, tries: int = 1) -> None:
+        claim = self.claim
         while True:
             try:
                 await self._store.complete(claim.id, self.token, stored, claim.ttl_s)
@@ -161,6 +180,25 @@ class Execution:
                 return False
             log.warning("a lease could not be renewed, trying again: %s", error.detail)
         return not self.ended
+
+
+async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Waits for work that is done to its end although whoever waits for it is cancelled: a thread cannot be cancelled,
+    and what it does must be kept, not released while it is at it.
+    """
+    task = asyncio.ensure_future(work)
+    _working.add(task)
+    task.add_done_callback(_worked)
+    return await asyncio.shield(task)
+
+
+_working: set[asyncio.Future[Any]] = set()
+
+
+def _worked(task: asyncio.Future[Any]) -> None:
+    _working.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.debug("an operation whose caller may have gone ended with %r", error)
 
 
 async def begin(

@@ -20,7 +20,7 @@ from typing import Any, ParamSpec, TypeVar, cast, get_type_hints
 import msgspec
 
 from formicary.idempotency.counts import Counts
-from formicary.idempotency.execution import Execution, begin
+from formicary.idempotency.execution import Execution, begin, to_its_end
 from formicary.idempotency.fingerprints import canonical_json, digest
 from formicary.idempotency.heartbeat import Heartbeats
 from formicary.idempotency.keys import check_key
@@ -87,7 +87,17 @@ def once(
             if not isinstance(begun, Execution):
                 return cast(T, _value(begun, kept_as))
             begun.keep_alive(beats.of(used.lease_s))
-            return await _execute(begun, used, function, *args, **kwargs)
+            work = _execute(begun, used, function, *args, **kwargs)
+            if inspect.iscoroutinefunction(function):
+                return await work
+            try:
+                return await to_its_end(work)
+            except asyncio.CancelledError:
+                if not begun.lost:
+                    raise
+                if (task := asyncio.current_task()) is not None:
+                    task.uncancel()
+                raise lease_lost() from None
 
         return safe
 

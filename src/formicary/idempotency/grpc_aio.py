@@ -7,7 +7,6 @@ stream pass through.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,21 +16,19 @@ import grpc
 import grpc.aio
 
 from formicary.idempotency.counts import Counts
-from formicary.idempotency.execution import Execution, begin
+from formicary.idempotency.execution import Execution, begin, to_its_end
 from formicary.idempotency.grpc_calls import (
     KEY_FIELDS,
     REPLAYED,
     VERB,
-    Pairs,
-    Value,
     check_kept,
     claim_of_call,
     http_status,
     keeps,
-    kept_answer,
     key_of_call,
     unpacked,
 )
+from formicary.idempotency.grpc_held import CODES, AbortedError, HeldContext, PlainContext, tenant_of
 from formicary.idempotency.heartbeat import Heartbeats
 from formicary.idempotency.model import StoredResponse
 from formicary.idempotency.policy import Policy, Rule
@@ -43,7 +40,6 @@ from formicary.problems.rpc import to_grpc
 log = logging.getLogger("formicary.idempotency")
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Behaviour = Callable[[Any, Any], Any]
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class IdempotencyInterceptor(grpc.aio.ServerInterceptor):
@@ -72,7 +68,7 @@ class IdempotencyInterceptor(grpc.aio.ServerInterceptor):
     ) -> None:
         self._store = store
         self._policy = policy or Policy()
-        self._tenant = tenant or _tenant_of
+        self._tenant = tenant or tenant_of
         self._fields = tuple(key_fields)
         self._heartbeats = Heartbeats()
         self.counts = counts or Counts()
@@ -153,6 +149,18 @@ class _Guarded:
 
     async def _execute(self, execution: Execution, request: Any, held: HeldContext) -> StoredResponse:
         """The answer, kept if it is one to be kept. Raises Problem."""
+        if inspect.iscoroutinefunction(self._behaviour):
+            return await self._executed(execution, request, held)
+        try:
+            return await to_its_end(self._executed(execution, request, held))
+        except asyncio.CancelledError:
+            if not execution.lost:
+                raise
+            if (task := asyncio.current_task()) is not None:
+                task.uncancel()
+            return await self._of_another(execution, lease_lost())
+
+    async def _executed(self, execution: Execution, request: Any, held: HeldContext) -> StoredResponse:
         try:
             await self._run(request, held)
         except asyncio.CancelledError:
@@ -193,120 +201,14 @@ class _Guarded:
             if inspect.iscoroutinefunction(self._behaviour):
                 response = await self._behaviour(request, held)
             else:
-                response = await asyncio.to_thread(self._behaviour, request, _Threaded(held))
-        except _AbortedError:
+                response = await asyncio.to_thread(self._behaviour, request, PlainContext(held))
+        except AbortedError:
             return
         except Problem as error:
             held.refuse(error)
             return
         if held.number == 0:
             held.body = self._serialize(response)
-
-
-class _AbortedError(grpc.aio.AbortError):
-    """A handler has ended its call."""
-
-
-class HeldContext:
-    """The context that a handler gets: everything as gRPC's own, but what it sends is held back.
-
-    Attributes:
-        headers: Initial metadata.
-        trailers: Trailing metadata.
-        number: Of the status code, 0 = OK.
-        text: Of the status.
-        body: The message as bytes.
-    """
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-        self.headers: list[tuple[str, Value]] = []
-        self.trailers: list[tuple[str, Value]] = []
-        self.number = 0
-        self.text = ""
-        self.body = b""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def stored(self, rule: Rule | None = None) -> StoredResponse:
-        """What the handler has answered; with a rule as it is kept."""
-        body = b"" if self.number else self.body
-        if rule is None:
-            rule = Rule(max_response_bytes=max(1, len(body)))
-        return kept_answer(self.number, self.headers, body, self.trailers, self.text, rule)
-
-    def refuse(self, error: Problem) -> None:
-        """The handler has raised a problem."""
-        rendered = to_grpc(error)
-        self.end(rendered.code, rendered.details, (*self.trailers, *rendered.trailing))
-
-    def end(self, code: Any, details: str, trailers: Pairs) -> None:
-        """The outcome. Raises ValueError for OK, with which no call can fail."""
-        self.number = _number(code)
-        if self.number == 0:
-            raise ValueError("abort() with OK: a call ends well by returning")
-        self.text, self.trailers = details, list(trailers)
-
-    async def send_initial_metadata(self, initial_metadata: Pairs) -> None:
-        """Goes out with the answer."""
-        self.headers.extend(initial_metadata)
-
-    def set_trailing_metadata(self, trailing_metadata: Pairs) -> None:
-        """Goes out with the answer."""
-        self.trailers = list(trailing_metadata)
-
-    def trailing_metadata(self) -> Sequence[tuple[str, Value]]:
-        """The trailing metadata so far."""
-        return self.trailers
-
-    def set_code(self, code: grpc.StatusCode) -> None:
-        """The status of the answer."""
-        self.number = _number(code)
-
-    def code(self) -> grpc.StatusCode | None:
-        """The status that was set."""
-        return _CODES.get(self.number)
-
-    def set_details(self, details: str) -> None:
-        """The text of the status."""
-        self.text = details
-
-    def details(self) -> str:
-        """The text that was set."""
-        return self.text
-
-    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Pairs = ()) -> NoReturn:
-        """Ends the call."""
-        self.end(code, details, trailing_metadata or self.trailers)
-        raise _AbortedError(details)
-
-    async def abort_with_status(self, status: Any) -> NoReturn:
-        """Ends the call with a rich error."""
-        await self.abort(status.code, status.details, status.trailing_metadata or ())
-
-
-class _Threaded:
-    """The same for a handler that is a plain function: its methods do not have to be awaited."""
-
-    def __init__(self, held: HeldContext) -> None:
-        self._held = held
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._held, name)
-
-    def send_initial_metadata(self, initial_metadata: Pairs) -> None:
-        """Goes out with the answer."""
-        self._held.headers.extend(initial_metadata)
-
-    def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Pairs = ()) -> NoReturn:
-        """Ends the call."""
-        self._held.end(code, details, trailing_metadata or self._held.trailers)
-        raise _AbortedError(details)
-
-    def abort_with_status(self, status: Any) -> NoReturn:
-        """Ends the call with a rich error."""
-        self.abort(status.code, status.details, status.trailing_metadata or ())
 
 
 async def _send(answer: StoredResponse, context: Any, *, replayed: bool = False) -> bytes:
@@ -317,7 +219,7 @@ async def _send(answer: StoredResponse, context: Any, *, replayed: bool = False)
     if headers:
         await context.send_initial_metadata(headers)
     if answer.status:
-        code = _CODES.get(answer.status, grpc.StatusCode.UNKNOWN)
+        code = CODES.get(answer.status, grpc.StatusCode.UNKNOWN)
         await context.abort(code, answer.message, tuple(trailers))
     context.set_trailing_metadata(tuple(trailers))
     if answer.message:
@@ -329,16 +231,3 @@ async def _abort(error: Problem, context: Any) -> NoReturn:
     rendered = to_grpc(error)
     await context.abort(rendered.code, rendered.details, rendered.trailing)
     raise error
-
-
-def _number(code: Any) -> int:
-    value = code.value if isinstance(code, grpc.StatusCode) else code
-    return int(value[0] if isinstance(value, tuple) else value)
-
-
-def _tenant_of(context: Any) -> str:
-    for name, value in context.invocation_metadata() or ():
-        if name == "authorization":
-            text = value.encode() if isinstance(value, str) else value
-            return "credentials:" + hashlib.sha256(text).hexdigest()
-    return ""

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from os import PathLike, fspath
 from typing import Final, Literal, cast
@@ -84,7 +85,7 @@ class SqliteStore:
         self._writer: Writer | None = None
         self._reader: sqlite3.Connection | None = None
         self._reading = threading.Lock()
-        self._known: dict[bytes, None] = {}
+        self._known: OrderedDict[bytes, None] = OrderedDict()
 
     @property
     def commits(self) -> int:
@@ -247,9 +248,10 @@ class SqliteStore:
     def _know(self, record_id: bytes) -> None:
         """Remembers that an answer is kept under the id, so that it is looked for beside the writer."""
         known = self._known
-        if len(known) >= _MAX_KNOWN:
-            known.pop(next(iter(known)), None)
-        known[record_id] = None
+        known.pop(record_id, None)
+        known[record_id] = None  # the last of all now
+        while len(known) > _MAX_KNOWN:
+            known.popitem(last=False)  # whose answer is then asked of the writer once, and known again
 
     def _read(self, record_id: bytes) -> Record | None:
         rows = self._query(_ONE, (record_id,))

@@ -231,6 +231,33 @@ def test_modes_meet_in_one_table(place: SqlitePlace) -> None:
         assert connection.execute(f"SELECT count(*) FROM {TABLE}").fetchone() == (4,)
 
 
+def test_answers_are_remembered_up_to_a_bound_and_the_forgotten_ones_are_replayed_all_the_same(
+    place: SqlitePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest goes first, one that is told again is no newcomer, and a replay never executes."""
+    monkeypatch.setattr("formicary.idempotency.sqlite._MAX_KNOWN", 3)
+
+    async def scenario(store: SqliteStore) -> None:
+        def known() -> list[str]:
+            return [key for key in "abcde" if claim(key).id in store._known]
+
+        for key in "abc":
+            assert not (await store.run(claim(key), insert)).replayed
+        store._know(claim("a").id)
+        assert known() == ["a", "b", "c"]
+        assert not (await store.run(claim("d"), insert)).replayed
+        assert known() == ["a", "c", "d"]
+        assert (await store.run(claim("b"), insert)).replayed
+        assert known() == ["a", "b", "d"]
+        for n in range(50):
+            await store.run(claim(f"more-{n}"), insert)
+        assert len(store._known) == 3 and known() == []
+        assert all([(await store.run(claim(key), insert)).replayed for key in "abcd"])
+        assert orders(place) == 54
+
+    on(place, scenario)
+
+
 def test_what_was_refused_for_a_locked_file_is_never_executed(place: SqlitePlace) -> None:
     """503 says that nothing was executed: that stays true when the file is free again, and a retry executes."""
 

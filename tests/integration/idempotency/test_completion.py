@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
-from formicary.idempotency import IdempotencyMiddleware, MemoryStore
+from formicary.idempotency import IdempotencyMiddleware, MemoryStore, SqliteStore
 from formicary.problems import problem
 from tests.integration.idempotency.worlds import Ours
 
@@ -67,5 +68,61 @@ def test_an_answer_that_cannot_be_kept_is_not_given() -> None:
         assert b"IDEMPOTENCY_OUTCOME_UNKNOWN" in first.body
         assert b"connection reset" not in first.body
         assert (again.status, len(world.effects)) == (409, 1)
+
+    asyncio.run(check())
+
+
+class Patient(MemoryStore):
+    """A store that is asked to keep an answer and takes its time before it does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def complete(self, record_id: bytes, token: int, response: bytes, ttl_s: float) -> None:
+        """As the store below, later."""
+        self.asked.set()
+        await self.go_on.wait()
+        await super().complete(record_id, token, response, ttl_s)
+
+
+def test_the_answer_to_a_caller_who_leaves_while_it_is_kept_is_kept_all_the_same() -> None:
+    """A request that is cancelled after its effect and before its record is complete: a retry gets the answer."""
+
+    async def check() -> None:
+        store = Patient()
+        world = Ours()
+        world.app = IdempotencyMiddleware(world.service, store)
+        gone = asyncio.create_task(world.call("k"))
+        await store.asked.wait()
+        gone.cancel()
+        store.go_on.set()
+        await asyncio.wait({gone})
+        assert gone.cancelled()
+        again = await world.call("k")
+        assert (again.status, again.replayed, len(world.effects)) == (201, True, 1)
+
+    asyncio.run(check())
+
+
+def test_a_caller_of_the_file_store_who_leaves_while_its_answer_is_kept(tmp_path: Path) -> None:
+    """The same where the answer waits in the queue of the writer: callers leave at any moment of their request."""
+
+    async def check() -> None:
+        store = SqliteStore(tmp_path / "keys.db")
+        await store.open()
+        world = Ours()
+        world.app = IdempotencyMiddleware(world.service, store)
+        for turns in range(1, 200):
+            task = asyncio.create_task(world.call(f"k{turns}"))
+            for _ in range(turns % 25):
+                await asyncio.sleep(0 if turns % 2 else 0.0002)
+            task.cancel()
+            await asyncio.wait({task})
+            executed = len(world.effects) == turns
+            while (again := await world.call(f"k{turns}")).status == 409:
+                assert not executed  # a claim whose caller has gone is given back in a moment
+            assert (again.status, again.replayed, len(world.effects)) == (201, executed, turns)
+        await store.close()
 
     asyncio.run(check())

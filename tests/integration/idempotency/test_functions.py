@@ -79,6 +79,40 @@ async def _outcome(call: object) -> object:
         return "ZeroDivisionError"
 
 
+def test_a_thread_whose_caller_is_cancelled_is_not_run_again() -> None:
+    """A plain function goes on to its end; its value is kept for the next call."""
+    began, go_on = threading.Event(), threading.Event()
+    executed: list[str] = []
+
+    @once(MemoryStore(), key=lambda name: name)
+    def work(name: str) -> int:
+        executed.append(name)
+        began.set()
+        assert go_on.wait(20)
+        return len(executed)
+
+    async def check() -> None:
+        caller = asyncio.create_task(work("a"))
+        await asyncio.to_thread(began.wait, 20)
+        caller.cancel()
+        await asyncio.wait({caller})
+        assert caller.cancelled()
+        with pytest.raises(Problem) as busy:
+            await work("a")
+        assert busy.value.code == "IDEMPOTENT_REQUEST_IN_PROGRESS"
+        go_on.set()
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    assert await work("a") == 1
+                    break
+                except Problem:
+                    await asyncio.sleep(0.01)
+        assert executed == ["a"]
+
+    asyncio.run(check())
+
+
 def test_calls_at_the_same_time_are_one() -> None:
     """Of 50 at once one executes; with `on_busy="wait"` all get its value."""
     executed: list[int] = []

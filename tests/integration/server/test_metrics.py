@@ -59,7 +59,8 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     server.start()
     for name, text in JOBS.items():
         (folder / f"{name}.yaml").write_text(text)
-    server.cli("submit", str(folder / "good.yaml"), "--count", "3")
+    for _ in range(2):
+        server.cli("submit", str(folder / "good.yaml"), "--count", "3", "--idempotency-key", "good")
     server.cli("submit", str(folder / "bad.yaml"))
     server.cli("submit", str(folder / "never.yaml"), "--count", "2")
 
@@ -76,6 +77,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 def test_the_figures_are_those_of_what_was_done(up: Up) -> None:
     found = figures(up)
     assert found["formicary_jobs_submitted_total",] == 6
+    assert found["formicary_submissions_repeated_total",] == 3
     assert found["formicary_jobs_ended_total", "COMPLETED", "local"] == 3
     assert found["formicary_jobs_ended_total", "FAILED", "local"] == 1
     assert found["job_completion_rate_by_tenant", "local"] == 0.75

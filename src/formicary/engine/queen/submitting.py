@@ -32,13 +32,18 @@ Also = Callable[[Sequence[Submission]], None]
 
 
 class Submitting:
-    """Accepts definitions and jobs for one queen."""
+    """Accepts definitions and jobs for one queen.
+
+    Attributes:
+        repeats: Submissions that were made before and got the same job.
+    """
 
     def __init__(self, queen: Queen) -> None:
         self._queen = queen
         self._registering = asyncio.Lock()
         self.keys = KeyBook()
         self.recent = RecentIds()
+        self.repeats = 0
 
     def begin(self) -> None:
         """The queen has read its store: nothing is known of what ended before."""
@@ -211,8 +216,10 @@ class Submitting:
             pump.core.submit(definition, org, fresh)
         if also is not None:
             also(fresh)
-        if repeated is not None and len(fresh) < len(ids):
-            repeated.update(set(ids).difference(item.id for item in fresh))
+        if len(fresh) < len(ids):
+            self.repeats += len(ids) - len(fresh)
+            if repeated is not None:
+                repeated.update(set(ids).difference(item.id for item in fresh))
         if tracer is not None:
             tracer.submitted([item.id for item in fresh])
         if watcher is not None:

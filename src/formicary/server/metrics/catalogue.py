@@ -36,6 +36,9 @@ CATALOGUE: tuple[MetricRow, ...] = (
     # --- jobs and tasks
     MetricRow("formicary_jobs", "gauge", "Live jobs.", ("state",)),
     MetricRow("formicary_jobs_submitted_total", "counter", "Jobs accepted."),
+    MetricRow(
+        "formicary_submissions_repeated_total", "counter", "Submissions that were made before and got the same job."
+    ),
     MetricRow("formicary_jobs_ended_total", "counter", "Jobs that ended.", ("tenant", "state")),
     MetricRow("formicary_tasks_running", "gauge", "Attempts that ants hold."),
     MetricRow("formicary_tasks_ended_total", "counter", "Tasks that ended."),

@@ -143,6 +143,7 @@ def _queen(queen: Queen) -> dict[str, Samples]:
     figures: dict[str, float] = {
         "formicary_ready": int(queen.ready),
         "formicary_jobs_submitted_total": stats.submitted,
+        "formicary_submissions_repeated_total": queen.submitting.repeats,
         "formicary_tasks_ended_total": stats.tasks_ended,
         "formicary_attempts_granted_total": stats.granted,
         "formicary_attempts_retried_total": stats.retries,
