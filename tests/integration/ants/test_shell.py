@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from formicary.engine.ants.config import AntConfig
+from formicary.engine.ants.output import ENGINE
 from formicary.v1.ants_pb2 import TaskResult
 from tests.integration.ants.fake_queen import colony, shell
 from tests.integration.ants.loop import in_loop
@@ -225,6 +226,18 @@ async def test_an_environment_that_is_too_large_is_a_clear_failure() -> None:
         assert result.error_code == "ERR_START"
         assert "HUGE" in result.error_message
         assert "too large" in result.error_message
+
+
+@in_loop
+async def test_long_lists_are_left_out_of_the_environment_and_the_log_says_so() -> None:
+    """A join after a fan-out of thousands starts; a template still has the list."""
+    async with colony() as (queen, _):
+        results: list[object] = [{"index": number, "outputs": {"a": "x" * 20}} for number in range(5000)]
+        variables: dict[str, object] = {"FanOutResults": results, "square": {"FanOutResults": results}, "short": [1]}
+        token = await queen.grant(shell('echo "${FanOutResults-none} ${square-none} $short"'), variables=variables)
+        assert (await queen.result(token)).outcome == TaskResult.Outcome.Value("COMPLETED")
+        assert queen.text(token) == ["none none [1]"]
+        assert [line.split()[0] for line in queen.text(token, ENGINE)] == ["FanOutResults", "square"]
 
 
 @in_loop

@@ -35,6 +35,8 @@ _READ_BYTES = 32768
 _NOTHING = b"\0\0\0\0"
 _GROUP_POLL_S = 0.02
 _LATER_S = 0.001
+MOST_STRUCTURE_BYTES = 32 * 1024
+"""Of a list or map in the environment: a system takes 128 KiB for one, and all share a few hundred more."""
 _ENTER = 'cd -- "$0" && exec "$@"'
 _MARK = MARK.encode()
 _PRIVATE = frozenset(name.encode() for name in PRIVATE_VARIABLES)
@@ -112,7 +114,7 @@ def environment_of(attempt: Attempt, own: Mapping[bytes, bytes]) -> dict[bytes, 
     """Makes the environment: the ant's own, the variables, the task's ``environment``, FORMICARY_*.
 
     Scalars are exported as text (``true``, ``5``, empty for null), lists and maps as JSON. Names that an environment
-    cannot hold are left out.
+    cannot hold are left out, and so are lists and maps of more than 32 KiB, which the log says.
 
     Raises:
         msgspec.DecodeError: The variables are not a JSON object.
@@ -120,11 +122,13 @@ def environment_of(attempt: Attempt, own: Mapping[bytes, bytes]) -> dict[bytes, 
     environment = dict(own)
     for name, value in attempt.variables_map().items():
         if name and "=" not in name and "\0" not in name:
-            environment[_encode(name)] = _text(value)
-    for name, text in attempt.task.environment.items():
-        environment[_encode(name)] = _text(text)
-    for name, text in attempt.identity().items():
-        environment[name.encode()] = _text(text)
+            text = _text(value)
+            if len(text) > MOST_STRUCTURE_BYTES and isinstance(value, (list, dict)):
+                attempt.say(f"{name} ({len(text):,} bytes) is too large for the environment and left out of it")
+                continue
+            environment[_encode(name)] = text
+    for name, given in {**attempt.task.environment, **attempt.identity()}.items():
+        environment[_encode(name)] = _text(given)
     return environment
 
 
