@@ -28,6 +28,9 @@ KINDS = {
     "bool": "true or false",
     "choice": "one of a few words",
     "demands": "mapping, or list of mappings",
+    "circuit_breaker": "mapping: downstream, consecutive_failures, failure_rate, window, minimum_jobs, open_for, "
+    "trials",
+    "error_handling": "mapping: max_retries, dead_letter_queue, alert_on_dlq",
     "environment": "mapping of names to texts, or list of `NAME=VALUE`",
     "duration": "duration: `90`, `90s`, `1h30m`",
     "duration_range": "duration, or two: `5s to 14s`",

@@ -30,7 +30,9 @@ from formicary.v1 import (
     approvals_pb2,
     artifacts_pb2,
     audit_pb2,
+    breakers_pb2,
     configs_pb2,
+    dead_letters_pb2,
     definitions_pb2,
     error_codes_pb2,
     events_pb2,
@@ -187,6 +189,25 @@ REST: dict[str, list[Rest]] = {
     ],
     "TokenService.ListTokens": [Rest("GET /v1/tokens")],
     "TokenService.RevokeToken": [Rest("DELETE /v1/tokens/{token}"), Rest("DELETE /v1/tokens/none", None, "NOT_FOUND")],
+    "DeadLetterService.ListDeadLetters": [
+        Rest("GET /v1/dead-letters?queue=none"),
+        Rest("GET /v1/dead-letters?reason=BOREDOM", None, "VALIDATION_FAILED"),
+    ],
+    "DeadLetterService.GetDeadLetter": [
+        Rest("GET /v1/dead-letters/{job}", None, "NOT_FOUND"),
+        Rest(f"GET /v1/dead-letters/{_NEVER}", None, "NOT_FOUND"),
+    ],
+    "DeadLetterService.RedriveDeadLetters": [
+        Rest("POST /v1/dead-letters:redrive", {"filter": {"queue": "none"}, "rate_per_s": 5}),
+        Rest(f"POST /v1/dead-letters/{_NEVER}:redrive", {}, "NOT_FOUND"),
+        Rest("POST /v1/dead-letters:redrive", {"rate_per_s": -1}, "VALIDATION_FAILED"),
+    ],
+    "DeadLetterService.PurgeDeadLetters": [
+        Rest("POST /v1/dead-letters:purge", {"filter": {"queue": "none"}}),
+        Rest(f"POST /v1/dead-letters/{_NEVER}:purge", {}, "NOT_FOUND"),
+    ],
+    "BreakerService.ListBreakers": [Rest("GET /v1/breakers")],
+    "BreakerService.ResetBreaker": [Rest("POST /v1/breakers/none:reset", {}, "NOT_FOUND")],
     "TriggerService.ListTriggers": [Rest("GET /v1/triggers")],
     "TriggerService.FireTrigger": [Rest("POST /v1/triggers/none:fire", {}, "NOT_FOUND")],
     "TriggerService.ResetTrigger": [
@@ -217,6 +238,25 @@ def trigger_calls() -> dict[str, list[tuple[Message, str]]]:
         "TriggerService.ListTriggerLetters": [(triggers_pb2.ListTriggerLettersRequest(), OK)],
         "TriggerService.PauseTrigger": [(triggers_pb2.PauseTriggerRequest(job_type="none"), "NOT_FOUND")],
         "TriggerService.ResumeTrigger": [(triggers_pb2.ResumeTriggerRequest(job_type="none"), "NOT_FOUND")],
+    }
+
+
+def letter_calls(job: str) -> dict[str, list[tuple[Message, str]]]:
+    """The same of the dead letters' service."""
+    none = dead_letters_pb2.DeadLetterFilter(queue="none")
+    return {
+        "BreakerService.ListBreakers": [(breakers_pb2.ListBreakersRequest(), OK)],
+        "BreakerService.ResetBreaker": [(breakers_pb2.ResetBreakerRequest(name="none"), "NOT_FOUND")],
+        "DeadLetterService.ListDeadLetters": [(dead_letters_pb2.ListDeadLettersRequest(), OK)],
+        "DeadLetterService.GetDeadLetter": [(dead_letters_pb2.GetDeadLetterRequest(id=job), "NOT_FOUND")],
+        "DeadLetterService.RedriveDeadLetters": [
+            (dead_letters_pb2.RedriveDeadLettersRequest(filter=none), OK),
+            (dead_letters_pb2.RedriveDeadLettersRequest(id=_NEVER), "NOT_FOUND"),
+        ],
+        "DeadLetterService.PurgeDeadLetters": [
+            (dead_letters_pb2.PurgeDeadLettersRequest(filter=none), OK),
+            (dead_letters_pb2.PurgeDeadLettersRequest(limit=-1), "VALIDATION_FAILED"),
+        ],
     }
 
 
@@ -337,6 +377,7 @@ def rpc_calls(names: dict[str, str]) -> dict[str, list[tuple[Message, str]]]:
         "TokenService.ListTokens": [(tokens_pb2.ListTokensRequest(), OK)],
         "TokenService.RevokeToken": [(tokens_pb2.RevokeTokenRequest(id="none"), "NOT_FOUND")],
         **trigger_calls(),
+        **letter_calls(job),
     }
 
 

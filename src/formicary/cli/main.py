@@ -39,6 +39,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "config": ("formicary.cli.configs:config", "Set, list and remove variables of all jobs."),
     "error-codes": ("formicary.cli.error_codes:error_codes", "Give failures a code, and say what follows."),
     "triggers": ("formicary.cli.triggers:triggers", "Show, start, pause, resume and reset what starts jobs by itself."),
+    "deadletters": (
+        "formicary.cli.dead_letters:deadletters",
+        "Show, redrive and purge jobs that no retry will help.",
+    ),
+    "breakers": ("formicary.cli.breakers:breakers", "Show and reset the circuit breakers of job types."),
     "audit": ("formicary.cli.audit:audit", "Show who changed what, and who was refused."),
     "idempotency": (
         "formicary.cli.idempotency:idempotency",

@@ -25,7 +25,9 @@ from formicary.v1 import (
     artifacts_pb2_grpc,
     audit_pb2,
     audit_pb2_grpc,
+    breakers_pb2_grpc,
     configs_pb2_grpc,
+    dead_letters_pb2_grpc,
     definitions_pb2,
     definitions_pb2_grpc,
     error_codes_pb2_grpc,
@@ -549,6 +551,11 @@ class Client:
                 "ListTriggerLetters",
             ):
                 setattr(self._rpc, name, getattr(triggers, name))
+            letters = cast(Any, dead_letters_pb2_grpc).DeadLetterServiceStub(self._channel)
+            for name in ("ListDeadLetters", "GetDeadLetter", "RedriveDeadLetters", "PurgeDeadLetters"):
+                setattr(self._rpc, name, getattr(letters, name))
+            breakers = cast(Any, breakers_pb2_grpc).BreakerServiceStub(self._channel)
+            self._rpc.ListBreakers, self._rpc.ResetBreaker = breakers.ListBreakers, breakers.ResetBreaker
             approvals = cast(Any, approvals_pb2_grpc).ApprovalServiceStub(self._channel)
             for name in ("Vote", "GetApproval", "ListApprovals"):
                 setattr(self._rpc, name, getattr(approvals, name))

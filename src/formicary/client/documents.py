@@ -13,7 +13,9 @@ from formicary.v1 import (
     approvals_pb2,
     artifacts_pb2,
     audit_pb2,
+    breakers_pb2,
     configs_pb2,
+    dead_letters_pb2,
     definitions_pb2,
     error_codes_pb2,
     tokens_pb2,
@@ -159,6 +161,40 @@ def trigger_letter(message: triggers_pb2.TriggerLetter) -> dict[str, Any]:
         "reason": message.reason,
         "content": message.content.decode("utf-8", "replace"),
         "created_at": _time(message, "created_at"),
+    }
+
+
+def dead_letter(message: dead_letters_pb2.DeadLetter) -> dict[str, Any]:
+    """A job that no retry will help."""
+    return {
+        "id": message.id,
+        "job_type": message.job_type,
+        "queue": message.queue,
+        "reason": message.reason,
+        "task_type": message.task_type,
+        "error_code": message.error_code,
+        "error_message": message.error_message,
+        "execution": message.execution,
+        "attempts": message.attempts,
+        "dead_at": _time(message, "dead_at"),
+        "state": message.state,
+        "changed_at": _time(message, "changed_at"),
+    }
+
+
+def breaker(message: breakers_pb2.Breaker) -> dict[str, Any]:
+    """A circuit breaker."""
+    return {
+        "name": message.name,
+        "state": message.state,
+        "since": _time(message, "since"),
+        "half_open_at": _time(message, "half_open_at"),
+        "job_types": list(message.job_types),
+        "failures_in_a_row": message.failures_in_a_row,
+        "failure_rate": message.failure_rate,
+        "ended_in_window": message.ended_in_window,
+        "trials": list(message.trials),
+        "opened": message.opened,
     }
 
 

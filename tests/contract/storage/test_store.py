@@ -17,6 +17,7 @@ from formicary.engine.storage.port import (
     TASK_COLUMNS,
     AuditQuery,
     Changes,
+    DeadLetterQuery,
     Fenced,
     Row,
     RowRefused,
@@ -532,3 +533,59 @@ def test_a_queen_that_leads_no_longer_removes_nothing(store: Store, epoch: int) 
     with pytest.raises(Fenced):
         store.remove_jobs(epoch, [1])
     assert len(store.tasks(1)) == 1 and store.remove_jobs(later, [1]) == 1
+
+
+def _letter(job: int, execution: int, state: str, *, org: str = "local", key: str = "", **given: object) -> Row:
+    values: dict[str, object] = {"queue": "größer", "reason": "POISON", "dead_at": float(job), "job_type": "t", **given}
+    head = (job, execution, org, f"j{job}", values["job_type"], values["queue"], values["reason"], "work")
+    return (*head, "ERR_POISON", "gone", 5, 1, values["dead_at"], state, None, key, "print" if key else "")  # type: ignore[return-value]  # as the columns say
+
+
+def test_dead_letters_are_listed_by_filter_and_go_with_their_jobs(place: Place) -> None:
+    """Either order, pages from behind a key, counts by queue, those of one call; removed jobs take theirs along."""
+    store = place.open()
+    epoch = store.acquire("test")
+    rows = [
+        _letter(1, 1, "REDRIVEN", key="k"),
+        _letter(1, 2, "DEAD", reason="FATAL"),
+        _letter(2, 1, "DEAD", queue="other", job_type="u"),
+        _letter(3, 1, "DEAD"),
+        _letter(4, 1, "DEAD", org="acme"),
+    ]
+    changes = Changes()
+    changes.dead_letters = {row[:2]: row for row in rows}  # type: ignore[misc]  # keys by the columns
+    changes.jobs = {3: job(3, "FAILED", ended_at=1.0)}
+    assert changes and changes.rows() == 6
+    store.commit(epoch, changes)
+    for reader in (store, place.open()):
+        dead = [rows[1], rows[2], rows[3]]
+        assert reader.dead_letters(DeadLetterQuery("local"), 9) == dead
+        assert reader.dead_letters(DeadLetterQuery("local", newest_first=True), 2) == dead[:0:-1]
+        assert reader.dead_letters(DeadLetterQuery("local", after=(1, 2)), 9) == dead[1:]
+        assert reader.dead_letters(DeadLetterQuery("local", after=(3, 1), newest_first=True), 9) == dead[1::-1]
+        assert reader.dead_letters(DeadLetterQuery("local", queue="other", job_type="u"), 9) == [rows[2]]
+        assert reader.dead_letters(DeadLetterQuery("local", reason="FATAL", job=1), 9) == [rows[1]]
+        assert reader.dead_letters(DeadLetterQuery("local", before=3.0), 9) == dead[:2]
+        assert (
+            reader.dead_letters(DeadLetterQuery("local", "REDRIVEN"), 9) == reader.redriven("local", "k") == [rows[0]]
+        )
+        assert reader.redriven("acme", "k") == [] and reader.dead_letter_counts() == {"größer": 3, "other": 1}
+    assert store.remove_jobs(epoch, [3]) == 1
+    assert store.dead_letters(DeadLetterQuery("local"), 9) == dead[:2]
+
+
+def test_states_of_parts_are_replaced_and_forgotten(place: Place) -> None:
+    """A later image replaces the earlier one; null is forgotten; each kind by itself, in order of its keys."""
+    store = place.open()
+    epoch = store.acquire("test")
+    changes = Changes()
+    rows: list[Row] = [("a", "x", "größer", b"{}", 1.5), ("a", "", "y", b"1", 1.5), ("b", "x", "y", b"2", 1.5)]
+    changes.states = {row[:3]: row for row in rows}  # type: ignore[misc]  # keys by the columns
+    assert changes and changes.rows() == 3
+    store.commit(epoch, changes)
+    assert store.states("a") == [rows[1], rows[0]] and store.states("c") == []
+    again = Changes()
+    again.states = {("a", "", "y"): ("a", "", "y", None, 2.5), ("b", "x", "y"): ("b", "x", "y", b"3", 2.5)}
+    store.commit(epoch, again)
+    assert store.states("a") == place.open().states("a") == [rows[0]]
+    assert store.states("b") == [("b", "x", "y", b"3", 2.5)]

@@ -81,7 +81,12 @@ JOB_FIELDS: tuple[Field, ...] = (
     Field(
         "hard_reset_after_retries", "int", "After so many retries all tasks run anew.", default=3, least=0, most=1000
     ),
-    Field("error_handling", "object", "Dead letters and alerts.", available="error_handling", ignored=True),
+    Field("error_handling", "error_handling", "Retries, and where a job goes that no retry helps."),
+    Field(
+        "circuit_breaker",
+        "circuit_breaker",
+        "When too many jobs of this type fail, the others wait.",
+    ),
     Field(
         "retention_days_for_failed",
         "int",
@@ -195,7 +200,7 @@ TASK_FIELDS: tuple[Field, ...] = (
     Field("messaging_reply_queue", "text", "Where the worker may answer; absent: an inbox of the attempt.", most=300),
     Field("webhook", "object", "Call that is made when the task changes.", available=_NOTIFY, ignored=True),
     Field("notify", "object", "Who is told.", available=_NOTIFY, ignored=True),
-    Field("error_handling", "object", "Dead letters and alerts.", available="error_handling", ignored=True),
+    Field("error_handling", "error_handling", "Retries, and where a job goes that no retry helps."),
     Field("report_stdout", "bool", "Output goes into the report.", default=False),
     Field("debug", "bool", "Keeps what helps to find errors.", default=False),
     Field("labels", "text_map", "Free labels."),

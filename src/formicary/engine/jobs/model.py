@@ -329,6 +329,7 @@ class JobDefinition:
     retry_backoff: Backoff | None = None
     hard_reset_after_retries: int = DEFAULT_HARD_RESET_AFTER_RETRIES
     error_handling: Mapping[str, Json] | None = None
+    circuit_breaker: Mapping[str, Json] | None = None
     # afterwards
     retention_days_for_failed: int | None = None
     retention_days_for_completed: int | None = None

@@ -15,6 +15,7 @@ from formicary.engine.jobs.cron_reader import read_cron
 from formicary.engine.jobs.fields import JOB_BY_NAME, NOW
 from formicary.engine.jobs.graph_check import check_graph
 from formicary.engine.jobs.model import MAX_SOURCE_BYTES, JobDefinition, Position, Violation
+from formicary.engine.jobs.policy_reader import read_circuit_breaker, read_error_handling, with_retries
 from formicary.engine.jobs.readers import ABSENT, READERS, Context, Reader, entries, join
 from formicary.engine.jobs.task_parser import TaskParser
 from formicary.engine.jobs.templates.budget import TemplateError
@@ -26,7 +27,13 @@ _SEPARATOR = re.compile(r"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _ONLY_COMMENTS = re.compile(r"(?:[ \t]*(?:#[^\n]*)?(?:\r?\n|\Z)|%[^\n]*(?:\n|\Z))*\Z")
 _DIALECT = re.compile(r"""^(?:\{\s*)?["']?template["']?:[ \t]*["']?(jinja|none)["']?(?=[\s,}#]|\Z)""", re.MULTILINE)
 _NO_METHODS: Mapping[str, str] = {}
-FIELD_READERS: Mapping[str, Reader] = {**READERS, "cron": read_cron, "triggers": read_triggers}
+FIELD_READERS: Mapping[str, Reader] = {
+    **READERS,
+    "cron": read_cron,
+    "triggers": read_triggers,
+    "error_handling": read_error_handling,
+    "circuit_breaker": read_circuit_breaker,
+}
 """Readers of every kind of field but the tasks."""
 
 
@@ -258,6 +265,7 @@ class _JobParser:
             return None
         if isinstance(found := self.values.get("triggers"), tuple):
             self.values["triggers"] = tuple(replace(one, template=self.dialect) for one in found)
+        with_retries(self.values)
         for name, nothing in (("max_concurrency", 0), ("timeout_s", 0.0)):
             if self.values.get(name) == nothing:
                 del self.values[name]

@@ -142,6 +142,28 @@ _KINDS: Mapping[str, Mapping[str, object]] = {
         "required": ["paths"],
         "properties": {"paths": _TEXT_LIST, "key": _SCALAR, "key_paths": _TEXT_LIST, "expires_after": _DURATION},
     },
+    "error_handling": {
+        "type": ["object", "null"],
+        "additionalProperties": False,
+        "properties": {
+            "max_retries": {"type": "integer", "minimum": 0, "maximum": 1000},
+            "dead_letter_queue": {"type": ["string", "boolean"], "maxLength": 100},
+            "alert_on_dlq": {"type": "boolean"},
+        },
+    },
+    "circuit_breaker": {
+        "type": ["object", "null"],
+        "additionalProperties": False,
+        "properties": {
+            "downstream": {"type": "string", "maxLength": 100},
+            "consecutive_failures": {"type": "integer", "minimum": 1, "maximum": 1_000_000},
+            "failure_rate": {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "string"}]},
+            "window": _DURATION,
+            "minimum_jobs": {"type": "integer", "minimum": 1, "maximum": 1_000_000},
+            "open_for": _DURATION,
+            "trials": {"type": "integer", "minimum": 1, "maximum": 1000},
+        },
+    },
     "tasks": {"type": "array", "minItems": 1, "maxItems": MAX_TASKS, "items": {"$ref": "#/$defs/task"}},
 }
 

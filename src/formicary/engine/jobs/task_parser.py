@@ -17,13 +17,15 @@ from formicary.engine.jobs.model import (
     Position,
     TaskDefinition,
 )
-from formicary.engine.jobs.readers import ABSENT, READERS, Context, entries, exclusive, is_null, join
+from formicary.engine.jobs.policy_reader import read_error_handling, with_retries
+from formicary.engine.jobs.readers import ABSENT, READERS, Context, Reader, entries, exclusive, is_null, join
 from formicary.engine.jobs.templates.budget import TemplateError
 from formicary.engine.jobs.templates.go_functions import FUNCTIONS
 from formicary.engine.jobs.templates.go_parser import parse_go
 from formicary.engine.jobs.templates.masking import position
 from formicary.engine.jobs.yaml_nodes import Node
 
+_READERS: Mapping[str, Reader] = {**READERS, "error_handling": read_error_handling}
 _ROUTES = ("on_completed", "on_failed")
 
 
@@ -162,6 +164,7 @@ class TaskRead:
         """Returns the definition."""
         values = dict(self.values)
         values["method"] = self.method
+        with_retries(values)
         for name in ("timeout_s", "total_timeout_s"):
             if values.get(name) == 0.0:
                 del values[name]
@@ -193,7 +196,7 @@ def read_task(
             continue
         again = row.name in read.nodes
         read.nodes.setdefault(row.name, value)
-        found = READERS[row.kind](ctx, value, here, row)
+        found = _READERS[row.kind](ctx, value, here, row)
         if marks is not None and row.available != NOW and not row.for_containers:
             marks.setdefault(here, ctx.place(key.line, key.column))
         if row.name == "method" and found is ABSENT and not is_null(value):

@@ -51,6 +51,7 @@ async def restart(queen: Queen, job_id: str, *, hard: bool, version: str, key: s
                 lambda: (queen.store.tasks(number, elements=True), queen.store.params([number]))
             )
             params = found.get(number, (b"{}", None))[0]
+            letters = await queen.dead_letters.retried(row)
             if after is not before:
                 _check(queen, after, job_id, params, str(row[21] or ""), org)
             core = queen.pump.now()
@@ -73,6 +74,7 @@ async def restart(queen: Queen, job_id: str, *, hard: bool, version: str, key: s
                 )
             except IllegalTransition as error:
                 raise problem("FAILED_PRECONDITION", f"job {job_id}: {error}") from error
+            queen.dead_letters.revive(core, letters)
         await queen.pump.commit()
     return True
 

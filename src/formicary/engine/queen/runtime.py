@@ -34,6 +34,7 @@ from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.core.explaining import Explanation
 from formicary.engine.queen.core.leases import Hello
+from formicary.engine.queen.dead_letters import DeadLetters
 from formicary.engine.queen.error_codes import ErrorCodes
 from formicary.engine.queen.events import EventStream
 from formicary.engine.queen.keyring import Keyring
@@ -147,6 +148,7 @@ class Queen:
         self.reviving = asyncio.Lock()
         """Held by whoever revives or removes ended jobs."""
         self.retention = Retention(self)
+        self.dead_letters = DeadLetters(self)
         self._watchers: dict[str, list[Watcher]] = {}
         self._followers: dict[str, list[asyncio.Event]] = {}
         self._progress: dict[str, dict[int, tuple[float, str]]] = {}

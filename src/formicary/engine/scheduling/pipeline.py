@@ -63,6 +63,10 @@ class View(Protocol[A]):
         """The job type's `max_concurrency`."""
         ...
 
+    def permits(self, gate: tuple[str, str]) -> bool:
+        """Whether the job type's circuit breaker lets another job begin."""
+        ...
+
 
 Place = Callable[[list[AntView]], AntView | None]
 """The ant to use, or None where all are full."""

@@ -20,11 +20,13 @@ from formicary.engine.storage.memory_artifacts import ArtifactTable
 from formicary.engine.storage.port import (
     AUDIT_COLUMNS,
     COLUMN_TYPES,
+    DEAD_LETTER_COLUMNS,
     JOB_COLUMNS,
     LIVE_JOB_STATES,
     AuditQuery,
     Capabilities,
     Changes,
+    DeadLetterQuery,
     Fenced,
     Row,
     RowRefused,
@@ -43,7 +45,12 @@ _STATE: Final = JOB_COLUMNS.index("state")
 _SUBMITTED: Final = JOB_COLUMNS.index("submitted_at")
 _ENDED_AT: Final = JOB_COLUMNS.index("ended_at")
 _EXECUTION: Final = JOB_COLUMNS.index("execution")
-_STATES: Final = {"jobs": JOB_STATES, "tasks": TASK_STATES, "approvals": APPROVAL_STATES}
+_STATES: Final = {
+    "jobs": JOB_STATES,
+    "tasks": TASK_STATES,
+    "approvals": APPROVAL_STATES,
+    "dead_letters": schema.LETTER_STATES,
+}
 _LIVE: Final = frozenset(LIVE_JOB_STATES)
 
 
@@ -95,6 +102,7 @@ class MemoryStore:
             copy._tokens, copy._configs = dict(self._tokens), dict(self._configs)
             copy._error_codes = dict(self._error_codes)
             theirs.approvals, theirs.votes = dict(mine.approvals), dict(mine.votes)
+            theirs.dead_letters, theirs.states = dict(mine.dead_letters), dict(mine.states)
             copy._artifacts.rows = dict(self._artifacts.rows)
             copy._audit, copy._audited = list(self._audit), self._audited
             copy._numbers = dict(self._numbers)
@@ -139,6 +147,8 @@ class MemoryStore:
             tables.letters.update(changes.letters)
             tables.approvals.update(changes.approvals)
             tables.votes.update(changes.votes)
+            tables.dead_letters.update(changes.dead_letters)
+            tables.states.update(changes.states)
             tables.counter = max(tables.counter, changes.counter)
             if changes.jobs:
                 self._new_jobs.append(list(changes.jobs))
@@ -184,6 +194,7 @@ class MemoryStore:
                 votes=sorted(
                     (row for row in tables.votes.values() if row[:3] in {one[:3] for one in asked}), key=_by_time
                 ),
+                states=[row for _, row in sorted(tables.states.items()) if row[3] is not None],
             )
 
     def _tasks_of(self, number: int) -> list[Row]:
@@ -351,6 +362,38 @@ class MemoryStore:
             rows = [row for row in self._tables.votes.values() if row[0] in jobs]
         return sorted(rows, key=_by_time)
 
+    def dead_letters(self, query: DeadLetterQuery, limit: int) -> list[Row]:
+        """A page of dead letters in order of job and execution."""
+        with self._lock:
+            rows = sorted(self._tables.dead_letters.items(), reverse=query.newest_first)
+        found = []
+        for key, row in rows:
+            one = dict(zip(DEAD_LETTER_COLUMNS, row, strict=True))
+            behind = query.after == (0, 0) or (key < query.after if query.newest_first else key > query.after)
+            wanted = all(
+                getattr(query, name) in ("", 0, one[name]) for name in ("job", "job_type", "queue", "reason")
+            ) and (one["state"], one["org"]) == (query.state, query.org)
+            if wanted and behind and float(one["dead_at"] or 0) < query.before:
+                found.append(row)
+        return found[:limit]
+
+    def redriven(self, org: str, key: str) -> list[Row]:
+        """The dead letters that the call with this idempotency key has redriven."""
+        at = DEAD_LETTER_COLUMNS.index("redrive_key")
+        with self._lock:
+            return [row for _, row in sorted(self._tables.dead_letters.items()) if row[2] == org and row[at] == key]
+
+    def dead_letter_counts(self) -> dict[str, int]:
+        """Number of dead letters by queue."""
+        queue, state = (DEAD_LETTER_COLUMNS.index(name) for name in ("queue", "state"))
+        with self._lock:
+            return dict(Counter(str(row[queue]) for row in self._tables.dead_letters.values() if row[state] == "DEAD"))
+
+    def states(self, kind: str) -> list[Row]:
+        """What a part of the engine remembers, by key."""
+        with self._lock:
+            return [row for key, row in sorted(self._tables.states.items()) if key[0] == kind and row[3] is not None]
+
     def tokens(self) -> list[Row]:
         """Every token in order of creation."""
         with self._lock:
@@ -483,6 +526,8 @@ class MemoryStore:
                 del tables.approvals[asked]
             for voted in [key for key in tables.votes if key[0] in gone]:
                 del tables.votes[voted]
+            for dead in [key for key in tables.dead_letters if key[0] in gone]:
+                del tables.dead_letters[dead]
             for number in gone:
                 self._numbers.pop(str(tables.jobs.pop(number)[_ID]), None)
                 tables.params.pop(number, None)

@@ -215,7 +215,32 @@ VOTE_COLUMNS = (
     "voted_at",
 )
 
+DEAD_LETTER_COLUMNS = (
+    "job",  # number of the job; with `execution` the primary key
+    "execution",  # the one that ended so
+    "org",
+    "job_id",
+    "job_type",
+    "queue",  # of `error_handling.dead_letter_queue`
+    "reason",  # POISON, RETRIES_EXHAUSTED, FATAL, TIMED_OUT
+    "task_type",  # the task that failed, empty = none
+    "error_code",
+    "error_message",
+    "attempts",  # of all its tasks, up to then
+    "alert",  # 1 = somebody is to be told
+    "dead_at",
+    "state",  # DEAD, REDRIVEN, PURGED
+    "changed_at",  # when it was redriven or purged
+    "redrive_key",  # idempotency key of the call that redrove it, empty = none
+    "fingerprint",  # of that call
+)
+"""Jobs that no retry will help."""
+
+STATE_COLUMNS = ("kind", "org", "name", "value", "updated_at")
+"""What parts of the engine remember beside the jobs; `value` null = forgotten."""
+
 _INT_COLUMNS = (
+    "alert",
     "secret",
     "approves",
     "retry",
@@ -229,6 +254,7 @@ _INT_COLUMNS = (
 _FLOAT_COLUMNS = (
     "time",
     *("next_at", "last_at", "window_at", "asked_at", "escalated_at", "decided_at", "voted_at"),
+    *("dead_at", "changed_at"),
     *("created_at", "submitted_at", "scheduled_at", "started_at", "ended_at", "timer_at", "deadline_at"),
     "clock_left_s",
     "expires_at",
@@ -264,18 +290,22 @@ class Changes:
     letters: dict[str, Row] = field(default_factory=dict)
     approvals: dict[tuple[int, int, int], Row] = field(default_factory=dict)
     votes: dict[tuple[int, int, int, str], Row] = field(default_factory=dict)
+    dead_letters: dict[tuple[int, int], Row] = field(default_factory=dict)
+    states: dict[tuple[str, str, str], Row] = field(default_factory=dict)
     counter: int = 0
     """Highest token counter used so far in this epoch, stored with the colony row."""
 
     def __bool__(self) -> bool:
         """True where there is anything to write."""
         others = self.keys or self.schedules or self.triggers or self.letters or self.approvals or self.votes
-        return bool(self.jobs or self.tasks or self.params or self.definitions or others)
+        return bool(
+            self.jobs or self.tasks or self.params or self.definitions or self.dead_letters or self.states or others
+        )
 
     def rows(self) -> int:
         """Number of row images."""
         others = len(self.keys) + len(self.schedules) + len(self.triggers) + len(self.letters)
-        others += len(self.approvals) + len(self.votes)
+        others += len(self.approvals) + len(self.votes) + len(self.dead_letters) + len(self.states)
         return len(self.definitions) + len(self.jobs) + len(self.params) + len(self.tasks) + others
 
 
@@ -326,6 +356,8 @@ class Snapshot:
     """Open questions (rows of APPROVAL_COLUMNS)."""
     votes: Sequence[Row] = ()
     """Votes on them (rows of VOTE_COLUMNS)."""
+    states: Sequence[Row] = ()
+    """What parts of the engine remember (rows of STATE_COLUMNS)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +373,25 @@ class AuditQuery:
     until: float = 1e12
     before: int = 2**63 - 1
     """Only numbers below."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterQuery:
+    """Which dead letters are wanted; empty = all, times in seconds since the epoch."""
+
+    org: str
+    state: str = "DEAD"
+    job: int = 0
+    """Number of the job, 0 = any."""
+    job_type: str = ""
+    queue: str = ""
+    reason: str = ""
+    before: float = 1e12
+    """Only those that died before."""
+    after: tuple[int, int] = (0, 0)
+    """Only those behind this job and execution, oldest first."""
+    newest_first: bool = False
+    """Turns the order: `after` is then what comes before the page, (0, 0) = the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -485,6 +536,22 @@ class Store(Protocol):
 
     def votes(self, jobs: Sequence[int]) -> list[Row]:
         """Votes on all questions of these jobs (rows of VOTE_COLUMNS), oldest first."""
+        ...
+
+    def dead_letters(self, query: DeadLetterQuery, limit: int) -> list[Row]:
+        """At most `limit` dead letters (rows of DEAD_LETTER_COLUMNS) in order of job and execution."""
+        ...
+
+    def redriven(self, org: str, key: str) -> list[Row]:
+        """The dead letters that the call with this idempotency key has redriven, in order of job and execution."""
+        ...
+
+    def dead_letter_counts(self) -> dict[str, int]:
+        """Number of dead letters by queue, those redriven or purged left out."""
+        ...
+
+    def states(self, kind: str) -> list[Row]:
+        """What a part of the engine remembers (rows of STATE_COLUMNS), without what it has forgotten, by key."""
         ...
 
     def tokens(self) -> list[Row]:

@@ -28,6 +28,7 @@ from formicary.engine.storage.port import (
     AuditQuery,
     Capabilities,
     Changes,
+    DeadLetterQuery,
     Fenced,
     Row,
     RowRefused,
@@ -335,6 +336,22 @@ class PostgresStore:
         text = schema.VOTES_OF_JOB.replace("job = ?", "job = ANY(?)")
         return self._rows(text, (ARRAYS[int](list(jobs)),)) if jobs else []
 
+    def dead_letters(self, query: DeadLetterQuery, limit: int) -> list[Row]:
+        """A page of dead letters in order of job and execution."""
+        return self._rows(*schema.dead_letters_query(query, limit))
+
+    def redriven(self, org: str, key: str) -> list[Row]:
+        """The dead letters that the call with this idempotency key has redriven."""
+        return self._rows(schema.REDRIVEN, (org, key))
+
+    def dead_letter_counts(self) -> dict[str, int]:
+        """Number of dead letters by queue."""
+        return {str(row[0]): int(row[1] or 0) for row in self._rows(schema.COUNT_DEAD_LETTERS)}
+
+    def states(self, kind: str) -> list[Row]:
+        """What a part of the engine remembers, by key."""
+        return self._rows(schema.STATES_OF_KIND, (kind,))
+
     def tokens(self) -> list[Row]:
         """Every token in order of creation."""
         return self._rows(schema.TOKENS)
@@ -457,7 +474,7 @@ class PostgresStore:
 _TABLES: Final = (
     *(schema.DEFINITIONS, schema.JOBS, schema.PARAMS, schema.TASKS, schema.KEYS),
     *(schema.SCHEDULES, schema.TRIGGERS, schema.LETTERS),
-    *(schema.APPROVALS, schema.VOTES),
+    *(schema.APPROVALS, schema.VOTES, schema.DEAD_LETTERS, schema.STATES),
 )
 
 
@@ -496,6 +513,7 @@ def _load(reader: Connection) -> Snapshot:
             params=_params(rows(schema.LOAD_PARAMS)),
             approvals=rows(schema.LOAD_APPROVALS),
             votes=rows(schema.LOAD_VOTES),
+            states=rows(schema.LOAD_STATES),
         )
 
 

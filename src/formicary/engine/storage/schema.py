@@ -17,6 +17,7 @@ from formicary.engine.storage.port import (
     AUDIT_COLUMNS,
     COLUMN_TYPES,
     CONFIG_COLUMNS,
+    DEAD_LETTER_COLUMNS,
     DEFINITION_COLUMNS,
     ERROR_CODE_COLUMNS,
     JOB_COLUMNS,
@@ -25,12 +26,14 @@ from formicary.engine.storage.port import (
     LIVE_JOB_STATES,
     PARAMS_COLUMNS,
     SCHEDULE_COLUMNS,
+    STATE_COLUMNS,
     TASK_COLUMNS,
     TOKEN_COLUMNS,
     TRIGGER_COLUMNS,
     VOTE_COLUMNS,
     AuditQuery,
     Changes,
+    DeadLetterQuery,
     Row,
     Scalar,
 )
@@ -70,7 +73,11 @@ CONFIGS: Final = Table("configs", CONFIG_COLUMNS, ("scope", "org", "owner", "nam
 ERROR_CODES: Final = Table("error_codes", ERROR_CODE_COLUMNS, ("org", "name"))
 APPROVALS: Final = Table("approvals", APPROVAL_COLUMNS, ("job", "position", "attempt"))
 VOTES: Final = Table("votes", VOTE_COLUMNS, ("job", "position", "attempt", "voter"))
+DEAD_LETTERS: Final = Table("dead_letters", DEAD_LETTER_COLUMNS, ("job", "execution"))
+STATES: Final = Table("states", STATE_COLUMNS, ("kind", "org", "name"))
 KEYS: Final = Table("idempotency_keys", KEY_COLUMNS, ("org", "key"))
+
+LETTER_STATES: Final = ("DEAD", "REDRIVEN", "PURGED")
 
 _LIVE = "state IN ({})".format(", ".join(f"'{state}'" for state in LIVE_JOB_STATES))
 _JOB = ", ".join(JOB_COLUMNS)
@@ -99,6 +106,14 @@ LOAD_VOTES: Final = (
     "WHERE approvals.state = 'OPEN' ORDER BY votes.voted_at, votes.voter"
 )
 VOTES_OF_JOB: Final = f"SELECT {', '.join(VOTE_COLUMNS)} FROM votes WHERE job = ? ORDER BY voted_at, voter"
+
+_DEAD_LETTER = ", ".join(DEAD_LETTER_COLUMNS)
+REDRIVEN: Final = f"SELECT {_DEAD_LETTER} FROM dead_letters WHERE org = ? AND redrive_key = ? ORDER BY job, execution"
+COUNT_DEAD_LETTERS: Final = "SELECT queue, count(*) FROM dead_letters WHERE state = 'DEAD' GROUP BY queue"
+LOAD_STATES: Final = f"SELECT {', '.join(STATE_COLUMNS)} FROM states WHERE value IS NOT NULL ORDER BY kind, org, name"
+STATES_OF_KIND: Final = (
+    f"SELECT {', '.join(STATE_COLUMNS)} FROM states WHERE kind = ? AND value IS NOT NULL ORDER BY org, name"
+)
 
 JOB_BY_ID: Final = f"SELECT {_JOB} FROM jobs WHERE id = ? AND org = ?"
 TASKS_OF_JOB: Final = f"SELECT {_TASK} FROM tasks WHERE job = ? ORDER BY position"
@@ -172,7 +187,13 @@ _ENDED = "('COMPLETED', 'FAILED', 'CANCELLED')"
 REMOVE_JOBS: Final = (
     *(
         f"DELETE FROM {table} WHERE {column} IN (SELECT number FROM jobs WHERE number IN (?) AND state IN {_ENDED})"
-        for table, column in (("votes", "job"), ("approvals", "job"), ("tasks", "job"), ("params", "number"))
+        for table, column in (
+            ("votes", "job"),
+            ("approvals", "job"),
+            ("dead_letters", "job"),
+            ("tasks", "job"),
+            ("params", "number"),
+        )
     ),
     f"DELETE FROM jobs WHERE number IN (?) AND state IN {_ENDED}",
 )
@@ -261,6 +282,22 @@ def approvals_query(org: str, job: int, after: tuple[int, int, int], limit: int)
     return text, (org, *values, number, number, position, position, attempt, limit)
 
 
+def dead_letters_query(query: DeadLetterQuery, limit: int) -> tuple[str, tuple[Scalar, ...]]:
+    """A page of dead letters in order of job and execution."""
+    text = f"SELECT {_DEAD_LETTER} FROM dead_letters WHERE state = ? AND org = ? AND dead_at < ?"
+    values: list[Scalar] = [query.state, query.org, query.before]
+    for column in ("job", "job_type", "queue", "reason"):
+        if value := getattr(query, column):
+            text += f" AND {column} = ?"
+            values.append(value)
+    if query.after != (0, 0):
+        sign = "<" if query.newest_first else ">"
+        text += f" AND (job {sign} ? OR (job = ? AND execution {sign} ?))"
+        values += [query.after[0], *query.after]
+    order = "job DESC, execution DESC" if query.newest_first else "job, execution"
+    return f"{text} ORDER BY {order} LIMIT ?", (*values, limit)
+
+
 def audit_query(query: AuditQuery, limit: int) -> tuple[str, tuple[Scalar, ...]]:
     """Records that a query wants, newest first."""
     text = f"SELECT {', '.join(AUDIT_COLUMNS)} FROM audit WHERE number < ? AND time >= ? AND time < ?"
@@ -306,6 +343,10 @@ def batches(changes: Changes) -> list[tuple[Table, Sequence[Row]]]:
         found.append((APPROVALS, list(changes.approvals.values())))
     if changes.votes:
         found.append((VOTES, list(changes.votes.values())))
+    if changes.dead_letters:
+        found.append((DEAD_LETTERS, list(changes.dead_letters.values())))
+    if changes.states:
+        found.append((STATES, list(changes.states.values())))
     return found
 
 

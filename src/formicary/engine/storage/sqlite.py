@@ -31,6 +31,7 @@ from formicary.engine.storage.port import (
     AuditQuery,
     Capabilities,
     Changes,
+    DeadLetterQuery,
     Fenced,
     Row,
     Snapshot,
@@ -350,6 +351,7 @@ class SqliteStore:
                     params={number: (params, more) for number, params, more in reader.execute(schema.LOAD_PARAMS)},
                     approvals=reader.execute(schema.LOAD_APPROVALS).fetchall(),
                     votes=reader.execute(schema.LOAD_VOTES).fetchall(),
+                    states=reader.execute(schema.LOAD_STATES).fetchall(),
                 )
             finally:
                 reader.execute("COMMIT")
@@ -492,6 +494,26 @@ class SqliteStore:
         """Votes on all questions of these jobs, oldest first."""
         with self._reading() as reader:
             return [row for number in jobs for row in reader.execute(schema.VOTES_OF_JOB, (number,))]
+
+    def dead_letters(self, query: DeadLetterQuery, limit: int) -> list[Row]:
+        """A page of dead letters in order of job and execution."""
+        with self._reading() as reader:
+            return reader.execute(*schema.dead_letters_query(query, limit)).fetchall()
+
+    def redriven(self, org: str, key: str) -> list[Row]:
+        """The dead letters that the call with this idempotency key has redriven."""
+        with self._reading() as reader:
+            return reader.execute(schema.REDRIVEN, (org, key)).fetchall()
+
+    def dead_letter_counts(self) -> dict[str, int]:
+        """Number of dead letters by queue."""
+        with self._reading() as reader:
+            return dict(reader.execute(schema.COUNT_DEAD_LETTERS).fetchall())
+
+    def states(self, kind: str) -> list[Row]:
+        """What a part of the engine remembers, by key."""
+        with self._reading() as reader:
+            return reader.execute(schema.STATES_OF_KIND, (kind,)).fetchall()
 
     def tokens(self) -> list[Row]:
         """Every token in order of creation."""

@@ -27,7 +27,9 @@ from formicary.v1 import (
     approvals_pb2,
     artifacts_pb2,
     audit_pb2,
+    breakers_pb2,
     configs_pb2,
+    dead_letters_pb2,
     definitions_pb2,
     error_codes_pb2,
     events_pb2,
@@ -75,6 +77,8 @@ _SERVICES = (
     (audit_pb2, "AuditService"),
     (tokens_pb2, "TokenService"),
     (triggers_pb2, "TriggerService"),
+    (dead_letters_pb2, "DeadLetterService"),
+    (breakers_pb2, "BreakerService"),
 )
 
 

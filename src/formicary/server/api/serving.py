@@ -21,7 +21,9 @@ from formicary.server.api.ants import AntServicer
 from formicary.server.api.approvals import ApprovalServicer
 from formicary.server.api.artifacts import ArtifactServicer
 from formicary.server.api.audit import AuditServicer
+from formicary.server.api.breakers import BreakerServicer
 from formicary.server.api.configs import ConfigServicer
+from formicary.server.api.dead_letters import DeadLetterServicer
 from formicary.server.api.definitions import DefinitionServicer
 from formicary.server.api.error_codes import ErrorCodeServicer
 from formicary.server.api.events import LAST_EVENT, EventServicer
@@ -90,7 +92,9 @@ def servicers(queen: Queen, tokens: TokenBook) -> list[object]:
         AntServicer(queen),
         ApprovalServicer(queen),
         ArtifactServicer(queen.artifacts),
+        BreakerServicer(queen),
         ConfigServicer(queen),
+        DeadLetterServicer(queen),
         DefinitionServicer(queen),
         ErrorCodeServicer(queen),
         JobServicer(queen),

@@ -47,6 +47,12 @@ CATALOGUE: tuple[MetricRow, ...] = (
         "formicary_attempts_retried_total", "counter", "Further attempts that definitions asked for: retries and polls."
     ),
     MetricRow("formicary_attempts_lost_total", "counter", "Attempts whose ant was gone."),
+    MetricRow("formicary_dead_letters", "gauge", "Jobs that wait in a dead-letter queue.", ("queue",)),
+    MetricRow("formicary_jobs_dead_total", "counter", "Jobs that became dead letters."),
+    MetricRow(
+        "formicary_breaker_open", "gauge", "0 closed, 0.5 half open, 1 open: circuit breakers.", ("tenant", "breaker")
+    ),
+    MetricRow("formicary_breaker_opened_total", "counter", "Times that a circuit breaker has opened."),
     MetricRow("formicary_results_stale_total", "counter", "Results that came under a lease that had ended."),
     MetricRow("formicary_lease_expiries_total", "counter", "Leases of ants that ran out."),
     # --- the journal

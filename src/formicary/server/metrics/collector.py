@@ -21,6 +21,7 @@ from formicary.engine.queen.journal import COMMIT_BOUNDS_S, SIZE_BOUNDS
 from formicary.engine.queen.runtime import Queen
 from formicary.gateway.interceptors.access_log import BOUNDS_S, CallCounts
 from formicary.headers import HeaderMapping
+from formicary.lifecycle.breaker import CLOSED, HALF_OPEN, OPEN
 from formicary.server.metrics.catalogue import CATALOGUE, MetricRow
 
 MOST_LABELS = 200
@@ -50,6 +51,7 @@ class Sources:
         counts: Calls, as the chain of both protocols counts them.
         queen: None while she starts.
         census: Live jobs, counted for this scrape.
+        dead_letters: By queue, counted for this scrape.
         ant_restarts: Of the local ants.
         audit_dropped: Records of the audit log that were lost.
         headers: What the API's chain takes from headers, with its counts; None = they are not shown.
@@ -59,6 +61,7 @@ class Sources:
     counts: CallCounts = field(default_factory=CallCounts)
     queen: Queen | None = None
     census: Census = field(default_factory=Counter)
+    dead_letters: Mapping[str, int] = field(default_factory=dict)
     ant_restarts: Callable[[], int] = lambda: 0
     audit_dropped: Callable[[], int] = lambda: 0
     headers: HeaderMapping | None = None
@@ -93,7 +96,9 @@ class ServerCollector(Collector):
         if self._sources.queen is not None:
             found |= _queen(self._sources.queen)
             found |= _ants(self._sources.queen)
+            found |= _breakers(self._sources.queen)
             found |= _jobs(self._sources.queen, self._sources.census)
+            found["formicary_dead_letters"] = _samples(bounded(Counter(self._sources.dead_letters)))
         for row in CATALOGUE:
             yield _family(row, found.get(row.name, ()))
 
@@ -148,6 +153,7 @@ def _queen(queen: Queen) -> dict[str, Samples]:
         "formicary_attempts_granted_total": stats.granted,
         "formicary_attempts_retried_total": stats.retries,
         "formicary_attempts_lost_total": stats.lost,
+        "formicary_jobs_dead_total": stats.dead_letters,
         "formicary_results_stale_total": stats.stale,
         "formicary_lease_expiries_total": pump.core.leases.expiries,
         "formicary_tasks_running": len(pump.core.leases.tokens),
@@ -212,6 +218,19 @@ def _jobs(queen: Queen, census: Census) -> dict[str, Samples]:
             ((org,), by_tenant[org, life.COMPLETED] / number) for org, number in tenants.items()
         ],
         "average_wait_time_by_tag": _waits(stats.waits),
+    }
+
+
+_OPEN = {CLOSED: 0.0, HALF_OPEN: 0.5, OPEN: 1.0}
+
+
+def _breakers(queen: Queen) -> dict[str, Samples]:
+    """The breakers that are not closed come first where there are too many to name."""
+    known = queen.pump.core.breaking.known
+    states = sorted(((_OPEN[one.state], key) for key, one in known.items()), key=lambda pair: (-pair[0], pair[1]))
+    return {
+        "formicary_breaker_open": [(key, value) for value, key in states[:MOST_LABELS]],
+        "formicary_breaker_opened_total": [((), sum(one.opened for one in known.values()))],
     }
 
 

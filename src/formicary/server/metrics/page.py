@@ -94,6 +94,8 @@ class MetricsPage:
             queen = self._sources.queen
             if queen is not None and time.monotonic() - self._counted_at >= CENSUS_S:
                 self._sources.census = await take_census(queen.pump.core.jobs.values())
+                if queen.ready:
+                    self._sources.dead_letters = await queen.dead_letters.counts()
                 self._counted_at = time.monotonic()
 
 

@@ -32,6 +32,7 @@ from formicary.engine.queen.core.batch import (
     TemplateJob,
     Welcome,
 )
+from formicary.engine.queen.core.breaking import Breaking
 from formicary.engine.queen.core.composing import Composing, to_reset
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.fanning import Fanning
@@ -44,6 +45,7 @@ from formicary.engine.queen.core.records import Ant, Definition, Job, TaskRun
 from formicary.engine.queen.core.repinning import repinned
 from formicary.engine.queen.core.time_limits import attempt_timeout
 from formicary.engine.queen.core.timers import Alarm, TimerWheel
+from formicary.engine.scheduling.breakers import breaker_permits
 from formicary.engine.scheduling.candidates import CandidateQueue
 from formicary.engine.scheduling.capacity import LeastLoaded
 from formicary.engine.scheduling.concurrency import below_limit
@@ -59,7 +61,8 @@ MOST_TAG_SETS = 1000
 OTHER_TAGS = frozenset({"other"})
 """Where waits are counted once there are too many sets of tags to tell apart."""
 NO_SECRETS: frozenset[str] = frozenset()
-POLICY = Policy(gates=(below_limit,), order=fcfs_within_priority, place=LeastLoaded)
+UNLIMITED = 1 << 60
+POLICY = Policy(gates=(below_limit, breaker_permits), order=fcfs_within_priority, place=LeastLoaded)
 
 
 class Submission(msgspec.Struct, frozen=True, gc=False):
@@ -87,6 +90,8 @@ class Stats:
     lost: int = 0
     retries: int = 0
     """Attempts after the first that a definition has asked for: retries, polls."""
+    dead_letters: int = 0
+    """Jobs that no retry will help."""
     idle_rounds: int = 0
     """Scheduling rounds after which no job and no task was waiting for an ant."""
     ended: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -127,6 +132,7 @@ class Core:
         self.fanning = Fanning(self)
         self.approving = Approving(self)
         self.pausing = Pausing(self)
+        self.breaking = Breaking(self)
         self.batch = Batch()
         self.dirty_jobs: dict[Job, None] = {}
         self.dirty_tasks: dict[TaskRun, None] = {}
@@ -169,7 +175,8 @@ class Core:
         if definition.gate is not None:
             version = int(row[3] or 0)
             if version >= self._limits.get(definition.gate, (0, 0))[0]:
-                self._limits[definition.gate] = (version, model.max_concurrency or 1)
+                self._limits[definition.gate] = (version, model.max_concurrency or UNLIMITED)
+        self.breaking.admit(definition)
         return definition
 
     def _own(self, definition: Definition) -> Definition:
@@ -233,6 +240,7 @@ class Core:
         before: JobDefinition | None = None,
         params: bytes = b"{}",
         key: tuple[str, str] = ("", ""),
+        start_at: float = 0.0,
     ) -> None:
         """Another execution of an ended job, as read from the store; keeps completed tasks unless `hard`.
 
@@ -244,6 +252,7 @@ class Core:
             before: The definition of that execution, where it is another one.
             params: Of the job; looked at with `before` only.
             key: Idempotency key and fingerprint of the request, empty = none.
+            start_at: When it begins, in seconds since the epoch; 0 = at once.
         """
         job = Job.from_row(row, self._own(definition))
         job.state = life.job_state(job.state, "retry")
@@ -267,7 +276,11 @@ class Core:
         self.progress.rebuild(job, runs)
         self.jobs[job.id] = job
         self.dirty_jobs[job] = None
-        self._enqueue(job, None)
+        if start_at > self.wall:
+            job.timer_at = start_at
+            self.set_job_timer(job, start_at)
+        else:
+            self._enqueue(job, None)
 
     # --- ants -------------------------------------------------------------------------------------------------------
 
@@ -458,7 +471,11 @@ class Core:
 
     def limit_of(self, gate: Gate) -> int:
         """View: the limit of the job type's newest version."""
-        return self._limits.get(gate, (0, 1))[1]
+        return self._limits.get(gate, (0, UNLIMITED))[1]
+
+    def permits(self, gate: Gate) -> bool:
+        """View: whether the circuit breaker of a job type lets another of its jobs begin."""
+        return self.breaking.permits(gate)
 
     def schedule(self) -> bool:
         """One slice of decisions; True where there may be more to decide at once."""
@@ -596,6 +613,7 @@ class Core:
     def recover(self, snapshot: Snapshot, models: Mapping[str, JobDefinition]) -> None:
         """Takes over what the store holds; open leases get one fresh full lease from now."""
         self.number, self.order = snapshot.last_number, snapshot.last_order
+        self.breaking.recover(snapshot.states)
         for row in snapshot.definitions:
             self._admit(row, models[str(row[0])])
         self.approving.recover(snapshot.approvals, snapshot.votes)

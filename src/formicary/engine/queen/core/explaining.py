@@ -14,6 +14,7 @@ import msgspec
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.scheduling.demand import EVERY_TAG
 from formicary.engine.scheduling.fcfs import fcfs_within_priority
+from formicary.lifecycle.breaker import HALF_OPEN
 
 if TYPE_CHECKING:
     from formicary.engine.queen.core.core import Core
@@ -29,7 +30,7 @@ class Reason(msgspec.Struct, frozen=True):
     """One gate on the way to an ant."""
 
     gate: str
-    """`state`, `time`, `work`, `concurrency`, `order` or `place`."""
+    """`state`, `time`, `work`, `concurrency`, `breaker`, `order` or `place`."""
     passed: bool
     """False: this holds the job up."""
     message: str
@@ -83,7 +84,27 @@ def _pending(core: Core, job: Job) -> list[Reason]:
                 {"running": running, "limit": limit},
             )
         )
+    reasons += _breaker(core, job)
     return [*reasons, *_queued(core, demand, fcfs_within_priority(job.priority, job.number, 0), "")]
+
+
+def _breaker(core: Core, job: Job) -> list[Reason]:
+    """The circuit breaker that the job has to pass."""
+    found = core.breaking.of_job(job)
+    if found is None:
+        return []
+    (_, name), breaker = found
+    permits, due = breaker.permits(core.wall), breaker.half_open_at
+    figures = {"opened": float(breaker.opened)}
+    if due is not None:
+        text = f"the circuit breaker {name} is OPEN after too many failures; it lets a trial through"
+        until = _until(core, text, due)
+        return [msgspec.structs.replace(until, gate="breaker", figures={**figures, **until.figures})]
+    if breaker.state == HALF_OPEN and not permits:
+        tried = ", ".join(str(key) for key in breaker.trials) or "earlier ones"
+        text = f"the circuit breaker {name} is HALF_OPEN and waits for the end of its trials: {tried}"
+        return [Reason("breaker", False, text, figures)]
+    return [Reason("breaker", True, f"the circuit breaker {name} is {breaker.state}", figures)]
 
 
 def _stopped(core: Core, job: Job) -> Reason:

@@ -19,6 +19,7 @@ from formicary.engine.queen.core import error_coding
 from formicary.engine.queen.core import outcome as ends
 from formicary.engine.queen.core.batch import JobEnded, RenderRequest
 from formicary.engine.queen.core.composing import to_reset
+from formicary.engine.queen.core.dead_letters import note_death
 from formicary.engine.queen.core.outcome import Outcome, decode_outputs, merged_outputs
 from formicary.engine.queen.core.records import Ant, Execution, Job, TaskRun
 from formicary.engine.queen.core.time_limits import is_late, until
@@ -58,6 +59,7 @@ class Progress:
             job.deadline_at = core.wall + job.definition.model.timeout_s
         core.set_job_timer(job, job.deadline_at)
         core.count_running(job, +1)
+        core.breaking.begun(job)
         core.dirty_jobs[job] = None
         kept = job.run
         job.run = run = Execution(job.definition.plan)
@@ -317,8 +319,6 @@ class Progress:
         if run.cancelling or self.stopping(run):
             self._end(run, life.CANCELLED, "ERR_CANCELLED")
         elif run.lost >= run.task.max_lost_attempts:
-            run.job.dead_letter = 1
-            self.core.dirty_jobs[run.job] = None
             run.error_message = f"lost with its ant {run.lost} times (max_lost_attempts)"
             self._end(run, life.FAILED, "ERR_POISON", fatal=True)
         else:
@@ -512,6 +512,7 @@ class Progress:
         failed = next((run for run in execution.runs.values() if run.failed_hard()), None)
         if job.verdict is None and failed is not None:
             self._decide(job, life.FAILED, failed.error_code, failed.error_message, failed)
+        core.breaking.ended(job)
         if job.verdict == life.FAILED and job.retries < (job.definition.model.retry or 0):
             job.retries += 1
             if self.restart(job, retry_delay(job.definition.model, job.retries, core.rng)):
@@ -520,6 +521,7 @@ class Progress:
         event = {None: "complete", life.CANCELLED: "cancel"}.get(job.verdict, "fail")
         job.state = life.job_state(job.state, event)
         core.count_running(job, -1)
+        note_death(core, job)
         self.ended(job)
 
     def ended(self, job: Job) -> None:
@@ -578,6 +580,7 @@ class Progress:
 
     def _restart_asked(self, job: Job) -> None:
         """The siblings of the task that asked for RESTART_JOB have ended."""
+        self.core.breaking.ended(job)
         job.retries += 1
         if not self.restart(job, retry_delay(job.definition.model, job.retries, self.core.rng)):
             job.retries -= 1

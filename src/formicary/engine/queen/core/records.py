@@ -40,7 +40,7 @@ class Definition:
         self.model = model
         self.job_type = model.job_type
         self.plan = Plan(model)
-        self.gate = (str(row[1]), model.job_type) if model.max_concurrency else None
+        self.gate = (str(row[1]), model.job_type) if model.max_concurrency or model.circuit_breaker else None
         self.demands = tuple(demand_of(task) if task.is_static else None for task in model.tasks)
         starts = self.plan.starts or self.plan.finals
         self.needs_preparation = bool(model.skip_if) or model.variables_templated
