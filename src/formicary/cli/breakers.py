@@ -28,7 +28,7 @@ def _ask(server: str, timeout_s: float, command: Callable[[Client], Awaitable[T]
     return asyncio.run(work())
 
 
-@click.group(short_help="Show and reset circuit breakers.", epilog=exits.EXIT_HELP)
+@click.group(short_help="Show and reset the circuit breakers of job types.", epilog=exits.EXIT_HELP)
 def breakers() -> None:
     r"""Works with the circuit breakers of job files: `circuit_breaker`.
 
