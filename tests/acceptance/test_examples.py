@@ -25,6 +25,7 @@ EXPECTED: list[tuple[str, dict[str, str], str, dict[str, tuple[str, int]]]] = [
     ("retry.yaml", {}, DONE, {"shaky": (DONE, 3)}),
     ("cron.yaml", {}, DONE, {"report": (DONE, 1)}),
     ("queue.yaml", {"order": "o1"}, DONE, {"pack": (DONE, 1)}),
+    ("failing_downstream.yaml", {}, DONE, {"fetch": (DONE, 1)}),
     ("new_file.yaml", {"key": "a.csv"}, DONE, {"load": (DONE, 1)}),
     ("webhook.yaml", {"commit": "abc"}, DONE, {"build": (DONE, 1)}),
     (
