@@ -84,7 +84,7 @@ def task(fields: str, **methods: str) -> TaskDefinition:
         ("method: HTTP_GET\nscript: [http://x]", "script", ("http://x",)),
         ("script: [x]\nnodeSelector: {disk: ssd}", "node_selector", {"disk": "ssd"}),
         ("script: [x]\ncontainer: {image: alpine}", "method", "KUBERNETES"),
-        ("script: [x]\nservices: [{name: db}]", "method", "KUBERNETES"),
+        ("script: [x]\nservices: [{name: db, image: postgres}]", "method", "KUBERNETES"),
         ("script: [x]\nhost_network: false", "method", "SHELL"),
         ("script: [x]\nexcept: false", "except_", "false"),
         ("script: !!str 5", "script", ("5",)),

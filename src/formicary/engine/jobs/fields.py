@@ -48,7 +48,6 @@ class Field:
         return self.name if self.attribute == "=" else self.attribute
 
 
-_CONTAINERS = "containers"
 _NOTIFY = "notifications"
 
 JOB_FIELDS: tuple[Field, ...] = (
@@ -158,16 +157,33 @@ TASK_FIELDS: tuple[Field, ...] = (
     Field("resources", "demands", "Licences, locks and quotas to take.", available="virtual resources", ignored=True),
     Field("cost_factor", "number", "Weight of the task in cost reports.", least=0),
     Field("speculative_backup", "any", "Second copy of a slow task.", available="speculative backup", ignored=True),
-    Field("container", "object", "Image and limits.", available=_CONTAINERS, for_containers=True),
-    Field("helper", "object", "Helper container.", available=_CONTAINERS, for_containers=True),
-    Field("services", "objects", "Containers beside it.", available=_CONTAINERS, for_containers=True),
-    Field("host_network", "bool", "Network of the host.", default=False, for_containers=True),
+    Field(
+        "container",
+        "container",
+        "Image, pull_policy, cpu_limit, memory_limit and requests (or resources), volumes, environment, user, …",
+        for_containers=True,
+    ),
+    Field("helper", "container", "Helper container, of Kubernetes only.", for_containers=True),
+    Field(
+        "services",
+        "services",
+        "Containers beside it: name, alias, image, command, entrypoint, ports, volumes, limits.",
+        for_containers=True,
+    ),
+    Field("host_network", "bool", "Network of the host.", default=False, aliases=("hostNetwork",), for_containers=True),
     Field("privileged", "bool", "Privileged container.", default=False, for_containers=True),
-    Field("network_mode", "text", "Network of the container.", most=100, for_containers=True),
+    Field("network_mode", "text", "Network of the container.", most=100, aliases=("networkMode",), for_containers=True),
     Field("node_selector", "text_map", "Labels of the node.", aliases=("nodeSelector",), for_containers=True),
-    Field("node_tolerations", "text_map", "Taints it bears, key=value: effect.", for_containers=True),
-    Field("tolerations", "objects", "Taints it bears.", for_containers=True),
-    Field("affinity", "object", "Where pods are placed.", for_containers=True),
+    Field(
+        "node_tolerations",
+        "tolerations",
+        "Taints it bears, key=value: effect; the same as tolerations.",
+        "tolerations",
+        aliases=("nodeTolerations",),
+        for_containers=True,
+    ),
+    Field("tolerations", "tolerations", "Taints it bears: key, operator, value, effect.", for_containers=True),
+    Field("affinity", "affinity", "Where pods are placed.", for_containers=True),
     Field("pod_labels", "text_map", "Labels of the pod.", aliases=("podLabels",), for_containers=True),
     Field("pod_annotations", "text_map", "Annotations of the pod.", aliases=("podAnnotations",), for_containers=True),
     Field("artifacts", "artifacts", "Files to keep: paths, when (onSuccess, onFailure, always), expires_after."),

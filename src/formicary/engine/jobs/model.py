@@ -229,7 +229,6 @@ class TaskDefinition:
     privileged: bool = False
     network_mode: str | None = None
     node_selector: Mapping[str, str] = field(default_factory=dict)
-    node_tolerations: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Mapping[str, Json], ...] = ()
     affinity: Mapping[str, Json] | None = None
     pod_labels: Mapping[str, str] = field(default_factory=dict)

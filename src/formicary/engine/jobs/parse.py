@@ -15,9 +15,9 @@ from formicary.engine.jobs.cron_reader import read_cron
 from formicary.engine.jobs.fields import JOB_BY_NAME, NOW
 from formicary.engine.jobs.graph_check import check_graph
 from formicary.engine.jobs.model import MAX_SOURCE_BYTES, JobDefinition, Position, Violation
-from formicary.engine.jobs.policy_reader import read_circuit_breaker, read_error_handling, with_retries
-from formicary.engine.jobs.readers import ABSENT, READERS, Context, Reader, entries, join
-from formicary.engine.jobs.task_parser import TaskParser
+from formicary.engine.jobs.policy_reader import read_circuit_breaker, with_retries
+from formicary.engine.jobs.readers import ABSENT, Context, Reader, entries, join
+from formicary.engine.jobs.task_parser import TASK_READERS, TaskParser
 from formicary.engine.jobs.templates.budget import TemplateError
 from formicary.engine.jobs.templates.masking import line_starts, mask, position
 from formicary.engine.jobs.trigger_reader import read_triggers
@@ -28,10 +28,9 @@ _ONLY_COMMENTS = re.compile(r"(?:[ \t]*(?:#[^\n]*)?(?:\r?\n|\Z)|%[^\n]*(?:\n|\Z)
 _DIALECT = re.compile(r"""^(?:\{\s*)?["']?template["']?:[ \t]*["']?(jinja|none)["']?(?=[\s,}#]|\Z)""", re.MULTILINE)
 _NO_METHODS: Mapping[str, str] = {}
 FIELD_READERS: Mapping[str, Reader] = {
-    **READERS,
+    **TASK_READERS,
     "cron": read_cron,
     "triggers": read_triggers,
-    "error_handling": read_error_handling,
     "circuit_breaker": read_circuit_breaker,
 }
 """Readers of every kind of field but the tasks."""

@@ -563,7 +563,6 @@ READERS: Mapping[str, Reader] = {
     "demands": _read_demands,
     "object_map": _read_object,
     "variables": _read_object,
-    "objects": _read_objects,
     "any": _read_any,
     "backoff": _read_backoff,
     "parameters": _read_parameters,

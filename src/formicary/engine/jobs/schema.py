@@ -84,7 +84,10 @@ _KINDS: Mapping[str, Mapping[str, object]] = {
     "object": _OBJECT,
     "object_map": _OBJECT,
     "variables": _OBJECT,
-    "objects": {"type": ["array", "null"], "items": {"type": "object"}},
+    "container": {"type": ["object", "string", "null"]},
+    "services": {"type": ["array", "null"], "items": {"type": ["object", "string"]}},
+    "tolerations": {"anyOf": [_TEXT_MAP, {"type": "array", "items": {"type": "object"}}]},
+    "affinity": _OBJECT,
     "demands": {"anyOf": [_OBJECT, {"type": "array", "items": {"type": "object"}}]},
     "environment": {
         "anyOf": [_TEXT_MAP, {"type": "array", "items": {"type": ["string", "object"]}}],

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from formicary.engine.jobs.approval_check import check_approval
 from formicary.engine.jobs.arguments import referenced_tasks, wrong_arguments
 from formicary.engine.jobs.composition_check import check_composition
+from formicary.engine.jobs.container_reader import CONTAINER_READERS
 from formicary.engine.jobs.fields import NOW, TASK_BY_NAME
 from formicary.engine.jobs.graph_check import Edge, GraphTask
 from formicary.engine.jobs.model import (
@@ -25,8 +26,9 @@ from formicary.engine.jobs.templates.go_parser import parse_go
 from formicary.engine.jobs.templates.masking import position
 from formicary.engine.jobs.yaml_nodes import Node
 
-_READERS: Mapping[str, Reader] = {**READERS, "error_handling": read_error_handling}
 _ROUTES = ("on_completed", "on_failed")
+TASK_READERS: Mapping[str, Reader] = {**READERS, **CONTAINER_READERS, "error_handling": read_error_handling}
+"""Readers of every kind of field of a task."""
 
 
 class TaskParser:
@@ -196,7 +198,7 @@ def read_task(
             continue
         again = row.name in read.nodes
         read.nodes.setdefault(row.name, value)
-        found = _READERS[row.kind](ctx, value, here, row)
+        found = TASK_READERS[row.kind](ctx, value, here, row)
         if marks is not None and row.available != NOW and not row.for_containers:
             marks.setdefault(here, ctx.place(key.line, key.column))
         if row.name == "method" and found is ABSENT and not is_null(value):
@@ -206,7 +208,9 @@ def read_task(
             _references(ctx, read, row.name, value, here, again)
         if row.name == "arguments" and isinstance(found, dict):
             _arguments(ctx, read, found, value, here)
-        if found is not ABSENT and row.target and (not again or row.target not in read.values):
+        if row.kind == "tolerations" and isinstance(found, tuple) and not again:
+            read.values[row.target] = (*_tuple(read.values.get(row.target)), *found)
+        elif found is not ABSENT and row.target and (not again or row.target not in read.values):
             read.values[row.target] = found
     if "task_type" not in read.nodes or is_null(read.nodes["task_type"]):
         ctx.add(node, join(path, "task_type"), "MISSING_FIELD", "A task needs a name; add 'task_type: NAME'.")
@@ -221,6 +225,10 @@ def read_task(
                 marks[join(path, name)] = ctx.place(read.nodes[name].line, read.nodes[name].column)
     _keep_first_routes(read)
     return read
+
+
+def _tuple(value: object) -> tuple[object, ...]:
+    return value if isinstance(value, tuple) else ()
 
 
 def _tags(read: TaskRead) -> frozenset[str]:
