@@ -91,6 +91,7 @@ EXPECTED: list[tuple[str, dict[str, str], str, dict[str, tuple[str, int]]]] = [
         {"render": (DONE, 1), "old-style": (DONE, 1), "done": (DONE, 1)},
     ),
     ("fan_out.yaml --job census", {}, DONE, {"measure": (DONE, 1), "sum": (DONE, 1)}),
+    ("fan_out_tasks.yaml", {}, DONE, {"measure": (DONE, 1), "sum": (DONE, 1)}),
     (
         "word_count_job.py:words",
         {"text": "b a b"},

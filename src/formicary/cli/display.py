@@ -22,6 +22,10 @@ _MARKS = {
 }
 _LOG_STYLES = {2: "yellow", 3: "dim"}
 _SPARE_LINES = 6
+_LONG = 20
+"""Elements of a list whose way is told in between."""
+_MOST_CHILDREN = 5
+"""Elements or jobs that are drawn below a task."""
 _ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED", "SKIPPED"})
 
 
@@ -49,6 +53,26 @@ def seconds_between(start: str | None, end: str | None) -> float | None:
     return max(0.0, (datetime.fromisoformat(end).timestamp() if end else time.time()) - begun)
 
 
+def below(children: Mapping[str, Any]) -> str:
+    """How far the elements or jobs of a task are."""
+    what = "element" if children["kind"] == "task" else "job"
+    ended = sum(children[name] for name in ("completed", "failed", "cancelled", "skipped"))
+    total = children["total"]
+    words = [f"{ended:,} of {total:,} {what}{'s' if total != 1 else ''}"]
+    words += [f"{children[name]:,} {name}" for name in ("running", "failed", "cancelled", "skipped") if children[name]]
+    return ", ".join(words)
+
+
+def describe_child(child: Mapping[str, Any]) -> str:
+    """One element or job below a task."""
+    error = child.get("error") or {}
+    why = str(error.get("message") or error.get("code") or "").strip().partition("\n")[0]
+    code = f"exit code {child['exit_code']}" if not why and child.get("exit_code") else ""
+    return " ".join(
+        word for word in (child.get("name") or f"job {child['job_id']}", child["state"], why or code) if word
+    )
+
+
 def describe(task: Mapping[str, Any]) -> str:
     """What is worth saying about a task beside its state."""
     words: list[str] = []
@@ -60,6 +84,8 @@ def describe(task: Mapping[str, Any]) -> str:
         words.append("left out by `except`")
     if task["attempts"] > 1:
         words.append(f"attempt {task['attempts']}")
+    if task.get("children"):
+        words.append(below(task["children"]))
     if task.get("progress"):
         progress = task["progress"]
         words.append(f"{progress['fraction']:.0%} {progress['message']}".strip())
@@ -83,6 +109,7 @@ class Lines:
         self._stream = stream
         self._seen: dict[str, tuple[str, int]] = {}
         self._held: dict[str, list[str]] = {}
+        self._tenths: dict[str, int] = {}
         self._state = ""
 
     def job(self, document: Mapping[str, Any]) -> None:
@@ -101,11 +128,21 @@ class Lines:
                     self._print(f"{name} {task['state']}{f' ({about})' if about else ''}")
                 if task["attempts"]:
                     self._release(name)
+            elif task.get("children"):
+                self._further(name, task["children"])
         state = document["state"]
         if state != self._state and (not opened or state != "PENDING"):
             took = seconds_between(document["started_at"], document["ended_at"]) if document["ended_at"] else None
             self._print(f"job {document['id']} {state}{f' ({took:.2f} s)' if took is not None else ''}")
         self._state = state
+
+    def _further(self, name: str, children: Mapping[str, Any]) -> None:
+        """Prints each tenth of a fan-out, so that a long list is ten lines."""
+        ended = sum(children[state] for state in ("completed", "failed", "cancelled", "skipped"))
+        tenth = ended * 10 // max(1, children["total"])
+        if children["total"] >= _LONG and self._tenths.get(name, 0) < tenth < 10:
+            self._tenths[name] = tenth
+            self._print(f"{name} {below(children)}")
 
     def log(self, task_type: str, stream: int, text: str) -> None:
         """Prints a log line, or holds it until its task is shown as begun."""
@@ -178,6 +215,7 @@ class LiveTree:
         tree = Tree(label, guide_style="dim")
         tasks = document.get("tasks", ())
         shown = self._selected(tasks)
+        room = self._console.height - _SPARE_LINES - len(shown)
         for task in shown:
             line = Text(f"{_MARKS.get(task['state'], '…')} ", style=state_style(task["state"]))
             line.append(task["task_type"])
@@ -185,11 +223,23 @@ class LiveTree:
             about = describe(task)
             if about:
                 line.append(f"  {about}", style="dim")
-            tree.add(line)
+            branch = tree.add(line)
+            if room >= _MOST_CHILDREN:
+                children = self._children(task)
+                room -= len(children)
+                for child in children:
+                    branch.add(Text(describe_child(child), style=state_style(child["state"])))
         if len(shown) < len(tasks):
             done = sum(task["state"] in _ENDED for task in tasks)
             tree.add(Text(f"{len(tasks)} tasks, {done} have ended", style="dim"))
         return tree
+
+    def _children(self, task: Mapping[str, Any]) -> list[Any]:
+        """What is worth a line below a task: what has failed, and what runs while it does."""
+        children = task.get("children")
+        found = children["shown"] if children else []
+        over = task["state"] == "COMPLETED"
+        return [child for child in found if not over or child["state"] != "COMPLETED"][:_MOST_CHILDREN]
 
     def _selected(self, tasks: Any) -> list[Any]:
         """The tasks that fit on the screen: what runs or failed first, in file order."""

@@ -12,6 +12,10 @@ import msgspec
 if TYPE_CHECKING:
     from rich.console import Console
 
+MOST_OUTPUTS = 50
+MOST_CHARS = 2_000
+"""What people are shown of outputs; data formats have them whole."""
+
 _COLOURS = {
     "COMPLETED": "green",
     "FAILED": "red",
@@ -104,8 +108,22 @@ def emit_job(document: Mapping[str, Any]) -> None:
             for task in document.get("tasks", ())
         ],
     )
+    _emit_children(document)
     _emit_approvals(document)
     emit_outputs(document)
+
+
+def _emit_children(document: Mapping[str, Any]) -> None:
+    """Writes how far the elements and jobs below tasks are, and the few that are named."""
+    from formicary.cli.display import below, describe_child
+
+    for task in document.get("tasks", ()):
+        children = task.get("children")
+        if not children:
+            continue
+        write(f"\n{task['task_type']}: {below(children)}\n")
+        for child in children["shown"]:
+            write(f"  {describe_child(child)}\n")
 
 
 def _emit_approvals(document: Mapping[str, Any]) -> None:
@@ -130,6 +148,10 @@ def emit_outputs(document: Mapping[str, Any]) -> None:
     outputs = document.get("outputs")
     if outputs:
         write("\noutputs:\n")
-        for name, value in outputs.items():
+        for name in list(outputs)[:MOST_OUTPUTS]:
+            value = outputs[name]
             text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-            write(f"  {name}: {text}\n")
+            more = f"… {len(text) - MOST_CHARS:,} more characters" if len(text) > MOST_CHARS else ""
+            write(f"  {name}: {text[:MOST_CHARS]}{more}\n")
+        if len(outputs) > MOST_OUTPUTS:
+            write(f"  … and {len(outputs) - MOST_OUTPUTS:,} more: --output json shows all of them\n")

@@ -98,8 +98,29 @@ def _task(task: pb.Task) -> dict[str, Any]:
     )
     if task.HasField("approval"):
         document["approval"] = approval(task.approval)
+    if task.HasField("children"):
+        document["children"] = _children(task.children)
     if task.HasField("progress"):
         document["progress"] = {"fraction": task.progress.fraction, "message": task.progress.message}
+    return document
+
+
+def _children(found: pb.Children) -> dict[str, Any]:
+    names = ("kind", "total", "waiting", "open", "running", "completed", "failed", "cancelled", "skipped")
+    document: dict[str, Any] = {name: getattr(found, name) for name in names}
+    document["shown"] = [_child(child) for child in found.shown]
+    return document
+
+
+def _child(found: pb.Child) -> dict[str, Any]:
+    document: dict[str, Any] = {"index": found.index}
+    if found.job_id:
+        document |= {"job_id": found.job_id, "state": found.state}
+    else:
+        code = found.exit_code if found.HasField("exit_code") else None
+        document |= {"name": found.name, "state": found.state, "attempts": found.attempts, "exit_code": code}
+    if found.HasField("error"):
+        document["error"] = {"code": found.error.code or None, "message": found.error.message or None}
     return document
 
 

@@ -272,7 +272,7 @@ class Job(_message.Message):
     def __init__(self, id: _Optional[str] = ..., job_type: _Optional[str] = ..., state: _Optional[str] = ..., priority: _Optional[int] = ..., submitted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., scheduled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., execution: _Optional[int] = ..., retries: _Optional[int] = ..., dead_letter: _Optional[bool] = ..., error: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., outputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., exact_outputs: _Optional[str] = ..., definition_id: _Optional[str] = ..., definition_version: _Optional[int] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("task_type", "state", "exit_code", "attempts", "ant", "started_at", "ended_at", "outputs", "exact_outputs", "signal", "skipped", "error", "failures", "lost", "polls", "progress", "approval")
+    __slots__ = ("task_type", "state", "exit_code", "attempts", "ant", "started_at", "ended_at", "outputs", "exact_outputs", "signal", "skipped", "error", "failures", "lost", "polls", "progress", "approval", "children")
     TASK_TYPE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
@@ -290,6 +290,7 @@ class Task(_message.Message):
     POLLS_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     APPROVAL_FIELD_NUMBER: _ClassVar[int]
+    CHILDREN_FIELD_NUMBER: _ClassVar[int]
     task_type: str
     state: str
     exit_code: int
@@ -307,7 +308,50 @@ class Task(_message.Message):
     polls: int
     progress: Progress
     approval: _approvals_pb2.Approval
-    def __init__(self, task_type: _Optional[str] = ..., state: _Optional[str] = ..., exit_code: _Optional[int] = ..., attempts: _Optional[int] = ..., ant: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., outputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., exact_outputs: _Optional[str] = ..., signal: _Optional[int] = ..., skipped: _Optional[bool] = ..., error: _Optional[_Union[TaskError, _Mapping]] = ..., failures: _Optional[int] = ..., lost: _Optional[int] = ..., polls: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., approval: _Optional[_Union[_approvals_pb2.Approval, _Mapping]] = ...) -> None: ...
+    children: Children
+    def __init__(self, task_type: _Optional[str] = ..., state: _Optional[str] = ..., exit_code: _Optional[int] = ..., attempts: _Optional[int] = ..., ant: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., outputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., exact_outputs: _Optional[str] = ..., signal: _Optional[int] = ..., skipped: _Optional[bool] = ..., error: _Optional[_Union[TaskError, _Mapping]] = ..., failures: _Optional[int] = ..., lost: _Optional[int] = ..., polls: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., approval: _Optional[_Union[_approvals_pb2.Approval, _Mapping]] = ..., children: _Optional[_Union[Children, _Mapping]] = ...) -> None: ...
+
+class Children(_message.Message):
+    __slots__ = ("kind", "total", "waiting", "open", "running", "completed", "failed", "cancelled", "skipped", "shown")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    COMPLETED_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    SHOWN_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    total: int
+    waiting: int
+    open: int
+    running: int
+    completed: int
+    failed: int
+    cancelled: int
+    skipped: int
+    shown: _containers.RepeatedCompositeFieldContainer[Child]
+    def __init__(self, kind: _Optional[str] = ..., total: _Optional[int] = ..., waiting: _Optional[int] = ..., open: _Optional[int] = ..., running: _Optional[int] = ..., completed: _Optional[int] = ..., failed: _Optional[int] = ..., cancelled: _Optional[int] = ..., skipped: _Optional[int] = ..., shown: _Optional[_Iterable[_Union[Child, _Mapping]]] = ...) -> None: ...
+
+class Child(_message.Message):
+    __slots__ = ("index", "name", "job_id", "state", "attempts", "exit_code", "error")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    name: str
+    job_id: str
+    state: str
+    attempts: int
+    exit_code: int
+    error: TaskError
+    def __init__(self, index: _Optional[int] = ..., name: _Optional[str] = ..., job_id: _Optional[str] = ..., state: _Optional[str] = ..., attempts: _Optional[int] = ..., exit_code: _Optional[int] = ..., error: _Optional[_Union[TaskError, _Mapping]] = ...) -> None: ...
 
 class TaskError(_message.Message):
     __slots__ = ("code", "message", "traceback")

@@ -72,6 +72,32 @@ def test_artifacts_reach_the_next_task_rest_and_the_command_line(up: Up, tmp_pat
     assert "no file matches the artifact path none" in lines(up, job)
 
 
+PARTS = """
+job_type: parts
+tasks:
+- task_type: make
+  script: ['echo {{.letter}} > {{.letter}}.txt']
+  artifacts: {paths: ['{{.letter}}.txt']}
+  fan_out: {source: [a, b, c], item_var: letter}
+- task_type: use
+  dependencies: [make]
+  script: ['echo "::set-output name=all::$(cat a.txt b.txt c.txt | tr -d "[:space:]")"']
+"""
+
+
+def test_what_depends_on_a_fan_out_gets_the_files_of_all_elements(up: Up) -> None:
+    """Each element keeps its own; the task behind has them in one folder."""
+    job = ended(up, PARTS, "parts")
+    assert (job["state"], job["outputs"].get("all")) == ("COMPLETED", "abc"), job
+    assert job["outputs"]["letter_1_make_ArtifactURL_1"].startswith("/v1/artifacts/")
+    listed = json.loads(up.cli("artifacts", "list", job["id"], "--output", "json"))
+    assert [(one["task_type"], one["name"]) for one in listed] == [
+        (f"make[{index}]", f"{letter}.txt") for index, letter in enumerate("abc")
+    ]
+    children = job["tasks"][0]["children"]
+    assert (children["kind"], children["total"], children["completed"]) == ("task", 3, 3)
+
+
 def test_a_part_that_does_not_belong_is_not_taken(up: Up, tmp_path: Path) -> None:
     """The digest of the whole is checked; the next fetch begins anew and succeeds."""
     job = ended(up, JOB % "damaged", "damaged")

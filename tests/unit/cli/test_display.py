@@ -3,7 +3,7 @@
 import io
 from typing import Any
 
-from formicary.cli.display import Lines, describe
+from formicary.cli.display import Lines, describe, describe_child
 
 TIMES = {"started_at": "2026-01-01T00:00:00.000Z", "ended_at": "2026-01-01T00:00:01.500Z"}
 
@@ -84,3 +84,36 @@ def test_text_that_the_terminal_cannot_show_is_escaped() -> None:
     stream = io.TextIOWrapper(raw, encoding="ascii")
     Lines(stream).log("a", 1, "Zürich")
     assert raw.getvalue() == b"a | Z\\xfcrich\n"
+
+
+def below_of(completed: int, failed: int = 0) -> dict[str, Any]:
+    """What a task of 1,000 elements has below it."""
+    shown = [
+        {"index": 3, "name": "a[3]", "state": "FAILED", "attempts": 1, "exit_code": 4},
+        {"index": 4, "name": "a[4]", "state": "EXECUTING", "attempts": 1, "exit_code": None},
+    ]
+    ended = {"completed": completed, "failed": failed, "cancelled": 0, "skipped": 0}
+    is_open = min(50, 1000 - completed - failed)
+    return {"kind": "task", "total": 1000, "waiting": 0, "open": is_open, "running": is_open, **ended, "shown": shown}
+
+
+def test_a_thousand_elements_are_ten_lines() -> None:
+    """A fan-out is told at each tenth of its way; the lines of its elements come as they are written."""
+    stream = io.StringIO()
+    lines = Lines(stream)
+    for done in range(1000):
+        found = document("EXECUTING", ("a", "WAITING", 1))
+        found["tasks"][0]["children"] = below_of(done, failed=1 if done > 200 else 0)
+        lines.job(found)
+    lines.log("a[7]", 1, "hello")
+    told = stream.getvalue().splitlines()
+    assert told[1] == "a WAITING (0 of 1,000 elements, 50 running)"
+    assert told[4] == "a 201 of 1,000 elements, 50 running, 1 failed" or told[4].startswith("a 200 of 1,000 elements")
+    assert told[-1] == "a[7] | hello" and len(told) == 3 + 9 + 1
+
+
+def test_what_has_failed_is_named() -> None:
+    """An element or a job below a task is one line."""
+    assert [describe_child(child) for child in below_of(0)["shown"]] == ["a[3] FAILED exit code 4", "a[4] EXECUTING"]
+    job = {"index": 0, "job_id": "x.0-0-1", "state": "FAILED", "error": {"code": "ERR_EXIT_CODE", "message": "no\nway"}}
+    assert describe_child(job) == "job x.0-0-1 FAILED no"

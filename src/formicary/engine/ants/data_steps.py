@@ -24,6 +24,7 @@ from formicary.engine.ants.cache_keys import cache_key
 from formicary.engine.ants.data_files import DataError, Packed, find, pack, pieces_of, put_back
 from formicary.engine.ants.executors import Executor
 from formicary.engine.ants.shell import working_directory
+from formicary.engine.jobs.fan_out import task_name
 from formicary.problems import Problem
 from formicary.v1.artifacts_pb2 import Artifact, UploadBegin
 
@@ -110,7 +111,7 @@ class _Steps:
         attempt = self._attempt
         found = await self._link.inputs(attempt.token)
         for name in attempt.inputs:
-            if not any(artifact.task_type == name for artifact in found):
+            if not any(task_name(artifact.task_type) == name for artifact in found):
                 raise DataError(
                     f"The task {name!r} left no artifacts: it did not run, ended otherwise than `when` says, or they "
                     "have expired."
@@ -120,7 +121,7 @@ class _Steps:
             if artifact_id not in known:
                 raise DataError(f"There is no artifact {artifact_id[:40]!r} in this job.")
         for artifact in found:
-            if artifact.task_type in attempt.inputs or artifact.id in attempt.task.artifact_ids:
+            if task_name(artifact.task_type) in attempt.inputs or artifact.id in attempt.task.artifact_ids:
                 await self._fetch(artifact)
                 attempt.say(f"artifact {artifact.name} of {artifact.task_type}: {artifact.size_bytes:,} bytes fetched")
 
@@ -181,7 +182,7 @@ class _Steps:
                 self._attempt.say(f"no file matches the artifact path {pattern}")
                 continue
             kept = await self._send(pattern, members, expires_s, "")
-            task_type = self._attempt.task.task_type
+            task_type = task_name(self._attempt.task.task_type)
             urls[f"{task_type}_ArtifactURL_{len(urls) + 1}"] = f"/v1/artifacts/{kept.id}:download"
             self._attempt.say(f"artifact {kept.name}: {kept.size_bytes:,} bytes kept as {kept.id}")
         return urls

@@ -24,7 +24,7 @@ from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.fan_out import is_element
 from formicary.engine.jobs.lifecycle import IllegalTransition
 from formicary.engine.jobs.model import task_to_json
-from formicary.engine.queen import documents
+from formicary.engine.queen import documents, task_children
 from formicary.engine.queen.approvals import Approvals
 from formicary.engine.queen.artifacts import Artifacts
 from formicary.engine.queen.configs import Configs
@@ -322,9 +322,17 @@ class Queen:
         number = int(row[0] or 0)
         definition = await self.submitting.definition(str(row[3]))
         tasks, params = await self.pump.read(lambda: (self.store.tasks(number), self.store.params([number])))
+        children: dict[int, dict[str, Any]] = {}
+        if task_children.has_children(definition.model):
+            live = task_children.live_jobs(self.pump.core, job_id)
+            children = await self.pump.read(
+                lambda: task_children.read_children(self.store, str(row[2]), number, tasks, definition.model, live)
+            )
         given, variables = params.get(number, (b"", None))
         document = documents.full(row, tasks, definition.model, given, variables)
         document["definition_id"], document["definition_version"] = definition.id, int(definition.row[3] or 0)
+        for position, found in children.items():
+            document["tasks"][position]["children"] = found
         if any(task.asks_people for task in definition.model.tasks) or any(task[2] == life.APPROVAL for task in tasks):
             await self.approvals.add_to(document, number, str(row[2]))
         for position, (fraction, message) in self._progress.get(job_id, {}).items():

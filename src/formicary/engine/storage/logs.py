@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Final
 
+from formicary.engine.jobs.fan_out import task_name
 from formicary.engine.storage.port import LogRecord, StoreUnavailable
 
 ATTEMPT_BYTES: Final = 10_000_000
@@ -115,8 +116,8 @@ class BufferedLogs(ABC):
     def read(self, job_id: str, *, task_type: str = "", offset: int = 0) -> tuple[list[LogRecord], int]:
         """Lines from `offset` on, and the next offset; no lines = the end.
 
-        Buffered lines are written first, so that what a reader has seen keeps its number. Very long logs come in
-        parts of about 16 MB.
+        A task that fans out stands for all its elements. Buffered lines are written first, so that what a reader has
+        seen keeps its number. Very long logs come in parts of about 16 MB.
         """
         if job_id in self._buffers:
             try:
@@ -125,7 +126,7 @@ class BufferedLogs(ABC):
                 pass  # what is written can be read all the same
         while True:
             records, after = self._read(job_id, offset)
-            wanted = [record for record in records if task_type in ("", record.task_type)]
+            wanted = [one for one in records if task_type in ("", one.task_type, task_name(one.task_type))]
             if wanted or not records:
                 return wanted, after
             offset = after

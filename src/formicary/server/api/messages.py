@@ -121,16 +121,32 @@ def _add_task(message: pb.Task, task: Mapping[str, Any], *, exact: bool) -> None
             getattr(message, name).FromJsonString(task[name])
     _set_outputs(message, task["outputs"], exact=exact)
     if "error" in task:
-        found = task["error"]
-        message.error.CopyFrom(
-            pb.TaskError(
-                code=found["code"] or "", message=found["message"] or "", traceback=found.get("traceback") or ""
-            )
-        )
+        message.error.CopyFrom(_task_error(task["error"]))
     if "approval" in task:
         message.approval.CopyFrom(approval(task["approval"]))
+    if "children" in task:
+        _set_children(message.children, task["children"])
     if "progress" in task:
         message.progress.CopyFrom(pb.Progress(**task["progress"]))
+
+
+def _task_error(found: Mapping[str, Any]) -> pb.TaskError:
+    return pb.TaskError(
+        code=found["code"] or "", message=found["message"] or "", traceback=found.get("traceback") or ""
+    )
+
+
+def _set_children(message: pb.Children, children: Mapping[str, Any]) -> None:
+    for name, value in children.items():
+        if name != "shown":
+            setattr(message, name, value)
+    for child in children["shown"]:
+        shown = message.shown.add()
+        for name, value in child.items():
+            if name == "error":
+                shown.error.CopyFrom(_task_error(value))
+            elif value is not None:
+                setattr(shown, name, value)
 
 
 def approval(document: Mapping[str, Any]) -> approvals_pb2.Approval:
