@@ -78,8 +78,9 @@ def read_children(
 
 def _total(row: Row) -> int:
     """The length of the list, as the task keeps it while it runs, or as it has told at its end; 0 = unknown."""
-    if row[_RENDERED]:
-        source = (task_from_json(row[_RENDERED]).fan_out or {}).get("source")  # type: ignore[arg-type]  # bytes
+    rendered = row[_RENDERED]
+    if isinstance(rendered, bytes):
+        source = (task_from_json(rendered).fan_out or {}).get("source")
         return len(source) if isinstance(source, list | tuple) else 0
     count = decode_outputs(row[_OUTPUTS]).get("FanOutItemCount")  # type: ignore[arg-type]  # the column holds bytes
     return count if isinstance(count, int) else 0
