@@ -1,5 +1,6 @@
 """The server of the idempotency storm: ``python -m tests.acceptance.idempotency_orders FILE LISTENING_SOCKET``.
 
+It says `loaded` and begins when a line arrives, so that another one can be ready when this one is killed.
 Effect, claim and answer of a request are one commit (grouped mode on SQLite); no key is unique in the table of effects,
 so a second execution would be seen there.
 """
@@ -50,6 +51,9 @@ def _ordered(connection: sqlite3.Connection, key: str) -> StoredResponse:
 
 async def main(path: str, descriptor: int) -> None:
     """One server process; the listening socket stays with its parent, so that a restart needs no new port."""
+    print("loaded", flush=True)
+    if not await asyncio.to_thread(os.read, 0, 64):
+        return
     store = SqliteStore(path)
     await store.open()
     try:

@@ -2,8 +2,8 @@
 
     python -m tests.acceptance.idempotency_storm --keys 1000 --retries 10 [--kill-every-s 1] [--seed S]
 
-A real server process on a temporary SQLite file is killed that long after it began to serve, give or take a fifth, and
-is started again at once. Two clients for each key repeat its request until it has been answered `retries` times. Exit
+A real server process on a temporary SQLite file is killed that long after the one before, give or take a fifth. The
+next one has been loaded meanwhile and begins at once. Two clients for each key repeat its request until it has been answered `retries` times. Exit
 status 0 only if every key has exactly one row of effect, and all answers to a key are the same bytes.
 """
 
@@ -22,11 +22,15 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 from tests.integration.idempotency.wire import ask, kept_part
 
 CLIENTS = 32
+SPARES = 3
+"""Servers that are loaded ahead."""
 PAUSE_S = 0.02
 LIMIT_S = 600.0
 _REPOSITORY = Path(__file__).parents[2]
@@ -46,6 +50,7 @@ class Seen:
         broken: Requests that got no whole answer.
         refused: Answers that told a client to ask again (409, 503).
         wrong: Statuses that no client should see.
+        killed_at: When each kill was, in seconds of a clock that never goes back.
     """
 
     keys: int
@@ -56,11 +61,18 @@ class Seen:
     broken: int = 0
     refused: int = 0
     wrong: list[int] = field(default_factory=list)
+    killed_at: list[float] = field(default_factory=list)
 
     @property
     def different(self) -> int:
         """Answers that are not the bytes of the first one to their key."""
         return sum(reply != replies[0] for replies in self.replies.values() for reply in replies)
+
+    @property
+    def between_kills_s(self) -> float:
+        """The median time between two kills, 0 where there were fewer."""
+        gaps = [later - earlier for earlier, later in pairwise(self.killed_at)]
+        return median(gaps) if gaps else 0.0
 
     @property
     def holds(self) -> bool:
@@ -89,7 +101,7 @@ class Storm:
         folder: Where the file is.
         keys: How many operations.
         retries: How many answers each is to have.
-        kill_every_s: How long the server serves, in seconds.
+        kill_every_s: Seconds between two kills.
         rng: Draws when it is killed.
     """
 
@@ -123,21 +135,42 @@ class Storm:
         return self.seen
 
     async def _kill_again_and_again(self, listening: socket.socket) -> None:
-        while True:
-            server = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tests.acceptance.idempotency_orders", self._path, str(listening.fileno()),
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-                pass_fds=[listening.fileno()], cwd=_REPOSITORY,
-            )  # fmt: skip
-            try:
-                assert server.stdout is not None
+        coming = [asyncio.create_task(self._loaded(listening)) for _ in range(SPARES + 1)]
+        try:
+            while True:
+                server = await asyncio.shield(coming[0])
+                assert server.stdout is not None and server.stdin is not None
+                server.stdin.write(b"serve\n")
                 if await server.stdout.readline() != b"ready\n":
                     raise RuntimeError("the server did not begin to serve")
-                await asyncio.sleep(self._kill_every_s * self._rng.uniform(0.8, 1.2))
-                self.seen.kills += 1
-            finally:
+                await asyncio.sleep(self._rest_s())
                 os.kill(server.pid, signal.SIGKILL)
+                self.seen.kills += 1
+                self.seen.killed_at.append(time.monotonic())
+                del coming[0]
+                coming.append(asyncio.create_task(self._loaded(listening)))
                 await server.wait()
+        finally:
+            for one in coming:
+                await _ended(one)
+
+    def _rest_s(self) -> float:
+        """How long the server that has just begun lives: so that kills are as far apart as they should be."""
+        every_s = self._kill_every_s * self._rng.uniform(0.8, 1.2)
+        last = self.seen.killed_at[-1] if self.seen.killed_at else time.monotonic()
+        return max(every_s / 2, last + every_s - time.monotonic())
+
+    async def _loaded(self, listening: socket.socket) -> asyncio.subprocess.Process:
+        """A server that begins when it is told to."""
+        server = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.acceptance.idempotency_orders", self._path, str(listening.fileno()),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            pass_fds=[listening.fileno()], cwd=_REPOSITORY,
+        )  # fmt: skip
+        assert server.stdout is not None
+        if await server.stdout.readline() != b"loaded\n":
+            raise RuntimeError("the server did not load")
+        return server
 
     async def _clients(self, port: int) -> None:
         keys = iter([f"order-{number}" for number in range(self.seen.keys)])
@@ -170,6 +203,14 @@ class Storm:
         return False
 
 
+async def _ended(coming: asyncio.Task[asyncio.subprocess.Process]) -> None:
+    """Ends a server that was never killed, when it has been loaded."""
+    server = await coming
+    if server.returncode is None:
+        server.kill()
+        await server.wait()
+
+
 def storm(keys: int, retries: int, kill_every_s: float, seed: int) -> Seen:
     """Runs one storm in a temporary folder and says what was seen."""
     with tempfile.TemporaryDirectory() as folder:
@@ -189,7 +230,7 @@ def main() -> int:
     print(seen.summary())
     print(
         f"seed {chosen.seed}, {time.monotonic() - began:.0f} s, {seen.broken} requests without an answer,"
-        f" {seen.refused} told to ask again, wrong statuses {seen.wrong}"
+        f" {seen.refused} told to ask again, wrong statuses {seen.wrong}, {seen.between_kills_s:.2f} s between kills"
     )
     return 0 if seen.holds else 1
 
