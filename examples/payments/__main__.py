@@ -11,12 +11,18 @@ import socket
 import sys
 from collections.abc import Iterator
 
+import grpc.aio
 import uvicorn
 
 from examples.payments.banks import Bank, bank_of
+from examples.payments.rpc import Payments
 from examples.payments.service import Service
+from formicary.gateway import add_services
+from formicary.gateway.interceptors import standard_chain
 from formicary.problems import Problem
 from formicary.problems.asgi import ProblemMiddleware
+
+DRAIN_S = 10.0
 
 
 def main() -> int:
@@ -24,6 +30,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m examples.payments", description="Transfers that happen once.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     parser.add_argument("--http-port", type=int, default=8080, help="port, 0 = any free one (default %(default)s)")
+    parser.add_argument(
+        "--grpc-port", type=int, metavar="PORT", help="serve gRPC too, 0 = on any free port (without it: not at all)"
+    )
     parser.add_argument(
         "--database",
         default="sqlite:///payments.db",
@@ -62,11 +71,26 @@ async def _serve(args: argparse.Namespace, bank: Bank) -> None:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started and not serving.done():
             await asyncio.sleep(0.005)
+        calls = await _serve_calls(args, bank)
         kind = "postgresql" if args.database.startswith("postgres") else args.database  # a URL may hold a password
-        print(f"ready http={args.host}:{listener.getsockname()[1]} database={kind}", flush=True)
+        port = f" grpc={args.host}:{calls[1]}" if calls else ""
+        print(f"ready http={args.host}:{listener.getsockname()[1]}{port} database={kind}", flush=True)
         await serving
+        if calls:
+            await calls[0].stop(DRAIN_S)
     finally:
         await bank.close()
+
+
+async def _serve_calls(args: argparse.Namespace, bank: Bank) -> tuple[grpc.aio.Server, int] | None:
+    """The gRPC server and its port; None where none is wanted."""
+    if args.grpc_port is None:
+        return None
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    add_services(server, [Payments(bank)], standard_chain())
+    port = server.add_insecure_port(f"{args.host}:{args.grpc_port}")
+    await server.start()
+    return server, port
 
 
 class _Uvicorn(uvicorn.Server):

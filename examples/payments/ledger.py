@@ -6,6 +6,7 @@ A posting moves an amount from one account to another: two entries whose sum is 
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from formicary.idempotency import Claim, StoredResponse
+from formicary.idempotency import Claim, StoredResponse, digest
 from formicary.idempotency.grouped import response_of
 from formicary.problems import Problem, problem
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     Connection = sqlite3.Connection | psycopg.Connection[tuple[object, ...]]
 
 WORLD: Final = "world"
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}\Z")
 MOST: Final = 10**15
 """Largest amount of one posting, in cents."""
 TABLES: Final = (
@@ -56,6 +58,31 @@ class Posting(msgspec.Struct, frozen=True):
             raise problem("VALIDATION_FAILED", f"`amount` is 1 to {MOST} cents.")
         if self.source == self.target:
             raise problem("VALIDATION_FAILED", "The two accounts are one: nothing would move.")
+
+    def claim(self, key: str, route: str) -> Claim:
+        """The wish to move it once under a client's key, however it was sent. Raises Problem as :meth:`check` does."""
+        self.check()
+        asked = digest(self.source.encode(), self.target.encode(), b"%d" % self.amount)
+        return Claim(key, asked, method="POST", route=route)
+
+
+def named(text: str) -> str:
+    """A name for an account. Raises Problem VALIDATION_FAILED."""
+    if not _NAME.match(text):
+        raise problem("VALIDATION_FAILED", "An account is named in 1 to 64 of a-z, 0-9, _ . and -.")
+    return text
+
+
+def transfer(source: str, target: str, amount: int) -> Posting:
+    """From one account to another. Raises Problem VALIDATION_FAILED."""
+    if WORLD in (source, target):
+        raise problem("VALIDATION_FAILED", f"{WORLD} is no account of anybody.")
+    return Posting(source, target, amount)
+
+
+def deposit(target: str, amount: int) -> Posting:
+    """Into an account."""
+    return Posting(WORLD, target, amount)
 
 
 class Ledger:

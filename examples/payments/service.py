@@ -10,15 +10,14 @@ GET  /sums                         what must always be 0
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeVar
 
 import msgspec
 
 from examples.payments.banks import Bank
-from examples.payments.ledger import WORLD, Posting, answer
-from formicary.idempotency import Claim, StoredResponse, request_fingerprint
+from examples.payments.ledger import Posting, answer, deposit, named, transfer
+from formicary.idempotency import StoredResponse
 from formicary.idempotency.grouped import Executed
 from formicary.idempotency.keys import key_of
 from formicary.idempotency.refusals import key_missing
@@ -31,7 +30,9 @@ Send = Callable[[Message], Awaitable[None]]
 T = TypeVar("T")
 MAX_BODY_BYTES = 64 * 1024
 KEY = "Idempotency-Key"
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}\Z")
+TRANSFERS = "/transfers"
+DEPOSITS = "/accounts/{id}/deposits"
+"""The operations to which keys belong, whichever protocol brings them."""
 
 
 class Deposit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,13 +67,12 @@ class Service:
         bank = self._bank
         match scope["method"], scope["path"].strip("/").split("/"):
             case "POST", ["transfers"]:
-                return await self._post(scope, receive, "/transfers", _transfer)
+                return await self._post(scope, receive, TRANSFERS, _transfer)
             case "POST", ["accounts", name, "deposits"]:
-                return await self._post(scope, receive, "/accounts/{id}/deposits", lambda body: _deposit(name, body))
+                return await self._post(scope, receive, DEPOSITS, lambda body: _deposit(name, body))
             case "PUT", ["accounts", name]:
-                if not _NAME.match(name):
-                    raise problem("VALIDATION_FAILED", "An account is named in 1 to 64 of a-z, 0-9, _ . and -.")
-                await bank.ask(lambda ledger: ledger.make_account(name))
+                made = named(name)
+                await bank.ask(lambda ledger: ledger.make_account(made))
                 found: object = await bank.ask(lambda ledger: ledger.account(name))
             case "GET", ["accounts", name]:
                 found = await bank.ask(lambda ledger: ledger.account(name))
@@ -92,23 +92,17 @@ class Service:
         key = key_of([value for name, value in headers if name == b"idempotency-key"], header=KEY)
         if key is None:
             raise key_missing(KEY)
-        kind = next((value.decode("latin-1") for name, value in headers if name == b"content-type"), "")
-        body = await _read(receive)
-        posting = posting_of(body)
-        posting.check()
-        asked = request_fingerprint(path=scope["path"], query=scope["query_string"], content_type=kind, body=body)
-        return await self._bank.post(Claim(key, asked, method="POST", route=route), posting)
+        posting = posting_of(await _read(receive))
+        return await self._bank.post(posting.claim(key, route), posting)
 
 
 def _transfer(body: bytes) -> Posting:
     wanted = _decoded(body, Transfer)
-    if WORLD in (wanted.source, wanted.target):
-        raise problem("VALIDATION_FAILED", f"{WORLD} is no account of anybody.")
-    return Posting(wanted.source, wanted.target, wanted.amount)
+    return transfer(wanted.source, wanted.target, wanted.amount)
 
 
 def _deposit(name: str, body: bytes) -> Posting:
-    return Posting(WORLD, name, _decoded(body, Deposit).amount)
+    return deposit(name, _decoded(body, Deposit).amount)
 
 
 def _decoded(body: bytes, kind: type[T]) -> T:

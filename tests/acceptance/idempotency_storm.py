@@ -3,8 +3,9 @@
     python -m tests.acceptance.idempotency_storm --keys 1000 --retries 10 [--kill-every-s 1] [--seed S]
 
 A real server process on a temporary SQLite file is killed that long after the one before, give or take a fifth. The
-next one has been loaded meanwhile and begins at once. Two clients for each key repeat its request until it has been answered `retries` times. Exit
-status 0 only if every key has exactly one row of effect, and all answers to a key are the same bytes.
+next one has been loaded meanwhile and begins at once. Two clients for each key repeat its request until it has been
+answered `retries` times. Exit status 0 only if every key has exactly one row of effect, and all answers to a key are
+the same bytes.
 """
 
 from __future__ import annotations

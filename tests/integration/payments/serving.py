@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-READY = re.compile(r"ready http=127\.0\.0\.1:(\d+) database=.+\n")
+READY = re.compile(r"ready http=127\.0\.0\.1:(\d+)( grpc=127\.0\.0\.1:\d+)? database=.+\n")
 
 
 def free_port() -> int:

@@ -1,0 +1,1 @@
+"""Generated from examples/payments/proto by `python -m examples.payments.generate`."""
