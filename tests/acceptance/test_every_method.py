@@ -37,6 +37,7 @@ from formicary.v1 import (
     error_codes_pb2,
     events_pb2,
     jobs_pb2,
+    queues_pb2,
     tokens_pb2,
     triggers_pb2,
 )
@@ -119,6 +120,12 @@ REST: dict[str, list[Rest]] = {
         Rest("DELETE /api/errors/none", None, "NOT_FOUND"),
     ],
     "ErrorCodeService.MatchErrorCode": [Rest("POST /v1/error-codes:match", {"text": "No space left"})],
+    "QueueService.GetQueues": [Rest("GET /v1/queues")],
+    "QueueService.PutQueues": [
+        Rest("PUT /v1/queues", {"source": "policy: priority\n"}),
+        Rest("PUT /v1/queues", {"source": "policy: none\n"}, "VALIDATION_FAILED"),
+    ],
+    "QueueService.ValidateQueues": [Rest("POST /v1/queues:validate", {"source": "policy: none\n"})],
     "DefinitionService.ListDefinitions": [
         Rest("GET /v1/definitions?page_size=1"),
         Rest("GET /api/jobs/definitions"),
@@ -297,7 +304,7 @@ def config_calls() -> dict[str, list[tuple[Message, str]]]:
 
 
 def operation_calls() -> dict[str, list[tuple[Message, str]]]:
-    """The same for error codes."""
+    """The same for error codes and queues."""
     return {
         "ErrorCodeService.SetErrorCode": [
             (error_codes_pb2.SetErrorCodeRequest(name="grpc", code="ERR_BUSY", exit_code=75), OK),
@@ -306,6 +313,12 @@ def operation_calls() -> dict[str, list[tuple[Message, str]]]:
         "ErrorCodeService.ListErrorCodes": [(error_codes_pb2.ListErrorCodesRequest(), OK)],
         "ErrorCodeService.GetErrorCode": [(error_codes_pb2.GetErrorCodeRequest(name="none"), "NOT_FOUND")],
         "ErrorCodeService.DeleteErrorCode": [(error_codes_pb2.DeleteErrorCodeRequest(name="none"), "NOT_FOUND")],
+        "QueueService.GetQueues": [(queues_pb2.GetQueuesRequest(), OK)],
+        "QueueService.PutQueues": [
+            (queues_pb2.PutQueuesRequest(source="policy: priority\n"), OK),
+            (queues_pb2.PutQueuesRequest(source="queues: 1\n"), "VALIDATION_FAILED"),
+        ],
+        "QueueService.ValidateQueues": [(queues_pb2.ValidateQueuesRequest(source="queues: 1\n"), OK)],
         "ErrorCodeService.MatchErrorCode": [(error_codes_pb2.MatchErrorCodeRequest(exit_code=1), OK)],
     }
 

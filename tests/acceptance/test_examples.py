@@ -23,6 +23,18 @@ EXPECTED: list[tuple[str, dict[str, str], str, dict[str, tuple[str, int]]]] = [
     ("hello.yaml", {"name": "Ada"}, DONE, {"greet": (DONE, 1)}),
     ("parallel.yaml", {}, DONE, {"begin": (DONE, 1), "left": (DONE, 1), "right": (DONE, 1), "end": (DONE, 1)}),
     ("retry.yaml", {}, DONE, {"shaky": (DONE, 3)}),
+    (
+        "hybrid-ml-pipeline.yaml",
+        {},
+        DONE,
+        {
+            "wait-for-data": (DONE, 3),
+            "prepare": (DONE, 1),
+            "train-0": (DONE, 1),
+            "train-1": (DONE, 1),
+            "evaluate": (DONE, 1),
+        },
+    ),
     ("cron.yaml", {}, DONE, {"report": (DONE, 1)}),
     ("queue.yaml", {"order": "o1"}, DONE, {"pack": (DONE, 1)}),
     ("failing_downstream.yaml", {}, DONE, {"fetch": (DONE, 1)}),

@@ -22,9 +22,12 @@ from formicary.engine.jobs.model import QUEEN_METHODS, TaskDefinition
 from formicary.engine.queen.core.batch import Batch
 from formicary.engine.queen.core.core import Core
 from formicary.engine.queen.core.fanning import FanOut
+from formicary.engine.queen.core.gangs import GangRun
 from formicary.engine.queen.core.records import EPOCH_SHIFT, Job, TaskRun
+from formicary.engine.scheduling.queues.ledger import Ledger
 from formicary.engine.storage.port import JOB_COLUMNS, TASK_COLUMNS, Changes, Row
 from tests.simulation.ballots import Ballots
+from tests.simulation.jobs import GANGS
 from tests.simulation.loop import Violation
 
 if TYPE_CHECKING:
@@ -39,6 +42,7 @@ _NUMBER, _ID, _TYPE, _STATE, _EXECUTION, _RETRIES, _VERDICT = (
 _TASK_STATE, _ATTEMPTS, _TOKEN, _ENDED_AT, _SKIPPED = (
     TASK_COLUMNS.index(name) for name in ("state", "attempts", "token", "ended_at", "skipped")
 )
+GANG_MEMBERS = frozenset({0, 1})
 _RUNNING = frozenset({life.EXECUTING, life.PAUSED, life.APPROVAL})
 _LEASED = frozenset({life.DISPATCHED, life.EXECUTING})
 
@@ -238,9 +242,11 @@ class Monitor:
     def released(self, batch: Batch) -> None:
         """What the queen lets out rests on what is committed; tokens only grow."""
         highest = self._released
+        granted: dict[tuple[str, int], set[int]] = {}
         for outgoing in batch.outgoing.values():
             for assignment in outgoing.assignments:
                 token = assignment.token
+                granted.setdefault((assignment.job_id, assignment.execution), set()).add(assignment.position)
                 if token <= self._released:
                     self.fail("token", token, "was let out after", self._released)
                 highest = max(highest, token)
@@ -251,9 +257,26 @@ class Monitor:
             for token in outgoing.acknowledged:
                 self._check_gone(token, "acknowledged")
         self._released = highest
+        self._check_gangs(granted)
         for end in batch.ended:
             if self.jobs[self.numbers[end.id]][_STATE] != end.state:
                 self.fail("job", end.id, "is said to be", end.state, "and is not committed so")
+
+    def _check_gangs(self, granted: Mapping[tuple[str, int], set[int]]) -> None:
+        """A gang begins whole: every member that has not ended is granted in the commit that grants one of them."""
+        for (job_id, execution), positions in granted.items():
+            number = self.numbers[job_id]
+            kind = GANGS.get(str(self.jobs[number][_TYPE]))
+            if kind is None or not positions & GANG_MEMBERS:
+                continue
+            rows = {position: self.tasks.get((number, position)) for position in GANG_MEMBERS}
+            missing = [
+                position
+                for position, row in rows.items()
+                if position not in positions and (row is None or row[_TASK_STATE] not in life.TASK_ENDED)
+            ]
+            if missing:
+                self.fail("gang", job_id, "execution", execution, "begins with", positions, "and without", missing)
 
     def _check_alone(self, where: tuple[str, int, int]) -> None:
         """A task that is given out runs nowhere on an ant that believes in its lease: the fence came before."""
@@ -416,6 +439,11 @@ def check_books(core: Core, fail: object) -> None:
         fail(held, "tokens are held,", len(leases.tokens), "are known")
     queued = {id(entry[4]) for queue in core.queues.values() for entry in (*queue.ready, *queue.cold)}
     queued.update(id(entry[4]) for queue in core.queues.values() for entry in queue.loading.values())
+    for queue in core.queues.values():
+        for entry in queue.ready:
+            if isinstance(entry[4], GangRun) and entry[4].state == life.READY:
+                queued.update(id(run) for run in entry[4].runs)
+    _check_ledger(core, fail)
     running: dict[tuple[str, str], int] = {}
     hot_bytes = 0
     for job in core.jobs.values():
@@ -458,6 +486,33 @@ def _check_elements(family: FanOut, fail: object) -> None:
         fail("the elements of", name, "have ended, and the task waits")
 
 
+def _check_ledger(core: Core, fail: object) -> None:
+    """What queues and ants are said to hold is what the granted attempts hold."""
+    assert callable(fail)
+    if core.queueing is None:
+        return
+    ledger = Ledger()
+    for run in core.leases.tokens.values():
+        if run.charge is None:
+            fail("task", run.position, "of", run.job.id, "is granted and charged to nobody")
+            return
+        ledger.take(run.charge)
+    mine = core.queueing.ledger
+    if (ledger.queues, ledger.tenants) != ({k: v for k, v in mine.queues.items() if v}, mine.tenants):
+        fail("queues hold", mine.queues, mine.tenants, "and should", ledger.queues, ledger.tenants)
+    if any(count != ledger.running.get(name, 0) for name, count in mine.running.items()):
+        fail("queues run", mine.running, "and should", ledger.running)
+
+
+def _gathers(job: Job, run: TaskRun) -> bool:
+    """A member of a gang waits for another one that is still to become ready."""
+    gang = job.definition.gang
+    if gang is None or run.position not in gang.members or job.run is None:
+        return False
+    others = [job.run.runs.get(position) for position in gang.members if position != run.position]
+    return any(one is None or (one.state != life.READY and one.is_active()) for one in others)
+
+
 def _check_running(job: Job, queued: set[int], fail: object) -> None:
     assert callable(fail)
     execution = job.run
@@ -492,7 +547,7 @@ def _goes_on(job: Job, run: TaskRun, queued: set[int]) -> bool:
     if run.state in _LEASED:
         return run.holder is not None
     if run.state == life.READY:
-        return id(run) in queued
+        return id(run) in queued or _gathers(job, run)
     if (run.timer is not None and run.timer.what is run) or run.awaits or run.state == life.APPROVAL:
         return True
     assert job.run is not None

@@ -247,6 +247,22 @@ def _fanning() -> list[Kind]:
     ]
 
 
+def _gangs() -> list[Kind]:
+    def gang(name: str, *tasks: TaskDefinition, **fields: object) -> JobDefinition:
+        return _job(name, *tasks, gang={"tasks": [task.task_type for task in tasks[:2]], **fields})
+
+    pair = (_task("a"), _task("b"))
+    then = (*pair, _task("c", dependencies=("a", "b")))
+    again = (_task("a", retry=3), _task("b"))
+    return [
+        Kind(gang("gang", *pair), (good, good), C, (C, C)),
+        Kind(gang("gang_then", *then), (good,) * 3, C, (C,) * 3),
+        Kind(gang("gang_again", *again), (until(2), good), C, (C, C)),
+    ]
+
+
+GANGS: Mapping[str, Kind] = {kind.definition.job_type: kind for kind in _gangs()}
+"""Jobs of worlds with queues; members are the first two tasks."""
 KINDS: Mapping[str, Kind] = {
     kind.definition.job_type: kind
     for kind in (*_plain(), *_failing(), *_returning(), *_people(), *_composing(), *_fanning())

@@ -17,6 +17,7 @@ from formicary.engine.queen.children import find_children
 from formicary.engine.queen.core.approving import CannotVote, Vote
 from formicary.engine.queen.core.batch import Batch, ChildrenRequest, Outgoing, RenderRequest
 from formicary.engine.queen.core.core import Core, Submission
+from formicary.engine.scheduling.queues.reading import read_queues
 from formicary.engine.storage.port import StoreError
 from tests.simulation.network import Stream
 from tests.simulation.store import GOOD, REFUSED, UNKNOWN
@@ -88,9 +89,18 @@ class QueenHost:
         except StoreError:
             self.loop.after(0.3, self.start)
             return
+        self._follow_queues()
         self.is_up = self.is_ready = True
         self.loop.note("queen starts, epoch", self.epoch, "with", len(self.core.jobs), "live jobs")
         self._wake()
+
+    def _follow_queues(self) -> None:
+        """As with `--queues`: put in place at the start, where they are not stored yet."""
+        source = self.world.setting.queues
+        if source and self.core.waiting.given is None:
+            found = read_queues(source)
+            assert found.queues is not None, found.violations
+            self.core.waiting.take(source, found.queues, "simulation")
 
     def crash(self, back_after_s: float) -> None:
         """kill -9: all of the process is gone; the commit in hand may have happened or may happen yet."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 from formicary.engine.jobs.fan_out import definition_position
@@ -14,7 +15,7 @@ from tests.simulation.ant import SimulatedAnt
 from tests.simulation.client import Client, Order
 from tests.simulation.faults import Faults, Plan
 from tests.simulation.invariants import Monitor
-from tests.simulation.jobs import KINDS, Kind
+from tests.simulation.jobs import GANGS, KINDS, Kind
 from tests.simulation.loop import Loop
 from tests.simulation.network import Stream, Weather
 from tests.simulation.queen import WALL_AT_START, QueenHost
@@ -24,7 +25,7 @@ from tests.simulation.wild import wild_kinds
 
 SCAN_EVERY = 50
 WILD: dict[str, Kind] = {kind.definition.job_type: kind for kind in wild_kinds(300)}
-ALL_KINDS = {**KINDS, **WILD}
+ALL_KINDS = {**KINDS, **GANGS, **WILD}
 MODELS = {name: kind.definition for name, kind in ALL_KINDS.items()}
 ROWS = {name: kind.row for name, kind in ALL_KINDS.items()}
 _EVIDENCE = 1_000_000_000.0
@@ -44,6 +45,8 @@ class Setting:
     strict_store: bool = False
     wild: float = 0.0
     """Share of jobs with random graphs."""
+    queues: str = ""
+    """Configuration of queues; empty = by priority and submission. With one a part of the jobs are gangs."""
 
 
 class World:
@@ -79,6 +82,8 @@ class World:
         if setting.wild:
             wild = list(WILD)
             chosen = [rng.choice(wild) if rng.random() < setting.wild else kind for kind in chosen]
+        if setting.queues:
+            chosen = [rng.choice(list(GANGS)) if rng.random() < 0.2 else kind for kind in chosen]
         self.orders = {
             str(i): Order(self.new_id(), kind, f"key{i}" if rng.random() < 0.2 else "") for i, kind in enumerate(chosen)
         }
@@ -204,7 +209,26 @@ def any_setting(seed: int) -> Setting:
         config=config,
         strict_store=seed % 7 == 0,
         wild=rng.choice((0.0, 0.3, 1.0)),
+        queues=_any_queues(rng, slots),
     )
+
+
+def _any_queues(rng: Random, slots: int) -> str:
+    """Queues of a world: none, an order, or shares with reclaim. A gang of two needs two slots to fit at all."""
+    shares = (
+        "queues:\n- {name: big, guaranteed: 50, match: {tags: [big]}}\n- {name: rest, guaranteed: 50}\ndefault: rest\n"
+    )
+    found = rng.choice(
+        (
+            "",
+            "policy: priority\nset: {aging: 1}\n",
+            "policy: capacity\nset: {reclaim: graceful}\n" + shares,
+            "policy: capacity\nset: {reclaim: graceful}\nplacement: best_fit\n" + shares.replace("[big]", "[]"),
+            "policy: multilevel\nset: {mode: weighted}\n" + shares,
+            "policy: fair\nset: {by: queue}\n" + shares,
+        )
+    )
+    return found if slots > 1 else ""
 
 
 BAR = Setting(plan=Plan(queen_crashes=3, ant_kills=4))

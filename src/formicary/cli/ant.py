@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from formicary.cli import exits, options
+from formicary.cli.offering import offered, offering_options
 
 
 @click.command(short_help="Start one more ant for a queen.", epilog=exits.EXIT_HELP)
@@ -21,9 +22,7 @@ from formicary.cli import exits, options
     help="The queen's gRPC address; loopback, any with TLS, or any with a token and --insecure.",
 )
 @click.option("--id", "ant_id", default="", metavar="NAME", help="Name of the ant; default host name and process id.")
-@click.option(
-    "--tags", default="", metavar="A,B", help="What it offers (* = all); a task with tags runs where all are offered."
-)
+@offering_options
 @click.option("--slots", type=click.IntRange(1, 1024), default=4, show_default=True, help="Tasks at the same time.")
 @click.option("--grace", type=click.FloatRange(0.1), default=30.0, show_default=True, help="Seconds to drain.")
 @click.option(
@@ -55,7 +54,6 @@ from formicary.cli import exits, options
 def ant(
     queen: str,
     ant_id: str,
-    tags: str,
     slots: int,
     grace: float,
     paths: tuple[Path, ...],
@@ -74,6 +72,7 @@ def ant(
     Examples:
       formicary ant
       formicary ant --queen 127.0.0.1:7778 --tags gpu,linux --slots 8
+      formicary ant --resources cpu=8,memory=16Gi,gpu=1 --labels zone=eu,cuda=12.4
       formicary ant --queen queen.example:7779 --ca ca.pem --cert ant.pem --key ant.key
 
     Prints one line `ready ant …` when the queen has welcomed it. It reconnects by itself.
@@ -81,16 +80,19 @@ def ant(
     Workers of --workers have to know FORMICARY_WORKER_TOKEN, if it is set; beyond loopback it has to be.
     """
     from formicary.engine.ants.channel import reach
-    from formicary.engine.ants.config import AntConfig
+    from formicary.engine.ants.config import AntConfig, machine_resources
     from formicary.engine.ants.offers import WORKER_TOKEN_VARIABLE, methods_here
     from formicary.engine.ants.process import run_ant
 
+    offer = offered()
     way = reach(options.read_address(queen, "--queen"), tls=tls, ca=ca, cert=cert, key=key)
     token = os.environ.pop("FORMICARY_TOKEN", "")  # what a task starts must not have it
     config = AntConfig(
         ant_id or f"{socket.gethostname()}-{os.getpid()}",
         slots=slots,
-        tags=frozenset(tag.strip().lower() for tag in tags.split(",") if tag.strip()),
+        tags=offer["tags"],
+        resources=machine_resources() | offer["resources"],
+        labels=offer["labels"],
         paths=tuple(str(path.absolute()) for path in paths),
         methods=methods_here(nats=nats),
         nats=nats,

@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reject": ("formicary.cli.approvals:reject", "Vote against what a job waits for."),
     "approvals": ("formicary.cli.approvals:approvals", "Show what waits for votes."),
     "token": ("formicary.cli.token:token", "Make, list and revoke the API tokens of a server."),
+    "queues": ("formicary.cli.queues:queues", "Show, change and check the queues of a server."),
     "secrets": ("formicary.cli.configs:secrets", "Set, list, rotate and remove secrets; make keys."),
     "config": ("formicary.cli.configs:config", "Set, list and remove variables of all jobs."),
     "error-codes": ("formicary.cli.error_codes:error_codes", "Give failures a code, and say what follows."),

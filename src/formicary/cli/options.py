@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import click
 import msgspec
@@ -70,6 +70,13 @@ method = click.option(
     metavar="FROM=TO",
     help="Run tasks of one method with another one, like KUBERNETES=SHELL; repeatable.",
 )
+queues = click.option(
+    "--queues",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    envvar="FORMICARY_QUEUES",
+    callback=lambda _context, _parameter, path: read_queues_file(path),
+    help="File of queues to put in place (FORMICARY_QUEUES); default those that are stored.",
+)
 path = click.option(
     "--path",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -111,6 +118,24 @@ def read_methods(values: Iterable[str]) -> dict[str, str]:
         if name not in METHODS and not is_third_party(name):
             raise click.UsageError(f"--method: there is no method {name}; there are {', '.join(sorted(METHODS))}.")
     return found
+
+
+class QueuesFile(TypedDict, total=False):
+    """A file of queues as the server's configuration has it."""
+
+    queues: str
+    queues_file: str
+
+
+def read_queues_file(path: Path | None) -> QueuesFile:
+    """Reads and checks ``--queues``. Raises Problem with every violation."""
+    if path is None:
+        return {}
+    from formicary.engine.queen.queues import checked
+
+    source = path.read_text("utf-8", "replace")
+    checked(source, str(path))
+    return {"queues": source, "queues_file": str(path)}
 
 
 def typed(text: str) -> object:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from formicary.cli import exits, options
+from formicary.cli.offering import offered, offering_options
 from formicary.cli.securing import Secured, securing_options
 from formicary.problems import Problem
 
@@ -34,7 +35,7 @@ _PORT = click.IntRange(0, 65535)
 @click.option("--grpc-port", type=_PORT, default=7778, show_default=True, help="The API; 0 = any free port.")
 @click.option("--ants", type=click.IntRange(0, 256), default=1, show_default=True, help="Local ants.")
 @click.option("--slots", type=click.IntRange(1, 1024), default=4, show_default=True, help="Tasks at a time per ant.")
-@click.option("--tags", default="", metavar="A,B", help="What the local ants offer; * = every tag.")
+@offering_options
 @click.option("--grace", type=click.FloatRange(0.1), default=30.0, show_default=True, help="Seconds to drain.")
 @options.method
 @click.option(
@@ -81,6 +82,7 @@ _PORT = click.IntRange(0, 65535)
     metavar="URL",
     help="Where triggers find their messages: nats://HOST:4222 or redis://HOST:6379 (FORMICARY_QUEUE_URL).",
 )
+@options.queues
 @click.option(
     "--audit-days",
     type=click.FloatRange(0),
@@ -104,7 +106,6 @@ def up(
     grpc_port: int,
     ants: int,
     slots: int,
-    tags: str,
     grace: float,
     methods: tuple[str, ...],
     paths: tuple[Path, ...],
@@ -117,13 +118,13 @@ def up(
     cors_origins: tuple[str, ...],
     otlp_endpoint: str,
     queue_url: str,
+    queues: options.QueuesFile,
     verbose: bool,
 ) -> int:
     r"""Starts a queen with local ants and serves until SIGTERM or Ctrl-C.
 
     \b
     Examples:
-      formicary up
       formicary up --data /var/lib/formicary --ants 2 --slots 8
       formicary up --database postgresql://me@db/formicary
       formicary token create --data /var/lib/formicary --role admin
@@ -148,7 +149,6 @@ def up(
             grpc_port=grpc_port,
             ants=ants,
             slots=slots,
-            tags=frozenset(tag.strip().lower() for tag in tags.split(",") if tag.strip()),
             paths=tuple(path.absolute() for path in paths),
             methods=options.read_methods(methods),
             grace_s=grace,
@@ -160,6 +160,8 @@ def up(
             cors_origins=cors_origins,
             otlp_endpoint=otlp_endpoint,
             queue_url=queue_url,
+            **queues,
+            **offered(),
             **secured,
         )
         return run_server(config)

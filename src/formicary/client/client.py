@@ -34,6 +34,7 @@ from formicary.v1 import (
     events_pb2,
     events_pb2_grpc,
     jobs_pb2_grpc,
+    queues_pb2_grpc,
     tokens_pb2,
     tokens_pb2_grpc,
     triggers_pb2_grpc,
@@ -562,6 +563,9 @@ class Client:
             configs = cast(Any, configs_pb2_grpc).ConfigServiceStub(self._channel)
             for name in ("SetConfig", "ListConfigs", "GetConfig", "DeleteConfig", "RevealConfig", "RotateSecrets"):
                 setattr(self._rpc, name, getattr(configs, name))
+            queues = cast(Any, queues_pb2_grpc).QueueServiceStub(self._channel)
+            for name in ("GetQueues", "PutQueues", "ValidateQueues"):
+                setattr(self._rpc, name, getattr(queues, name))
             codes = cast(Any, error_codes_pb2_grpc).ErrorCodeServiceStub(self._channel)
             for name in ("SetErrorCode", "ListErrorCodes", "GetErrorCode", "DeleteErrorCode", "MatchErrorCode"):
                 setattr(self._rpc, name, getattr(codes, name))

@@ -18,6 +18,7 @@ from formicary.v1 import (
     dead_letters_pb2,
     definitions_pb2,
     error_codes_pb2,
+    queues_pb2,
     tokens_pb2,
     triggers_pb2,
 )
@@ -269,6 +270,30 @@ def config(message: configs_pb2.Config) -> dict[str, Any]:
         "created_at": _time(message, "created_at"),
         "updated_at": _time(message, "updated_at"),
         "updated_by": message.updated_by,
+    }
+
+
+def queues(message: queues_pb2.Queues) -> dict[str, Any]:
+    """The queues of a server and what each holds."""
+    return {
+        "policy": message.policy,
+        "placement": message.placement,
+        "updated_at": _time(message, "updated_at"),
+        "updated_by": message.updated_by,
+        "queues": [
+            {
+                "name": one.name,
+                "parent": one.parent,
+                "policy": one.policy,
+                "guaranteed": one.guaranteed,
+                "maximum": one.maximum,
+                "running": one.running,
+                "waiting": one.waiting,
+                "share": one.share,
+            }
+            for one in message.queues
+        ],
+        "source": message.source,
     }
 
 

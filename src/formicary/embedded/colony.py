@@ -17,7 +17,7 @@ from formicary.client.ids import IdMaker
 from formicary.embedded.artifacts import DirectArtifactLink
 from formicary.embedded.opening import OnlyTheseJobs, as_problems, open_data
 from formicary.engine.ants.ant import Ant
-from formicary.engine.ants.config import AntConfig
+from formicary.engine.ants.config import AntConfig, machine_resources
 from formicary.engine.ants.executors import Executor
 from formicary.engine.ants.transport import AntTransport, local_pair
 from formicary.engine.queen.core.batch import JobEnded
@@ -135,7 +135,12 @@ class Colony:
     def _ant_config(self) -> AntConfig:
         slots = self.config.slots or max(4, os.cpu_count() or 1)
         return AntConfig(
-            ANT_ID, slots=slots, tags=self.config.tags, paths=self.config.paths, executors=self.config.executors
+            ANT_ID,
+            slots=slots,
+            tags=self.config.tags,
+            resources=machine_resources(),
+            paths=self.config.paths,
+            executors=self.config.executors,
         )
 
     async def _connect(self) -> AntTransport:

@@ -36,6 +36,8 @@ class UpConfig:
         ants: Local ants as child processes; 0 = none.
         slots: Tasks that one ant runs at the same time; 0 = the number of processors.
         tags: What the local ants offer.
+        resources: What each local ant has for tasks to hold, beside or instead of its part of the machine.
+        labels: Values of the local ants that a placement may ask for.
         paths: Folders on the import path of PYTHON tasks.
         methods: Method replacements for every definition that is registered here.
         grace_s: How long running tasks may go on after the first signal.
@@ -59,6 +61,8 @@ class UpConfig:
             for every call that changes something.
         queue_url: Where triggers of jobs find their messages: ``nats://HOST:PORT`` or ``redis://HOST:PORT``, with user
             and password if need be; empty = each trigger says so itself.
+        queues: Text of a file of queues that are put in place at the start; None = those that are stored.
+        queues_file: Its name, for messages.
         keep_jobs: No job is removed, whatever its retention says: the store only grows.
         lease_s: How long a silent ant keeps its tasks; the default is FORMICARY_LEASE_S, else 10. A shorter one runs
             the tasks of a lost ant again sooner and takes them away from one that was merely slow.
@@ -75,6 +79,8 @@ class UpConfig:
     ants: int = 1
     slots: int = 4
     tags: frozenset[str] = frozenset()
+    resources: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
     paths: tuple[Path, ...] = ()
     methods: Mapping[str, str] = field(default_factory=dict)
     grace_s: float = 30.0
@@ -92,6 +98,8 @@ class UpConfig:
     cors_origins: tuple[str, ...] = ()
     otlp_endpoint: str = ""
     queue_url: str = ""
+    queues: str | None = None
+    queues_file: str = ""
     lease_s: float = field(default_factory=lambda: _lease_from_environment())
 
     def __post_init__(self) -> None:

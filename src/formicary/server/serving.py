@@ -16,6 +16,7 @@ import uvloop
 from formicary.embedded.opening import as_problems, open_data
 from formicary.engine.queen.approvals import ESCALATED_METHOD
 from formicary.engine.queen.keyring import Keyring
+from formicary.engine.queen.queues import QueueBook
 from formicary.engine.queen.runtime import Queen, QueenConfig
 from formicary.engine.storage.artifacts import LocalArtifacts, artifacts_folder
 from formicary.engine.storage.data_lock import DataLock
@@ -219,6 +220,8 @@ class _Server:
             store.close()
             raise
         stack.push_async_callback(queen.stop)
+        if config.queues is not None:
+            await QueueBook(queen).put(config.queues, by=f"--queues {config.queues_file}")
         self._queen = self._metrics.queen = queen
         return queen
 

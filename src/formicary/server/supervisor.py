@@ -19,6 +19,7 @@ from collections.abc import Callable
 from secrets import token_hex
 
 import formicary
+from formicary.engine.ants.config import machine_resources
 from formicary.server.config import UpConfig
 from formicary.server.processes import (
     AntRecord,
@@ -133,6 +134,10 @@ class Supervisor:
             command += ["--insecure"]
         if config.tags:
             command += ["--tags", ",".join(sorted(config.tags))]
+        resources = machine_resources(max(1, config.ants)) | dict(config.resources)
+        command += ["--resources", ",".join(f"{name}={amount:.15g}" for name, amount in resources.items())]
+        if config.labels:
+            command += ["--labels", ",".join(f"{name}={value}" for name, value in config.labels.items())]
         for path in config.paths:
             command += ["--path", str(path)]
         return (sys.executable, "-m", "formicary", *command)

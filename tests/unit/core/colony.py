@@ -62,6 +62,8 @@ class Worker:
     window: int = 0
     tags: frozenset[str] = frozenset()
     methods: frozenset[str] = frozenset({"SHELL", "PYTHON", "HTTP_GET"})
+    resources: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
     incarnation: int = 1
     session: int = 0
     streams: int = 0
@@ -199,6 +201,8 @@ class Colony:
                 worker.window or worker.slots,
                 held,
                 worker.streams,
+                worker.resources,
+                worker.labels,
             ),
         )
         for token in set(worker.held) - set(held):

@@ -20,6 +20,7 @@ from formicary.engine.jobs.model import (
 from formicary.engine.jobs.parse import FIELD_READERS, parse_source
 from formicary.engine.jobs.rendering import expand_dynamic, render_job_variables, render_task
 from formicary.engine.jobs.schema import job_schema
+from formicary.engine.jobs.task_parser import TASK_READERS
 
 
 def one(source: str, **methods: str) -> JobDefinition:
@@ -97,8 +98,9 @@ def test_a_field_is_read(yaml: str, attribute: str, value: object) -> None:
 
 def test_all_fields_have_a_reader_and_an_attribute() -> None:
     for rows, model in ((JOB_FIELDS, JobDefinition), (TASK_FIELDS, TaskDefinition)):
+        readers = FIELD_READERS if rows is JOB_FIELDS else TASK_READERS
         for row in rows:
-            assert row.kind == "tasks" or row.kind in FIELD_READERS, row
+            assert row.kind == "tasks" or row.kind in readers, row
             assert not row.target or row.target in model.__dataclass_fields__, row
 
 
@@ -286,7 +288,8 @@ def test_what_comes_later_is_refused_with_its_line() -> None:
         'skip_if: \'{{CountByJobTypeAndState "x" "PENDING"}}\'\n'
         "tasks:\n- task_type: a\n  container: {image: x}\n  on_completed: b\n"
         "- task_type: b\n  method: FORK_JOB\n  fork_job_type: k\n  on_completed: c\n"
-        "- task_type: c\n  script: x\n  artifacts: {paths: [x]}\n  resources: {a: 1}\n  fan_out: {source: s}\n"
+        "- task_type: c\n  script: x\n  artifacts: {paths: [x]}\n"
+        "  resources: {resource_type: licence}\n  fan_out: {source: s}\n"
         "  report_stdout: true\n"
     )
     assert later(source) == [

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from formicary.engine.ants.offers import NATS_CREDENTIALS_VARIABLE, methods_here, missing_for, nats_here
+from formicary.engine.jobs.amounts import is_resource
 from formicary.engine.jobs.model import AVAILABLE_METHODS, is_third_party
 from formicary.problems import FieldError, problem
 
@@ -28,6 +29,9 @@ class AntConfig:
         slots: Tasks that run at the same time, 1 to 1024. Too many share the processors and run into time-outs.
         tags: What the ant offers; a task with tags runs only where all of them are offered. Lower case; ``*`` offers
             every tag.
+        resources: What the ant has for tasks to hold, by name, like cpu and memory; a task that asks for something else
+            does not run here. Nothing measures it: too much oversubscribes the machine.
+        labels: Values that the placement of a task may ask for.
         methods: Executors the ant offers; by default all of this version that have here what they need, and those of
             installed packages.
         paths: Folders put on the import path of PYTHON tasks, after the job's own folder.
@@ -64,6 +68,8 @@ class AntConfig:
     ant_id: str
     slots: int = field(default_factory=lambda: os.cpu_count() or 1)
     tags: frozenset[str] = frozenset()
+    resources: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
     methods: frozenset[str] = field(default_factory=methods_here)
     paths: tuple[str, ...] = ()
     max_window: int = 256
@@ -114,6 +120,8 @@ class AntConfig:
                 errors.append(_error(name, "must be greater than 0"))
         if any(tag != tag.lower() or not tag for tag in self.tags):
             errors.append(_error("tags", "must be lower case and not empty"))
+        if any(not is_resource(name) or not amount >= 0 for name, amount in self.resources.items()):
+            errors.append(_error("resources", "must be lower-case names with amounts of 0 or more"))
         unknown = sorted(m for m in self.methods - AVAILABLE_METHODS if not is_third_party(m))
         if unknown:
             errors.append(_error("methods", f"names {', '.join(unknown)}, which this version cannot run"))
@@ -137,6 +145,12 @@ class AntConfig:
         if self.reconnect_max_s < self.reconnect_min_s:
             errors.append(_error("reconnect_max_s", "must not be smaller than reconnect_min_s"))
         return errors
+
+
+def machine_resources(parts: int = 1) -> dict[str, float]:
+    """The processors and the memory (bytes) of this machine, divided among so many ants."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {"cpu": (os.cpu_count() or 1) / parts, "memory": float(memory // parts)}
 
 
 _POSITIVE = (

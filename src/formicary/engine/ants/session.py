@@ -175,6 +175,8 @@ class Session:
             version=formicary.__version__,
             pid=os.getpid(),
             stream=self._streams,
+            resources=dict(config.resources),
+            labels=dict(config.labels),
         )
 
     # what the queen says ----------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from formicary.engine.jobs.amounts import is_virtual
 from formicary.engine.jobs.fields import JOB_FIELDS, NOW, TASK_FIELDS, Field
 from formicary.engine.jobs.model import (
     AVAILABLE_METHODS,
@@ -71,6 +72,8 @@ def _check_task(
                 message = f"{here} is available for SHELL tasks only in this version; remove it."
                 found.append(Violation(task.position.line, task.position.column, here, CODE, message))
     for row in _TASK_LATER:
+        if row.name == "resources" and not is_virtual(task.resources):
+            continue  # amounts of the ant's own
         if getattr(task, row.target) not in (None, (), {}):
             here = f"{path}.{row.name}"
             found.append(_later(row, here, marks.get(here, task.position)))

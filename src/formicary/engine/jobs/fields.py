@@ -69,7 +69,11 @@ JOB_FIELDS: tuple[Field, ...] = (
     Field("skip_if", "template", "Ends the job as FAILED with ERR_FILTERED_JOB when it renders to true."),
     Field("cron_trigger", "cron", "When the job starts by itself: 5 to 7 cron fields, or a mapping.", most=200),
     Field("triggers", "triggers", "Events that start the job: webhook, queue, s3; at most 5."),
-    Field("deadline", "text", "When the job should have ended; a time or a duration.", most=100),
+    Field("queue", "name", "Queue of the job, where the server has queues.", most=100),
+    Field("gang", "gang", "Tasks that start together or not at all: job, or tasks and min."),
+    Field(
+        "deadline", "deadline", "When the job should have ended; a time, or a duration after its submission.", most=100
+    ),
     Field("estimated_runtime", "duration", "How long the job takes.", "estimated_runtime_s"),
     Field("tenant_limits", "object", "Limits per tenant.", available="tenant limits", ignored=True),
     Field("timeout", "duration", "Longest time of the whole job.", "timeout_s", default="2h"),
@@ -154,7 +158,16 @@ TASK_FIELDS: tuple[Field, ...] = (
     Field("working_dir", "text", "Directory to run in.", most=1000),
     Field("execute_command_without_shell", "bool", "Runs commands without a shell.", default=False),
     Field("tags", "tags", "The ant must have all of them."),
-    Field("resources", "demands", "Licences, locks and quotas to take.", available="virtual resources", ignored=True),
+    Field(
+        "resources",
+        "needs",
+        "Amounts that it holds of its ant, like cpu: 2, memory: 8Gi; or licences, locks and quotas to take.",
+        available="virtual resources",
+        ignored=True,
+    ),
+    Field(
+        "placement", "placement", "Which ants may run it, and which suit it: labels, expressions, versions, preferred."
+    ),
     Field("cost_factor", "number", "Weight of the task in cost reports.", least=0),
     Field("speculative_backup", "any", "Second copy of a slow task.", available="speculative backup", ignored=True),
     Field(

@@ -219,6 +219,7 @@ class TaskDefinition:
     # where it runs
     tags: frozenset[str] = frozenset()
     resources: Mapping[str, Json] | tuple[Mapping[str, Json], ...] | None = None
+    placement: Mapping[str, Json] | None = None
     cost_factor: float | None = None
     speculative_backup: Json = None
     # containers and pods
@@ -317,6 +318,8 @@ class JobDefinition:
     skip_if: str | None = None
     cron_trigger: Cron | None = None
     triggers: tuple[Trigger, ...] = ()
+    queue: str | None = None
+    gang: Mapping[str, Json] | None = None
     deadline: str | None = None
     estimated_runtime_s: float | None = None
     tenant_limits: Mapping[str, Json] | None = None

@@ -13,8 +13,9 @@ from itertools import pairwise
 
 from formicary.engine.jobs.cron_reader import read_cron
 from formicary.engine.jobs.fields import JOB_BY_NAME, NOW
-from formicary.engine.jobs.graph_check import check_graph
-from formicary.engine.jobs.model import MAX_SOURCE_BYTES, JobDefinition, Position, Violation
+from formicary.engine.jobs.gang import WHOLE_JOB, check_gang, read_deadline, read_gang
+from formicary.engine.jobs.graph_check import GraphTask, check_graph
+from formicary.engine.jobs.model import MAX_SOURCE_BYTES, JobDefinition, Position, TaskDefinition, Violation
 from formicary.engine.jobs.policy_reader import read_circuit_breaker, with_retries
 from formicary.engine.jobs.readers import ABSENT, Context, Reader, entries, join
 from formicary.engine.jobs.task_parser import TASK_READERS, TaskParser
@@ -32,6 +33,8 @@ FIELD_READERS: Mapping[str, Reader] = {
     "cron": read_cron,
     "triggers": read_triggers,
     "circuit_breaker": read_circuit_breaker,
+    "gang": read_gang,
+    "deadline": read_deadline,
 }
 """Readers of every kind of field but the tasks."""
 
@@ -192,6 +195,7 @@ class _JobParser:
         self.values: dict[str, object] = {}
         self.marks: dict[str, Position] = {}
         self.tasks_node: Node | None = None
+        self.gang_node: Node | None = None
         self.variables_span: tuple[int, int] | None = None
 
     def parse(self) -> JobDefinition | None:
@@ -215,6 +219,8 @@ class _JobParser:
 
     def field(self, name: str, key: Node, value: Node) -> None:
         row = JOB_BY_NAME[name]
+        if name == "gang":
+            self.gang_node = value
         found = FIELD_READERS[row.kind](self.ctx, value, name, row)
         if row.available != NOW or row.kind == "cron":
             self.marks[name] = self.ctx.place(key.line, key.column)
@@ -251,6 +257,18 @@ class _JobParser:
             message = f"Write 'template: {found}' on a line of its own at the top of the file."
             self.ctx.add(self.root, "template", "BAD_VALUE", message)
 
+    def start_gang(self, graph: list[GraphTask]) -> None:
+        """A gang says which tasks run beside each other, as `dependencies` do elsewhere."""
+        given = self.values.get("gang")
+        members = given["tasks"] if isinstance(given, dict) else ()
+        for task in graph:
+            task.names_dependencies = task.names_dependencies or members == WHOLE_JOB or task.name in members
+
+    def check_gang(self, tasks: list[TaskDefinition], *, is_known: bool) -> None:
+        given = self.values.get("gang")
+        if self.gang_node is not None and isinstance(given, dict) and is_known and tasks:
+            check_gang(self.ctx, self.gang_node, given, tasks)
+
     def finish(self) -> JobDefinition | None:
         dynamic = self.values.get("dynamic_template_tasks") is True
         tasks = TaskParser(self.ctx, self.methods, self.marks, dynamic, self.dialect)
@@ -258,7 +276,9 @@ class _JobParser:
             later = [k.line for k, _ in self.root.pairs if k.line > self.tasks_node.line]
             tasks.read(self.tasks_node, min(later) if later and not self.root.flow else None)
             if not dynamic and tasks.graph:
+                self.start_gang(tasks.graph)
                 check_graph(tasks.graph, self.ctx)
+        self.check_gang(tasks.tasks, is_known=not dynamic)
         self.check_dialect()
         if any(v.is_error for v in self.ctx.violations):
             return None

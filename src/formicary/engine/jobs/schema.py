@@ -88,6 +88,10 @@ _KINDS: Mapping[str, Mapping[str, object]] = {
     "services": {"type": ["array", "null"], "items": {"type": ["object", "string"]}},
     "tolerations": {"anyOf": [_TEXT_MAP, {"type": "array", "items": {"type": "object"}}]},
     "affinity": _OBJECT,
+    "needs": {"anyOf": [_OBJECT, {"type": "array", "items": {"type": "object"}}]},
+    "placement": _OBJECT,
+    "gang": {"anyOf": [_OBJECT, {"const": "job"}]},
+    "deadline": {"type": ["string", "number"]},
     "demands": {"anyOf": [_OBJECT, {"type": "array", "items": {"type": "object"}}]},
     "environment": {
         "anyOf": [_TEXT_MAP, {"type": "array", "items": {"type": ["string", "object"]}}],

@@ -18,6 +18,7 @@ from formicary.engine.jobs.model import (
     Position,
     TaskDefinition,
 )
+from formicary.engine.jobs.placement_reader import read_needs, read_placement
 from formicary.engine.jobs.policy_reader import read_error_handling, with_retries
 from formicary.engine.jobs.readers import ABSENT, READERS, Context, Reader, entries, exclusive, is_null, join
 from formicary.engine.jobs.templates.budget import TemplateError
@@ -27,7 +28,13 @@ from formicary.engine.jobs.templates.masking import position
 from formicary.engine.jobs.yaml_nodes import Node
 
 _ROUTES = ("on_completed", "on_failed")
-TASK_READERS: Mapping[str, Reader] = {**READERS, **CONTAINER_READERS, "error_handling": read_error_handling}
+TASK_READERS: Mapping[str, Reader] = {
+    **READERS,
+    **CONTAINER_READERS,
+    "error_handling": read_error_handling,
+    "needs": read_needs,
+    "placement": read_placement,
+}
 """Readers of every kind of field of a task."""
 
 

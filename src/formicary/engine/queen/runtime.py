@@ -228,7 +228,16 @@ class Queen:
             "live_jobs": len(core.jobs),
             "recoveries": self.pump.recoveries,
             "ants": [
-                {"id": ant.id, "slots": ant.slots, "held": len(ant.held), "connected": ant.connected}
+                {
+                    "id": ant.id,
+                    "slots": ant.slots,
+                    "held": len(ant.held),
+                    "connected": ant.connected,
+                    "tags": sorted(ant.tags),
+                    "labels": dict(ant.labels),
+                    "resources": dict(ant.resources),
+                    "used": dict(ant.used),
+                }
                 for ant in core.leases.ants.values()
             ],
         }

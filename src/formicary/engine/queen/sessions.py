@@ -117,6 +117,8 @@ class AntSession:
                 hello.window,
                 tuple(hello.held),
                 hello.stream,
+                dict(hello.resources),
+                dict(hello.labels),
             ),
         )
 

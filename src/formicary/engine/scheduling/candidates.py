@@ -8,19 +8,28 @@ the order is placed, so the order holds.
 from __future__ import annotations
 
 import heapq
+from itertools import chain
 from typing import Protocol
 
-OrderKey = tuple[int, int, int]
+OrderKey = tuple[float, int, int]
 """Smaller goes first; the last two make the order total (job number, position of the task)."""
 
 
 class Candidate(Protocol):
     """A pending job or a ready task."""
 
-    state: str
+    @property
+    def state(self) -> str:
+        """Its entry in a queue is void once this has changed."""
+        ...
+
+    @property
+    def waiting_since(self) -> float:
+        """When it could have begun, in seconds since the epoch."""
+        ...
 
 
-Entry = tuple[int, int, int, int, Candidate, str]
+Entry = tuple[float, int, int, int, Candidate, str]
 """Order key, serial number (void twins may lie in the heap), the candidate, and the state it had when it was queued: in
 another state the entry is void."""
 
@@ -83,6 +92,22 @@ class CandidateQueue:
             return None
         heapq.heappush(self.ready, entry)
         return entry[4]
+
+    def drained(self) -> list[tuple[Candidate, bool]]:
+        """Everything that waits, each once, and whether its parameters are still stored."""
+        live = [(one, False) for one in self.ready if one[4].state == one[5]]
+        live += [(one, True) for one in (*self.cold, *self.loading.values()) if one[4].state == one[5]]
+        found = {id(entry[4]): (entry[4], is_cold) for entry, is_cold in live}
+        return list(found.values())
+
+    def count_at_most(self, most: int) -> int:
+        """How many wait, looking at no more than so many."""
+        found = 0
+        for entry in chain(self.ready, self.cold, self.loading.values()):
+            found += entry[4].state == entry[5]
+            if found >= most:
+                break
+        return found
 
     def ahead(self, key: OrderKey) -> int:
         """How many candidates go before this key; looks at all, for people who ask, not for decisions."""

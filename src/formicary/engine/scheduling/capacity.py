@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import heapq
 
+from formicary.engine.scheduling.demand import Demand
 from formicary.engine.scheduling.pipeline import AntView
+from formicary.engine.scheduling.placing import RANKS, Ranking
 
 
 def least_loaded(ants: list[AntView]) -> AntView | None:
@@ -28,17 +30,24 @@ def least_loaded(ants: list[AntView]) -> AntView | None:
 class LeastLoaded:
     """The same choice over many decisions of one slice, while ants are only ever given more.
 
+    Tasks that hold resources or prefer some ants are placed by `placing`, with the load as the rank.
+
     It keeps a heap of the ants with room for each list of ants; an ant whose load has grown sinks when it comes up.
     """
 
-    __slots__ = ("_heaps",)
+    __slots__ = ("_heaps", "_others")
 
     def __init__(self) -> None:
         self._heaps: dict[int, tuple[list[AntView], list[tuple[float, int, AntView]]]] = {}
         """By identity of the list, which is kept so that no other gets its identity."""
+        self._others: Ranking | None = None
 
-    def __call__(self, ants: list[AntView]) -> AntView | None:
+    def __call__(self, ants: list[AntView], demand: Demand) -> AntView | None:
         """The ant with the smallest share of its slots taken, or None where every window is full."""
+        if not demand.is_plain:
+            if self._others is None:
+                self._others = Ranking(RANKS["least_loaded"], lambda ant: ant.window)
+            return self._others(ants, demand)
         known = self._heaps.get(id(ants))
         if known is None:
             heap = [

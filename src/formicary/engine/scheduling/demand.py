@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from formicary.engine.jobs.amounts import Needs
+from formicary.engine.scheduling.requirements import requirements
 
 EVERY_TAG = "*"
 """What an ant that takes tasks of any tags offers."""
 
 Gate = tuple[str, str]
 """(organisation, job type) of a definition with `max_concurrency`."""
+EPSILON = 1e-9
+
+
+class Offer(Protocol):
+    """What an ant offers."""
+
+    @property
+    def methods(self) -> frozenset[str]:
+        """Methods that it runs."""
+        ...
+
+    @property
+    def tags(self) -> frozenset[str]:
+        """Names that it carries."""
+        ...
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Values by name."""
+        ...
+
+    @property
+    def resources(self) -> Mapping[str, float]:
+        """All that it has."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,25 +46,65 @@ class Demand:
     """Method and tags an ant must have; `gate` names the concurrency limit that starting a job has to pass.
 
     An empty method fits every ant (a job whose first task is not rendered yet).
+
+    Attributes:
+        method: Of the task.
+        tags: The ant has all of them.
+        gate: Of a job that has not begun.
+        needs: What is held of the ant while the task runs.
+        match: Requirements and preferences beside them, as `requirements` reads them; empty = none.
+        queue: Leaf of the configured queues; empty = there are none.
+        tenant: Who shares in that queue; empty where it is not shared.
+        level: Priority of all its candidates, where waiting raises it.
+        gang: Candidates are whole gangs of tasks.
     """
 
     method: str
     tags: frozenset[str]
     gate: Gate | None = None
+    needs: Needs = ()
+    match: str = ""
+    queue: str = ""
+    tenant: str = ""
+    level: int = 0
+    gang: bool = False
     _hash: int = field(init=False, repr=False, compare=False)
     """Demands are looked up for every decision."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_hash", hash((self.method, self.tags, self.gate)))
+        key = (self.method, self.tags, self.gate, self.needs, self.match, self.queue, self.tenant, self.level)
+        object.__setattr__(self, "_hash", hash((key, self.gang)))
 
     def __hash__(self) -> int:
         """As the fields say."""
         return self._hash
 
+    @property
+    def is_plain(self) -> bool:
+        """Any ant with the method, the tags and a free slot will do, and all of those alike."""
+        return not (self.needs or self.match)
+
     def gated(self, gate: Gate | None) -> Demand:
         """The same demand behind a concurrency limit."""
         return self if gate == self.gate else replace(self, gate=gate)
 
-    def fits(self, methods: frozenset[str], tags: frozenset[str]) -> bool:
-        """True where an ant with these methods and tags can serve the demand."""
-        return (not self.method or self.method in methods) and (self.tags <= tags or EVERY_TAG in tags)
+    def fits(self, ant: Offer) -> bool:
+        """True where an ant can serve the demand when nothing else runs on it."""
+        if (self.method and self.method not in ant.methods) or not (self.tags <= ant.tags or EVERY_TAG in ant.tags):
+            return False
+        return self.is_plain or (
+            all(amount <= ant.resources.get(name, 0.0) + EPSILON for name, amount in self.needs)
+            and (not self.match or not requirements(self.match).unmet(ant))
+        )
+
+    def lacks(self, ant: Offer) -> list[str]:
+        """What the ant does not have, in words; empty where it fits."""
+        found = [f"method {self.method}"] if self.method and self.method not in ant.methods else []
+        missing = sorted(self.tags - ant.tags) if EVERY_TAG not in ant.tags else []
+        if missing:
+            found.append(f"tag{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
+        for name, amount in self.needs:
+            offered = ant.resources.get(name, 0.0)
+            if amount > offered + EPSILON:
+                found.append(f"{name} {amount:g} (offers {offered:g})")
+        return found + (requirements(self.match).unmet(ant) if self.match else [])

@@ -34,6 +34,31 @@ class AntView(Protocol):
         """Tasks granted to the ant and not ended."""
         ...
 
+    @property
+    def methods(self) -> frozenset[str]:
+        """Methods that it runs."""
+        ...
+
+    @property
+    def tags(self) -> frozenset[str]:
+        """Names that it carries."""
+        ...
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Values by name."""
+        ...
+
+    @property
+    def resources(self) -> Mapping[str, float]:
+        """All that it has."""
+        ...
+
+    @property
+    def used(self) -> Mapping[str, float]:
+        """What its tasks hold of it."""
+        ...
+
 
 A = TypeVar("A", bound=AntView)
 
@@ -68,8 +93,8 @@ class View(Protocol[A]):
         ...
 
 
-Place = Callable[[list[AntView]], AntView | None]
-"""The ant to use, or None where all are full."""
+Place = Callable[[list[AntView], Demand], AntView | None]
+"""The ant to use for a demand, or None where all are full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +116,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     ant: AntView
 
 
-Head = tuple[int, int, int, int, Demand, CandidateQueue]
+Head = tuple[float, int, int, int, Demand, CandidateQueue]
 """Order key of a queue's first candidate, a number that no other has, the demand, the queue."""
 
 
@@ -117,7 +142,7 @@ def decide(view: View[AntView], policy: Policy) -> Iterator[Decision]:
                 if not gate(view, demand):
                     break
             else:
-                ant = place(view.ants_for(demand))
+                ant = place(view.ants_for(demand), demand)
             if ant is None:
                 closed.add(demand)
                 heapq.heappop(heads)
@@ -140,9 +165,9 @@ def _heads(view: View[AntView], closed: set[Demand], place: Place, numbers: Iter
         if closed and demand in closed:
             continue
         ants = view.ants_for(demand)
-        known = has_room.get(id(ants))
+        known = has_room.get(id(ants)) if demand.is_plain else True  # what holds resources is asked at its turn
         if known is None:
-            known = has_room[id(ants)] = place(ants) is not None
+            known = has_room[id(ants)] = place(ants, demand) is not None
         head = queue.head() if known else None
         if head is not None:
             heads.append((head[0], head[1], head[2], next(numbers), demand, queue))

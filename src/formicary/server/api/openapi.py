@@ -34,6 +34,7 @@ from formicary.v1 import (
     error_codes_pb2,
     events_pb2,
     jobs_pb2,
+    queues_pb2,
     tokens_pb2,
     triggers_pb2,
 )
@@ -72,6 +73,7 @@ _SERVICES = (
     (approvals_pb2, "ApprovalService"),
     (artifacts_pb2, "ArtifactService"),
     (configs_pb2, "ConfigService"),
+    (queues_pb2, "QueueService"),
     (error_codes_pb2, "ErrorCodeService"),
     (events_pb2, "EventService"),
     (audit_pb2, "AuditService"),

@@ -28,6 +28,7 @@ from formicary.server.api.definitions import DefinitionServicer
 from formicary.server.api.error_codes import ErrorCodeServicer
 from formicary.server.api.events import LAST_EVENT, EventServicer
 from formicary.server.api.jobs import KEY_HEADER, REPLAYED_HEADER, JobServicer
+from formicary.server.api.queues import QueueServicer
 from formicary.server.api.rules import check_requests
 from formicary.server.api.tokens import TokenServicer
 from formicary.server.api.triggers import TriggerServicer
@@ -95,6 +96,7 @@ def servicers(queen: Queen, tokens: TokenBook) -> list[object]:
         BreakerServicer(queen),
         ConfigServicer(queen),
         DeadLetterServicer(queen),
+        QueueServicer(queen),
         DefinitionServicer(queen),
         ErrorCodeServicer(queen),
         JobServicer(queen),

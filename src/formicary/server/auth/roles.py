@@ -64,6 +64,9 @@ ALLOWED: dict[str, frozenset[str]] = {
     "/formicary.v1.ErrorCodeService/GetErrorCode": _VIEW,
     "/formicary.v1.ErrorCodeService/DeleteErrorCode": _OPERATE,
     "/formicary.v1.ErrorCodeService/MatchErrorCode": _VIEW,
+    "/formicary.v1.QueueService/GetQueues": _VIEW,
+    "/formicary.v1.QueueService/PutQueues": _ADMIN,
+    "/formicary.v1.QueueService/ValidateQueues": _VIEW,
     "/formicary.v1.TokenService/CreateToken": _ADMIN,
     "/formicary.v1.AuditService/ListAuditRecords": _ADMIN,
     "/formicary.v1.TokenService/ListTokens": _ADMIN,
@@ -77,6 +80,8 @@ HOME_ONLY = frozenset(
         "/formicary.v1.AntService/ListAnts",
         "/formicary.v1.ArtifactService/UploadArtifact",
         "/formicary.v1.ConfigService/RotateSecrets",
+        "/formicary.v1.QueueService/GetQueues",
+        "/formicary.v1.QueueService/PutQueues",
     }
 )
 """Methods that show or serve more than one organisation."""

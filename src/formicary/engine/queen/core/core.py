@@ -11,7 +11,6 @@ Time comes in with `at`: `mono` for leases and timers, `wall` for records.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, cast
 
@@ -36,15 +35,19 @@ from formicary.engine.queen.core.breaking import Breaking
 from formicary.engine.queen.core.composing import Composing, to_reset
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.fanning import Fanning
+from formicary.engine.queen.core.gangs import Gangs
 from formicary.engine.queen.core.leases import Hello, Leases
 from formicary.engine.queen.core.occurrences import in_order, of_ant
-from formicary.engine.queen.core.outcome import Outcome, task_variables
+from formicary.engine.queen.core.outcome import COMPLETED, Outcome, task_variables
 from formicary.engine.queen.core.pausing import Pausing
 from formicary.engine.queen.core.progress import KILLING, TIMED_OUT, Progress
+from formicary.engine.queen.core.queueing import PLAIN, Queueing, asks_for_queues
 from formicary.engine.queen.core.records import Ant, Definition, Job, TaskRun
 from formicary.engine.queen.core.repinning import repinned
+from formicary.engine.queen.core.stats import Stats
 from formicary.engine.queen.core.time_limits import attempt_timeout
 from formicary.engine.queen.core.timers import Alarm, TimerWheel
+from formicary.engine.queen.core.waiting import Waiting
 from formicary.engine.scheduling.breakers import breaker_permits
 from formicary.engine.scheduling.candidates import CandidateQueue
 from formicary.engine.scheduling.capacity import LeastLoaded
@@ -57,9 +60,6 @@ from formicary.engine.storage.port import Row, Snapshot
 if TYPE_CHECKING:
     from formicary.engine.jobs.rendering import RenderedTask
 
-MOST_TAG_SETS = 1000
-OTHER_TAGS = frozenset({"other"})
-"""Where waits are counted once there are too many sets of tags to tell apart."""
 NO_SECRETS: frozenset[str] = frozenset()
 UNLIMITED = 1 << 60
 POLICY = Policy(gates=(below_limit, breaker_permits), order=fcfs_within_priority, place=LeastLoaded)
@@ -76,36 +76,6 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
     fingerprint: str = ""
     user: str = ""
     """Id of who submits it."""
-
-
-@dataclass(slots=True)
-class Stats:
-    """Counts since this core was made."""
-
-    submitted: int = 0
-    granted: int = 0
-    tasks_ended: int = 0
-    jobs_ended: int = 0
-    stale: int = 0
-    lost: int = 0
-    retries: int = 0
-    """Attempts after the first that a definition has asked for: retries, polls."""
-    dead_letters: int = 0
-    """Jobs that no retry will help."""
-    idle_rounds: int = 0
-    """Scheduling rounds after which no job and no task was waiting for an ant."""
-    ended: dict[tuple[str, str], int] = field(default_factory=dict)
-    """(organisation, state) -> jobs."""
-    waits: dict[frozenset[str], list[float]] = field(default_factory=dict)
-    """Tags of a job's first task -> number of jobs that began, seconds that they waited together."""
-
-    def waited(self, tags: frozenset[str], seconds: float) -> None:
-        """A job has begun after a wait."""
-        found = self.waits.get(tags)
-        if found is None:
-            found = self.waits.setdefault(tags if len(self.waits) < MOST_TAG_SETS else OTHER_TAGS, [0, 0.0])
-        found[0] += 1
-        found[1] += seconds
 
 
 class Core:
@@ -133,6 +103,12 @@ class Core:
         self.approving = Approving(self)
         self.pausing = Pausing(self)
         self.breaking = Breaking(self)
+        self.gangs = Gangs(self)
+        self.queueing: Queueing | None = None
+        """Configured queues; None = by priority and submission alone."""
+        self.holders: dict[Gate, dict[Job, None]] = {}
+        """Running jobs of job types with a limit."""
+        self.waiting = Waiting(self)
         self.batch = Batch()
         self.dirty_jobs: dict[Job, None] = {}
         self.dirty_tasks: dict[TaskRun, None] = {}
@@ -172,6 +148,8 @@ class Core:
 
     def _admit(self, row: Row, model: JobDefinition) -> Definition:
         definition = self.definitions[str(row[0])] = Definition(row, model)
+        if self.queueing is None and asks_for_queues(definition):
+            self.waiting.follow(PLAIN)
         if definition.gate is not None:
             version = int(row[3] or 0)
             if version >= self._limits.get(definition.gate, (0, 0))[0]:
@@ -335,6 +313,8 @@ class Core:
         if run is None:
             return
         self.leases.release(run)
+        if self.queueing is not None and outcome.outcome == COMPLETED and outcome.started_at and outcome.ended_at:
+            self.queueing.ran(run, outcome.ended_at - outcome.started_at)
         self.progress.result(run, outcome)
 
     def started(self, session: int, token: int, started_at: float) -> None:
@@ -479,17 +459,28 @@ class Core:
 
     def schedule(self) -> bool:
         """One slice of decisions; True where there may be more to decide at once."""
+        if self.queueing is not None:
+            more = self.queueing.schedule(self.config.slice_decisions)
+            return more or self._round_over()
         left = self.config.slice_decisions
         for decision in decide(cast("View[Ant]", self), POLICY):  # type: ignore[arg-type]  # Core is the View of Ant
             candidate, ant = decision.candidate, cast(Ant, decision.ant)
             if isinstance(candidate, Job):
-                self._hot_bytes -= len(candidate.params or b"")
-                self.progress.start(candidate, ant)
+                self.begin(candidate, ant)
             else:
                 self.grant(cast(TaskRun, candidate), ant)
             left -= 1
             if not left:
                 return True
+        return self._round_over()
+
+    def begin(self, job: Job, ant: Ant) -> None:
+        """The decision to start a pending job."""
+        self._hot_bytes -= len(job.params or b"")
+        self.progress.start(job, ant)
+
+    def _round_over(self) -> bool:
+        """Nothing more can be placed now."""
         self._fetch_params()
         if not self.queues:
             self.stats.idle_rounds += 1
@@ -506,33 +497,44 @@ class Core:
 
     def _enqueue(self, job: Job, params: bytes | None) -> None:
         """Queues a pending job; its parameters stay in memory only while there is room and nobody waits before it."""
-        demand = job.definition.demand
-        queue = self.queues.get(demand)
-        if queue is None:
-            queue = self.queues[demand] = CandidateQueue()
+        queue = self.waiting.queue_of(self.waiting.pending_demand(job))
         hot = params is not None and not queue.cold and self._hot_bytes < self.config.hot_params_bytes
         job.params = params if hot else None
         if hot and params is not None:
             self._hot_bytes += len(params)
-        queue.push(POLICY.order(job.priority, job.number, 0), job, cold=not hot)
-        self.fresh[demand] = None
+        self.waiting.queue_job(job, is_cold=not hot)
 
-    def queue_task(self, run: TaskRun, demand: Demand) -> None:
-        """Queues a ready task."""
-        queue = self.queues.get(demand)
-        if queue is None:
-            queue = self.queues[demand] = CandidateQueue()
-        queue.push(POLICY.order(run.job.priority, run.job.number, run.position), run)
-        self.fresh[demand] = None
+    def forget_wanted(self) -> None:
+        """Parameters that were asked for are asked for again."""
+        self._wanted.clear()
+
+    def all_ants(self) -> list[Ant]:
+        """View: every ant, in order of arrival."""
+        return list(self.leases.ants.values())
+
+    @property
+    def version(self) -> int:
+        """View: grows when an ant comes, goes, changes or has less to do."""
+        return self.leases.version
+
+    def preempt(self, run: TaskRun) -> None:
+        """Asks the ant to end the attempt, which then takes its turn again."""
+        if not (run.preempting or run.cancelling):
+            run.preempting = True
+            self.stats.preempted += 1
+            if run.holder is not None and run.holder.session:
+                self.batch.to(run.holder.session).cancelled.append(run.token)
 
     def grant(self, run: TaskRun, ant: Ant) -> None:
         """Leases the attempt to the ant; it is sent after the commit."""
         run.state = life.task_state(run.state, "grant")
         run.attempts += 1
-        run.cancelling = False
+        run.cancelling = run.preempting = False
+        run.granted_at = self.wall
         run.error_message = run.traceback = run.error_code = None
         run.ended_at = run.exit_code = run.signal = run.outputs = None
         token = self.leases.grant(run, ant)
+        self._charge(run)
         self.dirty_tasks[run] = None
         self.stats.granted += 1
         job = run.job
@@ -552,6 +554,11 @@ class Core:
             )
         )
 
+    def _charge(self, run: TaskRun) -> None:
+        if self.queueing is not None:
+            run.charge = self.queueing.charge(run)
+            self.queueing.ledger.take(run.charge)
+
     def view(self, job: Job) -> ConfigView:
         """What a job sees of the configurations."""
         return self.configs.view(job.org, job.submitted_by or "", job.definition.job_type)
@@ -567,6 +574,13 @@ class Core:
         gate = job.definition.gate
         if gate is not None:
             self.running[gate] = self.running.get(gate, 0) + change
+            holders = self.holders.setdefault(gate, {})
+            if change > 0:
+                holders[job] = None
+                return
+            holders.pop(job, None)
+            if self.queueing is not None:
+                self.queueing.inherited.pop(job, None)
 
     def forget(self, job: Job) -> None:
         """An ended job leaves memory."""
@@ -614,6 +628,7 @@ class Core:
         """Takes over what the store holds; open leases get one fresh full lease from now."""
         self.number, self.order = snapshot.last_number, snapshot.last_order
         self.breaking.recover(snapshot.states)
+        self.waiting.recover(snapshot.states)
         for row in snapshot.definitions:
             self._admit(row, models[str(row[0])])
         self.approving.recover(snapshot.approvals, snapshot.votes)
@@ -651,9 +666,13 @@ class Core:
     def _recover_run(self, run: TaskRun) -> None:
         if run.state in (life.DISPATCHED, life.EXECUTING):
             self.leases.adopt(run, self.mono)
+            self._charge(run)
             run.cancelling = run.job.verdict in KILLING and not run.task.always_run
         elif run.state == life.READY:
-            self.queue_task(run, run.demand)
+            if self.gangs.holds(run):
+                self.gangs.gather(run)
+            else:
+                self.waiting.queue_task(run, run.demand)
         elif run.awaits:
             (self.fanning if run.fans else self.composing).resume(run)
         elif run.state == life.APPROVAL:

@@ -5,15 +5,15 @@ Read only: it asks the same view that scheduling decides on, and changes nothing
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
 from formicary.engine.jobs import lifecycle as life
-from formicary.engine.scheduling.demand import EVERY_TAG
-from formicary.engine.scheduling.fcfs import fcfs_within_priority
+from formicary.engine.scheduling.placing import has_room
+from formicary.engine.scheduling.queues.gangs import ants_to_keep
 from formicary.lifecycle.breaker import HALF_OPEN
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from formicary.engine.queen.core.records import Ant, Job, TaskRun
     from formicary.engine.scheduling.candidates import OrderKey
     from formicary.engine.scheduling.demand import Demand
+    from formicary.engine.scheduling.pipeline import AntView
 
 MOST_ANTS = 5
 """Ants whose lacks are told one by one."""
@@ -72,7 +73,7 @@ def _pending(core: Core, job: Job) -> list[Reason]:
     if job.timer is not None and due is not None and due > core.wall:
         why = "the delay before its next execution" if job.retries else "its scheduled start"
         return [_until(core, f"waits for {why}", due)]
-    demand = job.definition.demand
+    demand = core.waiting.pending_demand(job)
     reasons = [Reason("time", True, "its time has come")]
     if demand.gate is not None:
         running, limit = core.running_of(demand.gate), core.limit_of(demand.gate)
@@ -85,7 +86,7 @@ def _pending(core: Core, job: Job) -> list[Reason]:
             )
         )
     reasons += _breaker(core, job)
-    return [*reasons, *_queued(core, demand, fcfs_within_priority(job.priority, job.number, 0), "")]
+    return [*reasons, *_queued(core, demand, core.waiting.order_key(job, 0), "", job)]
 
 
 def _breaker(core: Core, job: Job) -> list[Reason]:
@@ -141,7 +142,11 @@ def _task(core: Core, run: TaskRun) -> list[Reason]:
         what = "is running on" if run.state == life.EXECUTING else "has been given to"
         return [Reason("work", True, f"{name} {what} {ant}, attempt {run.attempts}", {}, name)]
     if run.state == life.READY:
-        return _queued(core, run.demand, fcfs_within_priority(run.job.priority, run.job.number, run.position), name)
+        if core.gangs.holds(run):
+            return _gang(core, run, name)
+        return _queued(
+            core, core.waiting.ready_demand(run), core.waiting.order_key(run.job, run.position), name, run.job
+        )
     if run.state == life.APPROVAL:
         return [Reason("state", False, f"{name} waits for people to decide: `formicary approve`", {}, name)]
     if run.awaits and run.fans:
@@ -168,27 +173,28 @@ def _elements(core: Core, run: TaskRun) -> list[Reason]:
     return found if waiting is None else [*found, *_task(core, waiting)]
 
 
-def _queued(core: Core, demand: Demand, key: OrderKey, task_type: str) -> list[Reason]:
+def _queued(core: Core, demand: Demand, key: OrderKey, task_type: str, job: Job) -> list[Reason]:
     """Order and placement of what waits for an ant."""
     queue = core.queues.get(demand)
     ahead = queue.ahead(key) if queue is not None else 0
     everywhere = sum(other.ahead(key) for other in core.queues.values())
     line = f"place {ahead + 1} among those that need the same, {everywhere + 1} of all"
-    text = f"{line} (priority {-key[0]}, then first come)"
+    text = f"{line} ({_rule(core, job)})"
     order = Reason("order", ahead == 0, text, {"ahead": ahead, "ahead_of_all": everywhere}, task_type)
     place = _place(core, demand, task_type)
     # What stands at the head of the line is named first: with no ant at all, a place in the line explains nothing.
-    return [order, place] if place.passed else [place, order]
+    gates = _gates(core, demand, task_type)
+    return [*gates, order, place] if place.passed else [place, *gates, order]
 
 
 def _place(core: Core, demand: Demand, task_type: str) -> Reason:
     ants = list(core.leases.ants.values())
     if not ants:
         return Reason("place", False, "no ant is connected", {"ants": 0}, task_type)
-    fit = [ant for ant in ants if demand.fits(ant.methods, ant.tags)]
+    fit = [ant for ant in ants if demand.fits(ant)]
     figures: dict[str, float] = {"ants": len(ants), "ants_that_fit": len(fit)}
     if not fit:
-        told = "; ".join(f"{ant.id} {_lacks(demand, ant)}" for ant in ants[:MOST_ANTS])
+        told = "; ".join(f"{ant.id} lacks {' and '.join(demand.lacks(ant))}" for ant in ants[:MOST_ANTS])
         more = f"; {len(ants) - MOST_ANTS} more" if len(ants) > MOST_ANTS else ""
         return Reason("place", False, f"none of {len(ants)} ants fits: {told}{more}", figures, task_type)
     able = [ant for ant in fit if ant.connected and not ant.draining]
@@ -196,17 +202,71 @@ def _place(core: Core, demand: Demand, task_type: str) -> Reason:
         gone = sum(not ant.connected for ant in fit)
         text = f"all {len(fit)} ants that fit are away: {gone} disconnected, {len(fit) - gone} draining"
         return Reason("place", False, text, figures, task_type)
-    taken, room = sum(len(ant.held) for ant in able), sum(ant.window for ant in able)
+    taken, room = sum(len(ant.held) for ant in able), sum(core.waiting.places(ant) for ant in able)
     figures |= {"taken": taken, "places": room, "slots": sum(ant.slots for ant in able)}
     if taken >= room:
         text = f"all {len(able)} ants that fit are full: {taken} of {room} places taken"
         return Reason("place", False, text, figures, task_type)
+    if not any(has_room(ant, demand, core.waiting.places(ant)) for ant in able):
+        told = ", ".join(f"{name} {amount:g}" for name, amount in demand.needs)
+        most = "; ".join(f"{ant.id} has {_free(ant, demand)}" for ant in able[:MOST_ANTS])
+        return Reason("place", False, f"no ant has {told} free now: {most}", figures, task_type)
     return Reason("place", True, f"{room - taken} of {room} places are free on {len(able)} ants", figures, task_type)
 
 
-def _lacks(demand: Demand, ant: Ant) -> str:
-    lacks = [f"method {demand.method}"] if demand.method and demand.method not in ant.methods else []
-    missing = sorted(demand.tags - ant.tags) if EVERY_TAG not in ant.tags else []
-    if missing:
-        lacks.append(f"tag{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
-    return f"lacks {' and '.join(lacks)}"
+def _free(ant: Ant, demand: Demand) -> str:
+    return " and ".join(
+        f"{ant.resources.get(name, 0.0) - ant.used.get(name, 0.0):g} of {ant.resources.get(name, 0.0):g} {name}"
+        for name, _ in demand.needs
+    )
+
+
+# --- queues -----------------------------------------------------------------------------------------------------------
+
+
+def _rule(core: Core, job: Job) -> str:
+    """The order that holds for a job, in words."""
+    if core.queueing is None:
+        return f"priority {job.priority}, then first come"
+    config, leaf = core.queueing.config, core.queueing.leaf(job)
+    rule = config.within(leaf)
+    words = f"queue {leaf}, policy {rule.policy}"
+    if rule.policy == "priority":
+        words += f" {core.queueing.priority(job)}" + (f", aging {rule.aging:g}/s" if rule.aging else "")
+    return words + (f", {config.rule.policy} between queues" if config.apart else "")
+
+
+def _gates(core: Core, demand: Demand, task_type: str) -> list[Reason]:
+    """What the configured queues say of it."""
+    if core.queueing is None:
+        return []
+    found = core.queueing.refusal(demand)
+    if found is None:
+        return [Reason("queue", True, f"the queue {demand.queue} lets it start", {}, task_type)]
+    gate, why = found
+    return [] if gate in ("concurrency", "breaker") else [Reason(gate, False, why, {}, task_type)]
+
+
+def _gang(core: Core, run: TaskRun, name: str) -> list[Reason]:
+    """Why a member of a gang does not run."""
+    execution, gang = run.job.run, run.job.definition.gang
+    if core.queueing is None or execution is None or gang is None:
+        return []
+    found = execution.gang
+    if found is None or found.state != life.READY:
+        missing = [
+            run.job.definition.model.tasks[position].task_type
+            for position in sorted(gang.members)
+            if (one := execution.runs.get(position)) is None or one.state not in (life.READY, *life.TASK_ENDED)
+        ]
+        return [Reason("gang", False, f"{name} starts together with {', '.join(missing)}: not ready yet", {}, name)]
+    ants, needed = core.all_ants(), found.least
+    free = sum(max(0, ant.slots - len(ant.held)) for ant in ants if ant.connected and not ant.draining)
+    figures: dict[str, float] = {"members": len(found.runs), "needed": needed, "free_slots": free}
+    if ants_to_keep(found.members, found.least, cast("Sequence[AntView]", ants)) is None:
+        text = f"a gang of {needed} members does not fit on the {len(ants)} ants even when nothing else runs"
+        return [Reason("gang", False, text, figures, name)]
+    deciding = core.queueing.deciding
+    kept = f"; {len(deciding.kept)} ants are kept for it" if deciding.reserved is found else ""
+    text = f"{name} starts in a gang of {needed} at once, {free} slots are free{kept}"
+    return [Reason("gang", False, text, figures, name), *_gates(core, core.waiting.gang_demand(found), name)]

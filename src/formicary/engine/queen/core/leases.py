@@ -9,14 +9,16 @@ out get one fresh full lease, held for a process that has not yet said hello.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from formicary.engine.jobs.amounts import Needs, needs_of
 from formicary.engine.queen.core.batch import Batch, Welcome
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.records import EPOCH_SHIFT, Ant, TaskRun
 from formicary.engine.queen.core.timers import TimerWheel
-from formicary.engine.scheduling.demand import Demand
+from formicary.engine.scheduling.demand import EPSILON, Demand
+from formicary.engine.scheduling.queues.ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class Hello:
     window: int
     held: tuple[int, ...] = ()
     stream: int = 0
+    resources: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
     """Number of the stream among those of the process; what a later one has said holds."""
 
     @property
@@ -54,6 +58,10 @@ class Leases:
         """Told of each attempt whose ant is gone; set by the core."""
         self.undelivered: Callable[[TaskRun], None] = _nobody
         """Told of each attempt that never reached its ant."""
+        self.ledger: Ledger | None = None
+        """Who is charged for what; None where there are no queues."""
+        self.version = 0
+        """Grows when an ant comes, goes, changes or has less to do."""
         self.expiries = 0
         """Leases that ran out: ants that went silent or did not come back."""
         self._matching: dict[Demand, list[Ant]] = {}
@@ -77,7 +85,7 @@ class Leases:
             self.sessions.pop(ant.session, None)
             batch.closing.append(ant.session)
         ant.session, ant.connected, ant.draining = session, True, False
-        ant.methods, ant.tags = hello.methods, hello.tags
+        ant.methods, ant.tags, ant.labels, ant.resources = hello.methods, hello.tags, hello.labels, hello.resources
         ant.slots, ant.window = max(1, hello.slots), max(hello.window, hello.slots, 1)
         self.sessions[session] = ant
         self._renew(ant, mono, self.config.lease_s)
@@ -90,7 +98,7 @@ class Leases:
         welcome = Welcome(self.epoch, keep, tuple(token for token in hello.held if token not in ant.held))
         out = batch.to(session)
         out.welcome = welcome
-        out.cancelled += [token for token in keep if ant.held[token].cancelling]
+        out.cancelled += [token for token in keep if ant.held[token].cancelling or ant.held[token].preempting]
         return welcome
 
     def disconnect(self, session: int, mono: float) -> None:
@@ -145,6 +153,7 @@ class Leases:
         ant.held[run.token] = run
         run.holder = ant
         self.tokens[run.token] = run
+        self._take(run, ant, needs_of(run.task.resources))
 
     def follow(self, earlier: Leases) -> None:
         """After a reload in the same process: a hello that the earlier core would have seen as overtaken still is."""
@@ -160,14 +169,36 @@ class Leases:
         run.token, run.ant, run.holder = token, ant.key, ant
         ant.held[token] = run
         self.tokens[token] = run
+        if run.task.resources is not None:
+            self._take(run, ant, needs_of(run.task.resources))
         return token
 
     def release(self, run: TaskRun) -> None:
         """Takes the attempt's token out: nobody can change anything with it any more."""
         self.tokens.pop(run.token, None)
         if run.holder is not None:
+            if run.needs:
+                self._give_back(run, run.holder)
             run.holder.held.pop(run.token, None)
             run.holder = None
+        self.version += 1
+        if run.charge is not None and self.ledger is not None:
+            self.ledger.give(run.charge)
+            run.charge = None
+
+    def _take(self, run: TaskRun, ant: Ant, needs: Needs) -> None:
+        run.needs = needs
+        for name, amount in needs:
+            ant.used[name] = ant.used.get(name, 0.0) + amount
+
+    def _give_back(self, run: TaskRun, ant: Ant) -> None:
+        for name, amount in run.needs:
+            left = ant.used.get(name, 0.0) - amount
+            if left > EPSILON:
+                ant.used[name] = left
+            else:  # sums of fractions do not come back to zero by themselves
+                ant.used.pop(name, None)
+        run.needs = ()
 
     def held_by(self, session: int, token: int) -> TaskRun | None:
         """The run that this session holds under this token, or None: the token is stale."""
@@ -180,12 +211,13 @@ class Leases:
         """Connected ants that serve the demand, in order of arrival."""
         found = self._matching.get(demand)
         if found is None:
-            found = [ant for ant in self.ants.values() if ant.connected and demand.fits(ant.methods, ant.tags)]
+            found = [ant for ant in self.ants.values() if ant.connected and demand.fits(ant)]
             found = self._lists.setdefault(tuple(ant.key for ant in found), found)
             self._matching[demand] = found
         return found
 
     def _unmatch(self) -> None:
+        self.version += 1
         self._matching.clear()
         self._lists.clear()
 

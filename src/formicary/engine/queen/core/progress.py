@@ -23,6 +23,7 @@ from formicary.engine.queen.core.dead_letters import note_death
 from formicary.engine.queen.core.outcome import Outcome, decode_outputs, merged_outputs
 from formicary.engine.queen.core.records import Ant, Execution, Job, TaskRun
 from formicary.engine.queen.core.time_limits import is_late, until
+from formicary.engine.scheduling.placing import has_room
 
 if TYPE_CHECKING:
     from formicary.engine.jobs.rendering import RenderedTask
@@ -178,11 +179,14 @@ class Progress:
             run.state = life.task_state(run.state, "activate")
         run.timer_at = None
         self.core.dirty_tasks[run] = None
+        if self.core.gangs.holds(run):
+            self.core.gangs.gather(run)
+            return
         demand = run.demand
-        if ant is not None and len(ant.held) < ant.window and demand.fits(ant.methods, ant.tags):
+        if ant is not None and demand.fits(ant) and has_room(ant, demand, self.core.waiting.places(ant)):
             self.core.grant(run, ant)
         else:
-            self.core.queue_task(run, demand)
+            self.core.waiting.queue_task(run, demand)
 
     # --- an attempt ends --------------------------------------------------------------------------------------------
 
@@ -191,7 +195,7 @@ class Progress:
         self._note(run, result)
         kind = result.outcome
         if kind == ends.LOST or (kind == ends.CANCELLED and not run.cancelling):
-            self.lost(run)
+            self.lost(run, made_room=kind == ends.CANCELLED and run.preempting)
             return
         if kind == ends.CANCELLED:
             self._end(run, life.CANCELLED, "ERR_CANCELLED")
@@ -312,13 +316,13 @@ class Progress:
         run.timer = core.timers.set(core.mono + delay_s, run)
         core.dirty_tasks[run] = None
 
-    def lost(self, run: TaskRun) -> None:
-        """The attempt's ant is gone: again at once, a bounded number of times."""
-        run.lost += 1
+    def lost(self, run: TaskRun, *, made_room: bool = False) -> None:
+        """The attempt's ant is gone: again at once, a bounded number of times; what has made room is not counted."""
+        run.lost += not made_room
         self.core.dirty_tasks[run] = None
         if run.cancelling or self.stopping(run):
             self._end(run, life.CANCELLED, "ERR_CANCELLED")
-        elif run.lost >= run.task.max_lost_attempts:
+        elif run.lost >= run.task.max_lost_attempts and not made_room:
             run.error_message = f"lost with its ant {run.lost} times (max_lost_attempts)"
             self._end(run, life.FAILED, "ERR_POISON", fatal=True)
         else:
@@ -384,6 +388,7 @@ class Progress:
             core.fanning.ended(run, fatal=fatal)
             return
         execution.active -= 1
+        self.core.gangs.ended(run)
         self._look_for_final(job)
         self._remember_outputs(execution, run)
         failed = run.failed_hard()

@@ -6,9 +6,11 @@ to start. An :class:`Execution` exists only while a job runs; ended jobs leave m
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.amounts import Needs, needs_of
 from formicary.engine.jobs.fan_out import (
     definition_position,
     definition_task,
@@ -20,10 +22,16 @@ from formicary.engine.jobs.fan_out import (
     whole_routes,
 )
 from formicary.engine.jobs.flow import Flow, Plan, Routes
+from formicary.engine.jobs.gang import gang_of
 from formicary.engine.jobs.model import COMPOSING_METHODS, QUEEN_METHODS, JobDefinition, TaskDefinition
 from formicary.engine.queen.core.timers import Timer
 from formicary.engine.scheduling.demand import Demand
+from formicary.engine.scheduling.queues.ledger import Charge
+from formicary.engine.scheduling.requirements import as_text
 from formicary.engine.storage.port import Row
+
+if TYPE_CHECKING:
+    from formicary.engine.queen.core.gangs import GangRun
 
 EPOCH_SHIFT = 40
 """A lease token is `epoch << EPOCH_SHIFT | counter`: one integer that only grows."""
@@ -32,7 +40,19 @@ EPOCH_SHIFT = 40
 class Definition:
     """A definition as the core uses it: the plan and what decides where its tasks may run."""
 
-    __slots__ = ("demand", "demands", "gate", "id", "job_type", "model", "needs_preparation", "plan", "row", "simple")
+    __slots__ = (
+        "demand",
+        "demands",
+        "gang",
+        "gate",
+        "id",
+        "job_type",
+        "model",
+        "needs_preparation",
+        "plan",
+        "row",
+        "simple",
+    )
 
     def __init__(self, row: Row, model: JobDefinition) -> None:
         self.row = row
@@ -41,6 +61,7 @@ class Definition:
         self.job_type = model.job_type
         self.plan = Plan(model)
         self.gate = (str(row[1]), model.job_type) if model.max_concurrency or model.circuit_breaker else None
+        self.gang = gang_of(model.gang, model.index)
         self.demands = tuple(demand_of(task) if task.is_static else None for task in model.tasks)
         starts = self.plan.starts or self.plan.finals
         self.needs_preparation = bool(model.skip_if) or model.variables_templated
@@ -56,7 +77,7 @@ class Definition:
 
 def demand_of(task: TaskDefinition) -> Demand:
     """What an ant must have to run this task."""
-    return Demand(task.method, task.tags)
+    return Demand(task.method, task.tags, needs=needs_of(task.resources), match=as_text(task.placement))
 
 
 class Job:
@@ -117,6 +138,11 @@ class Job:
         self.run: Execution | None = None
         self.timer: Timer | None = None
 
+    @property
+    def waiting_since(self) -> float:
+        """When it could have begun, in seconds since the epoch."""
+        return max(self.submitted_at, self.scheduled_at or 0.0)
+
     def row(self) -> Row:
         """The image in the order of JOB_COLUMNS."""
         definition = self.definition
@@ -161,9 +187,11 @@ class TaskRun:
     """One task of one execution, or one element of a task that fans out, over all its attempts."""
 
     __slots__ = (
+        "alone",
         "ant",
         "attempts",
         "cancelling",
+        "charge",
         "element",
         "ended_at",
         "ended_order",
@@ -171,12 +199,15 @@ class TaskRun:
         "error_message",
         "exit_code",
         "failures",
+        "granted_at",
         "holder",
         "job",
         "lost",
+        "needs",
         "outputs",
         "polls",
         "position",
+        "preempting",
         "rendered",
         "rendering",
         "routed_to",
@@ -198,6 +229,11 @@ class TaskRun:
         self.attempts = self.token = 0
         self.element: dict[str, object] | None = None
         """Of an element: the variables that hold it."""
+        self.needs: Needs = ()
+        """What the present attempt holds of its ant."""
+        self.charge: Charge | None = None
+        """Whom it is charged to, where there are queues."""
+        self.granted_at = 0.0
         self.reset()
 
     def reset(self, *, hard: bool = False) -> None:
@@ -234,6 +270,15 @@ class TaskRun:
         self.routed_to: int | None = None
         self.ended_order: int | None = None
         self.cancelling = False
+        self.preempting = False
+        """The ant is asked to end the attempt, so that it begins again later."""
+        self.alone = False
+        """Of a gang that has started without it."""
+
+    @property
+    def waiting_since(self) -> float:
+        """As its job."""
+        return self.job.waiting_since
 
     def row(self) -> Row:
         """The image in the order of TASK_COLUMNS."""
@@ -340,6 +385,7 @@ class Execution:
         "elements",
         "final",
         "flow",
+        "gang",
         "outputs",
         "parked",
         "preparing",
@@ -353,6 +399,8 @@ class Execution:
         """Tasks of the definition by position."""
         self.elements: dict[int, TaskRun] = {}
         """Elements of those that fan out, by position."""
+        self.gang: GangRun | None = None
+        """Members that wait to start together."""
         self.active = 0
         """Tasks that have begun and not ended; elements count with their task."""
         self.asking = 0
@@ -384,13 +432,16 @@ class Ant:
         "held",
         "id",
         "key",
+        "labels",
         "lease_until",
         "methods",
+        "resources",
         "session",
         "slots",
         "stream",
         "tags",
         "timer",
+        "used",
         "window",
     )
 
@@ -399,6 +450,10 @@ class Ant:
         self.id = ant_id
         self.methods: frozenset[str] = frozenset()
         self.tags: frozenset[str] = frozenset()
+        self.labels: Mapping[str, str] = {}
+        self.resources: Mapping[str, float] = {}
+        self.used: dict[str, float] = {}
+        """What the tasks that it holds have of them."""
         self.slots = 0
         self.window = 0
         self.session = 0

@@ -197,10 +197,18 @@ class Stride:
         """A client goes."""
         del self._strides[name], self._passes[name]
 
+    def peek(self, among: Sequence[str]) -> str:
+        """Whose turn it is of these, without taking it. Raises ValueError where none is there."""
+        return min(among, key=lambda one: (self._passes[one], one))
+
+    def has(self, name: str) -> bool:
+        """Whether a client has come and not gone."""
+        return name in self._passes
+
     def next(self, among: Sequence[str] | None = None) -> str:
         """Whose turn it is, of all or of those that have something to run. Raises ValueError where none is there."""
         names = self._passes if among is None else among
-        name = min(names, key=lambda one: (self._passes[one], one))
+        name = self.peek(list(names))
         self._served = max(self._served, self._passes[name])
         self._passes[name] += self._strides[name]
         return name

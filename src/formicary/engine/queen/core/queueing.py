@@ -1,0 +1,276 @@
+"""How the core follows configured queues: where each candidate waits, who is charged, who is asked to give way.
+
+Without a configuration the core decides by priority and submission alone (`scheduling.pipeline`); this module is there
+once queues are configured, or once a definition asks for what only it can do (a gang, waiting for a preferred ant).
+
+Theory of operation. A job's queue follows from its definition and its submitter and is looked up once for each pair.
+What waits is moved to other queues only when the configuration changes. Each attempt is charged to a queue and a tenant
+when it is granted and credited when its lease is released, whatever the reason; so the books are right after a reload
+too, where leases are adopted. Inversion: while a job waits at its type's `max_concurrency`, those that hold a place
+there have its priority.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from math import inf
+from typing import TYPE_CHECKING, cast
+
+from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.amounts import needs_of
+from formicary.engine.jobs.gang import deadline_of
+from formicary.engine.queen.core.gangs import GangRun
+from formicary.engine.queen.core.records import Ant, Definition, Job, TaskRun
+from formicary.engine.scheduling.candidates import OrderKey
+from formicary.engine.scheduling.demand import Demand, Gate
+from formicary.engine.scheduling.policies.capacity_tree import Running
+from formicary.engine.scheduling.policies.drf import dominant_share
+from formicary.engine.scheduling.queues.deciding import Deciding, GangDecision, QueueView
+from formicary.engine.scheduling.queues.groups import WHOLE
+from formicary.engine.scheduling.queues.ledger import SLOTS, Charge, Ledger
+from formicary.engine.scheduling.queues.model import SHARES, Queue, Queues, Rule, Subject
+from formicary.engine.scheduling.requirements import patience_s
+
+if TYPE_CHECKING:
+    from formicary.engine.queen.core.core import Core
+    from formicary.engine.scheduling.pipeline import AntView, Decision
+
+PLAIN = Queues(Rule("priority"), "least_loaded", (Queue("default"),))
+"""Priority, then submission, as without queues."""
+REMEMBERED = 64
+"""Run times that are kept of each task of a definition."""
+
+
+def asks_for_queues(definition: Definition) -> bool:
+    """Whether its jobs need what only queues can do."""
+    waits = any(demand is not None and demand.match and patience_s(demand.match) for demand in definition.demands)
+    return definition.gang is not None or waits
+
+
+class Queueing:
+    """Candidates of one core under one configuration."""
+
+    def __init__(self, core: Core, config: Queues) -> None:
+        self.core = core
+        self.config = config
+        self.ledger = Ledger()
+        self.deciding = Deciding(config, self.ledger)
+        self.inherited: dict[Job, int] = {}
+        """Priority that a running job has from one that waits for its place."""
+        self.history: dict[tuple[str, str, int], deque[float]] = {}
+        """Run times in seconds by (organisation, job type, position)."""
+        self._leaves: dict[tuple[str, str], str] = {}
+        self._demands: dict[tuple[Demand, str, str, int], Demand] = {}
+        self._groups = config.apart
+
+    # --- where a candidate waits ------------------------------------------------------------------------------------
+
+    def leaf(self, job: Job) -> str:
+        """The queue of a job."""
+        key = (job.definition.id, job.submitted_by or "")
+        found = self._leaves.get(key)
+        if found is None:
+            found = self._leaves[key] = self.config.leaf_of(_subject(job))
+        return found
+
+    def demand(self, job: Job, demand: Demand) -> Demand:
+        """The demand of a job or a task of it, with its queue and, where the policy asks for them, tenant and level."""
+        leaf = self.leaf(job)
+        rule = self.config.within(leaf)
+        tenant = ""
+        if rule.policy in SHARES:
+            tenant = self.leaf(job) if rule.by == "queue" else _tenant(job, rule)
+        level = self.priority(job) if rule.policy == "priority" and rule.aging else 0
+        key = (demand, leaf, tenant, level)
+        found = self._demands.get(key)
+        if found is None:
+            found = self._demands[key] = replace(demand, queue=leaf, tenant=tenant, level=level)
+        return found
+
+    def key(self, job: Job, position: int) -> OrderKey:
+        """Where a candidate stands among those of its demand."""
+        rule = self.config.within(self.leaf(job))
+        policy = rule.policy
+        if policy == "fcfs" or (policy == "priority" and rule.aging):  # those of one level have waited in this order
+            return 0, job.number, position
+        if policy in ("edf", "sjf", "llf"):
+            due = deadline_of(job.definition.model.deadline, job.submitted_at)
+            deadline = inf if due is None else due
+            runtime = self.estimate_s(job, position)
+            first = {"edf": deadline, "sjf": runtime, "llf": deadline - (runtime if runtime < inf else 0.0)}[policy]
+            return first, job.number, position
+        return -self.priority(job), job.number, position
+
+    def priority(self, job: Job) -> int:
+        """Its own or what it has inherited."""
+        return max(job.priority, self.inherited.get(job, job.priority))
+
+    def estimate_s(self, job: Job, position: int) -> float:
+        """How long a task is expected to run: as it says, or as it was on average; infinity where nobody knows."""
+        model = job.definition.model
+        task = model.tasks[position] if position < len(model.tasks) else None
+        given = (task.estimated_runtime_s if task is not None else None) or model.estimated_runtime_s
+        if given is not None:
+            return given
+        known = self.history.get((job.org, model.job_type, position))
+        return sum(known) / len(known) if known else inf
+
+    # --- who holds what ---------------------------------------------------------------------------------------------
+
+    def charge(self, run: TaskRun) -> Charge:
+        """Whom an attempt is charged to."""
+        demand = self.demand(run.job, Demand("", frozenset()))
+        return demand.queue, demand.queue if self._groups else "", demand.tenant, needs_of(run.task.resources)
+
+    def ran(self, run: TaskRun, seconds: float) -> None:
+        """A task has completed."""
+        key = (run.job.org, run.job.definition.job_type, run.position)
+        known = self.history.get(key)
+        if known is None:
+            known = self.history[key] = deque(maxlen=REMEMBERED)
+        known.append(max(0.0, seconds))
+
+    # --- decisions --------------------------------------------------------------------------------------------------
+
+    def schedule(self, most: int) -> bool:
+        """One slice of decisions; True where there may be more to decide at once."""
+        core = self.core
+        for decision in self.deciding.decide(cast("QueueView[AntView]", core), core.wall, core.rng):
+            if isinstance(decision, GangDecision):
+                core.gangs.start(cast(GangRun, decision.candidate), cast(Sequence[Ant], decision.ants))
+            else:
+                self._carry_out(decision)
+            most -= 1
+            if not most:
+                return True
+        if self.config.rule.reclaim != "none":
+            self.reclaim()
+        core.waiting.wake(self.deciding.wake_at)
+        return False
+
+    def _carry_out(self, decision: Decision) -> None:
+        core, candidate, ant = self.core, decision.candidate, cast(Ant, decision.ant)
+        if isinstance(candidate, Job):
+            core.begin(candidate, ant)
+        else:
+            core.grant(cast(TaskRun, candidate), ant)
+
+    def refusal(self, demand: Demand) -> tuple[str, str] | None:
+        """The gate of its queue that holds a demand up, and why; None where it may start now."""
+        view = cast("QueueView[AntView]", self.core)
+        found = self.deciding.refusal(view, demand, self.core.wall)
+        if found is not None or self.config.rule.policy != "capacity":
+            return found
+        totals = self.totals()
+        used = {name: WHOLE * dominant_share(held, totals) for name, held in self.ledger.queues.items() if held}
+        why = self.deciding.tree.refusal(demand.queue, WHOLE, used, _amount(demand, totals))
+        return None if why is None else ("capacity", f"{why} (per cent of the colony)")
+
+    def totals(self) -> dict[str, float]:
+        """What all ants that take work have together."""
+        return self.deciding.totals(cast("QueueView[AntView]", self.core))
+
+    # --- inversion --------------------------------------------------------------------------------------------------
+
+    def waits_at(self, gate: Gate, priority: int) -> None:
+        """A job of this priority waits at a limit: those that hold a place there inherit it."""
+        if self.core.running_of(gate) < self.core.limit_of(gate):
+            return
+        for holder in self.core.holders.get(gate, ()):
+            if self.priority(holder) < priority:
+                self.inherited[holder] = priority
+                for run in holder.run.runs.values() if holder.run is not None else ():
+                    if run.state == life.READY and not self.core.gangs.holds(run):
+                        self.core.waiting.queue_task(run, run.demand)
+
+    # --- preemption -------------------------------------------------------------------------------------------------
+
+    def reclaim(self) -> None:
+        """Capacity: queues that wait get back what others have borrowed from their guarantee."""
+        core, totals = self.core, self.totals()
+        pending = self._pending_shares(totals)
+        if not pending:
+            return
+        running = [
+            Running(str(token), run.charge[0], self._share(run, totals), run.job.priority, run.granted_at)
+            for token, run in core.leases.tokens.items()
+            if run.charge is not None and not run.preempting
+        ]
+        for found in self.deciding.tree.reclaim(WHOLE, running, pending, tolerance=0.0):
+            run = core.leases.tokens[int(found.id)]
+            if run.job.verdict is None and not run.cancelling:
+                core.preempt(run)
+
+    def _pending_shares(self, totals: dict[str, float]) -> dict[str, float]:
+        """What waits, by leaf, in per cent of the colony; no more than the whole of it matters."""
+        found: dict[str, float] = {}
+        for demand, queue in self.core.queues.items():
+            head = queue.head()
+            if head is None or self.deciding.refusal(cast("QueueView[AntView]", self.core), demand, self.core.wall):
+                continue
+            if demand.gang:
+                each = sum(_amount(member, totals) for member in cast(GangRun, head[4]).members)
+            elif self.core.leases.ants_for(demand):
+                each = _amount(demand, totals)
+            else:
+                continue
+            most = found.get(demand.queue, 0.0)
+            found[demand.queue] = min(WHOLE, most + each * queue.count_at_most(int(WHOLE / each) + 1 if each else 1))
+        return found
+
+    def _share(self, run: TaskRun, totals: dict[str, float]) -> float:
+        assert run.charge is not None, "looked at before"
+        return _amount(Demand("", frozenset(), needs=run.charge[3]), totals)
+
+
+def _amount(demand: Demand, totals: dict[str, float]) -> float:
+    """Per cent of the colony that one task of it holds."""
+    amounts = {SLOTS: 1.0, **dict(demand.needs)}
+    return WHOLE * max(amount / totals[name] if totals.get(name) else 1.0 for name, amount in amounts.items())
+
+
+def _tenant(job: Job, rule: Rule) -> str:
+    return job.org if rule.by == "org" or not job.submitted_by else job.submitted_by
+
+
+def _subject(job: Job) -> Subject:
+    model = job.definition.model
+    most: dict[str, float] = {}
+    for task in model.tasks:
+        for name, amount in needs_of(task.resources):
+            most[name] = max(most.get(name, 0.0), amount)
+    return Subject(
+        model.job_type,
+        job.submitted_by or "",
+        model.queue or "",
+        frozenset(tag for task in model.tasks[:1] for tag in task.tags),
+        model.labels,
+        model.estimated_runtime_s,
+        most,
+    )
+
+
+def follow(core: Core, config: Queues) -> None:
+    """Puts what waits where it belongs under this configuration, and charges what runs anew."""
+    earlier, core.queueing = core.queueing, Queueing(core, config)
+    queueing = core.queueing
+    if earlier is not None:
+        queueing.history = earlier.history
+    core.leases.ledger = queueing.ledger
+    for run in core.leases.tokens.values():
+        run.charge = queueing.charge(run)
+        queueing.ledger.take(run.charge)
+    waiting, core.queues = core.queues, {}
+    core.forget_wanted()
+    core.fresh.clear()
+    for queue in waiting.values():
+        for candidate, is_cold in queue.drained():
+            if isinstance(candidate, Job):
+                core.waiting.queue_job(candidate, is_cold=is_cold)
+            elif isinstance(candidate, GangRun):
+                core.waiting.queue_gang(candidate)
+            else:
+                run = cast(TaskRun, candidate)
+                core.waiting.queue_task(run, run.demand)

@@ -1,0 +1,132 @@
+"""Place: the ant with room that a rank puts first, for tasks that hold resources of their ant or prefer some ants.
+
+An ant has room where a slot is free and every amount asked for is. So no ant is ever oversubscribed: what it has been
+given and has not begun counts like what runs. Preferences go before the rank; ties go to the ant that came first.
+
+Source of the fits: Coffman, Garey, Johnson, "Approximation Algorithms for Bin Packing", 1996.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Collection, Mapping
+
+from formicary.engine.jobs.amounts import Needs
+from formicary.engine.scheduling.demand import EPSILON, Demand
+from formicary.engine.scheduling.pipeline import AntView
+from formicary.engine.scheduling.requirements import requirements
+
+Rank = Callable[[AntView, Demand], float]
+"""Smaller is better."""
+
+
+def has_room(ant: AntView, demand: Demand, places: int) -> bool:
+    """True where the ant may be given one more such task.
+
+    Args:
+        ant: Which fits the demand.
+        demand: Of the task.
+        places: Tasks that it may hold in all.
+    """
+    if not ant.connected or ant.draining or len(ant.held) >= places:
+        return False
+    return all(
+        ant.used.get(name, 0.0) + amount <= ant.resources.get(name, 0.0) + EPSILON for name, amount in demand.needs
+    )
+
+
+def load(ant: AntView, demand: Demand) -> float:
+    """The share of its slots that is taken: spreads tasks."""
+    return len(ant.held) / ant.slots
+
+
+def nothing(ant: AntView, demand: Demand) -> float:
+    """All ants are alike: first fit."""
+    return 0.0
+
+
+def left_over(ant: AntView, demand: Demand) -> float:
+    """What would stay free of the slots and the resources asked for, as parts of the ant: best fit."""
+    rest = (ant.slots - len(ant.held) - 1) / ant.slots
+    for name, amount in demand.needs:
+        rest += (ant.resources.get(name, 0.0) - ant.used.get(name, 0.0) - amount) / (ant.resources.get(name) or 1.0)
+    return rest
+
+
+RANKS: Mapping[str, Rank] = {
+    "least_loaded": load,
+    "first_fit": nothing,
+    "best_fit": left_over,
+    "worst_fit": lambda ant, demand: -left_over(ant, demand),
+}
+"""By the name of the placement."""
+
+
+class Ranking:
+    """The choice over many decisions, while ants are only ever given more.
+
+    Args:
+        rank: How ants are compared.
+        places: How many tasks an ant may hold.
+        kept: Ants that are left for others.
+    """
+
+    __slots__ = ("_changed", "_heaps", "_kept", "_last", "_places", "_rank")
+
+    def __init__(self, rank: Rank, places: Callable[[AntView], int], kept: Collection[AntView] = frozenset()) -> None:
+        self._rank = rank
+        self._kept = kept
+        self._places = places
+        self._heaps: dict[tuple[int, Needs, str], _Heap] = {}
+        self._changed: list[AntView] = []
+        self._last: AntView | None = None
+
+    def __call__(self, ants: list[AntView], demand: Demand) -> AntView | None:
+        """The ant to use, or None where none has room. The next call assumes that it was used."""
+        if self._last is not None:
+            self._changed.append(self._last)
+            self._last = None
+        name = (id(ants), demand.needs, demand.match)
+        heap = self._heaps.get(name)
+        if heap is None:
+            heap = self._heaps[name] = _Heap(ants, [])
+            for at, ant in enumerate(ants):
+                if ant not in self._kept and has_room(ant, demand, self._places(ant)):
+                    heap.entries.append((*self._key(ant, demand), at, ant))
+            heapq.heapify(heap.entries)
+            heap.seen = len(self._changed)
+        elif heap.seen < len(self._changed):
+            self._catch_up(heap, demand)
+        entries = heap.entries
+        while entries:
+            score, rank, _, ant = entries[0]
+            if not has_room(ant, demand, self._places(ant)) or (score, rank) != self._key(ant, demand):
+                heapq.heappop(entries)  # full, or queued again with its present rank
+                continue
+            self._last = ant
+            return ant
+        return None
+
+    def _catch_up(self, heap: _Heap, demand: Demand) -> None:
+        for ant in dict.fromkeys(self._changed[heap.seen :]):
+            at = heap.places.get(ant)
+            if at is not None and has_room(ant, demand, self._places(ant)):
+                heapq.heappush(heap.entries, (*self._key(ant, demand), at, ant))
+        heap.seen = len(self._changed)
+
+    def _key(self, ant: AntView, demand: Demand) -> tuple[float, float]:
+        score = -requirements(demand.match).score(ant) if demand.match else 0
+        return score, self._rank(ant, demand)
+
+
+class _Heap:
+    """Ants of one list with room for one shape of demand."""
+
+    __slots__ = ("ants", "entries", "places", "seen")
+
+    def __init__(self, ants: list[AntView], entries: list[tuple[float, float, int, AntView]]) -> None:
+        self.ants = ants
+        """Kept, so that no other list gets its identity."""
+        self.entries = entries
+        self.places = {ant: at for at, ant in enumerate(ants)}
+        self.seen = 0

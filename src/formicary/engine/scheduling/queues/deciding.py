@@ -1,0 +1,242 @@
+"""Decisions by configured queues: gates -> order -> place, as `pipeline` says, with the policies of each queue.
+
+Theory of operation. A round looks at each demand that waits once, forms groups (`groups`) and then asks: whose turn is
+it between them, who goes first within, may it (hours, limits, shares, concurrency), and where (`placing`, `gangs`)? A
+demand that may not or cannot is closed for the round, so what cannot run costs one look and nothing more. The ranking
+of ants stays as long as ants have only been given more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from formicary.engine.scheduling.candidates import Candidate, Entry
+from formicary.engine.scheduling.demand import Demand
+from formicary.engine.scheduling.pipeline import AntView, Decision, View
+from formicary.engine.scheduling.placing import RANKS, Ranking
+from formicary.engine.scheduling.policies.delay import ANY, NODE, LocalityWait
+from formicary.engine.scheduling.policies.fair import Stride
+from formicary.engine.scheduling.queues.gangs import ants_to_keep, places_for
+from formicary.engine.scheduling.queues.groups import Between, Group, Moment, between
+from formicary.engine.scheduling.queues.ledger import SLOTS, Ledger
+from formicary.engine.scheduling.queues.model import Queues
+from formicary.engine.scheduling.requirements import best_score, patience_s, requirements
+
+TICKETS = 1000
+"""Of a queue of weight 1."""
+A = TypeVar("A", bound=AntView)
+
+
+class GangCandidate(Candidate, Protocol):
+    """A gang that waits."""
+
+    @property
+    def members(self) -> Sequence[Demand]:
+        """What each needs."""
+        ...
+
+    @property
+    def least(self) -> int:
+        """How many are enough to start."""
+        ...
+
+
+class GangDecision(msgspec.Struct, frozen=True, gc=False):
+    """Start the members on these ants, in their order, all at once."""
+
+    candidate: GangCandidate
+    ants: tuple[AntView, ...]
+
+
+class QueueView(View[A], Protocol[A]):
+    """The state that these decisions are made of."""
+
+    def all_ants(self) -> Sequence[A]:
+        """Every ant, in order of arrival."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Grows when an ant comes, goes, changes, or has less to do."""
+        ...
+
+
+class Deciding:
+    """Decides for one configuration, as long as it holds.
+
+    Args:
+        config: The queues.
+        ledger: Who holds what; kept by the caller.
+    """
+
+    def __init__(self, config: Queues, ledger: Ledger) -> None:
+        self.config = config
+        self.ledger = ledger
+        self.wake_at: float | None = None
+        """When to look again though nothing happens, in seconds since the epoch; of the last round."""
+        self.reserved: GangCandidate | None = None
+        self.kept: frozenset[AntView] = frozenset()
+        """Ants that are kept for the reserved gang."""
+        self._queues = {queue.name: queue for queue in config.queues}
+        self._stride = Stride()
+        self.tree = config.tree()
+        self._passed: dict[tuple[int, int], float] = {}
+        """When a candidate was first passed over for a better ant, by its number and position."""
+        self._ranking: Ranking | None = None
+        self._ranked = (-1, frozenset[AntView]())
+        self._totals: dict[str, float] = {}
+        self._counted = -1
+
+    def decide(self, view: QueueView[AntView], wall: float, rng: Random) -> Iterator[Decision | GangDecision]:
+        """Yields decisions, each carried out before the next is drawn, until nothing more can start."""
+        moment = Moment(wall, rng, self.totals(view), self.ledger)
+        self.wake_at = None
+        if self.reserved is not None and self.reserved.state != "READY":
+            self._unreserve()
+        view.fresh.clear()
+        groups = self._groups(view, moment)
+        turns = between(self.config, moment, self._stride, self.tree)
+        while (group := turns.pick(groups)) is not None:
+            head = group.draw()
+            if head is None:
+                continue
+            demand, queue, entry = head[5], head[6], head[7]
+            found = self._find(view, moment, turns, group, demand, entry)
+            if found is None:
+                group.close()
+                continue
+            queue.pop()
+            yield found
+            group.served()
+            turns.served(group)
+            while view.fresh:
+                joined, _ = view.fresh.popitem()
+                if joined in view.queues:
+                    self._group(groups, joined, moment).add(joined, view.queues[joined])
+
+    def totals(self, view: QueueView[AntView]) -> dict[str, float]:
+        """What all ants that take work have together."""
+        if self._counted != view.version:
+            self._counted = view.version
+            found = self._totals = {SLOTS: 0.0}
+            for ant in view.all_ants():
+                if ant.connected and not ant.draining:
+                    found[SLOTS] += ant.slots
+                    for name, amount in ant.resources.items():
+                        found[name] = found.get(name, 0.0) + amount
+        return self._totals
+
+    # --- order ------------------------------------------------------------------------------------------------------
+
+    def _groups(self, view: QueueView[AntView], moment: Moment) -> dict[str, Group]:
+        groups: dict[str, Group] = {}
+        if self.config.apart:
+            for queue in self.config.leaves():  # ties go to the order of the file
+                groups[queue.name] = Group(queue.name, queue.rule, moment)
+        for demand, waiting in view.queues.items():
+            self._group(groups, demand, moment).add(demand, waiting)
+        if self.config.rule.policy == "multilevel":
+            self._join(groups)
+        return groups
+
+    def _group(self, groups: dict[str, Group], demand: Demand, moment: Moment) -> Group:
+        name = demand.queue if self.config.apart else ""
+        found = groups.get(name)
+        if found is None:
+            found = groups[name] = Group(name, self.config.within(name) if name else self.config.rule, moment)
+        return found
+
+    def _join(self, groups: dict[str, Group]) -> None:
+        """Queues that have nothing to start save no turns up."""
+        for name, group in groups.items():
+            weight = self.config.rule.weights.get(name, self._queues[name].weight)
+            if not group.waiting and self._stride.has(name):
+                self._stride.leave(name)
+            elif group.waiting and not self._stride.has(name):
+                self._stride.join(name, max(1, round(weight * TICKETS)))
+
+    # --- gates ------------------------------------------------------------------------------------------------------
+
+    def refusal(self, view: QueueView[AntView], demand: Demand, wall: float) -> tuple[str, str] | None:
+        """The gate that holds a demand up and why, with its figures; None where it may start now."""
+        queue = self._queues[demand.queue]
+        if queue.hours is not None and (wait_s := queue.hours.opens_in(wall)):
+            self._wake(wall + wait_s)
+            return "hours", f"the queue {queue.name} starts jobs again in {wait_s:.0f} s (hours)"
+        running = self.ledger.running.get(queue.name, 0)
+        if queue.limit is not None and running >= queue.limit:
+            return "limit", f"{running} of at most {queue.limit} tasks of the queue {queue.name} are running (limit)"
+        gate = demand.gate
+        if gate is not None and view.running_of(gate) >= view.limit_of(gate):
+            most = view.limit_of(gate)
+            return "concurrency", f"{most} of at most {most} executions of {gate[1]} are running (max_concurrency)"
+        if gate is not None and not view.permits(gate):
+            return "breaker", f"the circuit breaker of {gate[1]} lets nothing through"
+        return None
+
+    def _wake(self, wall: float) -> None:
+        self.wake_at = wall if self.wake_at is None else min(self.wake_at, wall)
+
+    # --- place ------------------------------------------------------------------------------------------------------
+
+    def _find(
+        self, view: QueueView[AntView], moment: Moment, turns: Between, group: Group, demand: Demand, entry: Entry
+    ) -> Decision | GangDecision | None:
+        if self.refusal(view, demand, moment.wall) is not None:
+            return None
+        if demand.gang:
+            gang: GangCandidate = entry[4]  # type: ignore[assignment]  # what waits for such a demand is one
+            amount = sum(map(moment.amount, gang.members))
+            return None if turns.refusal(group, amount) is not None else self._find_gang(view, gang)
+        if turns.refusal(group, moment.amount(demand)) is not None:
+            return None
+        ranking = self._ranking_of(view)
+        ant = ranking(view.ants_for(demand), demand)
+        if ant is None or (demand.match and self._waits_for_better(ant, demand, entry, moment.wall)):
+            return None
+        return Decision(entry[4], ant)
+
+    def _ranking_of(self, view: QueueView[AntView]) -> Ranking:
+        if self._ranking is None or self._ranked != (view.version, self.kept):
+            self._ranked = (view.version, self.kept)
+            self._ranking = Ranking(RANKS[self.config.placement], lambda ant: ant.slots, self.kept)
+        return self._ranking
+
+    def _waits_for_better(self, ant: AntView, demand: Demand, entry: Entry, wall: float) -> bool:
+        """Delay scheduling: the candidate is passed over for a while to run where it prefers to."""
+        patience = patience_s(demand.match)
+        key = (entry[1], entry[2])
+        level = NODE if requirements(demand.match).score(ant) >= best_score(demand.match) else ANY
+        since = self._passed.setdefault(key, wall) if patience else wall
+        if LocalityWait(patience, 0.0, patience).accepts(level, wall - since):
+            self._passed.pop(key, None)
+            return False
+        self._wake(since + patience)
+        return True
+
+    def _find_gang(self, view: QueueView[AntView], gang: GangCandidate) -> GangDecision | None:
+        mine = self.reserved is gang
+        ants = view.all_ants()
+        found = places_for(gang.members, gang.least, ants, kept=frozenset() if mine else self.kept)
+        if found is not None:
+            if mine:
+                self._unreserve()
+            return GangDecision(gang, tuple(found))
+        if self.reserved is None or mine:
+            kept = ants_to_keep(gang.members, gang.least, ants) if not mine or self._is_stale() else self.kept
+            if kept is None:
+                self._unreserve()
+            else:
+                self.reserved, self.kept = gang, kept
+        return None
+
+    def _is_stale(self) -> bool:
+        """Some of the ants that are kept have gone."""
+        return not all(ant.connected and not ant.draining for ant in self.kept)
+
+    def _unreserve(self) -> None:
+        self.reserved, self.kept = None, frozenset()

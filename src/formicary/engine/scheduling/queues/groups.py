@@ -1,0 +1,285 @@
+"""Who goes first: the groups of one round, the order within each, and whose turn it is between them.
+
+A group is what one order holds for: all jobs, or those of one queue. In it the first candidates of each demand lie in
+heaps by rank, one per tenant where tenants share. A round begins with a look at each demand that waits; from then on a
+decision costs the logarithm of their number.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Protocol
+
+from formicary.engine.scheduling.candidates import CandidateQueue, Entry
+from formicary.engine.scheduling.demand import Demand
+from formicary.engine.scheduling.policies.capacity_tree import CapacityTree
+from formicary.engine.scheduling.policies.drf import dominant_share
+from formicary.engine.scheduling.policies.fair import Stride, lottery
+from formicary.engine.scheduling.queues.ledger import SLOTS, Ledger
+from formicary.engine.scheduling.queues.model import SHARES, Queues, Rule
+
+Head = tuple[float, float, int, int, int, Demand, CandidateQueue, Entry]
+"""Rank, key of the first candidate, a number that no other has, its demand, its queue, the candidate."""
+WHOLE = 100.0
+"""All the colony has, in per cent."""
+
+
+@dataclass(slots=True)
+class Moment:
+    """What a round is decided on beside the queues.
+
+    Attributes:
+        wall: Seconds since the epoch.
+        rng: Of lotteries.
+        totals: What all ants have together, slots among it.
+        ledger: Who holds what.
+    """
+
+    wall: float
+    rng: Random
+    totals: Mapping[str, float]
+    ledger: Ledger
+
+    def share(self, used: Mapping[str, float]) -> float:
+        """Per cent of the colony: the largest share of one resource."""
+        return dominant_share(used, self.totals) * WHOLE
+
+    def amount(self, demand: Demand) -> float:
+        """The same of one task."""
+        return self.share({SLOTS: 1.0, **dict(demand.needs)})
+
+
+class Group:
+    """Candidates under one order.
+
+    Args:
+        name: Of the queue; empty = all jobs.
+        rule: The order.
+        moment: Of the round.
+    """
+
+    __slots__ = ("_moment", "_numbers", "_shares", "_tenants", "name", "rule", "waiting")
+
+    def __init__(self, name: str, rule: Rule, moment: Moment) -> None:
+        self.name = name
+        self.rule = rule
+        self.waiting = 0
+        """Demands that may still start something in this round."""
+        self._moment = moment
+        self._numbers = 0
+        self._tenants: dict[str, list[Head]] = {}
+        self._shares: list[tuple[float, str]] = []
+
+    def add(self, demand: Demand, queue: CandidateQueue) -> None:
+        """Takes in the first candidate of a demand, if there is one."""
+        entry = queue.head()
+        if entry is None:
+            return
+        tenant = demand.tenant
+        heads = self._tenants.get(tenant)
+        if heads is None:
+            heads = self._tenants[tenant] = []
+        if not heads:
+            heapq.heappush(self._shares, (self._share(tenant), tenant))
+        self._numbers += 1
+        heapq.heappush(heads, (self._rank(entry, demand), *entry[:3], self._numbers, demand, queue, entry))
+        self.waiting += 1
+
+    def first(self) -> Head | None:
+        """Whose turn it is; None where nobody waits."""
+        while self._shares:
+            tenant = self._shares[0][1]
+            heads = self._tenants[tenant]
+            while heads:
+                _, _, _, _, _, demand, queue, entry = heads[0]
+                now = queue.head()
+                if now is entry:
+                    return heads[0]
+                heapq.heappop(heads)  # withdrawn meanwhile, or another goes before it
+                self.waiting -= 1
+                if now is not None:
+                    self._numbers += 1
+                    heapq.heappush(heads, (self._rank(now, demand), *now[:3], self._numbers, demand, queue, now))
+                    self.waiting += 1
+            heapq.heappop(self._shares)
+        return None
+
+    def draw(self) -> Head | None:
+        """The same where turns are drawn: a tenant by lot, its first candidate."""
+        names = {tenant for tenant, heads in self._tenants.items() if heads}
+        if self.rule.policy == "lottery" and names:
+            weights = self.rule.weights
+            winner = lottery({name: weights.get(name, 1.0) for name in names}, self._moment.rng)
+            self._shares = [(float(name != winner), name) for name in sorted(names)]
+            heapq.heapify(self._shares)
+        return self.first()
+
+    def close(self) -> None:
+        """The demand of the first candidate can place nothing more in this round."""
+        tenant = self._shares[0][1]
+        heapq.heappop(self._tenants[tenant])
+        self.waiting -= 1
+
+    def served(self) -> None:
+        """The first candidate has been taken, and holds what it needs."""
+        tenant = self._shares[0][1]
+        heapq.heapreplace(self._shares, (self._share(tenant), tenant))
+
+    def _share(self, tenant: str) -> float:
+        """What the tenant holds for its weight; smaller goes first."""
+        rule, moment = self.rule, self._moment
+        if rule.policy not in ("fair", "drf"):
+            return 0.0
+        used = moment.ledger.of_tenant(self.name, tenant)
+        weight = rule.weights.get(tenant, 1.0)
+        return (moment.share(used) if rule.policy == "drf" else used.get(rule.resource, 0.0)) / weight
+
+    def _rank(self, entry: Entry, demand: Demand) -> float:
+        """With aging the priority that it has reached; else its key says all."""
+        rule = self.rule
+        if rule.policy != "priority" or not rule.aging:
+            return entry[0]
+        waited_s = max(0.0, self._moment.wall - entry[4].waiting_since)
+        return -max(demand.level, min(rule.cap, demand.level + rule.aging * waited_s))
+
+
+class Between(Protocol):
+    """Whose turn it is among groups."""
+
+    def pick(self, groups: Mapping[str, Group]) -> Group | None:
+        """The group to serve next; None where none may be."""
+        ...
+
+    def refusal(self, group: Group, amount: float) -> str | None:
+        """Why the group may not have this much more now (per cent of the colony); None where it may."""
+        ...
+
+    def served(self, group: Group) -> None:
+        """One of its tasks has been given to an ant."""
+        ...
+
+
+class Only:
+    """One group, or several in no need of turns."""
+
+    def pick(self, groups: Mapping[str, Group]) -> Group | None:
+        """See Between."""
+        return next((group for group in groups.values() if group.waiting), None)
+
+    def refusal(self, group: Group, amount: float) -> str | None:
+        """See Between."""
+        return None
+
+    def served(self, group: Group) -> None:
+        """See Between."""
+
+
+@dataclass(slots=True)
+class Strict(Only):
+    """The queue of the highest priority first; ties in the order of the file."""
+
+    priorities: Mapping[str, float]
+
+    def pick(self, groups: Mapping[str, Group]) -> Group | None:
+        """See Between."""
+        waiting = [group for group in groups.values() if group.waiting]
+        return max(waiting, key=lambda group: self.priorities.get(group.name, 0.0), default=None)
+
+
+@dataclass(slots=True)
+class Turns(Only):
+    """Turns by weight among the queues that wait. `stride` lives as long as the configuration."""
+
+    stride: Stride
+
+    def pick(self, groups: Mapping[str, Group]) -> Group | None:
+        """See Between."""
+        waiting = [name for name, group in groups.items() if group.waiting]
+        return groups[self.stride.peek(waiting)] if waiting else None
+
+    def served(self, group: Group) -> None:
+        """See Between."""
+        self.stride.next([group.name])
+
+
+@dataclass(slots=True)
+class Drawn(Only):
+    """A queue by lot, in proportion to its weight."""
+
+    weights: Mapping[str, float]
+    rng: Random
+
+    def pick(self, groups: Mapping[str, Group]) -> Group | None:
+        """See Between."""
+        waiting = {name: self.weights[name] for name, group in groups.items() if group.waiting}
+        return groups[lottery(waiting, self.rng)] if waiting else None
+
+
+@dataclass(slots=True)
+class Least(Only):
+    """The queue that holds least for its weight."""
+
+    rule: Rule
+    weights: Mapping[str, float]
+    moment: Moment
+
+    def pick(self, groups: Mapping[str, Group]) -> Group | None:
+        """See Between."""
+        waiting = [group for group in groups.values() if group.waiting]
+        return min(waiting, key=self._share, default=None)
+
+    def _share(self, group: Group) -> tuple[float, str]:
+        used = self.moment.ledger.of_queue(group.name)
+        held = self.moment.share(used) if self.rule.policy == "drf" else used.get(self.rule.resource, 0.0)
+        return held / self.weights[group.name], group.name
+
+
+@dataclass(slots=True)
+class Capacity(Only):
+    """Guaranteed and maximum shares: the queue that is served least for its guarantee, within its maximum."""
+
+    tree: CapacityTree
+    moment: Moment
+    used: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.used = {name: self.moment.share(held) for name, held in self.moment.ledger.queues.items() if held}
+
+    def pick(self, groups: Mapping[str, Group]) -> Group | None:
+        """See Between."""
+        waiting = [name for name, group in groups.items() if group.waiting]
+        ranked = self.tree.order(WHOLE, self.used, waiting) if len(waiting) > 1 else waiting
+        return groups[ranked[0]] if ranked else None
+
+    def refusal(self, group: Group, amount: float) -> str | None:
+        """See Between."""
+        return self.tree.refusal(group.name, WHOLE, self.used, amount)
+
+    def served(self, group: Group) -> None:
+        """See Between."""
+        self.used[group.name] = self.moment.share(self.moment.ledger.of_queue(group.name))
+
+
+def between(config: Queues, moment: Moment, stride: Stride, tree: CapacityTree) -> Between:
+    """What a configuration says about turns.
+
+    Args:
+        config: The queues.
+        moment: Of the round.
+        stride: Turns so far.
+        tree: Of the configuration.
+    """
+    rule = config.rule
+    weights = {queue.name: rule.weights.get(queue.name, queue.weight) for queue in config.leaves()}
+    if rule.policy == "capacity":
+        return Capacity(tree, moment)
+    if rule.policy == "multilevel" and rule.mode == "strict":
+        return Strict({queue.name: queue.priority for queue in config.leaves()})
+    if rule.policy == "multilevel":
+        return Turns(stride)
+    if rule.policy in SHARES and rule.by == "queue":
+        return Drawn(weights, moment.rng) if rule.policy == "lottery" else Least(rule, weights, moment)
+    return Only()

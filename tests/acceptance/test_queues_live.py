@@ -1,0 +1,372 @@
+"""The live queen under each scheduling algorithm: real ants, real tasks, and the recorded starts, places and shares."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from formicary.client import DefinitionRef, SyncClient
+from tests.acceptance.server import FORMICARY, REPOSITORY, Up, until
+
+WORK = "job_type: {name}\n{more}tasks:\n- task_type: work\n  script: sleep {seconds}\n{task}"
+HOLD = "job_type: hold\npriority: 10\ntasks:\n- task_type: hold\n  script: while [ ! -e {gate} ]; do sleep 0.02; done\n"
+Document = dict[str, Any]
+
+
+class Stage:
+    """A server with queues, a client of it, and jobs by name."""
+
+    def __init__(self, data: Path, queues: str, *options: str) -> None:
+        self.gate = data.parent / "gate"
+        self.file = data.parent / "queues.yaml"
+        self.file.write_text(queues or "policy: priority\n")
+        self.up = Up(data, *options, *(("--queues", str(self.file)) if queues else ()))
+        self.up.start()
+        self.client = SyncClient(self.up.address)
+        self.names: dict[str, str] = {}
+
+    def close(self) -> None:
+        self.client.close()
+        self.up.stop()
+
+    def define(self, source: str) -> DefinitionRef:
+        return self.client.register(source)
+
+    def work(self, name: str, *, seconds: float = 0.05, more: str = "", task: str = "") -> DefinitionRef:
+        """A definition with one task that sleeps."""
+        return self.define(WORK.format(name=name, more=more, seconds=seconds, task=task))
+
+    def submit(self, name: str, definition: DefinitionRef, **options: Any) -> None:
+        self.names[name] = self.client.submit(definition, **options).id
+
+    def hold(self, slots: int = 1) -> None:
+        """Takes all slots until `open`."""
+        definition = self.define(HOLD.format(gate=self.gate))
+        for number in range(slots):
+            self.submit(f"hold{number}", definition)
+        until(lambda: all(self.job(f"hold{at}")["tasks"][0]["state"] == "EXECUTING" for at in range(slots)), 20, "held")
+
+    def open(self) -> None:
+        self.gate.touch()
+
+    def job(self, name: str) -> Document:
+        return dict(self.client.get(self.names[name]))
+
+    def done(self, *names: str) -> list[Document]:
+        """The documents once all have completed."""
+        found = []
+        for name in names:
+            end = self.client.wait(self.names[name], 60)
+            assert end.state == "COMPLETED", (name, end)
+            found.append(self.job(name))
+        return found
+
+    def order(self, *names: str) -> list[str]:
+        """The names in the order of the recorded starts of their first tasks."""
+        documents = dict(zip(names, self.done(*names), strict=True))
+        return sorted(names, key=lambda name: at(documents[name]["tasks"][0]["started_at"]))
+
+    def reason(self, name: str) -> str:
+        return str(self.client.explain(self.names[name])["summary"])
+
+
+def at(text: str) -> float:
+    """Seconds of a recorded time."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+@pytest.fixture
+def stage(data_dir: Path) -> Iterator[Callable[..., Stage]]:
+    """Makes a stage; whatever happens it is taken down."""
+    made: list[Stage] = []
+
+    def make(queues: str, *options: str) -> Stage:
+        made.append(Stage(data_dir, queues, *options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("policy: fcfs\n", ["slow", "plain", "quick", "urgent"]),
+        ("policy: priority\n", ["urgent", "slow", "plain", "quick"]),
+        ("policy: sjf\n", ["quick", "plain", "urgent", "slow"]),
+        ("policy: edf\n", ["urgent", "quick", "slow", "plain"]),
+        ("policy: llf\n", ["urgent", "slow", "quick", "plain"]),
+    ],
+)
+def test_orders(stage: Callable[..., Stage], policy: str, expected: list[str]) -> None:
+    """One slot, four jobs that wait: they start as the policy says."""
+    one = stage(policy, "--slots", "1")
+    one.hold()
+    for name, more in (
+        ("slow", "estimated_runtime: 100s\ndeadline: 150s\n"),
+        ("plain", "estimated_runtime: 30s\n"),
+        ("quick", "estimated_runtime: 10s\ndeadline: 100s\n"),
+        ("urgent", "estimated_runtime: 40s\ndeadline: 50s\npriority: 7\n"),
+    ):
+        one.submit(name, one.work(name, more=more))
+    one.open()
+    assert one.order(*expected) == expected
+
+
+def test_aging_brings_a_low_priority_before_higher_ones_that_came_later(stage: Callable[..., Stage]) -> None:
+    one = stage("policy: priority\nset: {aging: 20, cap: 10}\n", "--slots", "1")
+    one.hold()
+    low, high = one.work("low"), one.work("high", more="priority: 9\n")
+    one.submit("old", low)
+    before = at(one.job("old")["submitted_at"])
+    one.submit("young", high)
+    until(lambda: at(one.job("hold0")["submitted_at"]) and _age(one, before) > 0.7, 10, "the old one has aged")
+    one.submit("new", high)
+    one.open()
+    assert one.order("old", "young", "new") == ["old", "young", "new"]
+
+
+def _age(one: Stage, since: float) -> float:
+    probe = one.work("probe", more="scheduled_at: 2099-01-01T00:00:00Z\n")
+    one.submit("probe", probe)
+    return at(one.job("probe")["submitted_at"]) - since
+
+
+def test_multilevel_strict_then_weighted_after_a_change_at_run_time(stage: Callable[..., Stage]) -> None:
+    first = "- {name: interactive, priority: 2, weight: 3, match: {shorter_than: 1m}}\n"
+    queues = f"queues:\n{first}- {{name: batch, priority: 1}}\n"
+    one = stage(f"policy: multilevel\ndefault: batch\n{queues}", "--slots", "1")
+    one.hold()
+    long = one.work("long", more="estimated_runtime: 10m\n")
+    short = one.work("short", more="estimated_runtime: 10s\n")
+    for number in range(3):
+        one.submit(f"l{number}", long)
+        one.submit(f"s{number}", short)
+    one.open()
+    names = [f"{kind}{number}" for kind in "sl" for number in range(3)]
+    assert one.order(*names) == names
+    one.gate.unlink()
+    one.file.write_text(f"policy: multilevel\nset: {{mode: weighted}}\ndefault: batch\n{queues}")
+    one.up.cli("queues", "apply", str(one.file))
+    one.hold()
+    for number in range(8):
+        one.submit(f"l{number}", long)
+        one.submit(f"s{number}", short)
+    one.open()
+    found = one.order(*(f"{kind}{number}" for kind in "sl" for number in range(8)))
+    assert sorted(name[0] for name in found[:8]) == ["l"] * 2 + ["s"] * 6, found
+
+
+def test_resources_are_never_oversubscribed_and_labels_decide(stage: Callable[..., Stage]) -> None:
+    options = ("--slots", "8", "--resources", "cpu=4,memory=8Gi,gpu=1", "--labels", "cuda=12.4,zone=eu")
+    one = stage("policy: fcfs\nplacement: best_fit\n", *options)
+    big = one.work("big", seconds=0.2, task="  resources: {cpu: 1500m, memory: 2Gi}\n")
+    for number in range(6):
+        one.submit(f"b{number}", big)
+    gpu = one.work("gpu", task="  resources: {gpu: 1}\n  placement: {versions: {cuda: '>=12,<13'}}\n")
+    one.submit("gpu", gpu)
+    one.submit("never", one.work("never", task="  resources: {gpu: 2}\n"))
+    one.submit("old", one.work("old", task="  placement: {versions: {cuda: '<12'}}\n"))
+    assert most_at_once(one.done(*(f"b{number}" for number in range(6)))) == 2, "4 cpu hold two tasks of 1.5"
+    one.done("gpu")
+    assert "lacks gpu 2 (offers 1)" in one.reason("never")
+    assert "lacks cuda <12 (has 12.4)" in one.reason("old")
+
+
+def most_at_once(documents: Sequence[Document]) -> int:
+    """The most tasks that ran at the same time, by their recorded times."""
+    tasks = [task for one in documents for task in one["tasks"]]
+    return max(
+        sum(at(one["started_at"]) <= at(task["started_at"]) < at(one["ended_at"]) for one in tasks) for task in tasks
+    )
+
+
+def test_a_preferred_ant_is_waited_for(stage: Callable[..., Stage]) -> None:
+    """Delay scheduling: the near ant is busy, the far one free; the task waits, and runs near."""
+    one = stage("policy: fcfs\n", "--slots", "1", "--labels", "zone=eu")
+    one.hold()
+    near = one.job("hold0")["tasks"][0]["ant"]
+    with second_ant(one.up, "--slots", "1", "--labels", "zone=us"):
+        prefers = one.work("p", task="  placement: {preferred: [{weight: 5, labels: {zone: eu}, wait: 20s}]}\n")
+        one.submit("p", prefers)
+        one.submit("any", one.work("any"))
+        assert one.done("any")[0]["tasks"][0]["ant"] != near
+        one.open()
+        assert one.done("p")[0]["tasks"][0]["ant"] == near
+
+
+class second_ant:
+    """One more ant of a server, while the block lasts."""
+
+    def __init__(self, up: Up, *options: str) -> None:
+        command = (*FORMICARY, "ant", "--queen", up.address, "--id", "second", *options)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=REPOSITORY)
+
+    def __enter__(self) -> None:
+        assert self.process.stdout is not None
+        assert b"ready" in self.process.stdout.readline()
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.communicate(timeout=40)
+
+
+def test_capacity_lends_and_takes_back(stage: Callable[..., Stage]) -> None:
+    """Batch borrows all four slots; production gets its half back, and who gave way runs again without a retry."""
+    one = stage(
+        "policy: capacity\nset: {reclaim: graceful}\ndefault: batch\nqueues:\n"
+        "- {name: prod, guaranteed: 50, match: {job_types: [prod]}}\n- {name: batch, guaranteed: 50}\n",
+        "--slots",
+        "4",
+    )
+    text = "while [ ! -e {gate} ]; do sleep 0.05; done"
+    batch = one.define(f"job_type: batch\ntasks:\n- task_type: work\n  script: {text.format(gate=one.gate)}\n")
+    for number in range(4):
+        one.submit(f"b{number}", batch)
+    names = [f"b{number}" for number in range(4)]
+    until(lambda: all(one.job(name)["tasks"][0]["state"] == "EXECUTING" for name in names), 20, "all is lent")
+    prod = one.work("prod", seconds=0.3)
+    for number in range(3):
+        one.submit(f"p{number}", prod)
+    production = one.done("p0", "p1", "p2")
+    assert most_at_once(production) == 2
+    one.open()
+    attempts = sorted(document["tasks"][0]["attempts"] for document in one.done(*names))
+    assert attempts == [1, 1, 2, 2]
+
+
+def test_fair_shares_between_queues(stage: Callable[..., Stage]) -> None:
+    """Weights 3 and 1 on four slots: three tasks of one queue beside one of the other, whoever came first."""
+    queues = "policy: fair\nset: {by: queue, weights: {a: 3, b: 1}}\ndefault: b\nqueues: [a, b]\n"
+    one = stage(queues, "--slots", "4")
+    one.hold(4)
+    a, b = one.work("a", seconds=0.4, more="queue: a\n"), one.work("b", seconds=0.4)
+    for number in range(8):
+        one.submit(f"b{number}", b)
+    for number in range(8):
+        one.submit(f"a{number}", a)
+    one.open()
+    found = one.order(*(f"{kind}{number}" for kind in "ab" for number in range(8)))
+    assert sorted(name[0] for name in found[:4]) == ["a", "a", "a", "b"], found
+    assert sorted(name[0] for name in found[:8]).count("a") == 6, found
+
+
+def test_drf_of_the_paper(stage: Callable[..., Stage]) -> None:
+    """NSDI 2011: 9 CPU and 18 GB; A asks for <1, 4> and B for <3, 1>: 3 and 2 tasks run side by side."""
+    one = stage(
+        "policy: drf\nset: {by: queue}\ndefault: a\nqueues: [a, b]\n",
+        "--slots",
+        "20",
+        "--resources",
+        "cpu=9,memory=18",
+    )
+    whole = one.define(HOLD.format(gate=one.gate) + "  resources: {cpu: 9}\n")
+    one.submit("hold0", whole)
+    a = one.work("a", seconds=0.6, more="queue: a\n", task="  resources: {cpu: 1, memory: 4}\n")
+    b = one.work("b", seconds=0.6, more="queue: b\n", task="  resources: {cpu: 3, memory: 1}\n")
+    until(lambda: one.job("hold0")["tasks"][0]["state"] == "EXECUTING", 20, "all is held")
+    for number in range(6):
+        one.submit(f"a{number}", a)
+        one.submit(f"b{number}", b)
+    one.open()
+    first = one.order(*(f"{kind}{number}" for kind in "ab" for number in range(6)))[:5]
+    assert sorted(name[0] for name in first) == ["a", "a", "a", "b", "b"]
+
+
+GANG = "job_type: {name}\ngang: job\ntasks:\n" + "".join(
+    f"- task_type: m{number}\n  script: sleep 0.3\n" for number in range(3)
+)
+
+
+def test_two_competing_gangs_start_whole_one_after_the_other(stage: Callable[..., Stage]) -> None:
+    """Two gangs of three on four slots, singles in between: each gang's members start within a moment of each other."""
+    one = stage("", "--ants", "2", "--slots", "2")
+    first, second = one.define(GANG.format(name="first")), one.define(GANG.format(name="second"))
+    single = one.work("single", seconds=0.2)
+    one.submit("s0", single)
+    one.submit("g1", first)
+    one.submit("g2", second)
+    for number in range(1, 5):
+        one.submit(f"s{number}", single)
+    gangs = one.done("g1", "g2")
+    one.done(*(f"s{number}" for number in range(5)))
+    spans = []
+    for document in gangs:
+        starts = [at(task["started_at"]) for task in document["tasks"]]
+        assert max(starts) - min(starts) < 0.25, "they start together"
+        assert {task["attempts"] for task in document["tasks"]} == {1}
+        spans.append((min(starts), max(at(task["ended_at"]) for task in document["tasks"])))
+    spans.sort()
+    assert spans[1][0] >= spans[0][1] - 0.25, "no two gangs of three fit into four slots"
+
+
+def test_a_holder_of_the_only_place_inherits_the_priority_that_waits_for_it(stage: Callable[..., Stage]) -> None:
+    """Inversion: without inheritance the medium jobs would run before the holder's second task."""
+    one = stage("policy: priority\n", "--slots", "1")
+    lock = one.define(
+        "job_type: lock\nmax_concurrency: 1\ntasks:\n- task_type: a\n"
+        f"  script: while [ ! -e {one.gate} ]; do sleep 0.02; done\n  on_completed: b\n"
+        "- task_type: b\n  script: sleep 0.05\n"
+    )
+    one.submit("low", lock, priority=1)
+    until(lambda: one.job("low")["tasks"][0]["state"] == "EXECUTING", 20, "low holds the place")
+    medium = one.work("medium", more="priority: 5\n")
+    for number in range(3):
+        one.submit(f"m{number}", medium)
+    one.submit("high", lock, priority=9)
+    one.open()
+    low, high, *mediums = one.done("low", "high", "m0", "m1", "m2")
+    soonest = min(at(document["tasks"][0]["started_at"]) for document in mediums)
+    assert at(low["tasks"][1]["started_at"]) < at(high["tasks"][0]["started_at"]) < soonest
+
+
+def test_a_sensor_polls_twenty_times_and_holds_no_slot(stage: Callable[..., Stage]) -> None:
+    """The sensor of the article: 20 polls at most; the only slot is free for others between them."""
+    one = stage("policy: fcfs\n", "--slots", "1")
+    one.submit(
+        "sensor",
+        one.define(
+            "job_type: sensor\ntasks:\n- task_type: look\n  timeout: 15s\n  retry: 20\n  delay_between_retries: 100ms\n"
+            '  script: "[ $FORMICARY_ATTEMPT -ge 20 ] || exit 75"\n  on_exit_code: {"75": EXECUTING}\n'
+        ),
+    )
+    work = one.work("work", seconds=0.01)
+    for number in range(10):
+        one.submit(f"w{number}", work)
+    one.done(*(f"w{number}" for number in range(10)))
+    sensor = one.done("sensor")[0]["tasks"][0]
+    assert (sensor["attempts"], sensor["polls"]) == (20, 19)
+    last = max(at(one.job(f"w{number}")["tasks"][0]["ended_at"]) for number in range(10))
+    assert last < at(sensor["ended_at"]), "they ran between two polls"
+
+
+def test_the_hybrid_example_behaves(stage: Callable[..., Stage]) -> None:
+    """Sensor, queue, priority, resources, preference and gang in one job, under the queues that come with it."""
+    one = stage((REPOSITORY / "examples" / "queues.yaml").read_text(), "--slots", "4")
+    one.submit("ml", one.define((REPOSITORY / "examples/jobs/hybrid-ml-pipeline.yaml").read_text()))
+    tasks = {task["task_type"]: task for task in one.done("ml")[0]["tasks"]}
+    assert tasks["wait-for-data"]["attempts"] == 3
+    starts = [at(tasks[name]["started_at"]) for name in ("train-0", "train-1")]
+    assert abs(starts[0] - starts[1]) < 0.25
+    shown = {queue["name"]: queue for queue in one.up.page("/v1/queues")[1]["queues"]}
+    assert {"production", "research"} == set(shown)
+
+
+def test_queues_outlive_a_kill_and_bad_ones_change_nothing(stage: Callable[..., Stage]) -> None:
+    one = stage("policy: fcfs\nqueues: [kept]\ndefault: kept\n", "--ants", "1")
+    one.file.write_text("policy: sjf\nqueues: [kept, more]\ndefault: kept\n")
+    one.up.cli("queues", "apply", str(one.file))
+    bad = one.file.with_name("bad.yaml")
+    bad.write_text("policy: none\nqueues: [{name: a, guaranteed: 70}, {name: b, guaranteed: 70, parent: c}]\n")
+    one.up.cli("queues", "apply", str(bad), status=2)
+    one.up._command = tuple(part for part in one.up._command if part not in ("--queues", str(one.file)))
+    one.up.kill()
+    one.up.start()
+    found = one.up.page("/v1/queues")[1]
+    assert (found["policy"], [queue["name"] for queue in found["queues"]]) == ("sjf", ["kept", "more"])

@@ -1,0 +1,303 @@
+"""The core under configured queues: orders, shares, placement, gangs, reclaim, inversion; what runs is never more."""
+
+from __future__ import annotations
+
+import pytest
+
+from formicary.engine.queen.core import outcome as ends
+from formicary.engine.queen.core.explaining import explain
+from formicary.engine.scheduling.queues.reading import read_queues
+from tests.unit.core.colony import Colony
+
+ONE = "job_type: {name}\n{more}tasks:\n- task_type: a\n  script: x\n{task}"
+
+
+def colony(source: str = "", **options: object) -> Colony:
+    """A colony that follows a configuration."""
+    made = Colony(**options)  # type: ignore[arg-type]  # of Colony
+    if source:
+        found = read_queues(source)
+        assert found.queues is not None, found.violations
+        made.core.waiting.take(source, found.queues, "test")
+        made.settle()
+    return made
+
+
+def job(name: str, more: str = "", task: str = "") -> str:
+    """A definition with one task."""
+    return ONE.format(name=name, more="".join(f"{line}\n" for line in more.split("; ") if line), task=task)
+
+
+def started(made: Colony) -> list[str]:
+    """Ids of the jobs whose tasks were granted since somebody looked last, in order."""
+    return [text.split()[1].partition("/")[0] for text in made.news() if text.startswith("grant")]
+
+
+def run_all(made: Colony, ids: list[str], task: str = "a") -> list[str]:
+    """Lets one slot work until all have ended; the order of the starts."""
+    order = started(made)
+    while len(order) < len(ids) or made.core.jobs:
+        made.ok(order[-1], task)
+        order += started(made)
+        if not made.core.jobs:
+            break
+    return order
+
+
+def test_an_order_holds_and_follows_a_change_at_run_time() -> None:
+    made = colony("policy: fcfs\n")
+    low, high = made.define(job("low")), made.define(job("high", "priority: 9"))
+    for name, definition in (("a", low), ("b", high), ("c", low), ("d", high)):
+        made.submit(name, definition)
+    made.ant("ant", 1)
+    assert started(made) == ["a"]
+    other = read_queues("policy: priority\n").queues
+    assert other is not None
+    made.core.waiting.take("policy: priority\n", other, "me")
+    made.settle()
+    assert started(made) == []
+    made.ok("a", "a")
+    assert run_all(made, ["b", "d", "c"]) == ["b", "d", "c"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("fcfs", ["slow", "quick", "soon", "far"]),
+        ("sjf", ["quick", "soon", "far", "slow"]),
+        ("edf", ["soon", "quick", "far", "slow"]),
+        ("llf", ["soon", "quick", "far", "slow"]),
+    ],
+)
+def test_orders(policy: str, expected: list[str]) -> None:
+    made = colony(f"policy: {policy}\n")
+    for name, runtime, deadline in (("slow", 90, ""), ("quick", 5, "200s"), ("soon", 20, "100s"), ("far", 30, "900s")):
+        more = f"estimated_runtime: {runtime}s" + (f"; deadline: {deadline}" if deadline else "")
+        made.submit(name, made.define(job(name, more)))
+    made.ant("ant", 1)
+    assert run_all(made, expected) == expected
+
+
+def test_aging_lets_a_low_priority_start_within_its_bound() -> None:
+    """10 - 0 at 0.5 a second: after 20 s it is among the first, and the oldest of those."""
+    made = colony("policy: priority\nset: {aging: 0.5, cap: 10}\n")
+    low, high = made.define(job("low")), made.define(job("high", "priority: 8"))
+    made.ant("ant", 1)
+    made.submit("first", high)
+    made.submit("old", low)
+    order = started(made)
+    for number in range(12):
+        made.submit(f"h{number}", high)
+        made.advance(2.0)
+        made.ok(order[-1], "a")
+        order += started(made)
+    assert 8 <= order.index("old") <= 11, order
+
+
+def test_strict_levels_and_weighted_turns() -> None:
+    queues = "queues:\n- {name: gold, priority: 2, weight: 3, match: {job_types: [g*]}}\n- {name: tin, priority: 1}\n"
+    strict = colony("policy: multilevel\ndefault: tin\n" + queues)
+    turns = colony("policy: multilevel\nset: {mode: weighted}\ndefault: tin\n" + queues)
+    for made in (strict, turns):
+        gold, tin = made.define(job("g")), made.define(job("t"))
+        for number in range(8):
+            made.submit(f"t{number}", tin)
+        for number in range(8):
+            made.submit(f"g{number}", gold)
+        made.ant("ant", 1)
+    assert [name[0] for name in run_all(strict, ["x"] * 16)] == ["g"] * 8 + ["t"] * 8
+    assert sorted([name[0] for name in run_all(turns, ["x"] * 16)][:8]) == ["g"] * 6 + ["t"] * 2
+
+
+def test_fair_shares_by_user_and_drf_of_the_paper() -> None:
+    """NSDI 2011: 9 CPU and 18 GB; A asks for <1, 4>, B for <3, 1>: 3 and 2 tasks."""
+    made = colony("policy: drf\nset: {by: user}\n")
+    a = made.define(job("a", task="  resources: {cpu: 1, memory: 4}\n"))
+    b = made.define(job("b", task="  resources: {cpu: 3, memory: 1}\n"))
+    for number in range(9):
+        made.submit(f"a{number}", a, user="A")
+        made.submit(f"b{number}", b, user="B")
+    made.ant("ant", 100, resources={"cpu": 9.0, "memory": 18.0})
+    names = started(made)
+    assert sorted(name[0] for name in names) == ["a", "a", "a", "b", "b"]
+    assert made.core.leases.by_id("ant")[0].used == {"cpu": 9.0, "memory": 14.0}
+
+
+def test_capacity_lends_what_is_free_and_takes_it_back_gracefully() -> None:
+    source = (
+        "policy: capacity\nset: {reclaim: graceful}\ndefault: batch\nqueues:\n"
+        "- {name: prod, guaranteed: 50, match: {job_types: [prod]}}\n- {name: batch, guaranteed: 50}\n"
+    )
+    made = colony(source)
+    batch, prod = made.define(job("batch", task="  retry: 0\n")), made.define(job("prod"))
+    ant = made.ant("ant", 4)
+    for number in range(4):
+        made.submit(f"b{number}", batch)
+    assert len(started(made)) == 4  # all of it is lent
+    for number in range(3):
+        made.submit(f"p{number}", prod)
+    names = sorted(ant.held[token].job_id for token in ant.cancelled)
+    assert len(names) == 2, "two give way, not three: the guarantee of batch stays"
+    for token in list(ant.cancelled):
+        grant = ant.held[token]
+        made.result(grant.job_id, "a", ends.CANCELLED, token=token)
+    assert sorted(started(made)) == ["p0", "p1"]
+    assert made.states(names[0]) == {names[0]: "EXECUTING", "a": "READY"}
+    run = made.task(names[0], "a")
+    assert run is not None and (run.failures, run.lost, run.attempts) == (0, 0, 1)
+    made.ok("p0", "a")
+    made.ok("p1", "a")
+    while ant.held:
+        made.ok(next(iter(ant.held.values())).job_id, "a")
+    assert [(end.state, len(made.ended)) for end in made.ended] == [("COMPLETED", 7)] * 7
+
+
+def test_limits_and_hours_hold_a_queue_and_explain_says_so() -> None:
+    made = colony("policy: multilevel\nqueues:\n- {name: default, limit: 1}\n- {name: night, hours: 22:15-22:30}\n")
+    plain, night = made.define(job("plain")), made.define(job("night", "queue: night"))
+    made.ant("ant", 4)
+    for name, definition in (("a", plain), ("b", plain), ("n", night)):
+        made.submit(name, definition)
+    assert started(made) == ["a"]
+    reasons = {name: explain(made.core, made.core.jobs[name]) for name in ("b", "n")}
+    assert "1 of at most 1 tasks of the queue default" in reasons["b"].summary
+    assert next(one.gate for one in reasons["n"].reasons if not one.passed) == "hours"
+    made.ok("a", "a")
+    assert started(made) == ["b"]
+    made.advance(120.0)
+    assert "n" in started(made)
+
+
+def test_needs_labels_and_versions_decide_where_a_task_may_run() -> None:
+    made = colony()
+    made.ant("small", 4, resources={"cpu": 2.0}, labels={"cuda": "11.8"})
+    big = made.define(job("big", task="  resources: {cpu: 2, gpu: 1}\n  placement: {versions: {cuda: '>=12,<13'}}\n"))
+    made.submit("j", big)
+    assert started(made) == []
+    told = explain(made.core, made.core.jobs["j"]).summary
+    assert "gpu 1 (offers 0)" in told and "cuda >=12,<13 (has 11.8)" in told
+    made.ant("gpu", 4, resources={"cpu": 3.0, "gpu": 2.0}, labels={"cuda": "12.4"})
+    assert made.news()[-1].endswith("to gpu")
+    made.submit("k", big)
+    assert started(made) == []  # a slot is free, and one cpu of three
+    assert "no ant has cpu 2, gpu 1 free now: gpu has 1 of 3 cpu" in explain(made.core, made.core.jobs["k"]).summary
+    made.ok("j", "a")
+    assert started(made) == ["k"]
+
+
+@pytest.mark.parametrize(
+    ("placement", "expected"),
+    [("best_fit", "two"), ("worst_fit", "one"), ("first_fit", "one"), ("least_loaded", "one")],
+)
+def test_fits(placement: str, expected: str) -> None:
+    made = colony(f"policy: fcfs\nplacement: {placement}\n")
+    made.ant("one", 4, resources={"cpu": 8.0})
+    made.ant("two", 4, resources={"cpu": 2.0})
+    made.submit("j", made.define(job("j", task="  resources: {cpu: 2}\n")))
+    assert made.news()[-1].endswith(f"to {expected}")
+
+
+def test_a_preferred_ant_is_waited_for_but_not_long() -> None:
+    made = colony("policy: fcfs\n")
+    made.ant("far", 1)
+    near = made.ant("near", 1, labels={"zone": "eu"})
+    prefers = made.define(job("j", task="  placement: {preferred: [{weight: 5, labels: {zone: eu}, wait: 3s}]}\n"))
+    for number in range(3):
+        made.submit(f"j{number}", prefers)
+    assert [made.holder(made.token("j0", "a")).name, len(near.held)] == ["near", 1]
+    assert "j1" not in made.tokens
+    made.advance(1.0)
+    made.ok("j0", "a")
+    assert made.holder(made.token("j1", "a")).name == "near"  # it came free in time
+    made.advance(4.0)
+    assert made.holder(made.token("j2", "a")).name == "far"  # waited 3 s, then took what there was
+
+
+GANG = "job_type: {name}\ngang: {gang}\ntasks:\n" + "".join(
+    f"- task_type: m{at}\n  script: x\n  retry: 1\n  delay_between_retries: 1s\n" for at in range(3)
+)
+
+
+def test_two_gangs_never_hold_parts_of_what_the_other_needs() -> None:
+    made = colony()
+    one, two = (made.define(GANG.format(name=name, gang="job")) for name in ("one", "two"))
+    single = made.define(job("single"))
+    made.ant("x", 2)
+    made.ant("y", 2)
+    made.submit("s", single)
+    made.submit("g1", one)
+    assert started(made).count("g1") == 3
+    made.submit("g2", two)
+    made.submit("later", single)
+    assert started(made) == []
+    assert "all 2 ants that fit are full" in explain(made.core, made.core.jobs["g2"]).summary
+    made.ok("s", "a")
+    assert started(made) == [], "what has come later stays behind: an ant is kept for the gang"
+    told = explain(made.core, made.core.jobs["g2"]).summary
+    assert "m0 starts in a gang of 3 at once, 1 slots are free; 2 ants are kept for it" in told
+    for at in range(3):
+        made.ok("g1", f"m{at}")
+    assert sorted(started(made)) == ["g2", "g2", "g2", "later"]
+    for at in range(3):
+        made.ok("g2", f"m{at}")
+    assert made.states("g2")["g2"] == "COMPLETED"
+
+
+def test_a_gang_starts_again_as_a_whole_when_a_member_comes_back() -> None:
+    made = colony()
+    made.submit("g", made.define(GANG.format(name="g", gang="job")))
+    ants = [made.ant(name, 1) for name in ("x", "y", "z")]
+    assert started(made) == ["g"] * 3
+    made.die("x")
+    made.advance(4.0)  # the grace: lost
+    others = [ant for ant in ants if ant.name != "x"]
+    assert all(len(ant.cancelled) == 1 for ant in others)
+    for ant in others:
+        token = ant.cancelled[0]
+        made.result("g", "?", ends.CANCELLED, token=token)
+    assert started(made) == []
+    made.ant("w", 1)
+    assert started(made) == ["g"] * 3
+    assert {made.task("g", f"m{at}").lost for at in range(3)} == {0, 1}  # type: ignore[union-attr]  # they have rows
+
+
+def test_a_gang_that_fits_nowhere_is_told_so_and_fewer_are_enough_with_min() -> None:
+    made = colony()
+    made.ant("x", 2)
+    made.submit("g", made.define(GANG.format(name="g", gang="job")))
+    made.submit("h", made.define(GANG.format(name="h", gang="{tasks: [m0, m1, m2], min: 2}")))
+    told = explain(made.core, made.core.jobs["g"]).summary
+    assert "does not fit on the 1 ants even when nothing else runs" in told
+    assert started(made) == ["h", "h"]
+    made.ok("h", "m0")
+    assert started(made) == ["h"]
+
+
+def test_the_holder_of_a_place_inherits_the_priority_of_who_waits_for_it() -> None:
+    """Inversion: low holds the one place of its type, medium would go before its next task for ever."""
+    tasks = "- {task_type: a, script: x, on_completed: b}\n- {task_type: b, script: x}\n"
+    limited = f"job_type: lock\nmax_concurrency: 1\ntasks:\n{tasks}"
+    made = colony("policy: priority\n")
+    lock, medium = made.define(limited), made.define(job("medium", "priority: 5"))
+    made.ant("ant", 1)
+    made.submit("low", lock, priority=1)
+    for number in range(3):
+        made.submit(f"m{number}", medium)
+    assert started(made) == ["low"]
+    made.submit("high", lock, priority=9)
+    made.ok("low", "a")
+    assert started(made) == ["low"], "its second task goes before the medium ones"
+    made.ok("low", "b")
+    assert started(made) == ["high"]
+
+
+def test_a_configuration_outlives_the_queen() -> None:
+    made = colony("policy: fcfs\nqueues:\n- {name: one}\n")
+    low, high = made.define(job("low")), made.define(job("high", "priority: 9"))
+    made.submit("a", low)
+    made.submit("b", high)
+    made.restart()
+    assert made.core.queueing is not None and made.core.queueing.config.rule.policy == "fcfs"
+    assert made.core.waiting.given is not None and made.core.waiting.given.by == "test"
+    made.ant("ant", 1)
+    assert started(made) == ["a"]
