@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from formicary.cli.neighbours import neighbours
 from formicary.cli.options import read_params
 from formicary.engine.jobs.availability import CODE as NOT_AVAILABLE
 from formicary.engine.jobs.availability import availability_violations
@@ -64,10 +65,12 @@ class Document:
     Attributes:
         source: The text.
         line: The line of the file on which it starts, from 1.
+        filename: The file, where it is another one than that of the job that is submitted.
     """
 
     source: str
     line: int = 1
+    filename: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,8 @@ def load(
     folder = path or (Path.cwd() if target == "-" else Path(target).absolute().parent)
     ordered = [*(definition for definition in checked.definitions if definition is not chosen), chosen]
     documents = tuple(Document(definition.source, definition.source_line) for definition in ordered)
+    if not elsewhere and target != "-":
+        documents = (*_beside(target, checked.definitions, methods), *documents)
     places: dict[str, str] = {}
     for task in (task for definition in ordered for task in definition.tasks):
         places.setdefault(task.method, f"{task.position.line}:{task.position.column}")
@@ -169,6 +174,21 @@ def check_methods(loaded: Loaded) -> None:
         lines.append(f"{loaded.filename}:{loaded.places[method]}: The method {method} {missing_here(method)}{way}.")
     if lines:
         raise problem("NOT_AVAILABLE", "; ".join(lines), lines=lines)
+
+
+def _beside(file: str, jobs: Iterable[JobDefinition], methods: Mapping[str, str]) -> list[Document]:
+    """The jobs that these start and that stand in files of the same folder."""
+
+    def valid_jobs(other: str) -> tuple[JobDefinition, ...]:
+        checked = check_file(other, methods)
+        return checked.definitions if checked.valid else ()
+
+    found = []
+    for other, definitions in neighbours(file, jobs, valid_jobs).items():
+        for job in definitions:
+            print(f"with the job {job.job_type} of {other}", file=sys.stderr)
+            found.append(Document(job.source, job.source_line, other))
+    return found
 
 
 def relocated(error: Problem, filename: str, line: int) -> Problem:

@@ -29,8 +29,9 @@ async def register(method: Register[Ref], loaded: Loaded, methods: Mapping[str, 
     """
     found: list[Ref] = []
     for document in loaded.documents:
+        filename = document.filename or loaded.filename
         try:
-            found.append(await method(document.source, methods=methods, path=loaded.path, filename=loaded.filename))
+            found.append(await method(document.source, methods=methods, path=loaded.path, filename=filename))
         except Problem as error:
-            raise relocated(error, loaded.filename, document.line) from error
+            raise relocated(error, filename, document.line) from error
     return found[-1]

@@ -110,6 +110,8 @@ def run(
       formicary run package.module:job
       formicary run --resume 01m85ekc7j6eavmzh9dmc0872r
 
+    Jobs that it forks come from the same file, from the job files beside it, or were registered before.
+
     Ctrl-C cancels the job (its `always_run` tasks still run), a second Ctrl-C kills what runs. Nothing that has
     completed is lost either way: --resume goes on where it stopped.
     """

@@ -9,6 +9,7 @@ from formicary.engine.jobs.flow import Flow, Plan
 from formicary.engine.jobs.model import JobDefinition
 from tests.simulation.wild import wild_definition
 
+NO_END: tuple[bool, int | None] = (False, None)
 STARTED, SKIPPED, BLOCKED = "started", "skipped", "blocked"
 
 
@@ -50,9 +51,19 @@ class SlowFlow:
         dependencies = [self.index[name] for name in task.dependencies]
         if not all(other in self.ends or fates.get(other) in (SKIPPED, BLOCKED) for other in dependencies):
             return None
-        if any(fates.get(other) == BLOCKED or (other in self.ends and self.ends[other][0]) for other in dependencies):
+        stopping = [other for other in dependencies if fates.get(other) == BLOCKED or self.ends.get(other, NO_END)[0]]
+        if any(position not in self.led_to(other) for other in stopping):
             return None if task.always_run else BLOCKED
         return STARTED
+
+    def led_to(self, position: int) -> set[int]:
+        """Tasks that the routes from an ended one have led to, over any number of later ends."""
+        found, order = {position}, list(self.ends)
+        for ended in order[order.index(position) :] if position in self.ends else ():
+            target = self.ends[ended][1]
+            if ended in found and target is not None:
+                found.add(target)
+        return found - {position}
 
     def settle(self) -> set[int]:
         """Starts what may start; returns the new ones."""
@@ -94,6 +105,7 @@ def _check_replay(plan: Plan, flow: Flow, history: list[tuple[int, bool, int | N
     assert not startable and not strays
     assert bytes(other.status) == bytes(flow.status)
     assert bytes(other.routed) == bytes(flow.routed)
+    assert (other.stopping, other.followed) == (flow.stopping, flow.followed)
     lost = Flow(plan)
     startable, _ = lost.replay(history, [position for position, _, _ in history])
     assert set(startable) == running

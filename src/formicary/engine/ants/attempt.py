@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import IntEnum
 
 import msgspec
@@ -88,6 +88,8 @@ class Attempt:
         path: Folder of the job, empty = the ant's own.
         inputs: Tasks whose artifacts have to be in the working directory.
         folder: The working directory where the engine chose it, empty = as the task says.
+        prepared: Awaited between before_script and script, by executors that have these; returns why the attempt cannot
+            go on, empty = it can.
         started: Monotonic second at which it was started, 0.0 while it is queued.
         announced: Whether the queen was told that it started.
         stop: Why it is being ended.
@@ -111,6 +113,7 @@ class Attempt:
         "outlet",
         "output",
         "path",
+        "prepared",
         "started",
         "stop",
         "task",
@@ -147,6 +150,7 @@ class Attempt:
         self.traceparent = traceparent
         self.inputs = inputs
         self.folder = ""
+        self.prepared: Callable[[], Awaitable[str]] | None = None
         self.mask: Mask | None = None
         self.output: TaskOutput | None = None
         self.outlet: Callable[[Attempt], TaskOutput] = _no_outlet

@@ -105,17 +105,24 @@ class _Steps:
         if self._attempt.inputs or task.artifact_ids:
             await self._fetch_inputs()
         if task.cache:
-            await self._restore(task.cache)
+            try:
+                await self._restore(task.cache)
+            except DataError:
+                if not task.before_script:
+                    raise
+                self._attempt.prepared = self._restore_later  # it may fetch what the key is made of
+
+    async def _restore_later(self) -> str:
+        """Restores the cache after before_script; why that cannot be, empty = it is done."""
+        try:
+            await self._restore(self._attempt.task.cache or {})
+        except (DataError, Problem, OSError) as error:
+            return _text(error)
+        return ""
 
     async def _fetch_inputs(self) -> None:
         attempt = self._attempt
         found = await self._link.inputs(attempt.token)
-        for name in attempt.inputs:
-            if not any(task_name(artifact.task_type) == name for artifact in found):
-                raise DataError(
-                    f"The task {name!r} left no artifacts: it did not run, ended otherwise than `when` says, or they "
-                    "have expired."
-                )
         known = {artifact.id for artifact in found}
         for artifact_id in attempt.task.artifact_ids:
             if artifact_id not in known:
@@ -199,6 +206,7 @@ class _Steps:
 
     async def _save(self, cache: Mapping[str, object]) -> None:
         members: list[str] = []
+        self._key = self._key or await asyncio.to_thread(cache_key, self._folder, cache)
         for pattern in self._here(_paths(cache)):
             members += await asyncio.to_thread(find, self._folder, pattern)
         if not members:

@@ -272,15 +272,25 @@ class _Run:
     async def execute(self) -> Result:
         """Runs before_script and script until one fails, then after_script."""
         task = self._attempt.task
+        result = await self._until_failure(task.before_script)
+        prepared = self._attempt.prepared
+        if result.outcome == Outcome.COMPLETED and not self._is_stopped and prepared is not None:
+            problem = await prepared()
+            result = failure("ERR_ARTIFACT", problem) if problem else result
+        if result.outcome == Outcome.COMPLETED:
+            result = await self._until_failure(task.script)
+        if task.after_script and not self._is_killed:
+            await self._after(task.after_script)
+        return result
+
+    async def _until_failure(self, lines: Iterable[str]) -> Result:
         result = Result(outcome=Outcome.COMPLETED, exit_code=0)
-        for line in (*task.before_script, *task.script):
+        for line in lines:
             if self._is_stopped:
                 break
             result = await self._line(line)
             if result.outcome != Outcome.COMPLETED:
                 break
-        if task.after_script and not self._is_killed:
-            await self._after(task.after_script)
         return result
 
     async def _after(self, lines: Iterable[str]) -> None:

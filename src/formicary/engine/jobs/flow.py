@@ -6,8 +6,9 @@ first tasks, ``ended`` takes one task's end with the target it was routed to and
 
 Rules (the job sheet, "Activation"): a task starts once per execution, when it has no incoming route or one routed to
 it, and every dependency has ended. A task that nothing can route to any more is SKIPPED, which counts as ended for its
-dependents. A task that FAILED without `allow_failure` skips its dependents, and theirs. `always_run` tasks are never
-skipped: those that were not reached run in the final phase, in file order.
+dependents. A task that FAILED without `allow_failure` skips its dependents, and theirs, except those that its own
+routes have led to: they were meant to follow the failure, and depend on what the task has left. `always_run` tasks are
+never skipped: those that were not reached run in the final phase, in file order.
 """
 
 from __future__ import annotations
@@ -102,13 +103,16 @@ UNSTARTED, ACTIVE, ENDED, LEFT_OUT = range(4)
 class Flow:
     """One execution's position in its plan."""
 
-    __slots__ = ("blocked", "plan", "routed", "sources_left", "status", "waiting")
+    __slots__ = ("followed", "plan", "routed", "sources_left", "status", "stopping", "waiting")
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.status = bytearray(plan.size)
         self.routed = bytearray(plan.size)
-        self.blocked = bytearray(plan.size)
+        self.stopping: set[int] = set()
+        """Positions whose end skips their dependents."""
+        self.followed: dict[int, set[int]] = {}
+        """Failed positions by the position that their routes have led to, over any number of tasks."""
         self.waiting = [len(found) for found in plan.dependencies]
         self.sources_left = list(plan.sources)
 
@@ -132,16 +136,17 @@ class Flow:
         ends: list[tuple[int, bool, int | None]] = [(position, failed, target)]
         while ends:
             ended, blocks, leads_to = ends.pop()
+            if blocks:
+                self.stopping.add(ended)
             if leads_to is not None:
                 self.routed[leads_to] = 1
+                self._follow(ended, leads_to, blocks)
             for other in plan.targets[ended]:
                 self.sources_left[other] -= 1
             if leads_to is not None and leads_to not in plan.targets[ended]:
                 self._check(leads_to, ready, ends)  # a route that only the rendered task has
             for other in plan.dependents[ended]:
                 self.waiting[other] -= 1
-                if blocks:
-                    self.blocked[other] = 1
             for other in (*plan.targets[ended], *plan.dependents[ended]):
                 self._check(other, ready, ends)
         ready.sort()
@@ -159,12 +164,23 @@ class Flow:
             return
         if self.waiting[position] or (final and not self.routed[position]):
             return
-        if self.blocked[position]:
+        if self.stopping and self._is_stopped(position):
             if not final:
                 self._leave_out(position, ends, blocks=True)
             return
         self.status[position] = ACTIVE
         ready.append(position)
+
+    def _follow(self, ended: int, target: int, blocks: bool) -> None:
+        """Notes which failures the routes to a task have come from."""
+        behind = self.followed.get(ended)
+        if blocks or behind:
+            self.followed.setdefault(target, set()).update(behind or (), (ended,) if blocks else ())
+
+    def _is_stopped(self, position: int) -> bool:
+        """Whether a dependency failed from which no route has led here."""
+        followed = self.followed.get(position, ())
+        return any(other in self.stopping and other not in followed for other in self.plan.dependencies[position])
 
     def _leave_out(self, position: int, ends: list[tuple[int, bool, int | None]], *, blocks: bool) -> None:
         self.status[position] = LEFT_OUT

@@ -18,6 +18,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
+from formicary.engine.jobs.fan_out import task_name
 from formicary.engine.queen.core.records import TaskRun
 from formicary.engine.queen.edge import new_id
 from formicary.engine.queen.pump import Pump, unavailable
@@ -153,10 +154,21 @@ class Artifacts:
         return found
 
     async def inputs(self, token: int) -> list[Artifact]:
-        """The artifacts of the job of a running attempt. Raises Problem FAILED_PRECONDITION, UNAVAILABLE."""
-        job = self._run(token).job
+        """The artifacts of the job of a running attempt. Raises Problem FAILED_PRECONDITION, also where a task that it
+        depends on has left none of those that it promises; UNAVAILABLE.
+        """
+        run = self._run(token)
         await self._pump.settle()
-        return await self._list(job.org, job.id)
+        found = await self._list(run.job.org, run.job.id)
+        there = {task_name(artifact.task_type) for artifact in found}
+        for name in _promised(run):
+            if name not in there:
+                raise problem(
+                    "FAILED_PRECONDITION",
+                    f"The task {name!r} left no artifacts: it did not run, ended otherwise than `when` says, or they "
+                    "have expired.",
+                )
+        return found
 
     async def cached(self, token: int, cache_key: str) -> Artifact | None:
         """The entry of the cache for a running attempt. Raises Problem FAILED_PRECONDITION, UNAVAILABLE."""
@@ -285,4 +297,18 @@ def to_message(artifact: Artifact) -> pb.Artifact:
     )
     found.created_at.FromMilliseconds(int(artifact.created_at * 1000))
     found.expires_at.FromMilliseconds(int(artifact.expires_at * 1000))
+    return found
+
+
+def _promised(run: TaskRun) -> list[str]:
+    """Tasks that a running one depends on and that leave artifacts, without those that `except` has left out."""
+    job, model = run.job, run.job.definition.model
+    runs = job.run.runs if job.run is not None else {}
+    found = []
+    for name in run.task.dependencies:
+        position = model.index.get(name)
+        if position is not None and model.tasks[position].artifacts:
+            other = runs.get(position)
+            if other is None or not other.skipped:
+                found.append(name)
     return found
