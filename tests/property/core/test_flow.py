@@ -21,6 +21,8 @@ class SlowFlow:
         self.index = definition.index
         self.ends: dict[int, tuple[bool, int | None]] = {}
         self.started: set[int] = set()
+        self.blocked: set[int] = set()
+        """What is left out once stays so: a later route to it comes too late."""
 
     def sources(self, position: int) -> list[int]:
         """Tasks with an `on_*` edge to this one."""
@@ -29,7 +31,7 @@ class SlowFlow:
 
     def fates(self) -> dict[int, str]:
         """Every task that is started, left out because nothing routes to it any more, or blocked by a failure."""
-        fates: dict[int, str] = dict.fromkeys(self.started, STARTED)
+        fates: dict[int, str] = dict.fromkeys(self.started, STARTED) | dict.fromkeys(self.blocked, BLOCKED)
         changed = True
         while changed:
             changed = False
@@ -67,8 +69,10 @@ class SlowFlow:
 
     def settle(self) -> set[int]:
         """Starts what may start; returns the new ones."""
-        new = {position for position, fate in self.fates().items() if fate == STARTED} - self.started
+        fates = self.fates()
+        new = {position for position, fate in fates.items() if fate == STARTED} - self.started
         self.started |= new
+        self.blocked |= {position for position, fate in fates.items() if fate == BLOCKED}
         return new
 
 
