@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "formicary.cli.dead_letters:deadletters",
         "Show, redrive and purge jobs that no retry will help.",
     ),
+    "alerts": ("formicary.cli.alerts:alerts", "Check alert rules."),
     "breakers": ("formicary.cli.breakers:breakers", "Show and reset the circuit breakers of job types."),
     "audit": ("formicary.cli.audit:audit", "Show who changed what, and who was refused."),
     "idempotency": (

@@ -97,6 +97,12 @@ _PORT = click.IntRange(0, 65535)
     envvar="FORMICARY_KEEP_JOBS",
     help="Remove no job, whatever its retention_days_for_… say (FORMICARY_KEEP_JOBS).",
 )
+@click.option(
+    "--alerts",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    envvar="FORMICARY_ALERTS",
+    help="File of alert rules (FORMICARY_ALERTS); `formicary alerts check` says what is wrong with one.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Say more on standard error.")
 def up(
     data: Path | None,
@@ -115,6 +121,7 @@ def up(
     rate: float,
     audit_days: float,
     keep_jobs: bool,
+    alerts: Path | None,
     cors_origins: tuple[str, ...],
     otlp_endpoint: str,
     queue_url: str,
@@ -157,6 +164,7 @@ def up(
             rate_per_s=rate,
             audit_days=audit_days,
             keep_jobs=keep_jobs,
+            alerts=alerts,
             cors_origins=cors_origins,
             otlp_endpoint=otlp_endpoint,
             queue_url=queue_url,

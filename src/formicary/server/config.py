@@ -63,6 +63,7 @@ class UpConfig:
             and password if need be; empty = each trigger says so itself.
         queues: Text of a file of queues that are put in place at the start; None = those that are stored.
         queues_file: Its name, for messages.
+        alerts: File of alert rules; None = there are none.
         keep_jobs: No job is removed, whatever its retention says: the store only grows.
         lease_s: How long a silent ant keeps its tasks; the default is FORMICARY_LEASE_S, else 10. A shorter one runs
             the tasks of a lost ant again sooner and takes them away from one that was merely slow.
@@ -95,6 +96,7 @@ class UpConfig:
     rate_per_s: float = 100.0
     audit_days: float = 90.0
     keep_jobs: bool = False
+    alerts: Path | None = None
     cors_origins: tuple[str, ...] = ()
     otlp_endpoint: str = ""
     queue_url: str = ""

@@ -23,6 +23,7 @@ from formicary.engine.storage.data_lock import DataLock
 from formicary.gateway import Interceptor
 from formicary.gateway.interceptors import AccessLog
 from formicary.problems import Problem, problem
+from formicary.server.alerts.rules import AlertRules, read_file
 from formicary.server.api.rest import rest
 from formicary.server.api.serving import GrpcServer, engine_chain, new_mapping, serve
 from formicary.server.api.webhooks import Webhooks
@@ -91,6 +92,7 @@ class _Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
         config = self._config
+        rules = read_file(config.alerts) if config.alerts is not None else None
         async with AsyncExitStack() as stack:
             lock = DataLock(config.data)
             with as_problems():
@@ -106,7 +108,8 @@ class _Server:
             who = await self._who(tokens, stack)
             find = next((one.find for one in who if isinstance(one, Authenticate)), None)
             mapping = self._metrics.headers = new_mapping()
-            self._pages.add(metrics_page.PATH, MetricsPage(self._metrics, find))
+            figures = MetricsPage(self._metrics, find)
+            self._pages.add(metrics_page.PATH, figures)
             book = self._audit_log(queen, stack)
             access = AccessLog(self._metrics.counts)
             chain = engine_chain([Audit(book), *who], access_log=access, mapping=mapping)
@@ -117,8 +120,11 @@ class _Server:
             self._pages.mount(rest(queen, chain, tokens, Webhooks(queen, find, book, access, limit)))
             lock.update(http_port=http_port, grpc_port=grpc.port)
             queen_address = f"unix:{config.socket}" if config.tls_cert else f"{config.ant_host}:{grpc.port}"
-            supervisor = Supervisor(config, queen_address, self._bury, await self._ant_token(tokens))
+            count = await self._ants_to_start(queen) if rules is not None else None
+            supervisor = Supervisor(config, queen_address, self._bury, await self._ant_token(tokens), count)
             supervisor.start()
+            if rules is not None:
+                await self._watch(rules, queen, figures, supervisor, stack)
             self._supervisor = supervisor
             await self._ants_connected(queen, supervisor)
             self._metrics.startup_s = time.monotonic() - self._begun
@@ -142,6 +148,22 @@ class _Server:
 
             others.append((await stack.enter_async_context(open_issuer(oidc))).verify)
         return [Authenticate(tokens, others), LimitRate(rate, max(1, round(2 * rate))), authorise]
+
+    async def _ants_to_start(self, queen: Queen) -> int:
+        from formicary.server.alerts.watch import ants_to_start  # slow to import
+
+        return await ants_to_start(queen, self._config.ants)
+
+    async def _watch(
+        self, rules: AlertRules, queen: Queen, figures: MetricsPage, supervisor: Supervisor, stack: AsyncExitStack
+    ) -> None:
+        """Looks at the alert rules until shortly before the store is closed."""
+        from formicary.server.alerts.watch import AlertWatch  # slow to import
+
+        watch = AlertWatch(rules, queen, self._metrics, figures.count_jobs, supervisor, self._config.ants)
+        self._metrics.alerts = lambda: (watch.firing(), watch.fired)
+        await watch.start()
+        stack.push_async_callback(watch.stop)
 
     def _certificate(self) -> Certificate | None:
         """The server's certificate; SIGHUP looks at its files at once instead of with the next connection."""

@@ -47,7 +47,7 @@ REMEMBERED_DEAD = 64
 class _Place:
     """Room for one process."""
 
-    __slots__ = ("born", "number", "pause_s", "process", "record", "timer", "watched")
+    __slots__ = ("born", "number", "pause_s", "process", "record", "retired", "timer", "watched")
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -57,6 +57,8 @@ class _Place:
         self.timer: asyncio.TimerHandle | None = None
         self.born = 0.0
         self.pause_s = 0.0
+        self.retired = False
+        """Its ant ends for good."""
 
 
 class Supervisor:
@@ -67,9 +69,17 @@ class Supervisor:
         queen_address: Where ants find the queen.
         died: Called with the id of an ant whose process has ended.
         token: What the ants say who they are with; given by environment, since anybody can read a command line.
+        count: How many ants there are to be; None = as the configuration says.
     """
 
-    def __init__(self, config: UpConfig, queen_address: str, died: Callable[[str], None], token: str = "") -> None:
+    def __init__(
+        self,
+        config: UpConfig,
+        queen_address: str,
+        died: Callable[[str], None],
+        token: str = "",
+        count: int | None = None,
+    ) -> None:
         self._config = config
         self._address = queen_address
         self._tell_died = died
@@ -77,7 +87,7 @@ class Supervisor:
         self._environment = {**os.environ, "FORMICARY_TOKEN": token, "FORMICARY_TLS": "", "FORMICARY_CA": ""}
         self._loop = asyncio.get_running_loop()
         self._boot = boot_id()
-        self._places = [_Place(number) for number in range(1, config.ants + 1)]
+        self._places = [_Place(number) for number in range(1, (config.ants if count is None else count) + 1)]
         self._dismissed: dict[str, AntRecord] = {}
         self._gone: deque[str] = deque(maxlen=REMEMBERED_DEAD)
         self._stopping = False
@@ -88,6 +98,27 @@ class Supervisor:
     def ids(self) -> list[str]:
         """Ids of the ants that should be there now."""
         return [place.record.id for place in self._places if place.record is not None]
+
+    @property
+    def count(self) -> int:
+        """How many ants there are to be."""
+        return sum(not place.retired for place in self._places)
+
+    def grow(self, count: int) -> None:
+        """Starts ants until there are so many."""
+        while self.count < count and not self._stopping:
+            place = _Place(max((one.number for one in self._places), default=0) + 1)
+            self._places.append(place)
+            self._spawn(place)
+
+    def retire(self, ant_id: str) -> bool:
+        """Has an ant finish what it runs and end for good; False where it is not there."""
+        place = next((one for one in self._places if one.record is not None and one.record.id == ant_id), None)
+        if place is None or place.retired or place.watched is None:
+            return False
+        place.retired = True
+        place.watched.signal(signal.SIGTERM)
+        return True
 
     def start(self) -> None:
         """Adopts the ants of an earlier server that still live and fit, and starts the others."""
@@ -234,8 +265,11 @@ class Supervisor:
         if record is not None:
             self._died(record.id)
             self._write()
+        if place.retired:
+            self._places.remove(place)
         if self._stopping:
             self._check_empty()
+        if self._stopping or place.retired:
             return
         how = "" if status is None else f" with status {status}" if status >= 0 else f" by signal {-status}"
         log.warning("%s has ended%s after %.1f s; another one is started", record and record.id, how, lived)

@@ -66,7 +66,9 @@ def read_mapping(ctx: Context, node: Node, path: str, fields: Mapping[str, Field
         ctx.wrong_type(node, path, f"a mapping of {', '.join(fields)}")
         return None
     values: dict[str, Any] = {}
+    named: set[str] = set()
     for name, key, value in entries(ctx, node, path):
+        named.add(name)
         row, here = fields.get(name), join(path, name)
         if row is None:
             if not ctx.is_masked(key):
@@ -78,7 +80,7 @@ def read_mapping(ctx: Context, node: Node, path: str, fields: Mapping[str, Field
         if found is not ABSENT:
             values.setdefault(name, found)
     for row in fields.values():
-        if row.required and row.name not in values:
+        if row.required and row.name not in named:
             ctx.add(node, join(path, row.name), "MISSING_FIELD", f"{path} needs {row.name}: {row.doc}")
     return values
 

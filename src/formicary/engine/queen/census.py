@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from formicary.engine.queen.core.records import Job
+from formicary.engine.scheduling.candidates import CandidateQueue
+from formicary.engine.scheduling.demand import Demand
 
 SLICE = 5000
 
@@ -25,4 +27,22 @@ async def take_census(jobs: Iterable[Job]) -> Census:
     for at in range(0, len(present), SLICE):
         found.update((job.state, job.priority, job.org) for job in present[at : at + SLICE])
         await asyncio.sleep(0)
+    return found
+
+
+Backlog = Counter[tuple[str, frozenset[str]]]
+"""(method, tags) -> jobs and tasks that wait for an ant; the method is empty where it is not known yet."""
+
+
+async def take_backlog(queues: Mapping[Demand, CandidateQueue]) -> Backlog:
+    """Counts pending jobs and ready tasks by what they need; a job counts for its first task."""
+    found: Backlog = Counter()
+    for demand, queue in list(queues.items()):
+        entries = [*queue.ready, *queue.cold, *queue.loading.values()]
+        waiting: set[int] = set()
+        for at in range(0, len(entries), SLICE):
+            waiting.update(id(one[4]) for one in entries[at : at + SLICE] if one[4].state == one[5])
+            await asyncio.sleep(0)
+        if waiting:
+            found[demand.method, demand.tags] += len(waiting)
     return found

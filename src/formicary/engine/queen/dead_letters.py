@@ -99,8 +99,8 @@ class DeadLetters:
             )
         return max(found)
 
-    async def counts(self) -> dict[str, int]:
-        """Number of dead letters by queue, of all organisations."""
+    async def counts(self) -> dict[str, tuple[int, int]]:
+        """Number of dead letters by queue, and of those that somebody is to be told of, of all organisations."""
         return await self._queen.pump.read(self._queen.store.dead_letter_counts)
 
     async def redrive(self, query: DeadLetterQuery, job_id: str, limit: int, how: Redrive) -> Redriven:

@@ -383,11 +383,16 @@ class MemoryStore:
         with self._lock:
             return [row for _, row in sorted(self._tables.dead_letters.items()) if row[2] == org and row[at] == key]
 
-    def dead_letter_counts(self) -> dict[str, int]:
-        """Number of dead letters by queue."""
-        queue, state = (DEAD_LETTER_COLUMNS.index(name) for name in ("queue", "state"))
+    def dead_letter_counts(self) -> dict[str, tuple[int, int]]:
+        """Number of dead letters by queue, and of those that somebody is to be told of."""
+        queue, state, alert = (DEAD_LETTER_COLUMNS.index(name) for name in ("queue", "state", "alert"))
+        found: dict[str, tuple[int, int]] = {}
         with self._lock:
-            return dict(Counter(str(row[queue]) for row in self._tables.dead_letters.values() if row[state] == "DEAD"))
+            for row in self._tables.dead_letters.values():
+                if row[state] == "DEAD":
+                    dead, told = found.get(str(row[queue]), (0, 0))
+                    found[str(row[queue])] = (dead + 1, told + int(row[alert] or 0))
+        return found
 
     def states(self, kind: str) -> list[Row]:
         """What a part of the engine remembers, by key."""

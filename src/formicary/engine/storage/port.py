@@ -546,8 +546,10 @@ class Store(Protocol):
         """The dead letters that the call with this idempotency key has redriven, in order of job and execution."""
         ...
 
-    def dead_letter_counts(self) -> dict[str, int]:
-        """Number of dead letters by queue, those redriven or purged left out."""
+    def dead_letter_counts(self) -> dict[str, tuple[int, int]]:
+        """Number of dead letters by queue, and of those among them that somebody is to be told of; those redriven or
+        purged left out.
+        """
         ...
 
     def states(self, kind: str) -> list[Row]:

@@ -344,9 +344,9 @@ class PostgresStore:
         """The dead letters that the call with this idempotency key has redriven."""
         return self._rows(schema.REDRIVEN, (org, key))
 
-    def dead_letter_counts(self) -> dict[str, int]:
-        """Number of dead letters by queue."""
-        return {str(row[0]): int(row[1] or 0) for row in self._rows(schema.COUNT_DEAD_LETTERS)}
+    def dead_letter_counts(self) -> dict[str, tuple[int, int]]:
+        """Number of dead letters by queue, and of those that somebody is to be told of."""
+        return {str(row[0]): (int(row[1] or 0), int(row[2] or 0)) for row in self._rows(schema.COUNT_DEAD_LETTERS)}
 
     def states(self, kind: str) -> list[Row]:
         """What a part of the engine remembers, by key."""

@@ -109,7 +109,7 @@ VOTES_OF_JOB: Final = f"SELECT {', '.join(VOTE_COLUMNS)} FROM votes WHERE job = 
 
 _DEAD_LETTER = ", ".join(DEAD_LETTER_COLUMNS)
 REDRIVEN: Final = f"SELECT {_DEAD_LETTER} FROM dead_letters WHERE org = ? AND redrive_key = ? ORDER BY job, execution"
-COUNT_DEAD_LETTERS: Final = "SELECT queue, count(*) FROM dead_letters WHERE state = 'DEAD' GROUP BY queue"
+COUNT_DEAD_LETTERS: Final = "SELECT queue, count(*), sum(alert) FROM dead_letters WHERE state = 'DEAD' GROUP BY queue"
 LOAD_STATES: Final = f"SELECT {', '.join(STATE_COLUMNS)} FROM states WHERE value IS NOT NULL ORDER BY kind, org, name"
 STATES_OF_KIND: Final = (
     f"SELECT {', '.join(STATE_COLUMNS)} FROM states WHERE kind = ? AND value IS NOT NULL ORDER BY org, name"

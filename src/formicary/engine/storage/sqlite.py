@@ -505,10 +505,11 @@ class SqliteStore:
         with self._reading() as reader:
             return reader.execute(schema.REDRIVEN, (org, key)).fetchall()
 
-    def dead_letter_counts(self) -> dict[str, int]:
-        """Number of dead letters by queue."""
+    def dead_letter_counts(self) -> dict[str, tuple[int, int]]:
+        """Number of dead letters by queue, and of those that somebody is to be told of."""
         with self._reading() as reader:
-            return dict(reader.execute(schema.COUNT_DEAD_LETTERS).fetchall())
+            rows = reader.execute(schema.COUNT_DEAD_LETTERS).fetchall()
+        return {str(queue): (int(dead), int(told)) for queue, dead, told in rows}
 
     def states(self, kind: str) -> list[Row]:
         """What a part of the engine remembers, by key."""

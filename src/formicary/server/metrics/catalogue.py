@@ -40,6 +40,13 @@ CATALOGUE: tuple[MetricRow, ...] = (
         "formicary_submissions_repeated_total", "counter", "Submissions that were made before and got the same job."
     ),
     MetricRow("formicary_jobs_ended_total", "counter", "Jobs that ended.", ("tenant", "state")),
+    MetricRow(
+        "formicary_backlog",
+        "gauge",
+        "Pending jobs and ready tasks that wait for an ant, by method and tags of what they need; a job counts for its "
+        "first task, without a method where that is not rendered yet.",
+        ("method", "tags"),
+    ),
     MetricRow("formicary_tasks_running", "gauge", "Attempts that ants hold."),
     MetricRow("formicary_tasks_ended_total", "counter", "Tasks that ended."),
     MetricRow("formicary_attempts_granted_total", "counter", "Attempts given to ants."),
@@ -48,6 +55,7 @@ CATALOGUE: tuple[MetricRow, ...] = (
     ),
     MetricRow("formicary_attempts_lost_total", "counter", "Attempts whose ant was gone."),
     MetricRow("formicary_dead_letters", "gauge", "Jobs that wait in a dead-letter queue.", ("queue",)),
+    MetricRow("formicary_dead_letters_to_tell", "gauge", "Those of them whose job file says `alert_on_dlq`."),
     MetricRow("formicary_jobs_dead_total", "counter", "Jobs that became dead letters."),
     MetricRow(
         "formicary_breaker_open", "gauge", "0 closed, 0.5 half open, 1 open: circuit breakers.", ("tenant", "breaker")
@@ -66,6 +74,8 @@ CATALOGUE: tuple[MetricRow, ...] = (
     MetricRow("formicary_ant_restarts_total", "counter", "Local ants that ended and were started again."),
     MetricRow("formicary_ready", "gauge", "1 while the server accepts work."),
     MetricRow("formicary_info", "gauge", "Always 1.", ("version",)),
+    MetricRow("formicary_alert_firing", "gauge", "1 while an alert rule fires.", ("alert",)),
+    MetricRow("formicary_alerts_fired_total", "counter", "Times that an alert rule began to fire."),
     MetricRow(
         "formicary_audit_dropped_total",
         "counter",

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 import formicary
 from formicary.engine.jobs import lifecycle as life
-from formicary.engine.queen.census import Census
+from formicary.engine.queen.census import Backlog, Census
 from formicary.engine.queen.journal import COMMIT_BOUNDS_S, SIZE_BOUNDS
 from formicary.engine.queen.runtime import Queen
 from formicary.gateway.interceptors.access_log import BOUNDS_S, CallCounts
@@ -51,7 +51,9 @@ class Sources:
         counts: Calls, as the chain of both protocols counts them.
         queen: None while she starts.
         census: Live jobs, counted for this scrape.
+        backlog: What waits for an ant, counted for this scrape.
         dead_letters: By queue, counted for this scrape.
+        alerts: Which rules fire, and how often any has begun to.
         ant_restarts: Of the local ants.
         audit_dropped: Records of the audit log that were lost.
         headers: What the API's chain takes from headers, with its counts; None = they are not shown.
@@ -61,7 +63,9 @@ class Sources:
     counts: CallCounts = field(default_factory=CallCounts)
     queen: Queen | None = None
     census: Census = field(default_factory=Counter)
-    dead_letters: Mapping[str, int] = field(default_factory=dict)
+    backlog: Backlog = field(default_factory=Counter)
+    dead_letters: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    alerts: Callable[[], tuple[Mapping[str, float], int]] = lambda: ({}, 0)
     ant_restarts: Callable[[], int] = lambda: 0
     audit_dropped: Callable[[], int] = lambda: 0
     headers: HeaderMapping | None = None
@@ -91,6 +95,9 @@ class ServerCollector(Collector):
             "formicary_audit_dropped_total": [((), self._sources.audit_dropped())],
             "formicary_ready": [((), 0)],
         }
+        firing, fired = self._sources.alerts()
+        found["formicary_alert_firing"] = _samples(firing)
+        found["formicary_alerts_fired_total"] = [((), fired)]
         if self._sources.startup_s is not None:
             found["service_startup_duration_seconds"] = [((), self._sources.startup_s)]
         if self._sources.queen is not None:
@@ -98,7 +105,10 @@ class ServerCollector(Collector):
             found |= _ants(self._sources.queen)
             found |= _breakers(self._sources.queen)
             found |= _jobs(self._sources.queen, self._sources.census)
-            found["formicary_dead_letters"] = _samples(bounded(Counter(self._sources.dead_letters)))
+            found["formicary_backlog"] = _backlog(self._sources.backlog)
+            letters = self._sources.dead_letters
+            found["formicary_dead_letters"] = _samples(bounded(Counter({name: n for name, (n, _) in letters.items()})))
+            found["formicary_dead_letters_to_tell"] = [((), sum(told for _, told in letters.values()))]
         for row in CATALOGUE:
             yield _family(row, found.get(row.name, ()))
 
@@ -221,6 +231,16 @@ def _jobs(queen: Queen, census: Census) -> dict[str, Samples]:
     }
 
 
+def _backlog(backlog: Backlog) -> Samples:
+    """The largest by method and tags; what is beyond them stands together."""
+    named = Counter({(method, ",".join(sorted(tags))): number for (method, tags), number in backlog.items()})
+    kept: dict[Labels, float] = dict(named.most_common(MOST_LABELS))
+    rest = named.total() - sum(kept.values())
+    if rest:
+        kept[OTHER, OTHER] = rest
+    return list(kept.items())
+
+
 _OPEN = {CLOSED: 0.0, HALF_OPEN: 0.5, OPEN: 1.0}
 
 
@@ -238,7 +258,7 @@ def _priority(priority: int) -> str:
     return str(priority) if 0 <= priority <= 10 else "below 0" if priority < 0 else "above 10"
 
 
-def _samples(counts: Mapping[str, int]) -> Samples:
+def _samples(counts: Mapping[str, float]) -> Samples:
     return [((label,), number) for label, number in counts.items()]
 
 

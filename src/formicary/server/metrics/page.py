@@ -14,7 +14,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
-from formicary.engine.queen.census import take_census
+from formicary.engine.queen.census import take_backlog, take_census
 from formicary.headers.prometheus import HeaderCollector
 from formicary.problems import Problem, problem
 from formicary.problems.http import render_http
@@ -63,7 +63,7 @@ class MetricsPage:
         accept = _header(scope, b"accept")
         try:
             await self._check(scope)
-            await self._count_jobs()
+            await self.count_jobs()
             encode, media_type = choose_encoder(accept)
             status, body = 200, encode(self._registry)
             headers = [("content-type", media_type), ("cache-control", "no-store"), ("vary", "accept")]
@@ -89,11 +89,13 @@ class MetricsPage:
                 "The metrics show every organisation: they are read with a viewer's token of the server's own.",
             )
 
-    async def _count_jobs(self) -> None:
+    async def count_jobs(self) -> None:
+        """Counts what is counted on request, unless that has just been done."""
         async with self._counting:
             queen = self._sources.queen
             if queen is not None and time.monotonic() - self._counted_at >= CENSUS_S:
                 self._sources.census = await take_census(queen.pump.core.jobs.values())
+                self._sources.backlog = await take_backlog(queen.pump.core.queues)
                 if queen.ready:
                     self._sources.dead_letters = await queen.dead_letters.counts()
                 self._counted_at = time.monotonic()

@@ -1,0 +1,168 @@
+"""Alerts of a real server: it scales and consolidates its ants, tells a URL once per episode, also under kill -9."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+
+from formicary.client import SyncClient
+from tests.acceptance.server import Up, until
+
+RULES = """\
+interval: 200ms
+alerts:
+  - name: deep queue
+    condition: queue_depth > 5
+    action: scale_workers
+    by: 2
+    most: 3
+    url: {url}
+  - name: idle ants
+    condition: utilization < 30% and queue_depth == 0
+    for: 1s
+    action: consolidate_workers
+    by: 2
+    least: 1
+  - name: dead letters
+    condition: alerting_dead_letters > 0
+    action: notify
+    recipients: [oncall@example.com]
+    url: {url}
+"""
+JOB = """\
+job_type: hold
+tasks:
+  - task_type: wait
+    script: ['while [ ! -e {{.gate}} ]; do sleep 0.05; done']
+"""
+DYING = """\
+job_type: die
+error_handling: {dead_letter_queue: true, alert_on_dlq: true}
+tasks:
+  - task_type: end
+    script: ['false']
+"""
+
+
+class Hook:
+    """A server that takes messages, or refuses the first ones."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, dict[str, Any]]] = []
+        self.refuse = 0
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                if hook.refuse > 0:
+                    hook.refuse -= 1
+                    self.send_response(503)
+                else:
+                    hook.taken.append((self.headers["idempotency-key"], body))
+                    self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Says nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/alerts"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def of(self, alert: str) -> list[str]:
+        """Keys of the messages about an alert."""
+        return [key for key, body in self.taken if body["alert"] == alert]
+
+    def stop(self) -> None:
+        """Ends it."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    """Where alerts are told."""
+    found = Hook()
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def up(tmp_path: Path, hook: Hook) -> Iterator[Up]:
+    """A server with one ant and rules."""
+    rules = tmp_path / "alerts.yaml"
+    rules.write_text(RULES.format(url=hook.url))
+    server = Up(tmp_path / "data", "--ants", "1", "--slots", "1", "--alerts", str(rules))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.clear()
+
+
+def figure(up: Up, name: str) -> float:
+    """A sample of the metrics page."""
+    with urlopen(f"http://127.0.0.1:{up.http}/metrics", timeout=5) as answer:
+        text = str(answer.read(), "utf-8")
+    return next(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name + " "))
+
+
+def test_a_deep_queue_adds_ants_and_idle_ones_go_again(up: Up, hook: Hook, tmp_path: Path) -> None:
+    """The article's two alerts: each acts once per episode, also when the server is killed in the middle of one."""
+    gate = tmp_path / "gate"
+    hook.refuse = 1
+    with SyncClient(up.address) as client:
+        definition = client.register(JOB)
+        jobs = [client.submit(definition, {"gate": str(gate)}).id for _ in range(16)]
+        until(lambda: figure(up, "formicary_ants_connected") == 3, 20, "two more ants have come")
+        until(lambda: len(hook.of("deep queue")) == 1, 20, "it was told, though the first message was refused")
+        assert figure(up, 'formicary_alert_firing{alert="deep queue"}') == 1
+        up.kill()
+        up.start()
+        until(lambda: figure(up, "formicary_ants_connected") == 3, 20, "they are there after a kill as well")
+        until(lambda: figure(up, 'formicary_alert_firing{alert="deep queue"}') == 1, 10, "the episode goes on")
+        assert figure(up, "formicary_alerts_fired_total") == 0, "it did not begin anew"
+        gate.touch()
+        assert [client.wait(job_id, 60).state for job_id in jobs] == ["COMPLETED"] * 16
+        until(lambda: figure(up, "formicary_ants_connected") == 1, 20, "the idle ones have gone")
+        assert client.wait(client.submit(definition, {"gate": str(gate)}).id, 20).state == "COMPLETED"
+    assert len(hook.of("deep queue")) == 1
+    until(lambda: len(up.ants()) == 1, 20, "their processes have ended")
+    up.kill()
+    up.start()
+    assert figure(up, "formicary_ants_connected") == 1
+
+
+def test_a_dead_letter_that_asks_for_it_is_told(up: Up, hook: Hook) -> None:
+    """`alert_on_dlq`: once for the episode; the next one has another key."""
+    with SyncClient(up.address) as client:
+        definition = client.register(DYING)
+        for episode in (1, 2):
+            ids = [client.submit(definition).id for _ in range(2)]
+            assert [client.wait(job_id, 20).state for job_id in ids] == ["FAILED"] * 2
+            until(lambda n=episode: len(hook.of("dead letters")) == n, 20, "it was told")  # type: ignore[misc]  # the default
+            up.cli("deadletters", "purge", "--all")
+            until(lambda: figure(up, 'formicary_alert_firing{alert="dead letters"}') == 0, 20, "it is over")
+    assert len(set(hook.of("dead letters"))) == 2
+    assert hook.taken[-1][1]["recipients"] == ["oncall@example.com"]
+
+
+def test_a_file_that_is_wrong_stops_the_start(tmp_path: Path) -> None:
+    """Exit 3 with every mistake; `alerts check` says the same with exit 2."""
+    rules = tmp_path / "alerts.yaml"
+    rules.write_text("alerts:\n- {condition: queue > 3, action: explode}\n")
+    server = Up(tmp_path / "data", "--alerts", str(rules))
+    server.start(wait=False)
+    assert server.process is not None and server.process.wait(20) == 3
+    told = server.log.read_text()
+    assert f"{rules}:2:15: " in told and f"{rules}:2:34: " in told
+    server.cli("alerts", "check", str(rules), status=2)
+    assert "valid" in server.cli("alerts", "check", "examples/alerts.yaml")
