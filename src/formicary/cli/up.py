@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from formicary.cli import exits, options
+from formicary.cli.observing import Observed, observing_options
 from formicary.cli.offering import offered, offering_options
 from formicary.cli.securing import Secured, securing_options
 from formicary.problems import Problem
@@ -69,13 +70,6 @@ _PORT = click.IntRange(0, 65535)
     help="Let pages of this origin (https://app.example) call over HTTP; repeatable, never *.",
 )
 @click.option(
-    "--otlp-endpoint",
-    default="",
-    envvar="OTEL_EXPORTER_OTLP_ENDPOINT",
-    metavar="URL",
-    help="Send spans and metrics to this OTLP collector (gRPC): http://HOST:4317 (OTEL_EXPORTER_OTLP_ENDPOINT).",
-)
-@click.option(
     "--queue-url",
     default="",
     envvar="FORMICARY_QUEUE_URL",
@@ -84,25 +78,12 @@ _PORT = click.IntRange(0, 65535)
 )
 @options.queues
 @click.option(
-    "--audit-days",
-    type=click.FloatRange(0),
-    default=90.0,
-    show_default=True,
-    metavar="N",
-    help="Keep the audit log so long; 0 = for ever.",
-)
-@click.option(
     "--keep-jobs",
     is_flag=True,
     envvar="FORMICARY_KEEP_JOBS",
     help="Remove no job, whatever its retention_days_for_… say (FORMICARY_KEEP_JOBS).",
 )
-@click.option(
-    "--alerts",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    envvar="FORMICARY_ALERTS",
-    help="File of alert rules (FORMICARY_ALERTS); `formicary alerts check` says what is wrong with one.",
-)
+@observing_options
 @click.option("-v", "--verbose", is_flag=True, help="Say more on standard error.")
 def up(
     data: Path | None,
@@ -119,11 +100,9 @@ def up(
     secured: Secured,
     insecure: bool,
     rate: float,
-    audit_days: float,
     keep_jobs: bool,
-    alerts: Path | None,
+    observed: Observed,
     cors_origins: tuple[str, ...],
-    otlp_endpoint: str,
     queue_url: str,
     queues: options.QueuesFile,
     verbose: bool,
@@ -162,13 +141,11 @@ def up(
             auth=auth or "",
             insecure=insecure,
             rate_per_s=rate,
-            audit_days=audit_days,
             keep_jobs=keep_jobs,
-            alerts=alerts,
             cors_origins=cors_origins,
-            otlp_endpoint=otlp_endpoint,
             queue_url=queue_url,
             **queues,
+            **observed,
             **offered(),
             **secured,
         )

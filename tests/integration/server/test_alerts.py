@@ -138,7 +138,9 @@ def test_a_deep_queue_adds_ants_and_idle_ones_go_again(up: Up, hook: Hook, tmp_p
     until(lambda: len(up.ants()) == 1, 20, "their processes have ended")
     up.kill()
     up.start()
-    assert figure(up, "formicary_ants_connected") == 1
+    until(
+        lambda: figure(up, "formicary_ants_connected") == 1 and len(up.ants()) == 1, 20, "as few after a kill as before"
+    )
 
 
 def test_a_dead_letter_that_asks_for_it_is_told(up: Up, hook: Hook) -> None:
