@@ -40,6 +40,7 @@ bench: $(DEV)  ## measure the engine, gateway, headers, events and idempotency b
 	$(BIN)/python -m bench.gateway
 	$(BIN)/python -m bench.headers
 	$(BIN)/python -m bench.events
+	$(BIN)/python -m bench.composition
 	$(BIN)/python -m bench.idempotency
 
 soak: $(DEV)  ## the long tests: 100,000 simulated seeds (SEEDS=n), the marked tests
