@@ -105,6 +105,12 @@ EXPECTED: list[tuple[str, dict[str, str], str, dict[str, tuple[str, int]]]] = [
     ("fan_out.yaml --job census", {}, DONE, {"measure": (DONE, 1), "sum": (DONE, 1)}),
     ("fan_out_tasks.yaml", {}, DONE, {"measure": (DONE, 1), "sum": (DONE, 1)}),
     (
+        "census_job.py:census",
+        {"count": "4"},
+        DONE,
+        {"find": (DONE, 1), "measure": (DONE, 1), "parcel": (DONE, 1), "join": (DONE, 1), "report": (DONE, 1)},
+    ),
+    (
         "word_count_job.py:words",
         {"text": "b a b"},
         DONE,

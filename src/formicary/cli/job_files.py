@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from formicary.cli.options import read_params
 from formicary.engine.jobs.availability import CODE as NOT_AVAILABLE
 from formicary.engine.jobs.availability import availability_violations
 from formicary.engine.jobs.cron_reader import cron_violations
+from formicary.engine.jobs.forks import unknown_forks
 from formicary.engine.jobs.model import (
     CONTAINER_METHODS,
     MAX_SOURCE_BYTES,
@@ -52,6 +53,12 @@ class Checked:
         """The same where only the file is judged: what cannot run here and now is a warning."""
         violations = (replace(v, severity="warning") if v.code == NOT_AVAILABLE else v for v in self.violations)
         return replace(self, violations=tuple(violations))
+
+    def among(self, known: Collection[str]) -> Checked:
+        """The same with a warning for each job that is forked and not known."""
+        found = [v for definition in self.definitions for v in unknown_forks(definition, known)]
+        order = sorted((*self.violations, *found), key=lambda v: (v.line, v.column)) if found else self.violations
+        return replace(self, violations=tuple(order))
 
     def lines(self) -> list[str]:
         """``file:line:column: sentence`` for each error."""
@@ -245,7 +252,7 @@ def _load_python(target: str, params: Iterable[str], path: Path | None) -> Loade
     place = target.rpartition(":")[0]
     folder = path or (Path(place).absolute().parent if place.endswith(".py") else Path.cwd())
     definition = built.definition
-    documents = (Document(definition.source),)
+    documents = tuple(Document(one.definition.source) for one in (*built.forked, built))
     return Loaded(definition.job_type, documents, dict(built.params), target, str(folder.absolute()))
 
 

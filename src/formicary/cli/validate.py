@@ -18,7 +18,7 @@ def validate(files: tuple[str, ...], methods: tuple[str, ...], output: str) -> i
     r"""Checks job files and shows every mistake at once; stores nothing. `-` reads standard input.
 
     A method that cannot run here is a warning: the file is right, and `--method KUBERNETES=SHELL` shows what a run
-    with another method would say.
+    with another method would say. So is a job to fork that is in none of the files: validate them together.
 
     \b
     Examples:
@@ -31,6 +31,8 @@ def validate(files: tuple[str, ...], methods: tuple[str, ...], output: str) -> i
 
     replaced = options.read_methods(methods)
     checked = [check_file(file, replaced).as_a_file() for file in files]
+    known = {definition.job_type for file in checked for definition in file.definitions}
+    checked = [file.among(known) for file in checked]
     valid = all(file.valid for file in checked)
     if output != "table":
         emit(

@@ -19,6 +19,7 @@ Both front ends make one value: ``report.definition()`` is what the parser makes
 
 from formicary.dsl.approvals import approval
 from formicary.dsl.builder import DefinitionError, after, on_completed, on_exit_code, on_failed
+from formicary.dsl.composing import fork, fork_each, join
 from formicary.dsl.handles import Handle
 from formicary.dsl.jobs import Job, job
 from formicary.dsl.loading import load
@@ -35,7 +36,10 @@ __all__ = [
     "TaskResult",
     "after",
     "approval",
+    "fork",
+    "fork_each",
     "job",
+    "join",
     "load",
     "on_completed",
     "on_exit_code",

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from formicary.dsl.constants import ArgumentWriter
+from formicary.dsl.constants import ArgumentWriter, to_json_value
 from formicary.dsl.handles import Handle, ParameterHandle
+from formicary.engine.jobs.fan_out import VALUES
 from formicary.engine.jobs.model import MAX_TASKS, Json, is_action
+
+if TYPE_CHECKING:
+    from formicary.dsl.jobs import Job
 
 T = TypeVar("T")
 
@@ -104,6 +108,8 @@ class Builder:
     def __init__(self, job: str) -> None:
         self.job = job
         self.nodes: list[Node] = []
+        self.forked: dict[str, Job[Any, Any]] = {}
+        """Jobs in Python that its tasks start, by name."""
         self._names: set[str] = set()
 
     def add(
@@ -134,9 +140,41 @@ class Builder:
         self.nodes.append(node)
         return Handle(node)
 
-    def add_without_function(self, name: str, fields: Mapping[str, Json]) -> Handle:
+    def add_without_function(
+        self, name: str, fields: Mapping[str, Json], arguments: Mapping[str, object] | None = None
+    ) -> Handle:
         """Adds a task of another method than PYTHON and returns its handle."""
-        return self.add(name, "", _nothing, fields, None, None)
+        return self.add(name, "", _nothing, fields, arguments, None)
+
+    def fan_out(self, node: Node, items: object, item: str, *, max_parallel: int, fail_fast: bool) -> Handle:
+        """Lets a task run once per element of a list; returns the handle of the list of what each gave.
+
+        Args:
+            node: The task.
+            items: Constants, a parameter, or what a task returns.
+            item: Name of the variable that holds the element.
+            max_parallel: How many may be open at a time, 0 = no limit of its own.
+            fail_fast: The first that fails ends the others.
+        """
+        writer = ArgumentWriter()
+        try:
+            is_one = isinstance(items, Handle | ParameterHandle)
+            given = items if is_one else list(cast("Iterable[object]", items))
+            source = writer.write(given, "the list") if is_one else to_json_value(given, "the list")
+        except TypeError as error:
+            raise DefinitionError(f"{node.name}: {error}. Give one list: constants, a parameter or a handle.") from None
+        for found in writer.sources:
+            if found.builder is not self:
+                raise DefinitionError(f"{node.name} takes the result of {found.name}, which is of another job.")
+        node.sources |= writer.sources
+        node.dependencies |= writer.sources
+        spec: dict[str, Json] = {"source": source, "item_var": item}
+        if max_parallel:
+            spec["max_parallel"] = max_parallel
+        if fail_fast:
+            spec["fail_fast"] = True
+        node.fields["fan_out"] = spec
+        return Handle(node, VALUES)
 
     def _unique(self, name: str) -> str:
         unique, number = name, 1
@@ -176,6 +214,8 @@ def _fields_of(node: Node) -> dict[str, Json]:
     if node.dependencies and not node.always_run:
         fields["dependencies"] = [other.name for other in node.dependencies]
     fields.update(node.fields)
+    if isinstance(spec := fields.get("fan_out"), dict) and isinstance(spec["source"], dict):
+        fields["fan_out"] = {**spec, "source": _finish(spec["source"])}
     if node.routes:
         routes = {code: target if isinstance(target, str) else target.name for code, target in node.routes.items()}
         for code, name in (("COMPLETED", "on_completed"), ("FAILED", "on_failed")):

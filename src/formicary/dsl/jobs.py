@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import update_wrapper
@@ -66,6 +66,8 @@ class Built:
     params: Mapping[str, Json]
     functions: Mapping[str, Callable[..., object]]
     returned: Handle | None
+    forked: tuple[Built, ...] = ()
+    """Jobs in Python that it starts, and those that these start, each once."""
 
 
 class Job(Generic[P, R]):
@@ -122,14 +124,16 @@ class Job(Generic[P, R]):
 
         return await run_job_async(self.build(params))
 
-    def build(self, params: Mapping[str, object], *, bind: bool = False) -> Built:
-        """Lets the function compose the job.
+    def build(self, params: Mapping[str, object], *, bind: bool = False, seen: set[str] | None = None) -> Built:
+        """Lets the function compose the job, and those that it starts.
 
         Args:
             params: Values of parameters.
             bind: Whether values become defaults of the definition; else only those are written into it that its shape
                 depends on, and the others are left to be submitted.
+            seen: Names of jobs that are built already; jobs may start each other.
         """
+        seen = {self.name} if seen is None else seen
         for name in params:
             if name not in self.parameters:
                 near = get_close_matches(name, self.parameters, 1)
@@ -152,6 +156,7 @@ class Job(Generic[P, R]):
             {} if bind else {name: value for name, value in given.items() if name not in fixed},
             {node.function: node.target for node in builder.nodes if node.function},
             returned if isinstance(returned, Handle) else None,
+            tuple(_forked(builder, seen)),
         )
 
     def _taker(self, name: str, given: Mapping[str, Json]) -> Callable[[], object]:
@@ -214,6 +219,15 @@ class Job(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<job {function_name(self.function)}>"
+
+
+def _forked(builder: Builder, seen: set[str]) -> Iterator[Built]:
+    for name, other in builder.forked.items():
+        if name not in seen:
+            seen.add(name)
+            built = other.build({}, seen=seen)
+            yield from built.forked
+            yield built
 
 
 @overload

@@ -11,6 +11,7 @@ from formicary.dsl.handles import Handle
 from formicary.dsl.jobs import Built
 from formicary.dsl.results import JobResult, TaskResult
 from formicary.engine.jobs.arguments import result_of
+from formicary.engine.jobs.fan_out import VALUES, values_of
 from formicary.engine.jobs.model import Json
 
 
@@ -41,9 +42,13 @@ async def run_job_async(built: Built) -> JobResult:
     from formicary.embedded import Colony, ColonyConfig, InlinePython
 
     definition = built.definition
-    tags = frozenset(tag for task in definition.tasks for tag in task.tags)
-    config = ColonyConfig(tags=tags, executors={"PYTHON": InlinePython(built.functions)})
+    every = (*built.forked, built)
+    tags = frozenset(tag for one in every for task in one.definition.tasks for tag in task.tags)
+    functions = {name: function for one in every for name, function in one.functions.items()}
+    config = ColonyConfig(tags=tags, executors={"PYTHON": InlinePython(functions)})
     async with Colony(config) as colony:
+        for other in built.forked:
+            await colony.register(other.definition.source, filename=other.definition.job_type)
         definition_id = await colony.register(definition.source, filename=definition.job_type)
         job_id = await colony.submit(definition_id, built.params)
         try:
@@ -90,6 +95,8 @@ def _value(tasks: Mapping[str, TaskResult], returned: Handle | None) -> Json:
     task = tasks.get(returned.name) if returned is not None else None
     if task is None or returned is None or task.state != "COMPLETED":
         return None
+    if returned.output == VALUES:
+        return values_of(task.outputs)
     if returned.output is not None:
         return task.outputs.get(returned.output)
     return dict(task.outputs) if returned.node.output == "*" else result_of(task.outputs)

@@ -17,6 +17,7 @@ import msgspec
 
 from formicary.dsl.builder import CURRENT, Builder, DefinitionError
 from formicary.dsl.constants import to_json_value
+from formicary.dsl.handles import Handle, ParameterHandle
 from formicary.engine.jobs.model import Json
 
 P = ParamSpec("P")
@@ -116,6 +117,38 @@ class Task(Generic[P, R]):
             else:
                 found.append(self._add(builder, f"{self.name}-{_suffix(item, number)}", (), arguments))
         return found
+
+    def fan_out(
+        self, items: Iterable[object], /, *, max_parallel: int = 0, fail_fast: bool = False, **constants: object
+    ) -> list[R]:
+        """Adds one task that runs once per element of a list, which may be known only when the job runs.
+
+        The element becomes the first argument that is not among `constants`. Each element is retried and timed out by
+        itself, and called ``name[3]`` in logs; what completed is kept over crashes and retries of the job.
+
+        Args:
+            items: Constants, a parameter of the job, or what another task returns; 1 to 10,000 elements.
+            max_parallel: Elements that may run at a time, 0 = as many as there are slots.
+            fail_fast: The first element that fails for good ends the others.
+            **constants: Further arguments, the same for each.
+
+        Returns:
+            Inside of a job's function a handle of the list of results, in the order of the elements; outside the list
+            itself.
+        """
+        free = [name for name in self._signature.parameters if name not in constants]
+        if not free:
+            raise DefinitionError(f"{self.name}.fan_out() leaves no argument for the element.")
+        builder = CURRENT.get()
+        if builder is None:
+            return [cast("Callable[..., R]", self.function)(**{free[0]: item, **constants}) for item in items]
+        taken = {value.name for value in constants.values() if isinstance(value, ParameterHandle)}
+        item = f"{free[0]}_item" if free[0] in taken else free[0]
+        element = ParameterHandle(item, self.name, lambda: None)
+        handle = cast("Handle", self._add(builder, self.name, (), {free[0]: element, **constants}))
+        return cast(
+            "list[R]", builder.fan_out(handle.node, items, item, max_parallel=max_parallel, fail_fast=fail_fast)
+        )
 
     def _add(self, builder: Builder, name: str, args: tuple[object, ...], kwargs: Mapping[str, object]) -> R:
         try:

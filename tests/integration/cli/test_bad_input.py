@@ -178,6 +178,21 @@ def test_a_method_that_cannot_run_here_is_a_warning_of_validate_and_refused_by_r
     assert mapped.json == [{"file": str(file), "valid": True, "violations": []}]
 
 
+def test_a_job_to_fork_that_is_nowhere_is_a_warning(tmp_path: Path) -> None:
+    """What stands in another file of the same call is known; the nearest name is told."""
+    one, other = tmp_path / "one.yaml", tmp_path / "other.yaml"
+    one.write_text("job_type: order\ntasks:\n- task_type: a\n  method: FORK_JOB\n  fork_job_type: pakking\n")
+    other.write_text(f"job_type: packing\ntasks:\n{TASK}")
+    done = formicary("validate", one, other, "--output", "json")
+    assert done.status == 0 and done.json[0]["valid"] is True
+    [warning] = done.json[0]["violations"]
+    assert (warning["line"], warning["column"], warning["code"]) == (5, 18, "UNKNOWN_FORK")
+    assert warning["severity"] == "warning" and "Did you mean packing?" in warning["message"]
+    one.write_text(one.read_text().replace("pakking", "packing"))
+    assert formicary("validate", one, other, "--output", "json").json[0]["violations"] == []
+    assert formicary("validate", one, "--output", "json").json[0]["violations"][0]["code"] == "UNKNOWN_FORK"
+
+
 def test_a_file_with_several_jobs_needs_a_choice(tmp_path: Path, data_dir: Path) -> None:
     """Without --job the jobs are listed; with it the chosen one runs. Two of one name are refused."""
     file = tmp_path / "jobs.yaml"

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
+from formicary.engine.jobs.arguments import result_of
 from formicary.engine.jobs.flow import Routes
 from formicary.engine.jobs.model import COMPOSING_METHODS, JobDefinition, TaskDefinition
 
@@ -84,6 +85,20 @@ def as_element(task: TaskDefinition, index: int) -> TaskDefinition:
     """What one element runs: the task without what is said of the fan-out as a whole."""
     name = element_name(task.task_type, index)
     return replace(task, task_type=name, fan_out=None, delay_s=None, total_timeout_s=None, except_=None)
+
+
+VALUES = "FanOutValues"
+"""In references to outputs: what each element returned, in order; null for those that have not completed."""
+
+
+def values_of(outputs: Mapping[str, object]) -> list[object]:
+    """What the elements returned, from the outputs of their task."""
+    results = outputs.get("FanOutResults")
+    found: list[object] = []
+    for one in results if isinstance(results, list) else ():
+        given = one.get("outputs") if isinstance(one, dict) and one.get("state") == "COMPLETED" else None
+        found.append(result_of(given) if isinstance(given, dict) else None)
+    return found
 
 
 def element_routes(routes: Routes) -> Routes:

@@ -208,6 +208,8 @@ def read_task(
         found = TASK_READERS[row.kind](ctx, value, here, row)
         if marks is not None and row.available != NOW and not row.for_containers:
             marks.setdefault(here, ctx.place(key.line, key.column))
+        if marks is not None and row.name in ("fork_job_type", "fan_out"):
+            marks.setdefault(here, ctx.place(value.line, value.column))
         if row.name == "method" and found is ABSENT and not is_null(value):
             read.is_sure = False
         container = container or (row.for_containers and found is not ABSENT and found is not False)

@@ -43,6 +43,7 @@ class Family:
         ids: Id of each job by index.
         names: For AWAIT, the task that forked the job, by index.
         items: For FAN_OUT, the elements by index.
+        configs: What its job sees of the configurations.
         joins: The task ends when its jobs have ended; otherwise as soon as they are forked.
         limit: Jobs that may be open at a time.
         answered: It is known which of its jobs exist.
@@ -60,6 +61,7 @@ class Family:
     joins: bool = True
     limit: int = 1
     fail_fast: bool = False
+    configs: ConfigView = NO_CONFIGS
     definition: Definition | None = None
     answered: bool = False
     open: set[int] = field(default_factory=set)
@@ -128,15 +130,17 @@ def family_of(run: TaskRun, *, most: int, configs: ConfigView = NO_CONFIGS) -> F
     passed = ("variables", task.variables) if task.sub_workflow is None else ("sub_workflow", task.sub_workflow)
     refuse_secrets(*passed)
     refuse_secrets("fan_out", task.fan_out)
+    refuse_secrets("arguments", resolve_arguments(task.arguments or {}, Lookup(run.job, configs)))
     if task.fan_out is None:
         waits = bool((task.sub_workflow or {}).get("wait_for_completion"))
-        return Family(run, FORK, [_own_id(run, 0)], joins=waits)
+        return Family(run, FORK, [_own_id(run, 0)], joins=waits, configs=configs)
     items = items_of(run, configs)
     if len(items) > most:
         raise CannotCompose("ERR_FORK_LIMIT", f"{len(items)} elements to fan out over: at most {most} are possible")
     limit = limit_of(task) or most
     ids = [_own_id(run, index) for index in range(len(items))]
-    return Family(run, FAN_OUT, ids, items=tuple(items), limit=limit, fail_fast=is_set(task.fan_out, "fail_fast"))
+    fast = is_set(task.fan_out, "fail_fast")
+    return Family(run, FAN_OUT, ids, items=tuple(items), limit=limit, fail_fast=fast, configs=configs)
 
 
 def _own_id(run: TaskRun, index: int) -> str:
@@ -210,10 +214,13 @@ def _named(variables: Mapping[str, object], name: str) -> object:
 
 
 def params_of(family: Family, index: int) -> dict[str, object]:
-    """What the forked job gets: the task's variables, or what `sub_workflow` maps; a fan-out adds the element."""
+    """What the forked job gets: the task's arguments, its variables, or what `sub_workflow` maps; and the element."""
     task = family.run.task
+    element = {item_name(task): family.items[index]} if family.kind == FAN_OUT else None
     params: dict[str, object] = {}
-    if task.sub_workflow is None:
+    if task.arguments is not None:
+        params.update(resolve_arguments(task.arguments, Lookup(family.run.job, family.configs, element)))
+    elif task.sub_workflow is None:
         params.update(task.variables)
     for pair in (task.sub_workflow or {}).get("input_params") or ():  # type: ignore[attr-defined]  # checked at parsing
         params[str(pair["name"])] = pair.get("value")

@@ -10,7 +10,7 @@ import msgspec
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.arguments import MISSING, Missing, resolve_arguments
 from formicary.engine.jobs.configs import NO_CONFIGS, ConfigView
-from formicary.engine.jobs.fan_out import definition_position
+from formicary.engine.jobs.fan_out import VALUES, definition_position, values_of
 from formicary.engine.queen.core.records import Job, TaskRun
 
 COMPLETED, FAILED, TIMED_OUT, CANCELLED, LOST = range(1, 6)
@@ -86,7 +86,8 @@ class Lookup:
         run = job.run.runs.get(position)
         if run is None or run.state != life.COMPLETED or run.skipped:
             return MISSING
-        return job.run.outputs.get(task_type, {})
+        outputs = job.run.outputs.get(task_type, {})
+        return outputs if run.source.fan_out is None else {**outputs, VALUES: values_of(outputs)}
 
 
 def _job_variables(job: Job, configs: ConfigView) -> dict[str, Any]:
