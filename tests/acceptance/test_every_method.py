@@ -185,6 +185,12 @@ REST: dict[str, list[Rest]] = {
         Rest("GET /v1/jobs/{job}:explain"),
         Rest(f"GET /v1/jobs/{_NEVER}:explain", None, "NOT_FOUND"),
     ],
+    "JobService.EstimateJob": [
+        Rest("POST /v1/jobs:estimate", {"source": "job_type: a\ntasks:\n  - task_type: t\n    script: [exit 0]\n"}),
+        Rest("POST /v1/jobs:estimate", {"job_type": "none"}, "NOT_FOUND"),
+        Rest("GET /v1/jobs/{job}:estimate"),
+        Rest(f"GET /v1/jobs/{_NEVER}:estimate", None, "NOT_FOUND"),
+    ],
     "JobService.FollowJob": [
         Rest("GET /v1/jobs/{job}:follow"),
         Rest(f"GET /v1/jobs/{_NEVER}:follow", None, "NOT_FOUND"),
@@ -274,6 +280,12 @@ def _people_calls(job: str) -> dict[str, list[tuple[Message, str]]]:
             (jobs_pb2.ExplainJobRequest(id=job), OK),
             (jobs_pb2.ExplainJobRequest(id=_NEVER), "NOT_FOUND"),
             (jobs_pb2.ExplainJobRequest(), "VALIDATION_FAILED"),
+        ],
+        "JobService.EstimateJob": [
+            (jobs_pb2.EstimateJobRequest(id=job), OK),
+            (jobs_pb2.EstimateJobRequest(id=_NEVER), "NOT_FOUND"),
+            (jobs_pb2.EstimateJobRequest(job_type="none"), "NOT_FOUND"),
+            (jobs_pb2.EstimateJobRequest(source="tasks: 1"), "VALIDATION_FAILED"),
         ],
         "JobService.PauseJob": [(jobs_pb2.PauseJobRequest(id=_NEVER), "NOT_FOUND")],
         "ApprovalService.Vote": [

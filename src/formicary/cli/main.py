@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("formicary.cli.reading:list_jobs", "List jobs, newest first."),
     "get": ("formicary.cli.reading:get", "Show one job with its tasks and outputs."),
     "explain": ("formicary.cli.reading:explain", "Say why a job is not running now."),
+    "estimate": ("formicary.cli.estimate:estimate", "Say when a job would start."),
     "logs": ("formicary.cli.reading:logs", "Show the log lines of a job."),
     "artifacts": ("formicary.cli.artifacts:artifacts", "List and fetch the files that tasks left."),
     "events": ("formicary.cli.events:events", "Show what happens to jobs, tasks and ants."),

@@ -95,6 +95,10 @@ def emit_job(document: Mapping[str, Any]) -> None:
     for name in ("id", "job_type", "state", "submitted_at", "scheduled_at", "started_at", "ended_at"):
         if document.get(name) is not None:
             write(f"{name:<13} {document[name]}\n")
+    found = document.get("estimate")
+    if found:
+        told = found["reason"] or f"{found['starts_at']} (from {found['earliest_at']} to {found['latest_at']})"
+        write(f"{'starts about':<13} {told}\n")
     if document.get("error"):
         write(f"{'error':<13} {document['error']['detail']}\n")
     write("\n")

@@ -105,6 +105,9 @@ def explain(job_id: str, server: str, timeout_s: float, output: str) -> None:
         emit(document, output)
         return
     write(f"{document['state']}: {document['summary']}\n")
+    found = document.get("estimate")
+    if found and not found["reason"]:
+        write(f"starts about {found['starts_at']}, between {found['earliest_at']} and {found['latest_at']}\n")
     rows = [
         [one["task_type"] or "(job)", one["gate"], "yes" if one["passed"] else "no", one["message"]]
         for one in document["reasons"]

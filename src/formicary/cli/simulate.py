@@ -37,6 +37,7 @@ MOBILE = "mobile-analysis"
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A parameter of the policies, or until, seed."
 )
+@click.option("--estimates", is_flag=True, help="Score how well each wait could have been told at its submission.")
 @click.option("--plot", metavar="FILE", help="Write a picture (SVG).")
 @options.output
 def simulate(
@@ -44,6 +45,7 @@ def simulate(
     cluster_file: str | None,
     policies: tuple[str, ...],
     settings: tuple[str, ...],
+    estimates: bool,
     plot: str | None,
     output: str,
 ) -> int:
@@ -95,7 +97,7 @@ def simulate(
         except OSError as error:
             exits.say(f"error: --plot {plot}: {error.strerror}")
             return exits.INVALID
-    _print(outcomes, cluster, output)
+    _print(outcomes, cluster, output, estimates=estimates)
     return exits.OK
 
 
@@ -174,6 +176,19 @@ def _merge(found: Wrong, places: Wrong) -> None:
     found.found += places.found
 
 
+def _score(outcome: Outcome, cluster: Cluster, name: str) -> dict[str, object]:
+    """How well the waits of a run could have been told beforehand."""
+    from formicary.engine.scheduling.simulation.forecasting import score_of
+
+    found = score_of(outcome, cluster, Random(0), by_priority=name == "priority")
+    return {
+        "waits": found.count,
+        "mean_error_s": round(found.mean_error_s, 3),
+        "article_mean_error_s": round(found.article_mean_error_s, 3),
+        "inside": round(found.coverage, 4),
+    }
+
+
 def _document(outcome: Outcome, cluster: Cluster) -> dict[str, object]:
     from formicary.engine.scheduling.simulation.summary import summarise
 
@@ -194,8 +209,12 @@ def _document(outcome: Outcome, cluster: Cluster) -> dict[str, object]:
     return {"jobs": jobs, "summary": summarise(outcome, cluster)}
 
 
-def _print(outcomes: Mapping[str, Outcome], cluster: Cluster, form: str) -> None:
+def _print(outcomes: Mapping[str, Outcome], cluster: Cluster, form: str, *, estimates: bool) -> None:
     documents = {name: _document(outcome, cluster) for name, outcome in outcomes.items()}
+    for name, document in documents.items() if estimates else ():
+        summary = document["summary"]
+        if isinstance(summary, dict):
+            summary["estimates"] = _score(outcomes[name], cluster, name)
     if form != "table":
         whole = [{"policy": name, **document} for name, document in documents.items()]
         emit(whole if len(whole) > 1 else next(iter(documents.values())), form)

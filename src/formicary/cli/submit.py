@@ -53,7 +53,7 @@ def submit(
 
     replaced = options.read_methods(methods)
     address = options.read_address(server, "--server")
-    scheduled_at = _moment(at) if at else None
+    scheduled_at = moment(at, "--at") if at else None
     loaded = load(target, params, replaced, job_type=job_type, path=path, elsewhere=True)
 
     async def work() -> list[str]:
@@ -78,12 +78,12 @@ def submit(
         emit({"ids": ids}, output)
 
 
-def _moment(text: str) -> float:
+def moment(text: str, option: str) -> float:
     """Seconds since the epoch. Raises click.UsageError."""
     from datetime import UTC, datetime
 
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise click.UsageError(f"--at {text}: write a time like 2030-01-31T08:00:00Z.") from None
+        raise click.UsageError(f"{option} {text}: write a time like 2030-01-31T08:00:00Z.") from None
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()

@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 import msgspec
 
-from formicary.client import documents
+from formicary.client import documents, estimates
 from formicary.client.credentials import bearer, keep_secret, way_to
 from formicary.client.failures import backoff_s, from_rpc
 from formicary.client.ids import IdMaker
@@ -387,6 +387,34 @@ class Client:
         """Why a job does not run now: state, summary, each gate with its figures. Raises Problem NOT_FOUND."""
         found = await self._call("ExplainJob", pb.ExplainJobRequest(id=job_id))
         return documents.explanation(found)
+
+    async def estimate(
+        self,
+        job_id: str = "",
+        *,
+        job_type: str = "",
+        source: str = "",
+        priority: int | None = None,
+        scheduled_at: float | None = None,
+        deadline: float | None = None,
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """When a job would start: of one that waits, or of one that is not submitted. Nothing is stored or reserved.
+
+        Args:
+            job_id: A job that waits; empty = give `job_type` or `source`.
+            job_type: The newest definition of this type.
+            source: The text of a definition.
+            priority: 0 to 10; default the definition's.
+            scheduled_at: Earliest start, seconds since the epoch.
+            deadline: Seconds since the epoch; adds how likely it has ended by then.
+            dry_run: Look for places for all tasks at once.
+
+        Raises:
+            Problem: NOT_FOUND, VALIDATION_FAILED.
+        """
+        request = estimates.request(job_id, job_type, source, priority, scheduled_at, deadline, dry_run)
+        return documents.estimate(await self._call("EstimateJob", request))
 
     # --- changing ---------------------------------------------------------------------------------------------------
 

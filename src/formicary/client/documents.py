@@ -47,7 +47,7 @@ def summary(job: pb.Job) -> dict[str, Any]:
 
 def explanation(found: pb.Explanation) -> dict[str, Any]:
     """Why a job does not run now."""
-    return {
+    document: dict[str, Any] = {
         "id": found.id,
         "state": found.state,
         "summary": found.summary,
@@ -62,11 +62,39 @@ def explanation(found: pb.Explanation) -> dict[str, Any]:
             for one in found.reasons
         ],
     }
+    if found.HasField("estimate"):
+        document["estimate"] = estimate(found.estimate)
+    return document
+
+
+def estimate(found: pb.Estimate) -> dict[str, Any]:
+    """When a job would start."""
+    document: dict[str, Any] = {
+        "job_type": found.job_type,
+        "reason": found.reason or None,
+        "starts_at": _time(found, "starts_at"),
+        "earliest_at": _time(found, "earliest_at"),
+        "latest_at": _time(found, "latest_at"),
+        "wait_s": None if found.reason else found.wait_s,
+        "article_wait_s": None if found.reason else found.article_wait_s,
+        "run_s": found.run_s if found.HasField("run_s") else None,
+        "ahead": found.ahead,
+        "slots": found.slots,
+        "limited": found.limited,
+    }
+    if found.HasField("in_time"):
+        document["in_time"] = found.in_time
+    if found.HasField("dry_run"):
+        dry = found.dry_run
+        document["dry_run"] = {"fits": dry.fits, "places": dict(sorted(dry.places.items())), "lacks": list(dry.lacks)}
+    return document
 
 
 def full(job: pb.Job) -> dict[str, Any]:
     """A job with outputs and every task."""
     document = summary(job)
+    if job.HasField("estimate"):
+        document["estimate"] = estimate(job.estimate)
     document["definition_id"], document["definition_version"] = job.definition_id, job.definition_version
     document["outputs"] = _outputs(job)
     document["tasks"] = [_task(task) for task in job.tasks]

@@ -13,9 +13,9 @@ from uuid import uuid4
 
 import httpx
 import msgspec
-from google.protobuf.json_format import ParseDict
+from google.protobuf.json_format import MessageToDict, ParseDict
 
-from formicary.client import documents
+from formicary.client import documents, estimates
 from formicary.client.client import PAGE, read_source
 from formicary.client.credentials import bearer, is_private_url, keep_secret, trusted
 from formicary.client.failures import backoff_s, unreachable
@@ -177,6 +177,22 @@ class RestClient:
         """Why a job does not run now. Raises Problem NOT_FOUND."""
         found = await self._call("GET", f"/v1/jobs/{job_id}:explain")
         return documents.explanation(ParseDict(dict(found), pb.Explanation(), ignore_unknown_fields=True))
+
+    async def estimate(
+        self,
+        job_id: str = "",
+        *,
+        job_type: str = "",
+        source: str = "",
+        priority: int | None = None,
+        scheduled_at: float | None = None,
+        deadline: float | None = None,
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """When a job would start; see :meth:`Client.estimate`."""
+        request = estimates.request(job_id, job_type, source, priority, scheduled_at, deadline, dry_run)
+        found = await self._call("POST", "/v1/jobs:estimate", MessageToDict(request, preserving_proto_field_name=True))
+        return documents.estimate(ParseDict(dict(found), pb.Estimate(), ignore_unknown_fields=True))
 
     async def list(
         self, *, states: Iterable[str] = (), job_type: str = "", limit: int = 0

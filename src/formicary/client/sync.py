@@ -137,6 +137,29 @@ class SyncClient:
         """Why a job does not run now."""
         return self._run(self._client.explain(job_id))
 
+    def estimate(
+        self,
+        job_id: str = "",
+        *,
+        job_type: str = "",
+        source: str = "",
+        priority: int | None = None,
+        scheduled_at: float | None = None,
+        deadline: float | None = None,
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """When a job would start."""
+        found = self._client.estimate(
+            job_id,
+            job_type=job_type,
+            source=source,
+            priority=priority,
+            scheduled_at=scheduled_at,
+            deadline=deadline,
+            dry_run=dry_run,
+        )
+        return self._run(found)
+
     def list(self, *, states: Iterable[str] = (), job_type: str = "", limit: int = 0) -> Iterator[dict[str, Any]]:
         """Documents without tasks and outputs, newest first."""
         return self._iterate(self._client.list(states=states, job_type=job_type, limit=limit))

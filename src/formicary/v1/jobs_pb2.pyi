@@ -200,17 +200,86 @@ class ExplainJobRequest(_message.Message):
     id: str
     def __init__(self, id: _Optional[str] = ...) -> None: ...
 
+class EstimateJobRequest(_message.Message):
+    __slots__ = ("id", "job_type", "definition_id", "source", "priority", "scheduled_at", "deadline", "dry_run")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    JOB_TYPE_FIELD_NUMBER: _ClassVar[int]
+    DEFINITION_ID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULED_AT_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    job_type: str
+    definition_id: str
+    source: str
+    priority: int
+    scheduled_at: _timestamp_pb2.Timestamp
+    deadline: _timestamp_pb2.Timestamp
+    dry_run: bool
+    def __init__(self, id: _Optional[str] = ..., job_type: _Optional[str] = ..., definition_id: _Optional[str] = ..., source: _Optional[str] = ..., priority: _Optional[int] = ..., scheduled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+
+class Estimate(_message.Message):
+    __slots__ = ("job_type", "reason", "starts_at", "earliest_at", "latest_at", "wait_s", "article_wait_s", "run_s", "ahead", "slots", "limited", "in_time", "dry_run")
+    JOB_TYPE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    STARTS_AT_FIELD_NUMBER: _ClassVar[int]
+    EARLIEST_AT_FIELD_NUMBER: _ClassVar[int]
+    LATEST_AT_FIELD_NUMBER: _ClassVar[int]
+    WAIT_S_FIELD_NUMBER: _ClassVar[int]
+    ARTICLE_WAIT_S_FIELD_NUMBER: _ClassVar[int]
+    RUN_S_FIELD_NUMBER: _ClassVar[int]
+    AHEAD_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    LIMITED_FIELD_NUMBER: _ClassVar[int]
+    IN_TIME_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    job_type: str
+    reason: str
+    starts_at: _timestamp_pb2.Timestamp
+    earliest_at: _timestamp_pb2.Timestamp
+    latest_at: _timestamp_pb2.Timestamp
+    wait_s: float
+    article_wait_s: float
+    run_s: float
+    ahead: int
+    slots: int
+    limited: bool
+    in_time: float
+    dry_run: DryRun
+    def __init__(self, job_type: _Optional[str] = ..., reason: _Optional[str] = ..., starts_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., earliest_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., latest_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., wait_s: _Optional[float] = ..., article_wait_s: _Optional[float] = ..., run_s: _Optional[float] = ..., ahead: _Optional[int] = ..., slots: _Optional[int] = ..., limited: _Optional[bool] = ..., in_time: _Optional[float] = ..., dry_run: _Optional[_Union[DryRun, _Mapping]] = ...) -> None: ...
+
+class DryRun(_message.Message):
+    __slots__ = ("fits", "places", "lacks")
+    class PlacesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    FITS_FIELD_NUMBER: _ClassVar[int]
+    PLACES_FIELD_NUMBER: _ClassVar[int]
+    LACKS_FIELD_NUMBER: _ClassVar[int]
+    fits: bool
+    places: _containers.ScalarMap[str, str]
+    lacks: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, fits: _Optional[bool] = ..., places: _Optional[_Mapping[str, str]] = ..., lacks: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class Explanation(_message.Message):
-    __slots__ = ("id", "state", "summary", "reasons")
+    __slots__ = ("id", "state", "summary", "reasons", "estimate")
     ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
     REASONS_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATE_FIELD_NUMBER: _ClassVar[int]
     id: str
     state: str
     summary: str
     reasons: _containers.RepeatedCompositeFieldContainer[ExplanationReason]
-    def __init__(self, id: _Optional[str] = ..., state: _Optional[str] = ..., summary: _Optional[str] = ..., reasons: _Optional[_Iterable[_Union[ExplanationReason, _Mapping]]] = ...) -> None: ...
+    estimate: Estimate
+    def __init__(self, id: _Optional[str] = ..., state: _Optional[str] = ..., summary: _Optional[str] = ..., reasons: _Optional[_Iterable[_Union[ExplanationReason, _Mapping]]] = ..., estimate: _Optional[_Union[Estimate, _Mapping]] = ...) -> None: ...
 
 class ExplanationReason(_message.Message):
     __slots__ = ("task_type", "gate", "passed", "message", "figures")
@@ -234,7 +303,7 @@ class ExplanationReason(_message.Message):
     def __init__(self, task_type: _Optional[str] = ..., gate: _Optional[str] = ..., passed: _Optional[bool] = ..., message: _Optional[str] = ..., figures: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("id", "job_type", "state", "priority", "submitted_at", "scheduled_at", "started_at", "ended_at", "execution", "retries", "dead_letter", "error", "outputs", "tasks", "exact_outputs", "definition_id", "definition_version")
+    __slots__ = ("id", "job_type", "state", "priority", "submitted_at", "scheduled_at", "started_at", "ended_at", "execution", "retries", "dead_letter", "error", "outputs", "tasks", "exact_outputs", "definition_id", "definition_version", "estimate")
     ID_FIELD_NUMBER: _ClassVar[int]
     JOB_TYPE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -252,6 +321,7 @@ class Job(_message.Message):
     EXACT_OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     DEFINITION_ID_FIELD_NUMBER: _ClassVar[int]
     DEFINITION_VERSION_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATE_FIELD_NUMBER: _ClassVar[int]
     id: str
     job_type: str
     state: str
@@ -269,7 +339,8 @@ class Job(_message.Message):
     exact_outputs: str
     definition_id: str
     definition_version: int
-    def __init__(self, id: _Optional[str] = ..., job_type: _Optional[str] = ..., state: _Optional[str] = ..., priority: _Optional[int] = ..., submitted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., scheduled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., execution: _Optional[int] = ..., retries: _Optional[int] = ..., dead_letter: _Optional[bool] = ..., error: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., outputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., exact_outputs: _Optional[str] = ..., definition_id: _Optional[str] = ..., definition_version: _Optional[int] = ...) -> None: ...
+    estimate: Estimate
+    def __init__(self, id: _Optional[str] = ..., job_type: _Optional[str] = ..., state: _Optional[str] = ..., priority: _Optional[int] = ..., submitted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., scheduled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., execution: _Optional[int] = ..., retries: _Optional[int] = ..., dead_letter: _Optional[bool] = ..., error: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., outputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., exact_outputs: _Optional[str] = ..., definition_id: _Optional[str] = ..., definition_version: _Optional[int] = ..., estimate: _Optional[_Union[Estimate, _Mapping]] = ...) -> None: ...
 
 class Task(_message.Message):
     __slots__ = ("task_type", "state", "exit_code", "attempts", "ant", "started_at", "ended_at", "outputs", "exact_outputs", "signal", "skipped", "error", "failures", "lost", "polls", "progress", "approval", "children")

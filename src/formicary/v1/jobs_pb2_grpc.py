@@ -85,6 +85,11 @@ class JobServiceStub:
                 request_serializer=formicary_dot_v1_dot_jobs__pb2.ExplainJobRequest.SerializeToString,
                 response_deserializer=formicary_dot_v1_dot_jobs__pb2.Explanation.FromString,
                 _registered_method=True)
+        self.EstimateJob = channel.unary_unary(
+                '/formicary.v1.JobService/EstimateJob',
+                request_serializer=formicary_dot_v1_dot_jobs__pb2.EstimateJobRequest.SerializeToString,
+                response_deserializer=formicary_dot_v1_dot_jobs__pb2.Estimate.FromString,
+                _registered_method=True)
         self.FollowJob = channel.unary_stream(
                 '/formicary.v1.JobService/FollowJob',
                 request_serializer=formicary_dot_v1_dot_jobs__pb2.FollowJobRequest.SerializeToString,
@@ -171,6 +176,14 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EstimateJob(self, request, context):
+        """When would it start? Of a job that waits, or of one that is not submitted yet: give `job_type`, `definition_id` or
+        `source`. Nothing is stored or reserved.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def FollowJob(self, request, context):
         """Sends the job now and at each change until it has ended.
         """
@@ -237,6 +250,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.ExplainJob,
                     request_deserializer=formicary_dot_v1_dot_jobs__pb2.ExplainJobRequest.FromString,
                     response_serializer=formicary_dot_v1_dot_jobs__pb2.Explanation.SerializeToString,
+            ),
+            'EstimateJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.EstimateJob,
+                    request_deserializer=formicary_dot_v1_dot_jobs__pb2.EstimateJobRequest.FromString,
+                    response_serializer=formicary_dot_v1_dot_jobs__pb2.Estimate.SerializeToString,
             ),
             'FollowJob': grpc.unary_stream_rpc_method_handler(
                     servicer.FollowJob,
@@ -520,6 +538,33 @@ class JobService:
             '/formicary.v1.JobService/ExplainJob',
             formicary_dot_v1_dot_jobs__pb2.ExplainJobRequest.SerializeToString,
             formicary_dot_v1_dot_jobs__pb2.Explanation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EstimateJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/formicary.v1.JobService/EstimateJob',
+            formicary_dot_v1_dot_jobs__pb2.EstimateJobRequest.SerializeToString,
+            formicary_dot_v1_dot_jobs__pb2.Estimate.FromString,
             options,
             channel_credentials,
             insecure,

@@ -153,7 +153,7 @@ class Pump:
         models = {str(row[0]): self.definitions.model(row) for row in snapshot.definitions}
         core = Core(self.config, self.epoch, self.rng, counter=counter)
         core.followed, core.observed = self.core.followed, self.core.observed
-        core.configs, core.error_rules = self.core.configs, self.core.error_rules
+        core.configs, core.error_rules, core.book = self.core.configs, self.core.error_rules, self.core.book
         core.at(time.monotonic(), time.time())
         core.recover(snapshot, models)
         core.leases.follow(self.core.leases)

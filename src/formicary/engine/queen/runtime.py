@@ -37,6 +37,7 @@ from formicary.engine.queen.core.leases import Hello
 from formicary.engine.queen.dead_letters import DeadLetters
 from formicary.engine.queen.error_codes import ErrorCodes
 from formicary.engine.queen.events import EventStream
+from formicary.engine.queen.forecasting import Estimate, Forecasting
 from formicary.engine.queen.keyring import Keyring
 from formicary.engine.queen.pump import Peer, Pump
 from formicary.engine.queen.restarting import restart
@@ -149,6 +150,7 @@ class Queen:
         """Held by whoever revives or removes ended jobs."""
         self.retention = Retention(self)
         self.dead_letters = DeadLetters(self)
+        self.forecasting = Forecasting(self)
         self._watchers: dict[str, list[Watcher]] = {}
         self._followers: dict[str, list[asyncio.Event]] = {}
         self._progress: dict[str, dict[int, tuple[float, str]]] = {}
@@ -187,6 +189,7 @@ class Queen:
         self.artifacts.start()
         if self.config.purges:
             self.retention.start()
+        self.forecasting.start()
 
     async def _acquired(self) -> None:
         await self.configs.load()
@@ -203,6 +206,7 @@ class Queen:
         if self.tracer is not None:  # what was lost since the last sweep
             self.tracer.sweep(self.pump.core.leases.tokens)
         await self.retention.stop()
+        await self.forecasting.stop()
         await self.artifacts.stop()
         await self.configs.stop()
         await self.pump.stop()
@@ -432,6 +436,14 @@ class Queen:
         document = documents.summary(await self._row(job_id, org))
         error = document["error"] or {}
         return explaining.ended(job_id, document["state"], error.get("code", ""), error.get("detail", ""))
+
+    async def estimate(self, job_id: str, *, deadline_at: float = 0.0, org: str = "") -> Estimate | None:
+        """When a job that waits will start; None where it does not wait. Raises Problem NOT_FOUND."""
+        self.pump.now()
+        if self._is_live(job_id, org):
+            return await self.forecasting.of_job(job_id, deadline_at)
+        await self._row(job_id, org)
+        return None
 
     async def row(self, job_id: str, *, org: str = "") -> Row:
         """The committed row of a job (JOB_COLUMNS). Raises Problem NOT_FOUND."""

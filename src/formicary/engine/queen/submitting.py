@@ -95,6 +95,17 @@ class Submitting:
         await pump.commit()
         return definition
 
+    async def looked_at(self, source: str, key: str, job_type: str, org: str) -> Definition:
+        """A definition for questions: a registered one, or that of a text, which is not registered. Raises Problem."""
+        if not source:
+            return await self.definition(key, org, job_type)
+        pump, methods = self._queen.pump, self._queen.config.methods
+        pump.now()
+        own, model = await pump.read(lambda: pump.definitions.build(source, methods, "", "", org))
+        known = pump.core.definitions.get(own)
+        row: Row = (own, org, model.job_type, 0, source, b"{}", "", "", 0.0)
+        return known if known is not None else Definition(row, model)
+
     async def definition(self, key: str, org: str = "", job_type: str = "") -> Definition:
         """A definition by id, or the newest of a job type; `org` empty = of whichever organisation.
 

@@ -19,6 +19,8 @@ REPLAYED_HEADER = "idempotency-replayed"
 COMPATIBLE_PATH = "/api/jobs/requests"
 """The older engine's way to submit knows no idempotency key."""
 DEFAULT_PAGE = 100
+MOST_LIVE = 5000
+"""With more live jobs a look at a job does without its estimate, which looks at all that wait."""
 
 
 class JobServicer(jobs_pb2_grpc.JobServiceServicer):
@@ -65,7 +67,10 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
 
     async def GetJob(self, request: pb.GetJobRequest, call: Call) -> pb.Job:
         """One job with its tasks."""
-        return messages.full(await self._queen.document(request.id, org=call.principal.org), exact=request.exact)
+        job = messages.full(await self._queen.document(request.id, org=call.principal.org), exact=request.exact)
+        if len(self._queen.pump.core.jobs) <= MOST_LIVE:
+            await self._estimate_into(job, request.id, call)
+        return job
 
     async def ListJobs(self, request: pb.ListJobsRequest, call: Call) -> pb.ListJobsResponse:
         """A page of jobs, newest first. Jobs submitted meanwhile do not shift the pages."""
@@ -113,7 +118,40 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
             )
             for one in found.reasons
         ]
-        return pb.Explanation(id=found.id, state=found.state, summary=found.summary, reasons=reasons)
+        told = pb.Explanation(id=found.id, state=found.state, summary=found.summary, reasons=reasons)
+        await self._estimate_into(told, request.id, call)
+        return told
+
+    async def EstimateJob(self, request: pb.EstimateJobRequest, call: Call) -> pb.Estimate:
+        """When a job would start."""
+        deadline_at = request.deadline.ToMilliseconds() / 1000 if request.HasField("deadline") else 0.0
+        org = call.principal.org
+        if request.id:
+            found = await self._queen.estimate(request.id, deadline_at=deadline_at, org=org)
+            if found is None:
+                row = messages.basic(await self._queen.row(request.id, org=org))
+                return pb.Estimate(job_type=row.job_type, reason=f"it does not wait for its start: {row.state}")
+            return messages.estimate(found)
+        definition = await self._queen.submitting.looked_at(
+            request.source, request.definition_id, request.job_type, org
+        )
+        return messages.estimate(
+            await self._queen.forecasting.of_definition(
+                definition,
+                org,
+                request.priority if request.HasField("priority") else None,
+                request.scheduled_at.ToMilliseconds() / 1000 if request.HasField("scheduled_at") else 0.0,
+                deadline_at,
+                request.dry_run,
+            )
+        )
+
+    async def _estimate_into(self, message: pb.Job | pb.Explanation, job_id: str, call: Call) -> None:
+        """Adds the estimate of a job that waits."""
+        if message.state in (life.PENDING, life.EXECUTING):
+            found = await self._queen.estimate(job_id, org=call.principal.org)
+            if found is not None:
+                message.estimate.CopyFrom(messages.estimate(found))
 
     async def FollowJob(self, request: pb.FollowJobRequest, call: Call) -> AsyncIterator[pb.Job]:
         """The job at each change."""

@@ -9,6 +9,7 @@ import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from formicary.engine.jobs import lifecycle as life
+from formicary.engine.queen.forecasting import Estimate
 from formicary.engine.storage.port import JOB_COLUMNS, Row
 from formicary.problems import problem
 from formicary.v1 import approvals_pb2
@@ -169,6 +170,26 @@ def approval(document: Mapping[str, Any]) -> approvals_pb2.Approval:
         voted_at = Timestamp()
         voted_at.FromJsonString(vote["voted_at"])
         message.votes.add(voter=vote["voter"], decision=vote["decision"], comment=vote["comment"], voted_at=voted_at)
+    return message
+
+
+def estimate(found: Estimate) -> pb.Estimate:
+    """When a job would start."""
+    message = pb.Estimate(job_type=found.job_type, reason=found.reason, ahead=found.ahead, slots=found.slots)
+    if found.dry_run is not None:
+        dry = found.dry_run
+        message.dry_run.CopyFrom(pb.DryRun(fits=dry.fits, places=dry.places, lacks=dry.lacks))
+    if found.reason:
+        return message
+    message.starts_at.FromMilliseconds(int(found.starts_at * 1000))
+    message.earliest_at.FromMilliseconds(int(found.earliest_at * 1000))
+    message.latest_at.FromMilliseconds(int(found.latest_at * 1000))
+    message.wait_s, message.article_wait_s = round(found.wait_s, 3), round(found.article_wait_s, 3)
+    message.limited = found.limited
+    if found.run_s is not None:
+        message.run_s = round(found.run_s, 3)
+    if found.in_time is not None:
+        message.in_time = round(found.in_time, 3)
     return message
 
 

@@ -91,6 +91,18 @@ CATALOGUE: tuple[MetricRow, ...] = (
         ("tag",),
     ),
     MetricRow(
+        "formicary_estimates_scored_total", "counter", "Estimates of waits that were compared with what happened."
+    ),
+    MetricRow(
+        "formicary_estimate_error_seconds",
+        "gauge",
+        "Mean distance between estimated and true wait: the estimate's own and that of the article's formula.",
+        ("estimate",),
+    ),
+    MetricRow(
+        "formicary_estimate_inside_ratio", "gauge", "Share of waits that were inside their estimate's interval, 0 to 1."
+    ),
+    MetricRow(
         "resource_utilization_by_worker", "gauge", "Share of an ant's slots that hold an attempt, 0 to 1.", ("worker",)
     ),
     MetricRow(

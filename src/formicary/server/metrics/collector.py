@@ -19,6 +19,7 @@ from formicary.engine.jobs import lifecycle as life
 from formicary.engine.queen.census import Backlog, Census
 from formicary.engine.queen.journal import COMMIT_BOUNDS_S, SIZE_BOUNDS
 from formicary.engine.queen.runtime import Queen
+from formicary.engine.scheduling.estimating import Score
 from formicary.gateway.interceptors.access_log import BOUNDS_S, CallCounts
 from formicary.headers import HeaderMapping
 from formicary.lifecycle.breaker import CLOSED, HALF_OPEN, OPEN
@@ -109,6 +110,7 @@ class ServerCollector(Collector):
             letters = self._sources.dead_letters
             found["formicary_dead_letters"] = _samples(bounded(Counter({name: n for name, (n, _) in letters.items()})))
             found["formicary_dead_letters_to_tell"] = [((), sum(told for _, told in letters.values()))]
+            found |= _estimates(self._sources.queen.pump.core.book.score)
         for row in CATALOGUE:
             yield _family(row, found.get(row.name, ()))
 
@@ -251,6 +253,19 @@ def _breakers(queen: Queen) -> dict[str, Samples]:
     return {
         "formicary_breaker_open": [(key, value) for value, key in states[:MOST_LABELS]],
         "formicary_breaker_opened_total": [((), sum(one.opened for one in known.values()))],
+    }
+
+
+def _estimates(score: Score) -> dict[str, Samples]:
+    return {
+        "formicary_estimates_scored_total": [((), score.count)],
+        "formicary_estimate_error_seconds": [
+            (("told",), score.mean_error_s),
+            (("article",), score.article_mean_error_s),
+        ]
+        if score.count
+        else [],
+        "formicary_estimate_inside_ratio": [((), score.coverage)] if score.count else [],
     }
 
 

@@ -53,6 +53,7 @@ from formicary.engine.scheduling.candidates import CandidateQueue
 from formicary.engine.scheduling.capacity import LeastLoaded
 from formicary.engine.scheduling.concurrency import below_limit
 from formicary.engine.scheduling.demand import Demand, Gate
+from formicary.engine.scheduling.estimate_book import EstimateBook
 from formicary.engine.scheduling.fcfs import fcfs_within_priority
 from formicary.engine.scheduling.pipeline import Policy, View, decide
 from formicary.engine.storage.port import Row, Snapshot
@@ -123,6 +124,8 @@ class Core:
         """What jobs see of the configurations; set by the runtime."""
         self.error_rules: ErrorRules = NoErrorRules()
         """What names failures; set by the runtime."""
+        self.book = EstimateBook()
+        """What estimates of waits are made of."""
         self.observed = False
         """Somebody watches: batches say what has changed."""
         """Ids of jobs whose every change is wanted; kept by the runtime."""
@@ -187,6 +190,7 @@ class Core:
             else:
                 self._enqueue(job, submission.params)
             self.stats.submitted += 1
+            self.book.arrived.append((job.priority, org, definition.job_type, self.wall))
 
     def cancel(self, job_id: str, reason: str) -> None:
         """Ends a live job. Raises KeyError for one that is not live; a second cancel changes nothing."""
@@ -324,6 +328,7 @@ class Core:
             run.state = life.task_state(run.state, "begin")
             if run.started_at is None:
                 run.started_at = started_at
+            self.book.began(run.job.id, min(started_at, self.wall))
             self.dirty_tasks[run] = None
 
     def returned(self, session: int, token: int) -> None:
@@ -587,6 +592,7 @@ class Core:
         self.jobs.pop(job.id, None)
         self._over.append(job)
         self.stats.jobs_ended += 1
+        self.book.over(job.id, job.org, job.definition.job_type, self.wall)
         key = (job.org, job.state)
         self.stats.ended[key] = self.stats.ended.get(key, 0) + 1
 

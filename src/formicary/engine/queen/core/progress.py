@@ -357,6 +357,7 @@ class Progress:
         """Copies what the ant reported."""
         if run.started_at is None:
             run.started_at = result.started_at
+            self.core.book.began(run.job.id, min(result.started_at or self.core.wall, self.core.wall))
         run.exit_code, run.signal = result.exit_code, result.signal or None
         run.error_message = result.error_message or None
         run.traceback = result.traceback or None

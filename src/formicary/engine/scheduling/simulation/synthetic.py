@@ -69,3 +69,28 @@ def analysis_cluster(ants: int = 84, cores: float = 16.0) -> Cluster:
         for (name, _, _, _, _, weight), share in zip(TIERS, (0.2, 0.5, 0.3), strict=True)
     )
     return Cluster(tuple(Ant(f"ant-{number}", {"cpu": cores}) for number in range(ants)), queues)
+
+
+APPLICATIONS = (30.0, 150.0, 400.0, 900.0, 2000.0, 5000.0)
+"""Median run times in seconds of the applications of `parallel_machine`."""
+
+
+def parallel_machine(rng: Random, jobs: int = 2500, processors: int = 64) -> tuple[list[Job], Cluster]:
+    """Parallel jobs on one machine: six applications, sizes mostly powers of two, by day and night.
+
+    Run times are log-normal. The shape is that of Lublin and Feitelson, "The Workload on Parallel Supercomputers", JPDC
+    63(11), 2003: a quarter of the jobs is serial, the rest asks for powers of two, days are busier than nights; the
+    parameters are ours.
+    """
+    found: list[Job] = []
+    at = 0.0
+    for number in range(jobs):
+        day = 8 <= (at / 3600) % 24 <= 19
+        at += rng.gammavariate(0.6, 1.0) * (420 if day else 1100)
+        size = 1 if rng.random() < 0.24 else min(processors, 2 ** int(rng.triangular(1, 6.99, 2.5)))
+        app = rng.choices(range(len(APPLICATIONS)), (5, 4, 3, 2, 2, 1))[0]
+        runtime = min(43_200.0, max(1.0, rng.lognormvariate(log(APPLICATIONS[app]), 0.5)))
+        found.append(
+            Job(f"job-{number}", round(at), round(runtime), {"cpu": size}, user=f"user-{number % 8}", queue=f"app{app}")
+        )
+    return found, Cluster((Ant("machine", {"cpu": float(processors)}),))

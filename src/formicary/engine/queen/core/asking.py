@@ -1,0 +1,174 @@
+"""What the core knows about the wait of one job, as a question for the estimate. Read only.
+
+The wait ends when the job's first task runs. Ants may hold tasks ahead of time: what they hold beyond their slots
+waits before all others. A job whose first task is not rendered yet may have any ant. Where queues are configured,
+their order holds within a queue; how they share is not played.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from formicary.engine.jobs import lifecycle as life
+from formicary.engine.queen.core.records import Job
+from formicary.engine.scheduling.estimate_book import kind_of
+from formicary.engine.scheduling.estimating import Ahead, Busy, Question
+
+if TYPE_CHECKING:
+    from formicary.engine.queen.core.core import Core
+    from formicary.engine.queen.core.records import Ant, Definition
+    from formicary.engine.scheduling.candidates import Entry, OrderKey
+    from formicary.engine.scheduling.demand import Demand
+
+MOST_SORTED = 5000
+"""Jobs ahead that are put in order; of more, the order counts little."""
+MOST_SCHEDULED = 256
+"""Later starts that are looked at, the next ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A job that waits, or that somebody thinks of submitting.
+
+    Attributes:
+        job: The job; its number is its place in the order of submission.
+        demand: What an ant must have for its next task.
+        key: Its place in the order.
+        starts_at: Its scheduled start, seconds since the epoch; 0 = at once.
+    """
+
+    job: Job
+    demand: Demand
+    key: OrderKey
+    starts_at: float = 0.0
+
+
+def not_submitted(core: Core, definition: Definition, org: str, priority: int, starts_at: float) -> Wanted:
+    """The job that would be made of this definition now."""
+    job = Job(core.number + 1, "", org, definition, priority, core.wall)
+    return Wanted(job, core.waiting.pending_demand(job), core.waiting.order_key(job, 0), starts_at)
+
+
+def submitted(core: Core, job: Job) -> Wanted | None:
+    """A live job that waits for its first task to run; None where it does not: it runs, pauses or asks people."""
+    waiting = core.waiting
+    if job.state == life.PENDING:
+        due = job.timer_at if job.timer_at is not None else job.scheduled_at
+        starts_at = due if job.timer is not None and due is not None else 0.0
+        return Wanted(job, waiting.pending_demand(job), waiting.order_key(job, 0), starts_at)
+    if job.state != life.EXECUTING or job.run is None or job.id in core.book.begun:
+        return None
+    if job.run.preparing:
+        return Wanted(job, waiting.pending_demand(job), waiting.order_key(job, 0))
+    for run in job.run.runs.values():
+        if run.state in (life.READY, life.DISPATCHED) or run.rendering:
+            return Wanted(job, waiting.ready_demand(run), waiting.order_key(job, run.position))
+    return None
+
+
+def questions(core: Core, asked: Wanted) -> list[Question]:
+    """What its wait depends on: the ants that serve its task, and the limit of its job type where it has one."""
+    ants = [ant for ant in core.ants_for(asked.demand) if not ant.draining]
+    slots = sum(ant.slots for ant in ants)
+    busy, held = _held(core, ants, asked.job)
+    waiting = [*held, *_ahead(core, asked, ants), *_scheduled(core, asked, ants)]
+    question = Question(
+        kind_of(asked.job.org, asked.job.definition.job_type),
+        slots,
+        tuple(busy),
+        tuple(waiting),
+        ready_in_s=max(0.0, asked.starts_at - core.wall),
+        overtaking=core.book.load.before(-asked.job.priority, slots, core.wall),
+    )
+    return [question] if asked.demand.gate is None else [question, _limit(core, asked, question)]
+
+
+def _held(core: Core, ants: Iterable[Ant], asked: Job) -> tuple[list[Busy], list[Ahead]]:
+    """What runs on these ants, and what they hold beyond their slots; without the asked job."""
+    busy: list[Busy] = []
+    beyond: list[Ahead] = []
+    for ant in ants:
+        runs = sorted(ant.held.values(), key=lambda run: (run.started_at or core.wall, run.token))
+        for at, run in enumerate(runs):
+            kind = kind_of(run.job.org, run.job.definition.job_type)
+            if run.job is asked:
+                continue
+            if at < ant.slots:
+                busy.append(Busy(kind, max(0.0, core.wall - (run.started_at or core.wall))))
+            else:
+                beyond.append(Ahead(kind))
+    return busy, beyond
+
+
+def _ahead(core: Core, asked: Wanted, ants: list[Ant]) -> list[Ahead]:
+    """What waits before the asked job for some of these ants, in order.
+
+    Keys of other configured queues mean something else: of those, what was submitted before counts.
+    """
+    own = {ant.key for ant in ants}
+    found: list[tuple[OrderKey, Ahead]] = []
+    for demand, queue in core.queues.items():
+        share = _shared(core, demand, own)
+        if share:
+            for entry in (*queue.ready, *queue.cold, *queue.loading.values()):
+                if _before(entry, demand, asked):
+                    found.append((entry[:3], Ahead(_kind(entry[4]), share=share)))
+    if len(found) <= MOST_SORTED:
+        found.sort(key=lambda pair: pair[0])
+    return [one for _, one in found]
+
+
+def _before(entry: Entry, demand: Demand, asked: Wanted) -> bool:
+    """True where a candidate goes before the asked job."""
+    if entry[4].state != entry[5]:
+        return False
+    return entry[:3] < asked.key if demand.queue == asked.demand.queue else entry[1] < asked.job.number
+
+
+def _shared(core: Core, demand: Demand, own: set[str]) -> float:
+    """Part of the slots for a demand that are on these ants."""
+    able = [ant for ant in core.ants_for(demand) if not ant.draining]
+    shared = sum(ant.slots for ant in able if ant.key in own)
+    return shared / sum(ant.slots for ant in able) if shared else 0.0
+
+
+def _kind(candidate: object) -> str:
+    job = candidate if isinstance(candidate, Job) else getattr(candidate, "job", None)
+    return kind_of(job.org, job.definition.job_type) if isinstance(job, Job) else ""
+
+
+def _scheduled(core: Core, asked: Wanted, ants: list[Ant]) -> Iterator[Ahead]:
+    """Jobs with a later start that go before this one once their time has come."""
+    own = {ant.key for ant in ants}
+    soon: list[tuple[float, int, Job]] = []
+    for job in core.jobs.values():
+        if job.state == life.PENDING and job.timer is not None and job is not asked.job:
+            due = job.timer_at if job.timer_at is not None else job.scheduled_at
+            if due is not None and core.waiting.order_key(job, 0) < asked.key:
+                soon.append((due, job.number, job))
+    for due, _, job in heapq.nsmallest(MOST_SCHEDULED, soon):
+        share = _shared(core, core.waiting.pending_demand(job), own)
+        if share:
+            yield Ahead(kind_of(job.org, job.definition.job_type), max(1e-3, due - core.wall), share=share)
+
+
+def _limit(core: Core, asked: Wanted, question: Question) -> Question:
+    """The same for `max_concurrency`: its places are those that the limit leaves, and only its own kind waits."""
+    gate = asked.job.definition.gate
+    running = [
+        Busy(question.kind, max(0.0, core.wall - (job.started_at or core.wall)))
+        for job in core.jobs.values()
+        if job.definition.gate == gate and job.state not in (life.PENDING, *life.JOB_ENDED)
+    ]
+    ahead = [
+        Ahead(question.kind)
+        for demand, queue in core.queues.items()
+        if demand.gate == gate
+        for entry in (*queue.ready, *queue.cold, *queue.loading.values())
+        if _before(entry, demand, asked) and isinstance(entry[4], Job)
+    ]
+    limit = core.limit_of(gate) if gate is not None else 0
+    return replace(question, slots=limit, running=tuple(running[:limit]), ahead=tuple(ahead), overtaking=0.0)

@@ -1,0 +1,316 @@
+"""When will a waiting job start? A forecast with an interval, its score, and the article's formula as the baseline.
+
+The forecast plays the queue forward many times: what runs ends after a time drawn from what runs of its kind had left
+at its age, what waits ahead takes the places that become free in order, each for a time drawn from its kind, and
+scheduled jobs join when their time comes. The median of the plays is the estimate. Source: Downey, "Predicting Queue
+Times on Space-Sharing Parallel Computers", IPPS 1997; Smith, Taylor, Foster, "Using Run-Time Predictions to Estimate
+Queue Wait Times", JSSPP 1999.
+
+Work of higher priority that is still to come delays a job by 1 / (1 - its share of the places). Source: Cobham,
+"Priority Assignment in Waiting Line Problems", Operations Research 2, 1954.
+
+The interval is calibrated by what happened: the width that would have held the wanted share of the latest waits,
+corrected after each miss. Source: Gibbs and Candès, "Adaptive Conformal Inference Under Distribution Shift", NeurIPS
+2021.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp
+from random import Random
+
+from formicary.engine.scheduling.durations import Durations
+
+PLAYS = 40
+MOST_PLAYED = 256
+"""Jobs ahead that are played one by one; those before them count by the mean of their kind."""
+EXECUTING_SHARE = 0.7
+"""Part of a run that is still ahead of what runs, as the article has it."""
+COVERAGE = 0.9
+"""Wanted share of waits inside the interval."""
+MOST_OVERTAKING = 0.9
+KEPT, FEWEST = 400, 20
+"""Scored waits that the calibration looks at, and the fewest of them that it goes by."""
+STEP = 0.02
+"""How far one miss moves the calibration."""
+FLOOR_S = 0.05
+"""Spread of a forecast that all plays agree on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """A job whose turn comes before.
+
+    Attributes:
+        kind: Its job type.
+        ready_in_s: Seconds until it may start; 0 = now.
+        places: Places that it takes at once.
+        share: How likely it takes them from those that the asked job needs, 0 to 1.
+    """
+
+    kind: str
+    ready_in_s: float = 0.0
+    places: int = 1
+    share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """A job that runs: for how long already, and on how many places."""
+
+    kind: str
+    age_s: float
+    places: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """All that is known when somebody asks.
+
+    Attributes:
+        kind: Job type of the asked job.
+        slots: Places of the ants that could run it.
+        running: What holds them.
+        ahead: Whose turn comes before, in order.
+        ready_in_s: Seconds until its own scheduled start.
+        places: Places that it takes at once.
+        overtaking: Share of the places that later, more urgent jobs take, 0 to 1.
+    """
+
+    kind: str
+    slots: int
+    running: tuple[Busy, ...] = ()
+    ahead: tuple[Ahead, ...] = ()
+    ready_in_s: float = 0.0
+    places: int = 1
+    overtaking: float = 0.0
+
+    @property
+    def kinds(self) -> set[str]:
+        """All job types that it speaks of."""
+        return {self.kind, *(one.kind for one in self.running), *(one.kind for one in self.ahead)}
+
+    @property
+    def at_once(self) -> bool:
+        """True where nothing stands in its way."""
+        taken = sum(one.places for one in self.running)
+        return not self.ahead and not self.ready_in_s and taken + self.places <= self.slots
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Seconds from now until the start.
+
+    Attributes:
+        wait_s: The estimate.
+        low_s: Lower end of the interval.
+        high_s: Upper end.
+        plays: Starts of all plays, in order; what the interval would be without calibration.
+    """
+
+    wait_s: float
+    low_s: float
+    high_s: float
+    plays: tuple[float, ...] = ()
+
+    def holds(self, wait_s: float) -> bool:
+        """True where this wait is inside the interval."""
+        return self.low_s <= wait_s <= self.high_s
+
+    @property
+    def spread_s(self) -> float:
+        """Half the distance between the plays' 5 % and 95 %, never nothing."""
+        if not self.plays:
+            return FLOOR_S
+        return max(FLOOR_S, (_at(self.plays, 0.95) - _at(self.plays, 0.05)) / 2, 0.02 * self.wait_s)
+
+
+def article(question: Question, durations: Durations) -> float:
+    """The article's formula: place among its own kind, 0.7 for each that runs, through the ants, times the mean run."""
+    place = 1 + sum(one.kind == question.kind for one in question.ahead)
+    executing = sum(one.kind == question.kind for one in question.running)
+    return (place + EXECUTING_SHARE * executing) / max(1, question.slots) * durations.article_s(question.kind)
+
+
+def forecast(question: Question, durations: Durations, rng: Random, plays: int = PLAYS) -> Forecast | None:
+    """When the job will start; None where no place could ever take it.
+
+    Returns:
+        An interval that the plays alone say; see :class:`Calibration`.
+    """
+    if question.places > question.slots:
+        return None
+    if question.at_once:
+        return Forecast(0.0, 0.0, 0.0, (0.0,))
+    surplus = question.ahead[:-MOST_PLAYED] if len(question.ahead) > MOST_PLAYED else ()
+    work = sum(one.share * one.places * durations.mean_s(one.kind) for one in surplus)
+    slower = 1.0 / (1.0 - min(MOST_OVERTAKING, max(0.0, question.overtaking)))
+    nearest = question.ahead[len(surplus) :]
+    starts = sorted(
+        max(question.ready_in_s, (work / question.slots + _play(question, nearest, durations, rng)) * slower)
+        for _ in range(plays)
+    )
+    return Forecast(_at(starts, 0.5), _at(starts, 0.05), _at(starts, 0.95), tuple(starts))
+
+
+def _at(ordered: Sequence[float], part: float) -> float:
+    """The quantile between the two nearest values."""
+    position = part * (len(ordered) - 1)
+    low = int(position)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (position - low) * (ordered[high] - ordered[low])
+
+
+def _play(question: Question, ahead: Sequence[Ahead], durations: Durations, rng: Random) -> float:
+    """One way that it could go: when the job starts."""
+    free: list[float] = []
+    for busy in question.running:
+        free += [durations.left_s(busy.kind, busy.age_s, rng)] * busy.places
+    free = free[: question.slots] + [0.0] * (question.slots - len(free))
+    heapq.heapify(free)
+    later = sorted(((one.ready_in_s, at) for at, one in enumerate(ahead) if one.ready_in_s > 0))
+    start = 0.0
+    for one in ahead:
+        if one.ready_in_s <= 0 and (one.share >= 1.0 or rng.random() < one.share):
+            start = _take(free, one, start, durations, rng)
+    for ready, at in later:  # they join in order of time; what comes after the asked job's start does not delay it
+        if ready > max(start, question.ready_in_s, _free_at(free, question.places)):
+            break
+        if ahead[at].share >= 1.0 or rng.random() < ahead[at].share:
+            start = _take(free, ahead[at], max(start, ready), durations, rng)
+    return max(start, question.ready_in_s, _free_at(free, question.places))
+
+
+def _take(free: list[float], job: Ahead, earliest: float, durations: Durations, rng: Random) -> float:
+    """The job takes the places that are free first; returns when it starts."""
+    places = min(job.places, len(free))
+    if places == 1:
+        start = max(free[0], earliest)
+        heapq.heapreplace(free, start + durations.draw_s(job.kind, rng))
+        return start
+    taken = [heapq.heappop(free) for _ in range(places)]
+    start = max(taken[-1], earliest)
+    end = start + durations.draw_s(job.kind, rng)
+    for _ in taken:
+        heapq.heappush(free, end)
+    return start
+
+
+def _free_at(free: list[float], places: int) -> float:
+    return free[0] if places == 1 else heapq.nsmallest(places, free)[-1]
+
+
+class Calibration:
+    """Learns from each wait how wide the interval has to be.
+
+    Residuals are (wait - estimate) / spread, so that wide and narrow forecasts teach each other.
+    """
+
+    def __init__(self, coverage: float = COVERAGE) -> None:
+        self.coverage = coverage
+        self._miss = 1.0 - coverage
+        self._recent: deque[float] = deque()
+        self._ordered: list[float] = []
+
+    def apply(self, found: Forecast) -> Forecast:
+        """The forecast with an interval, and an estimate, as what happened so far suggests them."""
+        if len(self._ordered) < FEWEST or found.plays == (0.0,):
+            return found
+        side = min(0.5, max(0.0, self._miss / 2))
+        low, middle, high = (_at(self._ordered, part) for part in (side, 0.5, 1.0 - side))
+        spread = found.spread_s
+        wait = max(0.0, found.wait_s + middle * spread)
+        return Forecast(
+            wait, min(wait, max(0.0, found.wait_s + low * spread)), max(wait, found.wait_s + high * spread), found.plays
+        )
+
+    def learn(self, raw: Forecast, told: Forecast, wait_s: float) -> None:
+        """A job has started: `raw` is what `forecast` said, `told` what `apply` made of it."""
+        self._miss += STEP * ((1.0 - self.coverage) - (0.0 if told.holds(wait_s) else 1.0))
+        self._miss = min(1.0, max(0.0, self._miss))
+        residual = (wait_s - raw.wait_s) / raw.spread_s
+        self._recent.append(residual)
+        insort(self._ordered, residual)
+        if len(self._recent) > KEPT:
+            del self._ordered[bisect_left(self._ordered, self._recent.popleft())]
+
+
+@dataclass(slots=True)
+class Score:
+    """How good the forecasts have been, beside the article's formula.
+
+    Attributes:
+        count: Waits that were compared.
+        error_s: Sum of the absolute errors.
+        article_error_s: The same of the article's formula.
+        inside: Waits that were inside the interval.
+    """
+
+    count: int = 0
+    error_s: float = 0.0
+    article_error_s: float = 0.0
+    inside: int = 0
+
+    def add(self, told: Forecast, article_s: float, wait_s: float) -> None:
+        """A job has started after `wait_s`."""
+        self.count += 1
+        self.error_s += abs(told.wait_s - wait_s)
+        self.article_error_s += abs(article_s - wait_s)
+        self.inside += told.holds(wait_s)
+
+    @property
+    def mean_error_s(self) -> float:
+        """Mean absolute error in seconds."""
+        return self.error_s / self.count if self.count else 0.0
+
+    @property
+    def article_mean_error_s(self) -> float:
+        """That of the article's formula."""
+        return self.article_error_s / self.count if self.count else 0.0
+
+    @property
+    def coverage(self) -> float:
+        """Share inside the interval, 0 to 1."""
+        return self.inside / self.count if self.count else 0.0
+
+
+def in_time(found: Forecast, kind: str, left_s: float, durations: Durations, rng: Random) -> float:
+    """How likely the job ends within `left_s` seconds, 0 to 1: over all plays with a run time drawn for each."""
+    shift = found.wait_s - _at(found.plays, 0.5)
+    ends = [max(0.0, start + shift) + durations.draw_s(kind, rng) for start in found.plays for _ in range(10)]
+    return sum(end <= left_s for end in ends) / len(ends)
+
+
+class Load:
+    """Work per second that comes at each rank, with old arrivals forgotten.
+
+    Args:
+        memory_s: After this time an arrival counts 1/e.
+    """
+
+    def __init__(self, memory_s: float = 3600.0) -> None:
+        self.memory_s = memory_s
+        self._rates: dict[float, tuple[float, float]] = {}
+        self._begun: float | None = None
+
+    def submitted(self, rank: float, work_s: float, now: float) -> None:
+        """A job of this rank (smaller goes first) has come with so many seconds of work."""
+        self._begun = now if self._begun is None else self._begun
+        self._rates[rank] = (self._worth(rank, now) + work_s, now)
+
+    def _worth(self, rank: float, now: float) -> float:
+        worth, at = self._rates.get(rank, (0.0, now))
+        return worth * exp((at - now) / self.memory_s)
+
+    def before(self, rank: float, slots: int, now: float) -> float:
+        """Share of the places that jobs before this rank take as they come, 0 to 1."""
+        if self._begun is None or now <= self._begun:
+            return 0.0
+        seen = self.memory_s * (1.0 - exp((self._begun - now) / self.memory_s))
+        work = sum(self._worth(other, now) for other in self._rates if other < rank)
+        return min(1.0, work / (seen * max(1, slots)))

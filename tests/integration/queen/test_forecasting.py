@@ -1,0 +1,114 @@
+"""Estimates of a running queen with real ants: what it says beforehand is what happens."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from formicary.embedded import Colony, ColonyConfig
+from formicary.engine.queen.core.core import Submission
+from formicary.engine.queen.edge import new_id
+from formicary.engine.storage.memory import MemoryStore
+from formicary.problems import Problem
+from tests.integration.queen.test_queen import NOOP, queen_on, run
+
+NAP = "job_type: nap\ntasks:\n- task_type: t\n  script: ['sleep 0.6']\n"
+LIMITED = "job_type: limited\nmax_concurrency: 1\ntasks:\n- task_type: t\n  script: ['sleep 0.6']\n"
+PAIR = (
+    "job_type: pair\ntasks:\n- {task_type: a, script: ['true'], on_completed: b}\n- {task_type: b, script: ['true']}\n"
+)
+GPU = "job_type: gpu\ntasks:\n- task_type: t\n  tags: [gpu]\n  script: ['true']\n"
+
+
+def test_a_queued_job_starts_when_it_was_said_and_is_scored(tmp_path: Path) -> None:
+    """Two slots, naps of 0.6 s, seven jobs: the last one waits for three rounds, and the score says how near it was."""
+
+    async def test() -> None:
+        async with Colony(ColonyConfig(tmp_path, slots=2)) as colony:
+            queen = colony.queen
+            key = await colony.register(NAP)
+            await queen.ended([await colony.submit(key) for _ in range(2)])  # what a nap takes is known from here on
+            ids = [await colony.submit(key) for _ in range(7)]
+            found = await queen.estimate(ids[-1], deadline_at=queen.pump.now().wall + 3600)
+            assert found is not None
+            assert found.reason == ""
+            assert 1.0 < found.wait_s < 3.0
+            assert found.in_time == 1.0
+            await queen.ended(ids)
+            document = await queen.document(ids[-1])
+            assert await queen.estimate(ids[-1]) is None, document["state"]
+            score = queen.pump.core.book.score
+            assert score.count >= 1
+            assert score.mean_error_s < 0.6
+
+    asyncio.run(test())
+
+
+def test_before_submitting_a_limit_of_the_type_counts(tmp_path: Path) -> None:
+    """With max_concurrency 1 the ants are free and the job still has to wait; nothing is stored by asking."""
+
+    async def test() -> None:
+        async with Colony(ColonyConfig(tmp_path, slots=4)) as colony:
+            queen = colony.queen
+            key = await colony.register(LIMITED)
+            await queen.ended([await colony.submit(key)])
+            for _ in range(3):
+                await colony.submit(key)
+            definition = await queen.submitting.looked_at("", key, "", "local")
+            found = await queen.forecasting.of_definition(definition, "local", None, 0.0, 0.0, dry_run=False)
+            assert found.limited
+            assert 1.0 < found.wait_s < 3.0
+            other = await queen.submitting.looked_at(NAP, "", "", "local")
+            assert (await queen.forecasting.of_definition(other, "local", None, 0.0, 0.0, dry_run=False)).wait_s == 0
+            assert [row[2] for row in await queen.definitions()] == ["limited"]
+
+    asyncio.run(test())
+
+
+def test_a_dry_run_needs_room_for_all_tasks_at_once(tmp_path: Path) -> None:
+    async def test() -> None:
+        for slots, fits in ((2, True), (1, False)):
+            async with Colony(ColonyConfig(tmp_path / str(slots), slots=slots)) as colony:
+                queen = colony.queen
+                pair = await queen.submitting.looked_at(PAIR, "", "", "local")
+                found = (await queen.forecasting.of_definition(pair, "local", None, 0.0, 0.0, dry_run=True)).dry_run
+                assert found is not None
+                assert found.fits is fits
+                assert set(found.places) == ({"a", "b"} if fits else set())
+                assert bool(found.lacks) is not fits
+                gpu = await queen.submitting.looked_at(GPU, "", "", "local")
+                found = (await queen.forecasting.of_definition(gpu, "local", None, 0.0, 0.0, dry_run=True)).dry_run
+                assert found is not None
+                assert found.lacks == ("task t: no connected ant has its method and tags",)
+
+    asyncio.run(test())
+
+
+def test_without_an_ant_there_is_a_reason_and_a_job_of_nobody_is_not_found() -> None:
+    async def test() -> None:
+        async with queen_on(MemoryStore()) as queen:
+            [job_id] = await queen.submit(await queen.register(NOOP), [Submission(new_id(), b"{}")])
+            found = await queen.estimate(job_id)
+            assert found is not None
+            assert "no ant" in found.reason
+            with pytest.raises(Problem, match="there is no job"):
+                await queen.estimate(new_id())
+
+    run(test)
+
+
+def test_run_times_of_before_the_queen_are_read_from_the_store(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with Colony(ColonyConfig(tmp_path, slots=1)) as colony:
+            await colony.queen.ended([await colony.submit(await colony.register(NAP))])
+        async with Colony(ColonyConfig(tmp_path, slots=1)) as colony:
+            ids = [await colony.submit(await colony.register(NAP)) for _ in range(3)]
+            found = await colony.queen.estimate(ids[-1])
+            assert found is not None
+            assert found.run_s is not None
+            assert 0.5 < found.run_s < 1.5
+            assert 0.5 < found.wait_s < 3.0
+
+    asyncio.run(test())
