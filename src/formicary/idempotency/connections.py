@@ -1,8 +1,8 @@
 """The connections that a transaction of one's own may be on, each behind the same few verbs.
 
-Supported are ``sqlite3.Connection``, psycopg's ``AsyncConnection`` and ``Connection``, asyncpg's ``Connection``, and
-SQLAlchemy's ``AsyncSession`` and ``Session`` on SQLite and PostgreSQL. No driver is imported here: a connection that
-comes in has brought its own. Statements name their parameters ``:like_this``.
+Supported are ``sqlite3.Connection``, psycopg's ``AsyncConnection`` and ``Connection``, asyncpg's ``Connection``,
+PyMySQL's ``Connection``, and SQLAlchemy's ``AsyncSession`` and ``Session`` on SQLite and PostgreSQL. No driver is
+imported here: a connection that comes in has brought its own. Statements name their parameters ``:like_this``.
 
 Every verb is a coroutine. Those of a synchronous driver never give way, so that :func:`drive` can run them at once.
 """
@@ -17,11 +17,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
 
-from formicary.idempotency.schema import SETUP_LOCK, TABLE, Dialect, table_statements
+from formicary.idempotency.schema import SETUP_LOCK, TABLE, Dialect, lock_number, table_statements
 
 if TYPE_CHECKING:
     import asyncpg  # type: ignore[import-untyped]  # the driver has no types
     import psycopg
+    import pymysql  # type: ignore[import-untyped]  # the driver has no types
     import sqlalchemy.ext.asyncio
     import sqlalchemy.orm
 
@@ -30,6 +31,7 @@ Values = Mapping[str, object]
 Rows = Sequence[Sequence[object]]
 SAVEPOINT: Final = "formicary_business"
 _BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_ADVISORY: Final = "SELECT pg_try_advisory_xact_lock(CAST(:lock AS bigint))"
 _PARAMETER: Final = re.compile(r"(?<![:\w]):([a-z_]+)")
 
 
@@ -54,6 +56,14 @@ class Adapter(Protocol):
 
     async def begin(self, wait_s: float) -> bool:
         """Begins one that may write; False where its lock could not be had in `wait_s`."""
+        ...
+
+    async def lock(self, record_id: bytes) -> bool:
+        """Takes the lock of a key; False where another transaction has it."""
+        ...
+
+    async def unlock(self) -> None:
+        """Gives it back, where the transaction's end does not."""
         ...
 
     async def fetch(self, statement: str, values: Values) -> Rows:
@@ -111,7 +121,34 @@ def drive(work: Coroutine[object, object, T]) -> T:
     raise TypeError("this connection is asynchronous (or a loop is running): use `async with`")
 
 
-class SqliteConnection:
+class _LockedAlready:
+    """On SQLite the write lock of the file is the lock of every key."""
+
+    async def lock(self, record_id: bytes) -> bool:
+        """Nothing to take."""
+        return True
+
+    async def unlock(self) -> None:
+        """The transaction's end does it."""
+
+
+class _AdvisoryLock:
+    """On PostgreSQL a key has an advisory lock until the transaction ends."""
+
+    async def fetch(self, statement: str, values: Values) -> Rows:
+        """As each driver does."""
+        raise TypeError("an adapter has its own")
+
+    async def lock(self, record_id: bytes) -> bool:
+        """Takes it, if nobody has it."""
+        rows = await self.fetch(_ADVISORY, {"lock": lock_number(record_id)})
+        return rows[0][0] is True
+
+    async def unlock(self) -> None:
+        """The transaction's end does it."""
+
+
+class SqliteConnection(_LockedAlready):
     """``sqlite3.Connection``, in whatever transaction mode it was opened."""
 
     dialect: Dialect = "sqlite"
@@ -185,7 +222,7 @@ async def begin_immediate(adapter: Adapter, begin: Callable[[], Awaitable[object
         delay_s = min(2 * delay_s, 0.05)
 
 
-class PsycopgConnection:
+class PsycopgConnection(_AdvisoryLock):
     """psycopg's ``AsyncConnection``, with or without autocommit."""
 
     dialect: Dialect = "postgresql"
@@ -212,12 +249,12 @@ class PsycopgConnection:
     async def fetch(self, statement: str, values: Values) -> Rows:
         """The rows of a question."""
         async with self._connection.cursor(row_factory=self._rows) as cursor:
-            await cursor.execute(_percent(statement), values)
+            await cursor.execute(percent(statement), values)
             return await cursor.fetchall()
 
     async def change(self, statement: str, values: Values) -> int:
         """How many rows a statement has changed."""
-        return (await self._connection.execute(_percent(statement), values)).rowcount
+        return (await self._connection.execute(percent(statement), values)).rowcount
 
     async def savepoint(self) -> None:
         """SAVEPOINT."""
@@ -240,7 +277,7 @@ class PsycopgConnection:
         await self._connection.rollback()
 
 
-class PsycopgSyncConnection:
+class PsycopgSyncConnection(_AdvisoryLock):
     """psycopg's ``Connection``, with or without autocommit."""
 
     dialect: Dialect = "postgresql"
@@ -267,11 +304,11 @@ class PsycopgSyncConnection:
     async def fetch(self, statement: str, values: Values) -> Rows:
         """The rows of a question."""
         with self._connection.cursor(row_factory=self._rows) as cursor:
-            return cursor.execute(_percent(statement), values).fetchall()
+            return cursor.execute(percent(statement), values).fetchall()
 
     async def change(self, statement: str, values: Values) -> int:
         """How many rows a statement has changed."""
-        return self._connection.execute(_percent(statement), values).rowcount
+        return self._connection.execute(percent(statement), values).rowcount
 
     async def savepoint(self) -> None:
         """SAVEPOINT."""
@@ -294,7 +331,7 @@ class PsycopgSyncConnection:
         self._connection.rollback()
 
 
-class AsyncpgConnection:
+class AsyncpgConnection(_AdvisoryLock):
     """asyncpg's ``Connection``, from a pool or not."""
 
     dialect: Dialect = "postgresql"
@@ -354,7 +391,7 @@ class AsyncpgConnection:
             await self._transaction.rollback()
 
 
-class AlchemySession:
+class AlchemySession(_AdvisoryLock):
     """SQLAlchemy's ``AsyncSession``, and with it ``Session``: the one is a shell around the other."""
 
     def __init__(self, session: sqlalchemy.ext.asyncio.AsyncSession | sqlalchemy.orm.Session) -> None:
@@ -375,6 +412,10 @@ class AlchemySession:
     def in_transaction(self) -> bool:
         """Whether a transaction is open."""
         return self._session.in_transaction()
+
+    async def lock(self, record_id: bytes) -> bool:
+        """As the database has it."""
+        return self.dialect == "sqlite" or await super().lock(record_id)
 
     async def begin(self, wait_s: float) -> bool:
         """The session's own; on SQLite the write lock too."""
@@ -432,7 +473,14 @@ class AlchemySession:
         return value if self.synchronous else await cast("Awaitable[object]", value)
 
 
+def _mysql(connection: pymysql.Connection) -> Adapter:
+    from formicary.idempotency.connection_mysql import MysqlConnection
+
+    return MysqlConnection(connection)
+
+
 _KINDS: Final = {
+    ("pymysql", "Connection"): _mysql,
     ("sqlite3", "Connection"): SqliteConnection,
     ("psycopg", "AsyncConnection"): PsycopgConnection,
     ("psycopg", "Connection"): PsycopgSyncConnection,
@@ -482,7 +530,8 @@ def ensure_table_sync(connection: object) -> None:
 
 
 @lru_cache(maxsize=64)
-def _percent(statement: str) -> bytes:
+def percent(statement: str) -> bytes:
+    """The statement with its parameters as psycopg and PyMySQL name them."""
     return _PARAMETER.sub(r"%(\1)s", statement).encode()
 
 

@@ -8,11 +8,11 @@
             tx.complete(StoredResponse(201, headers, body))
     return tx.response
 
-Theory of operation. Entering begins the transaction and takes the key's lock (an advisory lock on PostgreSQL, the
-file's write lock on SQLite), so that a duplicate in the same moment is refused at once; then it reads the record and
-decides. No row says IN_PROGRESS: until the commit nobody sees anything, and whatever ends before it, the process
-included, leaves nothing. The record is written last, and only if it is still what was read; if it is not, everything
-is rolled back. So effect and record are there together or not at all, whatever becomes of the locks.
+Theory of operation. Entering begins the transaction and takes the key's lock (an advisory lock on PostgreSQL, a named
+one on MySQL, the file's write lock on SQLite), so that a duplicate in the same moment is refused at once; then it reads
+the record and decides. No row says IN_PROGRESS: until the commit nobody sees anything, and whatever ends before it, the
+process included, leaves nothing. The record is written last, and only if it is still what was read; if it is not,
+everything is rolled back. So effect and record are there together or not at all, whatever becomes of the locks.
 
 A refusal that the rule keeps undoes the business writes (they are inside a savepoint) and commits the record alone.
 """
@@ -43,18 +43,21 @@ from formicary.idempotency.model import (
 )
 from formicary.idempotency.policy import Rule
 from formicary.idempotency.refusals import in_progress, key_reused, store_unavailable
-from formicary.idempotency.schema import COLUMN_LIST, COLUMNS, TABLE, from_row, lock_number, to_row
+from formicary.idempotency.schema import COLUMN_LIST, COLUMNS, TABLE, from_row, to_row
 from formicary.problems import Problem
 
 _MICROS: Final = {
     "sqlite": "CAST(:now_us AS INTEGER)",
     "postgresql": "CAST(floor(extract(epoch FROM clock_timestamp()) * 1000000) AS bigint)",
+    "mysql": "CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)",
 }
-_LOCK: Final = "SELECT pg_try_advisory_xact_lock(CAST(:lock AS bigint))"
-_INSERT: Final = (
-    f"INSERT INTO {TABLE} ({COLUMN_LIST}) VALUES ({', '.join(f':{name}' for name in COLUMNS)})"
-    " ON CONFLICT (id) DO NOTHING"
-)
+_INSERT: Final = f"INSERT INTO {TABLE} ({COLUMN_LIST}) VALUES ({', '.join(f':{name}' for name in COLUMNS)})"
+_OR_NOTHING: Final = {
+    "sqlite": " ON CONFLICT (id) DO NOTHING",
+    "postgresql": " ON CONFLICT (id) DO NOTHING",
+    "mysql": "",
+}
+"""MySQL has no such words: there the adapter takes a row that is there already for no change."""
 _SWAP: Final = (
     f"UPDATE {TABLE} SET {', '.join(f'{name} = :{name}' for name in COLUMNS[1:])}"
     " WHERE id = :id AND token = :seen_token AND state = :seen_state"
@@ -206,10 +209,8 @@ class idempotent:
 
     async def _decide(self) -> Outcome:
         claim, adapter = self._claim, self._adapter
-        if adapter.dialect == "postgresql":
-            rows = await adapter.fetch(_LOCK, {"lock": lock_number(claim.id)})
-            if not rows[0][0]:
-                return await self._without_lock()
+        if not await adapter.lock(claim.id):
+            return await self._without_lock()
         self._seen, now_us = await self._look()
         outcome, self._held = decide(self._seen, claim, now_us // 1000, now_us)
         return outcome
@@ -276,7 +277,8 @@ class idempotent:
         values = dict(zip(COLUMNS, to_row(record), strict=True))
         if seen is not None:
             values |= {"seen_token": seen.token, "seen_state": seen.state.value}
-        if await self._adapter.change(_INSERT if seen is None else _SWAP, values) != 1:
+        insert = _INSERT + _OR_NOTHING[self._adapter.dialect]
+        if await self._adapter.change(insert if seen is None else _SWAP, values) != 1:
             raise in_progress(1)  # another one was faster: it counts, and this one is rolled back
 
     async def _roll_back(self) -> None:
@@ -284,6 +286,7 @@ class idempotent:
         try:
             if self._adapter.in_transaction():
                 await self._adapter.rollback()
+            await self._adapter.unlock()
         except self._adapter.unavailable:
             pass
         finally:

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 from formicary.idempotency import StoredResponse
 from formicary.idempotency.connections import ensure_table
+from formicary.idempotency.schema import TABLE
 from tests.components import require
-from tests.contract.idempotency.places import Ask
+from tests.contract.idempotency.places import Ask, connect_mysql
 
 CALLERS = (
     "sqlite3", "sqlite3-autocommit", "session-sqlite", "psycopg", "psycopg-autocommit", "psycopg-sync", "asyncpg",
-    "session-psycopg", "async-session",
+    "session-psycopg", "async-session", "pymysql", "pymysql-autocommit",
 )  # fmt: skip
-SYNCHRONOUS = ("sqlite3", "sqlite3-autocommit", "session-sqlite", "psycopg-sync", "session-psycopg")
+SYNCHRONOUS = (
+    "sqlite3",
+    "sqlite3-autocommit",
+    "session-sqlite",
+    "psycopg-sync",
+    "session-psycopg",
+    "pymysql",
+    "pymysql-autocommit",
+)
 CREATED = StoredResponse(201, ((b"location", b"/orders/1"), (b"x", b"1"), (b"x", b"2")), b"\x00made")
 _INSERT = "INSERT INTO orders (what) VALUES ('one')"
 
@@ -30,7 +39,9 @@ class Caller:
             require("greenlet")
         self.kind = kind
         self.on_sqlite = "sqlite" in kind
-        self.target = str(folder / "orders.db") if self.on_sqlite else str(ask("postgresql_place_url"))
+        self.on_mysql = "mysql" in kind
+        server = "mysql_place_url" if self.on_mysql else "postgresql_place_url"
+        self.target = str(folder / "orders.db") if self.on_sqlite else str(ask(server))
         create = "CREATE TABLE orders (what TEXT NOT NULL)"
         if self.on_sqlite:
             with sqlite3.connect(self.target) as connection:
@@ -38,10 +49,9 @@ class Caller:
                 connection.execute(create)
             connection.close()
         else:
-            import psycopg
-
-            with psycopg.connect(self.target, autocommit=True) as postgres:
-                postgres.execute(create.encode())
+            if self.on_mysql:  # one database for the whole run
+                self.run(f"DROP TABLE IF EXISTS orders, {TABLE}")
+            self.run(create)
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Any]:
@@ -62,6 +72,10 @@ class Caller:
             from sqlalchemy import text
 
             statement = text(_INSERT)
+        if self.on_mysql:
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+            return
         done = connection.execute(statement)
         if self.kind not in SYNCHRONOUS:
             await done
@@ -78,6 +92,10 @@ class Caller:
                 return int(connection.execute(f"SELECT count(*) FROM {what}").fetchone()[0])
             finally:
                 connection.close()
+        if self.on_mysql:
+            with closing(connect_mysql(self.target)) as mysql, mysql.cursor() as cursor:
+                cursor.execute(f"SELECT count(*) FROM {what}")
+                return int(cursor.fetchone()[0])
         import psycopg
 
         with psycopg.connect(self.target) as postgres:
@@ -92,6 +110,11 @@ class Caller:
             with connection:
                 connection.execute(statement)
             connection.close()
+            return
+        if self.on_mysql:
+            with closing(connect_mysql(self.target)) as mysql, mysql.cursor() as cursor:
+                cursor.execute(statement)
+                mysql.commit()
             return
         import psycopg
 
@@ -116,6 +139,10 @@ async def _open(kind: str, target: str) -> tuple[Any, Callable[[], Any]]:
         return await _async_session(target)
     if kind == "asyncpg":
         connection = await _asyncpg(target)
+        return connection, connection.close
+    if kind.startswith("pymysql"):
+        connection = connect_mysql(target)
+        connection.autocommit(kind.endswith("autocommit"))
         return connection, connection.close
     import psycopg
 

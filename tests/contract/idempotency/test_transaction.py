@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from formicary.idempotency import Rule, StoredResponse
-from formicary.idempotency.connections import ensure_table
+from formicary.idempotency.connections import drive, ensure_table
 from formicary.idempotency.schema import TABLE
 from formicary.idempotency.transaction import idempotent
 from formicary.problems import Problem, problem
@@ -225,6 +225,8 @@ def test_open_transaction_is_refused(caller: Caller) -> None:
         async with caller.connect() as connection:
             if caller.kind == "asyncpg":
                 await connection.execute("BEGIN")
+            elif caller.on_mysql:
+                connection.begin()
             elif "autocommit" in caller.kind:
                 begun = connection.execute("BEGIN")
                 await begun if caller.kind not in SYNCHRONOUS else None
@@ -260,11 +262,10 @@ def test_without_a_loop(kind: str, tmp_path: Path, request: pytest.FixtureReques
 
     asyncio.run(opened())
     connection, close = _opened(caller)
-    statement = "INSERT INTO orders (what) VALUES ('one')"
     for _ in range(2):
         with idempotent(claim(), connection) as tx:
             if tx.replayed is None:
-                connection.execute(_text(statement) if "session" in kind else statement)
+                drive(caller.insert(connection))
                 tx.complete(CREATED)
         assert tx.response == CREATED
     close()
@@ -282,10 +283,36 @@ def _opened(caller: Caller) -> tuple[Any, Any]:
     raise AssertionError("it gave way")
 
 
-def _text(statement: str) -> Any:
-    from sqlalchemy import text
+@pytest.mark.parametrize("kind", ["pymysql", "pymysql-autocommit"])
+def test_the_lock_of_a_key_on_mysql_goes_with_its_block(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """However a block ends, and where a statement has committed by itself too, another session may have the key next;
+    the connection is left without a transaction."""
+    caller = Caller(kind, tmp_path, request.getfixturevalue)
 
-    return text(statement)
+    async def scenario() -> None:
+        async with caller.connect() as one, caller.connect() as two:
+            with pytest.raises(ValueError, match="broken"):
+                async with idempotent(claim(), one):
+                    await caller.insert(one)
+                    raise ValueError("broken")
+            with pytest.raises(RuntimeError, match="ended the transaction"):
+                async with idempotent(claim(), one) as tx:
+                    with one.cursor() as cursor:  # MySQL commits before and after it
+                        cursor.execute("CREATE TABLE IF NOT EXISTS more (what TEXT)")
+                    await caller.insert(one)
+                    tx.complete(CREATED)
+            async with idempotent(claim(), two) as tx:
+                with pytest.raises(Problem) as busy:
+                    await order(caller, one)
+                assert busy.value.code == "IDEMPOTENT_REQUEST_IN_PROGRESS"
+                tx.complete(CREATED)
+            assert await order(caller, one) == await order(caller, two) == CREATED
+            assert not (one.server_status & 1 or two.server_status & 1)
+
+    asyncio.run(scenario())
+    assert caller.count(TABLE) == 1
 
 
 def test_unknown_connections_are_named() -> None:

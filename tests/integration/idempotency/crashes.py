@@ -1,7 +1,7 @@
 """Transactions of one's own on connections that fail, or kill their process, at a chosen statement.
 
-Run as ``python crashes.py sqlite|postgresql`` it takes lines ``AT TARGET``; for each it forks a child that makes one
-order and kills itself with SIGKILL before statement AT, and prints the child's exit code.
+Run as ``python crashes.py sqlite|postgresql|mysql`` it takes lines ``AT TARGET``; for each it forks a child that makes
+one order and kills itself with SIGKILL before statement AT, and prints the child's exit code.
 """
 
 from __future__ import annotations
@@ -11,18 +11,23 @@ import os
 import signal
 import sqlite3
 import sys
+from contextlib import closing
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
+import pymysql
 
-from formicary.idempotency import Claim, StoredResponse
-from formicary.idempotency.schema import TABLE, table_statements
+from formicary.idempotency import Claim, Rule, StoredResponse
+from formicary.idempotency.schema import TABLE, Dialect, table_statements
 from formicary.idempotency.transaction import idempotent
 
 CREATED = StoredResponse(201, ((b"location", b"/orders/1"),), b"made")
+PATIENT = Rule(on_busy="wait")
+"""The session of a process that was killed has its lock until the server of MySQL has seen it."""
 CLAIM = Claim("k", b"f" * 32, "t", "POST", "/orders")
-INSERTS = ("INSERT INTO orders (what) VALUES ('one')", "INSERT INTO lines (what) VALUES ('first')")
-TABLES = ("CREATE TABLE orders (what TEXT NOT NULL)", "CREATE TABLE lines (what TEXT NOT NULL)")
+INSERTS = ("INSERT INTO orders (what) VALUES ('one')", "INSERT INTO order_lines (what) VALUES ('first')")
+TABLES = ("CREATE TABLE orders (what TEXT NOT NULL)", "CREATE TABLE order_lines (what TEXT NOT NULL)")
 
 
 class Broken(Exception):
@@ -92,18 +97,52 @@ class PostgresWithFaults(psycopg.AsyncConnection[Any]):
         self.faults.after()
 
 
+class MysqlWithFaults(pymysql.connections.Connection):  # type: ignore[misc]  # the driver has no types
+    faults = Faults()
+
+    def query(self, *arguments: Any, **options: Any) -> Any:
+        self.faults.before()
+        done = super().query(*arguments, **options)
+        self.faults.after()
+        return done
+
+    def begin(self) -> None:
+        self.faults.before()
+        super().begin()
+        self.faults.after()
+
+    def commit(self) -> None:
+        self.faults.before()
+        super().commit()
+        self.faults.after()
+
+
+def connected(target: str, kind: type[pymysql.connections.Connection] = pymysql.connections.Connection) -> Any:
+    """A connection to a database of MySQL, or to its server."""
+    parts = urlsplit(target)
+    return kind(
+        host=parts.hostname, port=parts.port or 3306, user=parts.username, password=parts.password or "",
+        database=parts.path.lstrip("/") or None,
+    )  # fmt: skip
+
+
 async def order(kind: str, target: str, faults: Faults) -> StoredResponse | None:
     """One order of two rows on a connection with faults."""
     if kind == "sqlite":
         connection: Any = sqlite3.connect(target, factory=SqliteWithFaults)
+    elif kind == "mysql":
+        connection = connected(target, MysqlWithFaults)
     else:
         connection = await PostgresWithFaults.connect(target)
     try:
-        block = idempotent(CLAIM, connection)
+        block = idempotent(CLAIM, connection, rule=PATIENT)
         connection.faults = faults
         async with block as tx:
             if tx.replayed is None:
                 for statement in INSERTS:
+                    if kind == "mysql":
+                        connection.cursor().execute(statement)
+                        continue
                     done = connection.execute(statement)
                     if kind != "sqlite":
                         await done
@@ -111,19 +150,24 @@ async def order(kind: str, target: str, faults: Faults) -> StoredResponse | None
         return tx.response
     finally:
         connection.faults = Faults()
-        closing = connection.close()
-        if kind != "sqlite":
-            await closing
+        closed = connection.close()
+        if kind == "postgresql":
+            await closed
 
 
-def prepare(kind: str, target: str) -> None:
+def prepare(kind: Dialect, target: str) -> None:
     """Makes the tables."""
-    statements = (*TABLES, *table_statements("sqlite" if kind == "sqlite" else "postgresql"))
+    statements = (*TABLES, *table_statements(kind))
     if kind == "sqlite":
         with sqlite3.connect(target) as connection:
             for statement in statements:
                 connection.execute(statement)
         connection.close()
+        return
+    if kind == "mysql":
+        with closing(connected(target)) as mysql, mysql.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
         return
     with psycopg.connect(target) as postgres:
         for statement in statements:
@@ -132,12 +176,18 @@ def prepare(kind: str, target: str) -> None:
 
 def found(kind: str, target: str) -> tuple[int, int, int]:
     """How many orders, lines and completed records are there."""
-    questions = [f"SELECT count(*) FROM {name}" for name in ("orders", "lines")]
+    questions = [f"SELECT count(*) FROM {name}" for name in ("orders", "order_lines")]
     questions.append(f"SELECT count(*) FROM {TABLE} WHERE state = 'COMPLETED'")
     if kind == "sqlite":
         connection = sqlite3.connect(target)
         counts = [connection.execute(question).fetchone()[0] for question in questions]
         connection.close()
+    elif kind == "mysql":
+        counts = []
+        with closing(connected(target)) as mysql, mysql.cursor() as cursor:
+            for question in questions:
+                cursor.execute(question)
+                counts.append(cursor.fetchone()[0])
     else:
         with psycopg.connect(target) as postgres:
             counts = [postgres.execute(question.encode()).fetchone()[0] for question in questions]  # type: ignore[index]  # a count is one row

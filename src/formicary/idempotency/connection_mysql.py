@@ -1,0 +1,112 @@
+"""PyMySQL's ``Connection`` for a transaction of one's own: MySQL (8.0.16 on) or MariaDB (10.3 on), tables of InnoDB.
+
+A key has a named lock of the server, which belongs to the session and outlives the transaction: it is given back after
+the transaction's end. A statement that ends the transaction by itself (MySQL commits before every DDL) is an error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from formicary.idempotency.connections import SAVEPOINT, percent
+from formicary.idempotency.schema import Dialect
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pymysql  # type: ignore[import-untyped]  # the driver has no types
+
+_IN_TRANSACTION: Final = 1
+"""The server's flag SERVER_STATUS_IN_TRANS."""
+_DUPLICATE: Final = 1062
+_NO_SAVEPOINT: Final = 1305
+_LOCK_CHARS: Final = 54
+"""Of the record's id, as a name of a lock has 64 at most."""
+
+
+class MysqlConnection:
+    """PyMySQL's ``Connection``, with or without autocommit, with any class of cursors."""
+
+    dialect: Dialect = "mysql"
+    synchronous = True
+    database = ""
+
+    def __init__(self, connection: pymysql.Connection) -> None:
+        import pymysql
+
+        self._connection = connection
+        self._cursor = pymysql.cursors.Cursor
+        self._error = pymysql.err.Error
+        self._locked = ""
+        self.unavailable: tuple[type[Exception], ...] = (pymysql.err.OperationalError, pymysql.err.InterfaceError)
+
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        return bool(self._connection.server_status & _IN_TRANSACTION)
+
+    async def begin(self, wait_s: float) -> bool:
+        """BEGIN."""
+        self._connection.begin()
+        return True
+
+    async def lock(self, record_id: bytes) -> bool:
+        """Takes the named lock, if nobody has it."""
+        name = f"formicary:{record_id.hex()[:_LOCK_CHARS]}"
+        rows = await self.fetch("SELECT GET_LOCK(:name, 0)", {"name": name})
+        if rows[0][0] != 1:
+            return False
+        self._locked = name
+        return True
+
+    async def unlock(self) -> None:
+        """Gives it back; with the session it goes by itself."""
+        name, self._locked = self._locked, ""
+        if name and self._connection.open:
+            await self.fetch("SELECT RELEASE_LOCK(:name)", {"name": name})
+            if not self._connection.get_autocommit():
+                self._connection.rollback()  # without autocommit a question begins a transaction
+
+    async def fetch(self, statement: str, values: Mapping[str, object]) -> Sequence[Sequence[object]]:
+        """The rows of a question."""
+        with self._connection.cursor(self._cursor) as cursor:
+            cursor.execute(percent(statement).decode(), values)
+            return list(cursor.fetchall())
+
+    async def change(self, statement: str, values: Mapping[str, object]) -> int:
+        """How many rows a statement has changed; 0 where the row is there already."""
+        with self._connection.cursor(self._cursor) as cursor:
+            try:
+                return int(cursor.execute(percent(statement).decode(), values))
+            except self._error as error:
+                if error.args[:1] != (_DUPLICATE,):
+                    raise
+                return 0
+
+    async def savepoint(self) -> None:
+        """SAVEPOINT."""
+        await self.change(f"SAVEPOINT {SAVEPOINT}", {})
+
+    async def keep(self) -> None:
+        """RELEASE."""
+        await self._to_savepoint("RELEASE")
+
+    async def undo(self) -> None:
+        """ROLLBACK TO."""
+        await self._to_savepoint("ROLLBACK TO")
+
+    async def _to_savepoint(self, verb: str) -> None:
+        try:
+            await self.change(f"{verb} SAVEPOINT {SAVEPOINT}", {})
+        except self._error as error:
+            if error.args[:1] != (_NO_SAVEPOINT,):
+                raise
+            text = "the block has ended the transaction itself: its writes may be there without a record"
+            raise RuntimeError(text) from error
+
+    async def commit(self) -> None:
+        """COMMIT."""
+        self._connection.commit()
+
+    async def rollback(self) -> None:
+        """ROLLBACK."""
+        self._connection.rollback()
