@@ -32,8 +32,9 @@ def test_a_job_file_in_a_document_is_valid(source: str) -> None:
 
 
 @pytest.mark.parametrize("source", blocks("python"))
-def test_python_in_a_document_runs(source: str, tmp_path: Path) -> None:
-    """Each Python block can be run as it stands, and the jobs in it are definitions."""
+def test_python_in_a_document_runs(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each Python block can be run as it stands, in an empty folder, and the jobs in it are definitions."""
+    monkeypatch.chdir(tmp_path)
     path = tmp_path / "shown.py"
     path.write_text(source)
     names = runpy.run_path(str(path), run_name="shown")
