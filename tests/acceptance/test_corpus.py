@@ -113,6 +113,17 @@ def test_a_job_of_the_corpus_ends_as_it_says(name: str, group: list[Run], data_d
         assert ended.returncode == (0 if run.state == "COMPLETED" else 1)
 
 
+def test_the_corpus_leaves_nothing_where_it_was_started(data_dir: Path, tmp_path: Path) -> None:
+    """Neither files of its tasks, nor what they wrote, nor what was kept of both."""
+    place = tmp_path / "place"
+    place.mkdir()
+    command = [sys.executable, "-m", "formicary", "run", str(CORPUS / "two_artifacts.yaml"), "--data", str(data_dir)]
+    command += ["--method", "KUBERNETES=SHELL"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=place)
+    assert ended.returncode == 0, ended.stderr
+    assert list(place.iterdir()) == []
+
+
 def test_every_file_says_how_it_ends() -> None:
     """No file of the corpus is without a run, and each names a task of its own."""
     assert FILES

@@ -99,6 +99,29 @@ def test_a_queen_that_was_overtaken_stops(up: Callable[..., Up]) -> None:
     database.close()
 
 
+def test_jobs_that_rest_do_not_hold_up_a_stop(up: Callable[..., Up]) -> None:
+    """One is paused, one waits for people, one for a retry: the server drains at once and finds them again."""
+    server = up("--ants", "1")
+    rest = {
+        "PAUSED": "pause_time: 1h\ntasks:\n- {task_type: a, script: [exit 3], on_exit_code: {3: PAUSE_JOB}}\n",
+        "MANUAL_APPROVAL_REQUIRED": "tasks:\n- {task_type: a, method: MANUAL}\n",
+        "EXECUTING": "tasks:\n- {task_type: a, script: [exit 3], retry: 2, delay_between_retries: 30m}\n",
+    }
+    with SyncClient(server.address) as client:
+        found = {state: client.register(f"job_type: {state.lower()}\n{text}") for state, text in rest.items()}
+        ids = {state: client.submit(definition).id for state, definition in found.items()}
+    task = {"PAUSED": "WAITING", "MANUAL_APPROVAL_REQUIRED": "MANUAL_APPROVAL_REQUIRED", "EXECUTING": "WAITING"}
+
+    def resting() -> bool:
+        found = {state: server.job(job_id) for state, job_id in ids.items()}
+        return all(one["state"] == state and one["tasks"][0]["state"] == task[state] for state, one in found.items())
+
+    until(resting, 20, "all of them rest")
+    assert server.stop() == 0  # it would be killed after 30 s
+    server.start()
+    assert resting()
+
+
 def test_postgresql_instead_of_the_file(up: Callable[..., Up], postgres_url: str) -> None:
     """Jobs are in the database and outlive a kill -9; the data directory holds the lock and the list of ants."""
     server = up("--ants", "1", "--database", postgres_url)

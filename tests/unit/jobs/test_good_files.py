@@ -225,6 +225,17 @@ def test_a_template_error_while_rendering_is_reported_at_its_place() -> None:
     assert [(v.line, v.column, v.code) for v in found.violations] == [(5, 13, "BAD_TEMPLATE")]
 
 
+def test_a_name_that_another_one_begins_with_is_its_own_task() -> None:
+    """Each gets its own lines, whichever stands first, and also where the name stands in a text."""
+    tasks = [
+        "- task_type: build-image\n  script: ['echo task_type: build {{.x}} image']\n  on_completed: build\n",
+        "- task_type: build\n  script: ['echo {{.x}} alone']\n",
+    ]
+    job = one("job_type: j\ntasks:\n" + "".join(tasks))
+    found = [render_task(job, name, {"x": 1}, now=0.0, rng=random.Random(1)).task for name in ("build", "build-image")]
+    assert [task.script for task in found] == [("echo 1 alone",), ("echo task_type: build 1 image",)]
+
+
 def test_job_variables_are_rendered_and_then_typed() -> None:
     values, violations = render_job_variables(one(TEMPLATED), {"who": "42"}, now=0.0, rng=random.Random(1))
     assert values == {"Answer": 42, "Text": "42", "Fixed": 1.5} and violations == ()
