@@ -15,7 +15,6 @@ from formicary.cli.output import emit, emit_table
 
 if TYPE_CHECKING:
     from formicary.engine.scheduling.simulation.engine import Outcome
-    from formicary.engine.scheduling.simulation.reading import Wrong
     from formicary.engine.scheduling.simulation.workload import Cluster, Job
 
 MOBILE = "mobile-analysis"
@@ -24,13 +23,22 @@ MOBILE = "mobile-analysis"
 @click.command(short_help="Run a workload under scheduling policies, without running it.")
 @click.option(
     "--workload",
-    required=True,
+    default="",
     metavar="FILE",
     help=f"Jobs as JSON lines, or a trace *.swf; `{MOBILE}` makes 100,000 apps a day; `-` is standard input.",
 )
 @click.option(
-    "--cluster", "cluster_file", metavar="FILE", help="Ants and queues as JSON; a trace and a made workload have one."
+    "--history",
+    default="",
+    metavar="DATA",
+    help="The ended jobs of a data directory or postgresql:// database, beside what became of them.",
 )
+@click.option("--since", default="7d", show_default=True, metavar="DURATION", help="With --history: how far back.")
+@click.option("--org", default="local", show_default=True, help="With --history: whose jobs.")
+@click.option(
+    "--cluster", "cluster_file", metavar="FILE", help="Ants and queues as JSON; else those of the trace or the history."
+)
+@click.option("--add-ants", type=click.IntRange(0, 10_000), default=0, help="So many more ants, like the largest.")
 @click.option(
     "--policy", "policies", multiple=True, required=True, metavar="NAME", help="What decides; several are compared."
 )
@@ -42,7 +50,11 @@ MOBILE = "mobile-analysis"
 @options.output
 def simulate(
     workload: str,
+    history: str,
+    since: str,
+    org: str,
     cluster_file: str | None,
+    add_ants: int,
     policies: tuple[str, ...],
     settings: tuple[str, ...],
     estimates: bool,
@@ -57,6 +69,8 @@ def simulate(
       formicary simulate --workload w.jsonl --cluster c.json --policy edf --set preemptive=true
       formicary simulate --workload trace.swf --policy fcfs --policy backfill --plot waits.svg
       formicary simulate --workload mobile-analysis --policy fcfs --policy sjf --policy drf --policy edf
+      formicary simulate --history /var/lib/formicary --since 7d --policy fair --policy priority
+      formicary simulate --history /var/lib/formicary --add-ants 10 --policy fcfs
 
     Policies and their parameters: docs/reference/scheduling.md. Several policies with json print a list.
 
@@ -64,18 +78,32 @@ def simulate(
     """
     from formicary.engine.scheduling.simulation.engine import Simulation
     from formicary.engine.scheduling.simulation.registry import POLICIES
+    from formicary.engine.scheduling.simulation.workload import Cluster
 
     names = [name for given in policies for name in given.split(",") if name]
     wrong, values = _settings(names, settings)
-    jobs, cluster = _inputs(workload, cluster_file, values, wrong)
+    outcomes: dict[str, Outcome] = {}
+    if bool(workload) == bool(history):
+        wrong.append("give either --workload FILE or --history DATA")
+        nothing: tuple[list[Job], Cluster] = ([], Cluster(()))
+        jobs, cluster = nothing
+    elif history:
+        jobs, cluster = _past(history, since, org, cluster_file, outcomes, wrong)
+    else:
+        jobs, cluster = _inputs(workload, cluster_file, values, wrong)
     if plot is not None and not plot.lower().endswith(".svg"):
         wrong.append(f"--plot {plot}: pictures are SVG: the name must end in .svg")
     if wrong:
         for sentence in wrong:
             exits.say(f"error: {sentence}")
         return exits.INVALID
-    outcomes: dict[str, Outcome] = {}
+    clusters = dict.fromkeys(outcomes, cluster)
+    if add_ants:
+        from formicary.engine.queen.history import with_more
+
+        cluster = with_more(cluster, add_ants)
     for name in names:
+        clusters[name] = cluster
         try:
             policy = POLICIES[name].make(values[name], cluster, jobs)
         except ValueError as error:
@@ -97,7 +125,7 @@ def simulate(
         except OSError as error:
             exits.say(f"error: --plot {plot}: {error.strerror}")
             return exits.INVALID
-    _print(outcomes, cluster, output, estimates=estimates)
+    _print(outcomes, clusters, output, estimates=estimates)
     return exits.OK
 
 
@@ -136,6 +164,57 @@ def _read(file: str, wrong: list[str]) -> str | None:
     return None
 
 
+def _past(
+    target: str, since: str, org: str, cluster_file: str | None, outcomes: dict[str, Outcome], wrong: list[str]
+) -> tuple[list[Job], Cluster]:
+    """The jobs and ants of a store; what became of them is the first outcome."""
+    import time
+
+    from formicary.engine.jobs.durations import parse_duration
+    from formicary.engine.queen.history import RECORDED, read_history
+    from formicary.engine.scheduling.simulation.workload import Cluster
+    from formicary.engine.storage.backends import DATABASE_FILE, open_store
+    from formicary.engine.storage.port import StoreError
+
+    nothing: tuple[list[Job], Cluster] = ([], Cluster(()))
+    try:
+        seconds = parse_duration(since)
+    except ValueError as error:
+        wrong.append(f"--since {since}: {error}")
+        return nothing
+    if "://" not in target and not (Path(target) / DATABASE_FILE).is_file():
+        wrong.append(f"--history {target}: there is no {DATABASE_FILE} in it: give the data directory of a server")
+        return nothing
+    try:
+        store = open_store(target)
+        try:
+            found = read_history(store, org, time.time() - seconds, resources=cluster_file is not None)
+        finally:
+            store.close()
+    except StoreError as error:
+        wrong.append(f"--history {target}: {error}")
+        return nothing
+    if not found.jobs:
+        wrong.append(f"--history {target}: no job of {org} that was submitted in the last {since} has run and ended")
+    cluster = found.cluster if cluster_file is None else _cluster(cluster_file, wrong)
+    outcomes[RECORDED] = found.outcome
+    return list(found.jobs), cluster
+
+
+def _cluster(file: str, wrong: list[str]) -> Cluster:
+    """The ants and queues of a file."""
+    from formicary.engine.scheduling.simulation import reading
+    from formicary.engine.scheduling.simulation.workload import Cluster
+
+    text = _read(file, wrong)
+    if text is None:
+        return Cluster(())
+    places = reading.Wrong(file)
+    cluster = reading.read_cluster(text, places)
+    wrong += places.found
+    return cluster
+
+
 def _inputs(
     workload: str, cluster_file: str | None, values: Mapping[str, Mapping[str, object]], wrong: list[str]
 ) -> tuple[list[Job], Cluster]:
@@ -161,19 +240,11 @@ def _inputs(
             until = first.get("until")
             jobs = reading.unfold(jobs, until if isinstance(until, float) else None, found)
     if cluster_file is not None:
-        text = _read(cluster_file, wrong)
-        if text is not None:
-            places = reading.Wrong(cluster_file)
-            cluster = reading.read_cluster(text, places)
-            _merge(found, places)
+        cluster = _cluster(cluster_file, found.found)
     elif cluster is None:
         wrong.append("--cluster FILE is missing: the ants that there are")
     wrong += found.found
     return jobs, cluster or Cluster(())
-
-
-def _merge(found: Wrong, places: Wrong) -> None:
-    found.found += places.found
 
 
 def _score(outcome: Outcome, cluster: Cluster, name: str) -> dict[str, object]:
@@ -209,12 +280,12 @@ def _document(outcome: Outcome, cluster: Cluster) -> dict[str, object]:
     return {"jobs": jobs, "summary": summarise(outcome, cluster)}
 
 
-def _print(outcomes: Mapping[str, Outcome], cluster: Cluster, form: str, *, estimates: bool) -> None:
-    documents = {name: _document(outcome, cluster) for name, outcome in outcomes.items()}
+def _print(outcomes: Mapping[str, Outcome], clusters: Mapping[str, Cluster], form: str, *, estimates: bool) -> None:
+    documents = {name: _document(outcome, clusters[name]) for name, outcome in outcomes.items()}
     for name, document in documents.items() if estimates else ():
         summary = document["summary"]
         if isinstance(summary, dict):
-            summary["estimates"] = _score(outcomes[name], cluster, name)
+            summary["estimates"] = _score(outcomes[name], clusters[name], name)
     if form != "table":
         whole = [{"policy": name, **document} for name, document in documents.items()]
         emit(whole if len(whole) > 1 else next(iter(documents.values())), form)
