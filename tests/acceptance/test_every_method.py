@@ -37,6 +37,7 @@ from formicary.v1 import (
     error_codes_pb2,
     events_pb2,
     jobs_pb2,
+    notifications_pb2,
     queues_pb2,
     tokens_pb2,
     triggers_pb2,
@@ -103,6 +104,18 @@ REST: dict[str, list[Rest]] = {
         Rest("GET /v1/job-types/hello/definition?view=DEFINITION_VIEW_BASIC"),
         Rest("GET /api/jobs/definitions/{definition}"),
         Rest("GET /v1/definitions/none", None, "NOT_FOUND"),
+        Rest("GET /v1/job-types/hello/definition?version=1"),
+        Rest("GET /v1/job-types/hello/definition?version=77", None, "NOT_FOUND"),
+    ],
+    "NotificationService.ListNotifications": [
+        Rest("GET /v1/notifications?state=DEAD"),
+        Rest("GET /v1/jobs/{job}/notifications?page_size=1"),
+        Rest("GET /v1/notifications?state=MAYBE", None, "VALIDATION_FAILED"),
+    ],
+    "NotificationService.RetryNotification": [Rest("POST /v1/notifications/none:retry", {}, "NOT_FOUND")],
+    "JobService.PurgeJobs": [
+        Rest("POST /v1/jobs:purge", {"dry_run": True}),
+        Rest("POST /api/admin/jobs/retention/purge"),
     ],
     "ErrorCodeService.SetErrorCode": [
         Rest("POST /v1/error-codes", {"name": "full", "code": "ERR_NO_SPACE", "exit_code": 28}),
@@ -316,8 +329,14 @@ def config_calls() -> dict[str, list[tuple[Message, str]]]:
 
 
 def operation_calls() -> dict[str, list[tuple[Message, str]]]:
-    """The same for error codes and queues."""
+    """The same for error codes, queues, notices and the purge."""
     return {
+        "NotificationService.ListNotifications": [(notifications_pb2.ListNotificationsRequest(), OK)],
+        "NotificationService.RetryNotification": [
+            (notifications_pb2.RetryNotificationRequest(id="none"), "NOT_FOUND"),
+            (notifications_pb2.RetryNotificationRequest(), "VALIDATION_FAILED"),
+        ],
+        "JobService.PurgeJobs": [(jobs_pb2.PurgeJobsRequest(dry_run=True), OK)],
         "ErrorCodeService.SetErrorCode": [
             (error_codes_pb2.SetErrorCodeRequest(name="grpc", code="ERR_BUSY", exit_code=75), OK),
             (error_codes_pb2.SetErrorCodeRequest(name="grpc", code="ERR_BUSY"), "VALIDATION_FAILED"),

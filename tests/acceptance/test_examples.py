@@ -38,6 +38,8 @@ EXPECTED: list[tuple[str, dict[str, str], str, dict[str, tuple[str, int]]]] = [
     ("cron.yaml", {}, DONE, {"report": (DONE, 1)}),
     ("queue.yaml", {"order": "o1"}, DONE, {"pack": (DONE, 1)}),
     ("failing_downstream.yaml", {}, DONE, {"fetch": (DONE, 1)}),
+    ("notify.yaml", {}, DONE, {"count": (DONE, 1), "tidy": (DONE, 1)}),
+    ("notify.yaml", {"code": "1"}, FAILED, {"count": (FAILED, 1), "tidy": (SKIPPED, 0)}),
     ("new_file.yaml", {"key": "a.csv"}, DONE, {"load": (DONE, 1)}),
     ("webhook.yaml", {"commit": "abc"}, DONE, {"build": (DONE, 1)}),
     (

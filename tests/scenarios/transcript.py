@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from formicary.engine.jobs.error_rules import ErrorRule
 from formicary.engine.jobs.model import task_from_json
@@ -172,6 +172,20 @@ class Scenario:
     def do_restart(self, _body: str) -> None:
         """restart: the queen is killed and started again."""
         self.colony.restart()
+
+    def do_notices(self, _body: str) -> str:
+        """notices: those that wait to be delivered, without their time."""
+        rows = self.colony.store.due_notices(1000)
+        lines = []
+        for row in rows:
+            payload = json.loads(cast(bytes, row[8]))
+            lines.append(f"{row[0]} {row[5]} {row[6]} {payload['outcome']}")
+        return "\n".join(sorted(lines))
+
+    def do_expired(self, _body: str, what: str, number: str = "0", *why: str) -> None:
+        """expired JOB/TASK [N] [WHY]: the queen has removed N files, or could not."""
+        job, task = what.split("/")
+        self.colony.chore_done(job, task, int(number), " ".join(why))
 
     def do_params(self, _body: str, job: str) -> str:
         """params JOB: what it was given."""

@@ -82,6 +82,16 @@ def retry(ids: tuple[str, ...], hard: bool, version: str, key: str, server: str,
     _change(ids, server, timeout_s, output, again)
 
 
+restart = click.Command(
+    "restart",
+    params=retry.params,
+    callback=retry.callback,
+    help=(retry.help or "").replace("formicary retry", "formicary restart"),
+    short_help="The same as retry.",
+    epilog=exits.EXIT_HELP,
+)
+
+
 @click.command(short_help="Let a job pause until it is resumed.", epilog=exits.EXIT_HELP)
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @options.server

@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "events": ("formicary.cli.events:events", "Show what happens to jobs, tasks and ants."),
     "cancel": ("formicary.cli.changing:cancel", "Cancel a job; its always_run tasks still run."),
     "retry": ("formicary.cli.changing:retry", "Run an ended job again."),
-    "restart": ("formicary.cli.changing:retry", "The same as retry."),
+    "restart": ("formicary.cli.changing:restart", "The same as retry."),
     "pause": ("formicary.cli.changing:pause", "Let a job pause until it is resumed."),
     "resume": ("formicary.cli.changing:resume", "Let a paused job go on now."),
     "approve": ("formicary.cli.approvals:approve", "Vote for what a job waits for."),
@@ -39,6 +39,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "queues": ("formicary.cli.queues:queues", "Show, change and check the queues of a server."),
     "secrets": ("formicary.cli.configs:secrets", "Set, list, rotate and remove secrets; make keys."),
     "config": ("formicary.cli.configs:config", "Set, list and remove variables of all jobs."),
+    "notifications": (
+        "formicary.cli.notifications:notifications",
+        "Show what was told of the ends of jobs, and try again.",
+    ),
+    "definitions": ("formicary.cli.definitions:definitions", "List and show the versions of job definitions."),
+    "jobs": ("formicary.cli.jobs:jobs", "Remove ended jobs whose retention is over."),
     "error-codes": ("formicary.cli.error_codes:error_codes", "Give failures a code, and say what follows."),
     "triggers": ("formicary.cli.triggers:triggers", "Show, start, pause, resume and reset what starts jobs by itself."),
     "deadletters": (

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from formicary.cli import exits, options
+from formicary.cli.notifying import notify_config, notify_options
 from formicary.cli.observing import Observed, observing_options
 from formicary.cli.offering import offered, offering_options
 from formicary.cli.securing import Secured, securing_options
@@ -84,6 +85,7 @@ _PORT = click.IntRange(0, 65535)
     help="Remove no job, whatever its retention_days_for_… say (FORMICARY_KEEP_JOBS).",
 )
 @observing_options
+@notify_options
 @click.option("-v", "--verbose", is_flag=True, help="Say more on standard error.")
 def up(
     data: Path | None,
@@ -117,9 +119,8 @@ def up(
       formicary up --data /var/lib/formicary --auth token
       formicary up --auth token --host 0.0.0.0 --tls-cert server.pem --tls-key server.key
 
-    Prints one line `ready http=… grpc=… data=… ants=…` when it serves. A dead ant is started again. SIGTERM drains:
-    /readyz says no, running tasks finish within --grace; a second signal ends them. After a crash, start it again on
-    the same data: nothing that was accepted is lost, and ants that still run go on.
+    Prints one line `ready http=… grpc=… data=… ants=…` when it serves. SIGTERM drains: /readyz says no, running tasks
+    finish within --grace; a second signal ends them. After a crash start it again: nothing that was accepted is lost.
     """
     _begin_process(verbose=verbose)
     from formicary.embedded.opening import default_data_dir
@@ -147,6 +148,7 @@ def up(
             **queues,
             **observed,
             **offered(),
+            notify=notify_config(is_guarded=bool(auth)),
             **secured,
         )
         return run_server(config)

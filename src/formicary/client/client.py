@@ -17,28 +17,10 @@ from formicary.client.credentials import bearer, keep_secret, way_to
 from formicary.client.failures import backoff_s, from_rpc
 from formicary.client.ids import IdMaker
 from formicary.client.session import Call, Session
+from formicary.client.stubs import every_method
 from formicary.client.values import DefinitionRef, Event, JobEnd, JobHandle, LogLine, end_of, event_of
 from formicary.problems import Problem, problem
-from formicary.v1 import (
-    approvals_pb2_grpc,
-    artifacts_pb2,
-    artifacts_pb2_grpc,
-    audit_pb2,
-    audit_pb2_grpc,
-    breakers_pb2_grpc,
-    configs_pb2_grpc,
-    dead_letters_pb2_grpc,
-    definitions_pb2,
-    definitions_pb2_grpc,
-    error_codes_pb2_grpc,
-    events_pb2,
-    events_pb2_grpc,
-    jobs_pb2_grpc,
-    queues_pb2_grpc,
-    tokens_pb2,
-    tokens_pb2_grpc,
-    triggers_pb2_grpc,
-)
+from formicary.v1 import artifacts_pb2, audit_pb2, definitions_pb2, events_pb2, tokens_pb2
 from formicary.v1 import jobs_pb2 as pb
 
 DEFAULT_ADDRESS = "127.0.0.1:7778"
@@ -559,46 +541,7 @@ class Client:
     def _stub(self) -> Any:
         if self._channel is None:
             self._channel = self._way.channel(_OPTIONS)
-            # The generated stubs are not typed.
-            self._rpc = cast(Any, jobs_pb2_grpc).JobServiceStub(self._channel)
-            definitions = cast(Any, definitions_pb2_grpc).DefinitionServiceStub(self._channel)
-            self._rpc.RegisterDefinition = definitions.RegisterDefinition
-            self._rpc.ListDefinitions = definitions.ListDefinitions
-            tokens = cast(Any, tokens_pb2_grpc).TokenServiceStub(self._channel)
-            self._rpc.ListAuditRecords = cast(Any, audit_pb2_grpc).AuditServiceStub(self._channel).ListAuditRecords
-            artifacts = cast(Any, artifacts_pb2_grpc).ArtifactServiceStub(self._channel)
-            for name in ("ListArtifacts", "GetArtifact", "DownloadArtifact"):
-                setattr(self._rpc, name, getattr(artifacts, name))
-            self._rpc.WatchEvents = cast(Any, events_pb2_grpc).EventServiceStub(self._channel).WatchEvents
-            triggers = cast(Any, triggers_pb2_grpc).TriggerServiceStub(self._channel)
-            for name in (
-                "ListTriggers",
-                "FireTrigger",
-                "PauseTrigger",
-                "ResumeTrigger",
-                "ResetTrigger",
-                "ListTriggerLetters",
-            ):
-                setattr(self._rpc, name, getattr(triggers, name))
-            letters = cast(Any, dead_letters_pb2_grpc).DeadLetterServiceStub(self._channel)
-            for name in ("ListDeadLetters", "GetDeadLetter", "RedriveDeadLetters", "PurgeDeadLetters"):
-                setattr(self._rpc, name, getattr(letters, name))
-            breakers = cast(Any, breakers_pb2_grpc).BreakerServiceStub(self._channel)
-            self._rpc.ListBreakers, self._rpc.ResetBreaker = breakers.ListBreakers, breakers.ResetBreaker
-            approvals = cast(Any, approvals_pb2_grpc).ApprovalServiceStub(self._channel)
-            for name in ("Vote", "GetApproval", "ListApprovals"):
-                setattr(self._rpc, name, getattr(approvals, name))
-            configs = cast(Any, configs_pb2_grpc).ConfigServiceStub(self._channel)
-            for name in ("SetConfig", "ListConfigs", "GetConfig", "DeleteConfig", "RevealConfig", "RotateSecrets"):
-                setattr(self._rpc, name, getattr(configs, name))
-            queues = cast(Any, queues_pb2_grpc).QueueServiceStub(self._channel)
-            for name in ("GetQueues", "PutQueues", "ValidateQueues"):
-                setattr(self._rpc, name, getattr(queues, name))
-            codes = cast(Any, error_codes_pb2_grpc).ErrorCodeServiceStub(self._channel)
-            for name in ("SetErrorCode", "ListErrorCodes", "GetErrorCode", "DeleteErrorCode", "MatchErrorCode"):
-                setattr(self._rpc, name, getattr(codes, name))
-            for name in ("CreateToken", "ListTokens", "RevokeToken"):
-                setattr(self._rpc, name, getattr(tokens, name))
+            self._rpc = every_method(self._channel)
         return self._rpc
 
     def _session(self) -> Session:

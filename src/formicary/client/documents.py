@@ -18,6 +18,7 @@ from formicary.v1 import (
     dead_letters_pb2,
     definitions_pb2,
     error_codes_pb2,
+    notifications_pb2,
     queues_pb2,
     tokens_pb2,
     triggers_pb2,
@@ -322,6 +323,25 @@ def queues(message: queues_pb2.Queues) -> dict[str, Any]:
             for one in message.queues
         ],
         "source": message.source,
+    }
+
+
+def notification(message: notifications_pb2.Notification) -> dict[str, Any]:
+    """A notice and what became of it."""
+    return {
+        "id": message.id,
+        "job_id": message.job_id,
+        "job_type": message.job_type,
+        "event": message.event,
+        "outcome": message.outcome,
+        "kind": message.kind,
+        "to": list(message.to),
+        "state": message.state,
+        "attempts": message.attempts,
+        "created_at": _time(message, "created_at"),
+        "next_at": _time(message, "next_at"),
+        "sent_at": _time(message, "sent_at"),
+        "error": message.error,
     }
 
 

@@ -23,7 +23,8 @@ from formicary.engine.ants.transport import AntTransport, local_pair
 from formicary.engine.queen.core.batch import JobEnded
 from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.keyring import Keyring
-from formicary.engine.queen.runtime import Queen
+from formicary.engine.queen.notify.config import NotifyConfig
+from formicary.engine.queen.runtime import Queen, QueenConfig
 from formicary.engine.queen.sessions import AntSession
 from formicary.engine.storage.artifacts import LocalArtifacts, artifacts_folder
 from formicary.engine.storage.data_lock import DataLock
@@ -96,7 +97,11 @@ class Colony:
                 self._folder = tempfile.TemporaryDirectory(prefix="formicary-")
             contents = LocalArtifacts(artifacts_folder(data or Path(self._folder.name if self._folder else ".")))
             self._queen = Queen(
-                OnlyTheseJobs(store, self._own).as_store(), logs, contents=contents, keyring=Keyring.open(None)
+                OnlyTheseJobs(store, self._own).as_store(),
+                logs,
+                contents=contents,
+                keyring=Keyring.open(None),
+                config=QueenConfig(notify=NotifyConfig.from_environment(os.environ)),
             )
             with as_problems():
                 await self._queen.start()

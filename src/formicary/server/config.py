@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from formicary.engine.queen.core.config import CoreConfig
+from formicary.engine.queen.notify.config import NotifyConfig
 from formicary.problems import problem
 from formicary.server.auth.oidc_config import OidcConfig
 from formicary.server.cors import origin
@@ -64,6 +65,7 @@ class UpConfig:
         queues: Text of a file of queues that are put in place at the start; None = those that are stored.
         queues_file: Its name, for messages.
         alerts: File of alert rules; None = there are none.
+        notify: How notices of the ends of jobs are delivered.
         keep_jobs: No job is removed, whatever its retention says: the store only grows.
         lease_s: How long a silent ant keeps its tasks; the default is FORMICARY_LEASE_S, else 10. A shorter one runs
             the tasks of a lost ant again sooner and takes them away from one that was merely slow.
@@ -102,6 +104,7 @@ class UpConfig:
     queue_url: str = ""
     queues: str | None = None
     queues_file: str = ""
+    notify: NotifyConfig = field(default_factory=NotifyConfig)
     lease_s: float = field(default_factory=lambda: _lease_from_environment())
 
     def __post_init__(self) -> None:

@@ -233,6 +233,7 @@ class _Server:
             schedules=True,
             queue_url=config.queue_url,
             purges=not config.keep_jobs,
+            notify=config.notify,
         )
         queen = Queen(store, logs, queen_config, contents, keyring)
         try:

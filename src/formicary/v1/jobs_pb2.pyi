@@ -194,6 +194,34 @@ class ResumeJobRequest(_message.Message):
     id: str
     def __init__(self, id: _Optional[str] = ...) -> None: ...
 
+class PurgeJobsRequest(_message.Message):
+    __slots__ = ("dry_run",)
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    dry_run: bool
+    def __init__(self, dry_run: _Optional[bool] = ...) -> None: ...
+
+class PurgeJobsResponse(_message.Message):
+    __slots__ = ("jobs", "groups")
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    jobs: int
+    groups: _containers.RepeatedCompositeFieldContainer[PurgedJobs]
+    def __init__(self, jobs: _Optional[int] = ..., groups: _Optional[_Iterable[_Union[PurgedJobs, _Mapping]]] = ...) -> None: ...
+
+class PurgedJobs(_message.Message):
+    __slots__ = ("organization", "job_type", "state", "jobs", "oldest_ended_at")
+    ORGANIZATION_FIELD_NUMBER: _ClassVar[int]
+    JOB_TYPE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_ENDED_AT_FIELD_NUMBER: _ClassVar[int]
+    organization: str
+    job_type: str
+    state: str
+    jobs: int
+    oldest_ended_at: _timestamp_pb2.Timestamp
+    def __init__(self, organization: _Optional[str] = ..., job_type: _Optional[str] = ..., state: _Optional[str] = ..., jobs: _Optional[int] = ..., oldest_ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
 class ExplainJobRequest(_message.Message):
     __slots__ = ("id",)
     ID_FIELD_NUMBER: _ClassVar[int]

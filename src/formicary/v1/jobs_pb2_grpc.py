@@ -80,6 +80,11 @@ class JobServiceStub:
                 request_serializer=formicary_dot_v1_dot_jobs__pb2.ResumeJobRequest.SerializeToString,
                 response_deserializer=formicary_dot_v1_dot_jobs__pb2.Job.FromString,
                 _registered_method=True)
+        self.PurgeJobs = channel.unary_unary(
+                '/formicary.v1.JobService/PurgeJobs',
+                request_serializer=formicary_dot_v1_dot_jobs__pb2.PurgeJobsRequest.SerializeToString,
+                response_deserializer=formicary_dot_v1_dot_jobs__pb2.PurgeJobsResponse.FromString,
+                _registered_method=True)
         self.ExplainJob = channel.unary_unary(
                 '/formicary.v1.JobService/ExplainJob',
                 request_serializer=formicary_dot_v1_dot_jobs__pb2.ExplainJobRequest.SerializeToString,
@@ -169,6 +174,13 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PurgeJobs(self, request, context):
+        """Removes ended jobs whose retention is over, which happens by itself every hour; or says which they are.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExplainJob(self, request, context):
         """Why the job does not run now: each gate with its figures, its place in the order, what placement lacks.
         """
@@ -245,6 +257,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.ResumeJob,
                     request_deserializer=formicary_dot_v1_dot_jobs__pb2.ResumeJobRequest.FromString,
                     response_serializer=formicary_dot_v1_dot_jobs__pb2.Job.SerializeToString,
+            ),
+            'PurgeJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeJobs,
+                    request_deserializer=formicary_dot_v1_dot_jobs__pb2.PurgeJobsRequest.FromString,
+                    response_serializer=formicary_dot_v1_dot_jobs__pb2.PurgeJobsResponse.SerializeToString,
             ),
             'ExplainJob': grpc.unary_unary_rpc_method_handler(
                     servicer.ExplainJob,
@@ -511,6 +528,33 @@ class JobService:
             '/formicary.v1.JobService/ResumeJob',
             formicary_dot_v1_dot_jobs__pb2.ResumeJobRequest.SerializeToString,
             formicary_dot_v1_dot_jobs__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/formicary.v1.JobService/PurgeJobs',
+            formicary_dot_v1_dot_jobs__pb2.PurgeJobsRequest.SerializeToString,
+            formicary_dot_v1_dot_jobs__pb2.PurgeJobsResponse.FromString,
             options,
             channel_credentials,
             insecure,

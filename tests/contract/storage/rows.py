@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from formicary.engine.jobs.lifecycle import JOB_STATES, TASK_STATES
+from formicary.engine.storage.column_types import COLUMN_TYPES
 from formicary.engine.storage.port import (
-    COLUMN_TYPES,
     DEFINITION_COLUMNS,
     JOB_COLUMNS,
     KEY_COLUMNS,

@@ -147,7 +147,9 @@ def test_a_server_purges_by_itself_unless_it_is_told_not_to(monkeypatch: pytest.
 
 def test_batches_are_bounded_by_their_rows() -> None:
     """No transaction holds more rows than the bound, but for one job that has more by itself; nothing is left out."""
-    jobs = [_Ended(n, str(n), tasks) for n, tasks in enumerate([1] * 300 + [5000] + [90] * 7)]
+    jobs = [
+        _Ended(n, str(n), tasks, ("o", "t", "FAILED"), 0.0) for n, tasks in enumerate([1] * 300 + [5000] + [90] * 7)
+    ]
     found = list(_batches(jobs))
     assert [one for batch in found for one in batch] == jobs
     assert all(len(batch) == 1 or sum(one.tasks + 2 for one in batch) <= 200 for batch in found)

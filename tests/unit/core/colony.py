@@ -26,7 +26,7 @@ from formicary.engine.jobs.parse import parse_source
 from formicary.engine.queen.children import find_children
 from formicary.engine.queen.core import outcome as ends
 from formicary.engine.queen.core.approving import Vote
-from formicary.engine.queen.core.batch import Assignment, Batch, JobEnded, Welcome
+from formicary.engine.queen.core.batch import Assignment, Batch, ChoreRequest, JobEnded, Welcome
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.core import Core, Submission
 from formicary.engine.queen.core.leases import Hello
@@ -90,6 +90,7 @@ class Colony:
         self.tokens: dict[tuple[str, str], list[int]] = {}
         """Every token of (job id, task), oldest first."""
         self.holds_rendering = False
+        self.chores: dict[tuple[str, str], ChoreRequest] = {}
         self.rules = ErrorCodes(self.store, lambda: WALL)
         self._check_twin = check_twin
         self._sessions = 0
@@ -155,6 +156,12 @@ class Colony:
         missing = "" if question.run not in self.core.approving.open else question.policy.missing(question.votes)
         self.settle()
         return f"missing: {missing}" if missing else "decided"
+
+    def chore_done(self, job_id: str, task: str, removed: int, problem: str = "") -> None:
+        """The queen has done what a task asks for."""
+        request = self.chores.pop((job_id, task))
+        self.core.chores.answered(request, removed, problem)
+        self.settle()
 
     def job_type(self, job_id: str) -> str:
         """Of a job in the store."""
@@ -362,6 +369,10 @@ class Colony:
         if batch.load:
             self.core.loaded(self.store.params(batch.load))
         self._render(batch)
+        for chore in batch.chores:
+            name = self.core.jobs[chore.job_id].definition.model.tasks[chore.position].task_type
+            self.chores[chore.job_id, name] = chore
+            self.events.append(f"chore {chore.job_id}/{name} {chore.method} attempt {chore.attempt}")
         for wanted in batch.children:
             self.core.found(wanted, find_children(self.store, lambda row: self.models[str(row[0])], wanted))
 

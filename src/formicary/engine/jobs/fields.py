@@ -48,8 +48,6 @@ class Field:
         return self.name if self.attribute == "=" else self.attribute
 
 
-_NOTIFY = "notifications"
-
 JOB_FIELDS: tuple[Field, ...] = (
     Field("job_type", "name", "Name of the job; one name has many versions.", required=True, most=100),
     Field("description", "text", "What the job does.", most=500),
@@ -99,8 +97,17 @@ JOB_FIELDS: tuple[Field, ...] = (
     ),
     Field("retention_days_for_completed", "int", "The same of a completed one. Default: 7.", least=0, most=36500),
     Field("retention_days_for_cancelled", "int", "The same of a cancelled one. Default: 30.", least=0, most=36500),
-    Field("notify", "object", "Who is told when the job ends.", available=_NOTIFY, ignored=True),
-    Field("webhook", "object", "Call that is made when the job changes.", available=_NOTIFY, ignored=True),
+    Field(
+        "notify",
+        "object",
+        "Who is told when the job ends: email (recipients, when, subject, body), slack (url, recipients, when, text); "
+        "when is onSuccess, onFailure, onFixed, always or never.",
+    ),
+    Field(
+        "webhook",
+        "object",
+        "Call that is made when the job or a task of it ends: url, method, headers, query, when, secret_config, tasks.",
+    ),
     Field("resources", "demands", "Licences, locks and quotas to take.", available="virtual resources", ignored=True),
     Field("public_plugin", "bool", "Other tenants may use the job.", default=False),
     Field("labels", "text_map", "Free labels."),
@@ -227,8 +234,8 @@ TASK_FIELDS: tuple[Field, ...] = (
     ),
     Field("messaging_request_queue", "text", "Where a MESSAGING task is sent: a subject of NATS.", most=300),
     Field("messaging_reply_queue", "text", "Where the worker may answer; absent: an inbox of the attempt.", most=300),
-    Field("webhook", "object", "Call that is made when the task changes.", available=_NOTIFY, ignored=True),
-    Field("notify", "object", "Who is told.", available=_NOTIFY, ignored=True),
+    Field("webhook", "object", "Call that is made when the task ends; as for the job."),
+    Field("notify", "object", "Who is told when the task ends; as for the job."),
     Field("error_handling", "error_handling", "Retries, and where a job goes that no retry helps."),
     Field("report_stdout", "bool", "Output goes into the report.", default=False),
     Field("debug", "bool", "Keeps what helps to find errors.", default=False),

@@ -85,7 +85,7 @@ CONTAINER_METHODS = frozenset({"DOCKER", "KUBERNETES"})
 COMPOSING_METHODS = frozenset({"FORK_JOB", "AWAIT_FORKED_JOB", "FAN_OUT_JOB"})
 """Methods that compose jobs."""
 
-QUEEN_METHODS = COMPOSING_METHODS | {"MANUAL"}
+QUEEN_METHODS = COMPOSING_METHODS | {"MANUAL", "EXPIRE_ARTIFACTS"}
 """Methods that the queen carries out by itself; they hold no slot of any ant."""
 
 

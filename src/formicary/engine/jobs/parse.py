@@ -16,6 +16,7 @@ from formicary.engine.jobs.fields import JOB_BY_NAME, NOW
 from formicary.engine.jobs.gang import WHOLE_JOB, check_gang, read_deadline, read_gang
 from formicary.engine.jobs.graph_check import GraphTask, check_graph
 from formicary.engine.jobs.model import MAX_SOURCE_BYTES, JobDefinition, Position, TaskDefinition, Violation
+from formicary.engine.jobs.notice_check import NOTICE_FIELDS, check_notices
 from formicary.engine.jobs.policy_reader import read_circuit_breaker, with_retries
 from formicary.engine.jobs.readers import ABSENT, Context, Reader, entries, join
 from formicary.engine.jobs.task_parser import TASK_READERS, TaskParser
@@ -226,6 +227,8 @@ class _JobParser:
             self.marks[name] = self.ctx.place(key.line, key.column)
         if found is ABSENT or not row.target:
             return
+        if name in NOTICE_FIELDS:
+            check_notices(self.ctx, name, value, "")
         if row.kind == "variables" and isinstance(found, dict):
             self.variables(key, value, found, name)
         else:

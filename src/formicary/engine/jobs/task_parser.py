@@ -18,6 +18,7 @@ from formicary.engine.jobs.model import (
     Position,
     TaskDefinition,
 )
+from formicary.engine.jobs.notice_check import NOTICE_FIELDS, check_notices
 from formicary.engine.jobs.placement_reader import read_needs, read_placement
 from formicary.engine.jobs.policy_reader import read_error_handling, with_retries
 from formicary.engine.jobs.readers import ABSENT, READERS, Context, Reader, entries, exclusive, is_null, join
@@ -330,6 +331,9 @@ def check_method(ctx: Context, read: TaskRead, path: str, node: Node, static: bo
         return
     check_composition(ctx, method, nodes, path, node, _routes_of(read), static=static)
     check_approval(ctx, method, nodes, path, _routes_of(read), static=static)
+    for name in NOTICE_FIELDS:
+        if name in nodes:
+            check_notices(ctx, name, nodes[name], path, of_task=True)
     if method == "PYTHON" and "function" not in nodes:
         message = "A PYTHON task needs a function; add 'function: package.module:name'."
         ctx.add(nodes.get("method", node), f"{path}.function", "MISSING_FUNCTION", message)

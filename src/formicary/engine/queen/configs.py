@@ -196,6 +196,13 @@ class Configs:
         masked = [text for value in values.values() for text in texts_to_mask(value)]
         return fill(task, values), fill(variables, values), list(dict.fromkeys(masked))
 
+    def fill_text(self, text: str, view: ConfigView) -> str:
+        """A text with the secrets of a view in the places of what stands for them. Raises CannotDecrypt."""
+        allowed = set(view.secrets.values())
+        for secret_id in held_secrets(text.encode("utf-8", "replace")) & allowed:
+            text = text.replace(stand_in(secret_id), text_of(self._secret(secret_id)))
+        return text
+
     def secret_text(self, org: str, job_type: str, name: str) -> str:
         """The text of a secret that jobs of this type see; empty where there is none or it cannot be read."""
         secret_id = self.view(org, "", job_type).secrets.get(name)

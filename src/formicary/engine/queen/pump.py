@@ -21,7 +21,15 @@ from random import Random
 from typing import Protocol, TypeVar
 
 from formicary.engine.queen.children import find_children
-from formicary.engine.queen.core.batch import Batch, ChildrenRequest, Escalation, JobEnded, Outgoing, RenderRequest
+from formicary.engine.queen.core.batch import (
+    Batch,
+    ChildrenRequest,
+    ChoreRequest,
+    Escalation,
+    JobEnded,
+    Outgoing,
+    RenderRequest,
+)
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.core import Core
 from formicary.engine.queen.core.occurrences import Occurrence
@@ -84,6 +92,9 @@ class Pump:
         self.on_acquired: Callable[[], Awaitable[None]] = _nothing
         """Awaited before anything of the colony is looked at."""
         self.on_escalated: Callable[[list[Escalation]], None] = lambda _all: None
+        self.on_notices: Callable[[], None] = lambda: None
+        self.on_chore: Callable[[ChoreRequest], Awaitable[int]] = _no_chore
+        """Does what a task of the queen's own asks for; says how many things it concerned. Raises Problem."""
         self.recoveries = 0
         self.failures = 0
         """Times that everything stopped since a commit or a read of the store had failed."""
@@ -247,6 +258,8 @@ class Pump:
             self.on_touched(batch.touched)
         if batch.occurrences:
             self.on_occurred(batch.occurrences)
+        if batch.notices:
+            self.on_notices()
         if batch.escalations:
             self.on_escalated(batch.escalations)
         for session in batch.closing:
@@ -257,6 +270,8 @@ class Pump:
             self.spawn(self._load_params(batch.load, self._generation))
         for request in batch.render:
             self.spawn(self._render(request, self._generation))
+        for chore in batch.chores:
+            self.spawn(self._do_chore(chore, self._generation))
         for wanted in batch.children:
             self.spawn(self._find_children(wanted, self._generation))
         if not self._closed:
@@ -323,6 +338,16 @@ class Pump:
             self.now().found(request, answer)
             self.wake()
 
+    async def _do_chore(self, request: ChoreRequest, generation: int) -> None:
+        removed, why = 0, ""
+        try:
+            removed = await self.on_chore(request)
+        except Problem as error:
+            why = error.detail
+        if generation == self._generation and self.ready:
+            self.now().chores.answered(request, removed, why)
+            self.wake()
+
     # --- failure ----------------------------------------------------------------------------------------------------
 
     def _failed(self, error: StoreError, waiting: list[asyncio.Future[None]]) -> None:
@@ -370,6 +395,10 @@ class Pump:
     def _probe(self) -> None:
         """An empty commit: shows that the store takes writes and that the epoch is still ours."""
         self.store.commit(self.epoch, Batch().changes)
+
+
+async def _no_chore(request: ChoreRequest) -> int:
+    raise problem("FAILED_PRECONDITION", f"this queen does no {request.method}")
 
 
 async def _nothing() -> None:

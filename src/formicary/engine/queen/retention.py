@@ -39,11 +39,25 @@ FIRST_AFTER_S = 60.0
 EVERY_S = 3600.0
 
 
+Group = tuple[str, str, str]
+"""(organisation, job type, state)."""
+
+
+@dataclass(slots=True)
+class Purged:
+    """Jobs of one group: how many, and when the first of them ended (seconds since the epoch)."""
+
+    jobs: int
+    oldest: float
+
+
 @dataclass(frozen=True, slots=True)
 class _Ended:
     number: int
     id: str
     tasks: int
+    group: Group
+    ended_at: float
 
 
 class Retention:
@@ -64,8 +78,12 @@ class Retention:
             self._walker.cancel()
             await asyncio.wait([self._walker])
 
-    async def purge(self, *, dry_run: bool = False) -> int:
+    async def purge(self, *, dry_run: bool = False, groups: dict[Group, Purged] | None = None) -> int:
         """Removes the jobs whose retention is over; with `dry_run` it only counts them.
+
+        Args:
+            dry_run: Remove nothing.
+            groups: Gets what was (or would be) removed, by organisation, job type and state.
 
         Returns:
             How many jobs were (or would be) removed.
@@ -79,12 +97,12 @@ class Retention:
             while rows := await queen.pump.read(partial(queen.store.ended_jobs, after, PAGE)):
                 after = int(rows[-1][0] or 0)
                 over = [one async for one in self._over(rows, models, now)]
-                if dry_run:
-                    removed += len(over)
-                else:
-                    running = _running_trees(queen.pump.now().jobs, over)
-                    for batch in _batches(over):
-                        removed += await self._remove(batch, running)
+                running = _running_trees(queen.pump.now().jobs, over)
+                for batch in _batches(over):
+                    gone = self._removable(batch, running) if dry_run else await self._remove(batch, running)
+                    removed += len(gone)
+                    if groups is not None:
+                        _count(groups, gone)
                 if float(rows[0][4] or 0.0) > now - DAY_S:
                     break
             if not dry_run:
@@ -96,12 +114,14 @@ class Retention:
     async def _over(
         self, rows: Sequence[Row], models: dict[str, JobDefinition | None], now: float
     ) -> AsyncIterator[_Ended]:
-        for number, job_id, definition_id, state, _, ended_at, tasks in rows:
-            key = str(definition_id)
+        for number, job_id, definition_id, state, _, ended_at, tasks, org, job_type in rows:
+            key, ended = str(definition_id), float(ended_at or 0.0)
             if key not in models:
                 models[key] = await self._model(key)
-            if kept_until(models[key], str(state), float(ended_at or 0.0)) <= now:
-                yield _Ended(int(number or 0), str(job_id), int(tasks or 0))
+            if kept_until(models[key], str(state), ended) <= now:
+                yield _Ended(
+                    int(number or 0), str(job_id), int(tasks or 0), (str(org), str(job_type), str(state)), ended
+                )
 
     async def _model(self, definition_id: str) -> JobDefinition | None:
         pump, store = self._queen.pump, self._queen.store
@@ -115,16 +135,19 @@ class Retention:
         except Problem:
             return None  # this version cannot read it any more: the defaults hold
 
-    async def _remove(self, batch: Sequence[_Ended], running: set[str]) -> int:
+    def _removable(self, batch: Sequence[_Ended], running: set[str]) -> list[_Ended]:
+        live = self._queen.pump.now().jobs
+        return [one for one in batch if one.id not in live and root_of(one.id) not in running]
+
+    async def _remove(self, batch: Sequence[_Ended], running: set[str]) -> list[_Ended]:
         queen = self._queen
         async with queen.reviving:
             await queen.pump.settle()
-            live = queen.pump.now().jobs
-            gone = [one for one in batch if one.id not in live and root_of(one.id) not in running]
-            if not gone:
-                return 0
-            await asyncio.to_thread(queen.logs.remove, [one.id for one in gone])
-            return await asyncio.to_thread(queen.store.remove_jobs, queen.epoch, [one.number for one in gone])
+            gone = self._removable(batch, running)
+            if gone:
+                await asyncio.to_thread(queen.logs.remove, [one.id for one in gone])
+                await asyncio.to_thread(queen.store.remove_jobs, queen.epoch, [one.number for one in gone])
+            return gone
 
     async def _forget_keys(self) -> None:
         after: tuple[str, str] | None = ("", "")
@@ -140,6 +163,16 @@ class Retention:
             except Problem as error:
                 log.warning("jobs whose retention is over are removed an hour later: %s", error.detail)
             await asyncio.sleep(EVERY_S)
+
+
+def _count(groups: dict[Group, Purged], gone: Iterable[_Ended]) -> None:
+    for one in gone:
+        found = groups.get(one.group)
+        if found is None:
+            groups[one.group] = Purged(1, one.ended_at)
+        else:
+            found.jobs += 1
+            found.oldest = min(found.oldest, one.ended_at)
 
 
 def _running_trees(live: Iterable[str], ended: Sequence[_Ended]) -> set[str]:

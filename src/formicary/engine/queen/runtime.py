@@ -27,9 +27,10 @@ from formicary.engine.jobs.model import task_to_json
 from formicary.engine.queen import documents, task_children
 from formicary.engine.queen.approvals import Approvals
 from formicary.engine.queen.artifacts import Artifacts
+from formicary.engine.queen.children import find_version
 from formicary.engine.queen.configs import Configs
 from formicary.engine.queen.core import explaining
-from formicary.engine.queen.core.batch import JobEnded, Welcome
+from formicary.engine.queen.core.batch import ChoreRequest, JobEnded, Welcome
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.core.explaining import Explanation
@@ -39,8 +40,10 @@ from formicary.engine.queen.error_codes import ErrorCodes
 from formicary.engine.queen.events import EventStream
 from formicary.engine.queen.forecasting import Estimate, Forecasting
 from formicary.engine.queen.keyring import Keyring
+from formicary.engine.queen.notify.config import NotifyConfig
+from formicary.engine.queen.notify.outbox import Outbox
 from formicary.engine.queen.pump import Peer, Pump
-from formicary.engine.queen.restarting import restart
+from formicary.engine.queen.restarting import LATEST, restart
 from formicary.engine.queen.retention import Retention
 from formicary.engine.queen.schedules import Schedules
 from formicary.engine.queen.sessions import AntSession, ClientSession
@@ -76,6 +79,7 @@ class QueenConfig:
         schedules: Jobs with a `cron_trigger` start by themselves; without, the field has no effect.
         queue_url: Where triggers find their messages, ``nats://…`` or ``redis://…``; empty = each says so itself.
         purges: Jobs that have ended are removed once their retention is over.
+        notify: How notices are delivered; None = they wait in the store for a queen that does.
         events_linger_s: Seconds for which events are recorded after the last watcher has left.
     """
 
@@ -88,6 +92,7 @@ class QueenConfig:
     schedules: bool = False
     queue_url: str = ""
     purges: bool = False
+    notify: NotifyConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +146,7 @@ class Queen:
         self.pump.on_reloaded = self._reloaded
         self.artifacts = Artifacts(store, contents, self.pump)
         self.error_codes = ErrorCodes(store)
+        self.pump.on_chore = self._chore
         self.pump.core.configs, self.pump.core.error_rules = self.configs, self.error_codes
         self.pump.on_acquired = self._acquired
         self.submitting = Submitting(self)
@@ -151,6 +157,7 @@ class Queen:
         self.retention = Retention(self)
         self.dead_letters = DeadLetters(self)
         self.forecasting = Forecasting(self)
+        self.outbox = Outbox(self, self.config.notify or NotifyConfig())
         self._watchers: dict[str, list[Watcher]] = {}
         self._followers: dict[str, list[asyncio.Event]] = {}
         self._progress: dict[str, dict[int, tuple[float, str]]] = {}
@@ -190,6 +197,12 @@ class Queen:
         if self.config.purges:
             self.retention.start()
         self.forecasting.start()
+        if self.config.notify is not None:
+            self.outbox.start()
+
+    async def _chore(self, _request: ChoreRequest) -> int:
+        """EXPIRE_ARTIFACTS, the one chore there is: files that have expired are removed now, not within the hour."""
+        return await self.artifacts.purge()
 
     async def _acquired(self) -> None:
         await self.configs.load()
@@ -199,6 +212,7 @@ class Queen:
         """Commits what is open, closes sessions and the store."""
         self.events.close()
         await self.sources.stop()
+        await self.outbox.stop()
         for peer in list(self.pump.peers.values()):
             peer.shut()
         if self._flusher is not None:
@@ -390,6 +404,14 @@ class Queen:
             lambda: self.store.definitions(wanted, job_type=job_type, after=after, limit=size, with_source=with_source)
         )
 
+    async def version(self, job_type: str, version: str, *, org: str = "") -> Row:
+        """The row of a definition by number, ``latest``, `sem_version` or id. Raises Problem NOT_FOUND."""
+        model, wanted = self.pump.definitions.model, "" if version == LATEST else version
+        row = await self.pump.read(lambda: find_version(self.store, model, org or self.config.org, job_type, wanted))
+        if row is None:
+            raise problem("NOT_FOUND", f"there is no version {version[:60]!r} of {job_type[:100]!r}")
+        return row
+
     async def follow(self, job_id: str, *, org: str = "") -> AsyncIterator[dict[str, Any]]:
         """The document now and after each change, until the job has ended. Raises Problem NOT_FOUND."""
         with self.touches(job_id) as changed:
@@ -506,6 +528,7 @@ class Queen:
         """The store was read again: a commit may have counted that nobody here was told of."""
         self.submitting.begin()
         self.events.interrupted()
+        self.outbox.wake()
         if self.config.schedules:
             self.schedules.reloaded()
             self.triggers.reloaded()

@@ -15,11 +15,12 @@ from typing import Final, Literal
 from formicary.engine.jobs.approval import APPROVAL_STATES
 from formicary.engine.jobs.fan_out import STRIDE, definition_position, element_position, is_element
 from formicary.engine.jobs.lifecycle import JOB_ENDED, JOB_STATES, TASK_STATES
+from formicary.engine.jobs.notices import NOTICE_STATES
 from formicary.engine.storage import schema
+from formicary.engine.storage.column_types import COLUMN_TYPES
 from formicary.engine.storage.memory_artifacts import ArtifactTable
 from formicary.engine.storage.port import (
     AUDIT_COLUMNS,
-    COLUMN_TYPES,
     DEAD_LETTER_COLUMNS,
     JOB_COLUMNS,
     LIVE_JOB_STATES,
@@ -50,6 +51,7 @@ _STATES: Final = {
     "tasks": TASK_STATES,
     "approvals": APPROVAL_STATES,
     "dead_letters": schema.LETTER_STATES,
+    "notices": NOTICE_STATES,
 }
 _LIVE: Final = frozenset(LIVE_JOB_STATES)
 
@@ -103,6 +105,7 @@ class MemoryStore:
             copy._error_codes = dict(self._error_codes)
             theirs.approvals, theirs.votes = dict(mine.approvals), dict(mine.votes)
             theirs.dead_letters, theirs.states = dict(mine.dead_letters), dict(mine.states)
+            theirs.notices = dict(mine.notices)
             copy._artifacts.rows = dict(self._artifacts.rows)
             copy._audit, copy._audited = list(self._audit), self._audited
             copy._numbers = dict(self._numbers)
@@ -149,6 +152,7 @@ class MemoryStore:
             tables.votes.update(changes.votes)
             tables.dead_letters.update(changes.dead_letters)
             tables.states.update(changes.states)
+            tables.notices.update(changes.notices)
             tables.counter = max(tables.counter, changes.counter)
             if changes.jobs:
                 self._new_jobs.append(list(changes.jobs))
@@ -399,6 +403,28 @@ class MemoryStore:
         with self._lock:
             return [row for key, row in sorted(self._tables.states.items()) if key[0] == kind and row[3] is not None]
 
+    def due_notices(self, limit: int) -> list[Row]:
+        """Notices that are pending, those that are due first in front."""
+        with self._lock:
+            rows = [row for row in self._tables.notices.values() if row[9] == "PENDING"]
+        return sorted(rows, key=lambda row: (float(row[11] or 0), str(row[0])))[:limit]
+
+    def notices(
+        self, org: str, *, job_id: str = "", state: str = "", after: tuple[float, str] = (1e12, ""), limit: int = 100
+    ) -> list[Row]:
+        """A page of notices, newest first."""
+        with self._lock:
+            rows = [row for row in self._tables.notices.values() if row[2] == org]
+        wanted = [row for row in rows if job_id in ("", row[3]) and state in ("", row[9])]
+        wanted.sort(key=_by_creation, reverse=True)
+        return [row for row in wanted if _by_creation(row) < after][:limit]
+
+    def notice(self, org: str, notice_id: str) -> Row | None:
+        """One notice."""
+        with self._lock:
+            row = self._tables.notices.get(notice_id)
+        return row if row is not None and row[2] == org else None
+
     def tokens(self) -> list[Row]:
         """Every token in order of creation."""
         with self._lock:
@@ -516,7 +542,13 @@ class MemoryStore:
             ended = [row for row in rows if row[_ENDED_AT] is not None][:limit]
             places = (_ID, _DEFINITION, _STATE, _SUBMITTED, _ENDED_AT)
             return [
-                (row[0], *(row[place] for place in places), len(self._positions.get(_number(row), ()))) for row in ended
+                (
+                    row[0],
+                    *(row[place] for place in places),
+                    len(self._positions.get(_number(row), ())),
+                    *(row[2], row[4]),
+                )
+                for row in ended
             ]
 
     def remove_jobs(self, epoch: int, numbers: Sequence[int]) -> int:
@@ -533,6 +565,8 @@ class MemoryStore:
                 del tables.votes[voted]
             for dead in [key for key in tables.dead_letters if key[0] in gone]:
                 del tables.dead_letters[dead]
+            for told in [key for key, row in tables.notices.items() if row[1] in gone]:
+                del tables.notices[told]
             for number in gone:
                 self._numbers.pop(str(tables.jobs.pop(number)[_ID]), None)
                 tables.params.pop(number, None)
@@ -553,6 +587,10 @@ class MemoryStore:
 def _is_open(row: Row) -> bool:
     """Whether a question to people is open."""
     return row[8] == "OPEN"
+
+
+def _by_creation(row: Row) -> tuple[float, str]:
+    return float(row[12] or 0), str(row[0])
 
 
 def _by_time(vote: Row) -> tuple[float, str]:

@@ -75,7 +75,7 @@ TASK_COLUMNS = (
     "ended_order",  # the colony's order of ends: later outputs win
 )
 
-ENDED_COLUMNS = ("number", "id", "definition_id", "state", "submitted_at", "ended_at", "tasks")
+ENDED_COLUMNS = (*("number", "id", "definition_id", "state", "submitted_at", "ended_at", "tasks", "org", "job_type"),)
 """What decides whether an ended job is removed; `tasks` is the number of their rows."""
 
 KEY_COLUMNS = ("org", "key", "fingerprint", "job", "job_id", "created_at")
@@ -204,6 +204,25 @@ APPROVAL_COLUMNS = (
 )
 """Questions to people: who has to approve what."""
 
+NOTICE_COLUMNS = (
+    "id",  # of the job, its execution and the channel: the same for every attempt to deliver it; primary key
+    "job",  # number of the job
+    "org",
+    "job_id",
+    "job_type",
+    "kind",  # email, slack, webhook
+    "event",  # like job.failed
+    "target",  # JSON of the channel
+    "payload",  # JSON of what is told
+    "state",  # PENDING, SENT, DEAD
+    "attempts",
+    "next_at",  # when it is tried next
+    "created_at",
+    "sent_at",
+    "error",  # why it was not delivered, empty = no reason yet
+)
+"""What somebody is to be told."""
+
 VOTE_COLUMNS = (
     "job",  # with `position`, `attempt` and `voter` the primary key
     "position",
@@ -239,40 +258,6 @@ DEAD_LETTER_COLUMNS = (
 STATE_COLUMNS = ("kind", "org", "name", "value", "updated_at")
 """What parts of the engine remember beside the jobs; `value` null = forgotten."""
 
-_INT_COLUMNS = (
-    "alert",
-    "secret",
-    "approves",
-    "retry",
-    "suppressed",
-    *("paused", "generation", "fired", "window_count"),
-    "attempt",
-    "size",
-    *("number", "job", "position", "version", "priority", "execution", "retries", "pauses", "dead_letter", "attempts"),
-    *("failures", "lost", "polls", "token", "exit_code", "signal", "skipped", "routed_to", "ended_order"),
-)
-_FLOAT_COLUMNS = (
-    "time",
-    *("next_at", "last_at", "window_at", "asked_at", "escalated_at", "decided_at", "voted_at"),
-    *("dead_at", "changed_at"),
-    *("created_at", "submitted_at", "scheduled_at", "started_at", "ended_at", "timer_at", "deadline_at"),
-    "clock_left_s",
-    "expires_at",
-    "updated_at",
-)
-_BYTES_COLUMNS = (
-    *("policy", "value", "spec", "waiting", "mark", "content", "params", "variables", "outputs", "rendered", "methods"),
-)
-
-COLUMN_TYPES: Mapping[str, type] = {
-    **dict.fromkeys(_INT_COLUMNS, int),
-    **dict.fromkeys(_FLOAT_COLUMNS, float),
-    **dict.fromkeys(_BYTES_COLUMNS, bytes),
-}
-"""Type of each column, the same in every table; a column that is not named here is text. JSON columns are UTF-8 bytes
-(what msgspec encodes). Where a column may be null, None is allowed beside its type; ints fit into 64 bits; an int in
-a float column comes back as the equal float. `job` of the keys table is a number like everywhere else."""
-
 LIVE_JOB_STATES = ("PENDING", "EXECUTING", "PAUSED", "MANUAL_APPROVAL_REQUIRED")
 
 
@@ -292,20 +277,20 @@ class Changes:
     votes: dict[tuple[int, int, int, str], Row] = field(default_factory=dict)
     dead_letters: dict[tuple[int, int], Row] = field(default_factory=dict)
     states: dict[tuple[str, str, str], Row] = field(default_factory=dict)
+    notices: dict[str, Row] = field(default_factory=dict)
     counter: int = 0
     """Highest token counter used so far in this epoch, stored with the colony row."""
 
     def __bool__(self) -> bool:
         """True where there is anything to write."""
         others = self.keys or self.schedules or self.triggers or self.letters or self.approvals or self.votes
-        return bool(
-            self.jobs or self.tasks or self.params or self.definitions or self.dead_letters or self.states or others
-        )
+        more = self.dead_letters or self.states or self.notices
+        return bool(self.jobs or self.tasks or self.params or self.definitions or others or more)
 
     def rows(self) -> int:
         """Number of row images."""
         others = len(self.keys) + len(self.schedules) + len(self.triggers) + len(self.letters)
-        others += len(self.approvals) + len(self.votes) + len(self.dead_letters) + len(self.states)
+        others += len(self.approvals) + len(self.votes) + len(self.dead_letters) + len(self.states) + len(self.notices)
         return len(self.definitions) + len(self.jobs) + len(self.params) + len(self.tasks) + others
 
 
@@ -554,6 +539,20 @@ class Store(Protocol):
 
     def states(self, kind: str) -> list[Row]:
         """What a part of the engine remembers (rows of STATE_COLUMNS), without what it has forgotten, by key."""
+        ...
+
+    def due_notices(self, limit: int) -> list[Row]:
+        """At most `limit` notices (rows of NOTICE_COLUMNS) that are PENDING, those that are due first in front."""
+        ...
+
+    def notices(
+        self, org: str, *, job_id: str = "", state: str = "", after: tuple[float, str] = (1e12, ""), limit: int = 100
+    ) -> list[Row]:
+        """At most `limit` notices, newest first, from behind the time of creation and id `after`."""
+        ...
+
+    def notice(self, org: str, notice_id: str) -> Row | None:
+        """One notice."""
         ...
 
     def tokens(self) -> list[Row]:

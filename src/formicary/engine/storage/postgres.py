@@ -352,6 +352,21 @@ class PostgresStore:
         """What a part of the engine remembers, by key."""
         return self._rows(schema.STATES_OF_KIND, (kind,))
 
+    def due_notices(self, limit: int) -> list[Row]:
+        """Notices that are pending, those that are due first in front."""
+        return self._rows(schema.DUE_NOTICES, (limit,))
+
+    def notices(
+        self, org: str, *, job_id: str = "", state: str = "", after: tuple[float, str] = (1e12, ""), limit: int = 100
+    ) -> list[Row]:
+        """A page of notices, newest first."""
+        return self._rows(*schema.notices_query(org, job_id, state, after, limit))
+
+    def notice(self, org: str, notice_id: str) -> Row | None:
+        """One notice."""
+        found = self._rows(schema.NOTICE, (notice_id, org)) if len(_storable((notice_id, org))) == 2 else []
+        return found[0] if found else None
+
     def tokens(self) -> list[Row]:
         """Every token in order of creation."""
         return self._rows(schema.TOKENS)
@@ -474,7 +489,7 @@ class PostgresStore:
 _TABLES: Final = (
     *(schema.DEFINITIONS, schema.JOBS, schema.PARAMS, schema.TASKS, schema.KEYS),
     *(schema.SCHEDULES, schema.TRIGGERS, schema.LETTERS),
-    *(schema.APPROVALS, schema.VOTES, schema.DEAD_LETTERS, schema.STATES),
+    *(schema.APPROVALS, schema.VOTES, schema.DEAD_LETTERS, schema.STATES, schema.NOTICES),
 )
 
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from formicary.engine.jobs.fan_out import STRIDE, element_position
+from formicary.engine.storage.column_types import COLUMN_TYPES
 from formicary.engine.storage.port import (
     APPROVAL_COLUMNS,
     ARTIFACT_COLUMNS,
     AUDIT_COLUMNS,
-    COLUMN_TYPES,
     CONFIG_COLUMNS,
     DEAD_LETTER_COLUMNS,
     DEFINITION_COLUMNS,
@@ -24,6 +24,7 @@ from formicary.engine.storage.port import (
     KEY_COLUMNS,
     LETTER_COLUMNS,
     LIVE_JOB_STATES,
+    NOTICE_COLUMNS,
     PARAMS_COLUMNS,
     SCHEDULE_COLUMNS,
     STATE_COLUMNS,
@@ -75,6 +76,7 @@ APPROVALS: Final = Table("approvals", APPROVAL_COLUMNS, ("job", "position", "att
 VOTES: Final = Table("votes", VOTE_COLUMNS, ("job", "position", "attempt", "voter"))
 DEAD_LETTERS: Final = Table("dead_letters", DEAD_LETTER_COLUMNS, ("job", "execution"))
 STATES: Final = Table("states", STATE_COLUMNS, ("kind", "org", "name"))
+NOTICES: Final = Table("notices", NOTICE_COLUMNS, ("id",))
 KEYS: Final = Table("idempotency_keys", KEY_COLUMNS, ("org", "key"))
 
 LETTER_STATES: Final = ("DEAD", "REDRIVEN", "PURGED")
@@ -105,6 +107,9 @@ LOAD_VOTES: Final = (
     "votes.job = approvals.job AND votes.position = approvals.position AND votes.attempt = approvals.attempt "
     "WHERE approvals.state = 'OPEN' ORDER BY votes.voted_at, votes.voter"
 )
+_NOTICE = ", ".join(NOTICE_COLUMNS)
+DUE_NOTICES: Final = f"SELECT {_NOTICE} FROM notices WHERE state = 'PENDING' ORDER BY next_at, id LIMIT ?"
+NOTICE: Final = f"SELECT {_NOTICE} FROM notices WHERE id = ? AND org = ?"
 VOTES_OF_JOB: Final = f"SELECT {', '.join(VOTE_COLUMNS)} FROM votes WHERE job = ? ORDER BY voted_at, voter"
 
 _DEAD_LETTER = ", ".join(DEAD_LETTER_COLUMNS)
@@ -179,7 +184,7 @@ REMOVABLE_ARTIFACTS: Final = (
 REMOVE_ARTIFACT: Final = "DELETE FROM artifacts WHERE id = ?"
 ENDED_JOBS: Final = (
     "SELECT number, id, definition_id, state, submitted_at, ended_at, "
-    "(SELECT count(*) FROM tasks WHERE tasks.job = jobs.number) FROM jobs "
+    "(SELECT count(*) FROM tasks WHERE tasks.job = jobs.number), org, job_type FROM jobs "
     "WHERE number > ? AND ended_at IS NOT NULL ORDER BY number LIMIT ?"
 )
 HOLD_COLONY: Final = "UPDATE colony SET seq = seq + 1 WHERE epoch = ?"
@@ -191,6 +196,7 @@ REMOVE_JOBS: Final = (
             ("votes", "job"),
             ("approvals", "job"),
             ("dead_letters", "job"),
+            ("notices", "job"),
             ("tasks", "job"),
             ("params", "number"),
         )
@@ -298,6 +304,20 @@ def dead_letters_query(query: DeadLetterQuery, limit: int) -> tuple[str, tuple[S
     return f"{text} ORDER BY {order} LIMIT ?", (*values, limit)
 
 
+def notices_query(
+    org: str, job_id: str, state: str, after: tuple[float, str], limit: int
+) -> tuple[str, tuple[Scalar, ...]]:
+    """A page of notices, newest first."""
+    text = f"SELECT {_NOTICE} FROM notices WHERE org = ?"
+    values: list[Scalar] = [org]
+    for column, value in (("job_id", job_id), ("state", state)):
+        if value:
+            text += f" AND {column} = ?"
+            values.append(value)
+    text += " AND (created_at < ? OR (created_at = ? AND id < ?)) ORDER BY created_at DESC, id DESC LIMIT ?"
+    return text, (*values, after[0], after[0], after[1], limit)
+
+
 def audit_query(query: AuditQuery, limit: int) -> tuple[str, tuple[Scalar, ...]]:
     """Records that a query wants, newest first."""
     text = f"SELECT {', '.join(AUDIT_COLUMNS)} FROM audit WHERE number < ? AND time >= ? AND time < ?"
@@ -347,6 +367,8 @@ def batches(changes: Changes) -> list[tuple[Table, Sequence[Row]]]:
         found.append((DEAD_LETTERS, list(changes.dead_letters.values())))
     if changes.states:
         found.append((STATES, list(changes.states.values())))
+    if changes.notices:
+        found.append((NOTICES, list(changes.notices.values())))
     return found
 
 

@@ -516,6 +516,22 @@ class SqliteStore:
         with self._reading() as reader:
             return reader.execute(schema.STATES_OF_KIND, (kind,)).fetchall()
 
+    def due_notices(self, limit: int) -> list[Row]:
+        """Notices that are pending, those that are due first in front."""
+        with self._reading() as reader:
+            return reader.execute(schema.DUE_NOTICES, (limit,)).fetchall()
+
+    def notices(
+        self, org: str, *, job_id: str = "", state: str = "", after: tuple[float, str] = (1e12, ""), limit: int = 100
+    ) -> list[Row]:
+        """A page of notices, newest first."""
+        with self._reading() as reader:
+            return reader.execute(*schema.notices_query(org, job_id, state, after, limit)).fetchall()
+
+    def notice(self, org: str, notice_id: str) -> Row | None:
+        """One notice."""
+        return self._one(schema.NOTICE, (notice_id, org))
+
     def tokens(self) -> list[Row]:
         """Every token in order of creation."""
         with self._reading() as reader:

@@ -33,8 +33,11 @@ class DefinitionServicer(definitions_pb2_grpc.DefinitionServiceServicer):
 
     async def GetDefinition(self, request: pb.GetDefinitionRequest, call: Call) -> pb.Definition:
         """A definition by id, or the newest of a job type."""
-        found = await self._queen.submitting.definition(request.id, call.principal.org, request.job_type)
-        return _message(found.row, full=request.view != pb.DEFINITION_VIEW_BASIC)
+        full, org = request.view != pb.DEFINITION_VIEW_BASIC, call.principal.org
+        if request.version and not request.id:
+            return _message(await self._queen.version(request.job_type, request.version, org=org), full=full)
+        found = await self._queen.submitting.definition(request.id, org, request.job_type)
+        return _message(found.row, full=full)
 
     async def ListDefinitions(self, request: pb.ListDefinitionsRequest, call: Call) -> pb.ListDefinitionsResponse:
         """A page of definitions. Those registered meanwhile do not shift the pages."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from formicary.engine.jobs import lifecycle as life
+from formicary.engine.queen.retention import Group, Purged
 from formicary.engine.queen.runtime import Queen
 from formicary.gateway import Call
 from formicary.idempotency import parse_key
@@ -108,6 +109,16 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         """A paused job goes on."""
         await self._queen.resume(request.id, org=call.principal.org)
         return await self._job(request.id, call)
+
+    async def PurgeJobs(self, request: pb.PurgeJobsRequest, call: Call) -> pb.PurgeJobsResponse:
+        """Removes the jobs whose retention is over, or says which they are."""
+        groups: dict[Group, Purged] = {}
+        count = await self._queen.retention.purge(dry_run=request.dry_run, groups=groups)
+        answer = pb.PurgeJobsResponse(jobs=count)
+        for (org, job_type, state), found in sorted(groups.items()):
+            one = answer.groups.add(organization=org, job_type=job_type, state=state, jobs=found.jobs)
+            one.oldest_ended_at.FromMilliseconds(int(found.oldest * 1000))
+        return answer
 
     async def ExplainJob(self, request: pb.ExplainJobRequest, call: Call) -> pb.Explanation:
         """Why a job does not run now."""

@@ -28,6 +28,7 @@ from formicary.server.api.definitions import DefinitionServicer
 from formicary.server.api.error_codes import ErrorCodeServicer
 from formicary.server.api.events import LAST_EVENT, EventServicer
 from formicary.server.api.jobs import KEY_HEADER, REPLAYED_HEADER, JobServicer
+from formicary.server.api.notifications import NotificationServicer
 from formicary.server.api.queues import QueueServicer
 from formicary.server.api.rules import check_requests
 from formicary.server.api.tokens import TokenServicer
@@ -100,6 +101,7 @@ def servicers(queen: Queen, tokens: TokenBook) -> list[object]:
         DefinitionServicer(queen),
         ErrorCodeServicer(queen),
         JobServicer(queen),
+        NotificationServicer(queen),
         EventServicer(queen),
         AuditServicer(queen.store),
         TokenServicer(tokens),

@@ -28,6 +28,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "/formicary.v1.JobService/CancelJob": _OPERATE,
     "/formicary.v1.JobService/RetryJob": _OPERATE,
     "/formicary.v1.JobService/PauseJob": _OPERATE,
+    "/formicary.v1.JobService/PurgeJobs": _ADMIN,
     "/formicary.v1.JobService/ResumeJob": _OPERATE,
     "/formicary.v1.ApprovalService/Vote": _VIEW,  # the task's policy says who may
     "/formicary.v1.ApprovalService/GetApproval": _VIEW,
@@ -60,6 +61,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "/formicary.v1.ConfigService/DeleteConfig": _OPERATE,
     "/formicary.v1.ConfigService/RevealConfig": _ADMIN,
     "/formicary.v1.ConfigService/RotateSecrets": _ADMIN,
+    "/formicary.v1.NotificationService/ListNotifications": _VIEW,
+    "/formicary.v1.NotificationService/RetryNotification": _OPERATE,
     "/formicary.v1.ErrorCodeService/SetErrorCode": _OPERATE,
     "/formicary.v1.ErrorCodeService/ListErrorCodes": _VIEW,
     "/formicary.v1.ErrorCodeService/GetErrorCode": _VIEW,
@@ -83,6 +86,7 @@ HOME_ONLY = frozenset(
         "/formicary.v1.ConfigService/RotateSecrets",
         "/formicary.v1.QueueService/GetQueues",
         "/formicary.v1.QueueService/PutQueues",
+        "/formicary.v1.JobService/PurgeJobs",
     }
 )
 """Methods that show or serve more than one organisation."""

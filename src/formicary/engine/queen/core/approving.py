@@ -223,18 +223,18 @@ class Approving:
             core.dirty_tasks[run] = None
             if core.observed:
                 core.batch.occurrences.append(of_escalated(run, core.wall))
-            core.batch.escalations.append(
-                Escalation(
-                    core.wall,
-                    job.org,
-                    job.id,
-                    job.definition.job_type,
-                    run.task.task_type,
-                    policy.escalation_recipients,
-                    policy.escalation_message,
-                    policy.missing(question.votes),
-                )
+            escalation = Escalation(
+                core.wall,
+                job.org,
+                job.id,
+                job.definition.job_type,
+                run.task.task_type,
+                policy.escalation_recipients,
+                policy.escalation_message,
+                policy.missing(question.votes),
             )
+            core.batch.escalations.append(escalation)
+            core.notifying.escalated(run, escalation)
             return
         self._decide(question, APPROVED if policy.timeout_action == AUTO_APPROVE else REJECTED, DEADLINE)
 

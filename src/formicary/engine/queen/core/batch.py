@@ -125,6 +125,17 @@ class ChildrenRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ChoreRequest:
+    """A task whose work the queen does itself; the answer comes back as `Chores.answered` with the same request."""
+
+    job_id: str
+    execution: int
+    position: int
+    attempt: int
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
 class Children:
     """The answer: the definition to fork, or why there is none, and those of the jobs that have ended."""
 
@@ -159,6 +170,7 @@ class Batch:
     """Numbers of jobs whose parameters are wanted; answered by `Core.loaded`."""
     render: list[RenderRequest] = field(default_factory=list)
     children: list[ChildrenRequest] = field(default_factory=list)
+    chores: list[ChoreRequest] = field(default_factory=list)
     closing: list[int] = field(default_factory=list)
     """Sessions that another stream of the same ant has replaced."""
     touched: set[str] = field(default_factory=set)
@@ -169,9 +181,12 @@ class Batch:
     escalations: list[Escalation] = field(default_factory=list)
     """Questions whose deadline has passed."""
 
+    notices: bool = False
+    """There are notices to deliver."""
+
     def __bool__(self) -> bool:
         """True where there is anything to write or to do."""
-        asks = self.load or self.render or self.children
+        asks = self.load or self.render or self.children or self.chores
         return bool(self.changes or self.outgoing or asks or self.closing or self.occurrences)
 
     def to(self, session: int) -> Outgoing:

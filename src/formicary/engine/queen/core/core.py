@@ -32,11 +32,13 @@ from formicary.engine.queen.core.batch import (
     Welcome,
 )
 from formicary.engine.queen.core.breaking import Breaking
+from formicary.engine.queen.core.chores import Chores
 from formicary.engine.queen.core.composing import Composing, to_reset
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.fanning import Fanning
 from formicary.engine.queen.core.gangs import Gangs
 from formicary.engine.queen.core.leases import Hello, Leases
+from formicary.engine.queen.core.notifying import Notifying
 from formicary.engine.queen.core.occurrences import in_order, of_ant
 from formicary.engine.queen.core.outcome import COMPLETED, Outcome, task_variables
 from formicary.engine.queen.core.pausing import Pausing
@@ -110,6 +112,8 @@ class Core:
         self.holders: dict[Gate, dict[Job, None]] = {}
         """Running jobs of job types with a limit."""
         self.waiting = Waiting(self)
+        self.notifying = Notifying(self)
+        self.chores = Chores(self)
         self.batch = Batch()
         self.dirty_jobs: dict[Job, None] = {}
         self.dirty_tasks: dict[TaskRun, None] = {}
@@ -638,6 +642,7 @@ class Core:
         for row in snapshot.definitions:
             self._admit(row, models[str(row[0])])
         self.approving.recover(snapshot.approvals, snapshot.votes)
+        self.notifying.recover(snapshot.states)
         tasks: dict[int, list[Row]] = {}
         for row in snapshot.tasks:
             tasks.setdefault(cast(int, row[0]), []).append(row)

@@ -47,7 +47,7 @@ def obey(progress: Progress, run: TaskRun, rule: ErrorRule) -> bool:
         run.failures -= 1
     elif rule.action == RETRY_JOB and job.retries < rule.retry and job.verdict is None and not _is_final(job):
         run.failures += 1
-        progress.begin_again(run)
+        progress.restart_by_task(run, rule.retry)
         return True
     return False
 

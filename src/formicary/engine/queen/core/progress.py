@@ -169,8 +169,8 @@ class Progress:
         if run.fans:
             self.core.fanning.begin(run)
             return
-        if run.task.method == "MANUAL":
-            self.core.approving.begin(run)
+        if run.task.method in ("MANUAL", "EXPIRE_ARTIFACTS"):
+            (self.core.approving if run.task.method == "MANUAL" else self.core.chores).begin(run)
             return
         if run.is_element and run.rendered is None:
             run.task = as_element(run.source, index_of(run.position))
@@ -252,7 +252,7 @@ class Progress:
             if action == "PAUSE_JOB":
                 self.core.pausing.ask(run)
             else:
-                self._restart_by_task(run)
+                self.restart_by_task(run, run.job.definition.model.retry)
         elif action == FATAL:
             run.failures += 1
             self._end(run, life.FAILED, error or "ERR_EXIT_CODE", fatal=True)
@@ -388,6 +388,7 @@ class Progress:
             execution.routes.pop(run.position, None)
             core.fanning.ended(run, fatal=fatal)
             return
+        core.notifying.task_ended(run)
         execution.active -= 1
         self.core.gangs.ended(run)
         self._look_for_final(job)
@@ -539,6 +540,7 @@ class Progress:
             job.timer.cancel()
             job.timer = None
         core.dirty_jobs[job] = None
+        core.notifying.job_ended(job)
         core.forget(job)
         core.leaving.add(job.id)
         end = JobEnded(job.id, job.state, merged_outputs(job), job.error_code or "", job.error_message or "")
@@ -564,19 +566,13 @@ class Progress:
         core.set_job_timer(job, job.timer_at)
         return True
 
-    def _restart_by_task(self, run: TaskRun) -> None:
-        """RESTART_JOB: running siblings are ended, then the job begins again; bounded by `retry` if given."""
+    def restart_by_task(self, run: TaskRun, limit: int | None) -> None:
+        """RESTART_JOB: running siblings are ended, then the job begins again; bounded by `limit` if given."""
         job = run.job
-        limit = job.definition.model.retry
         if limit is not None and job.retries >= limit:
             run.error_message = f"asked to restart the job more than {limit} times (retry)"
             self._end(run, life.FAILED, "ERR_EXIT_CODE", fatal=True)
             return
-        self.begin_again(run)
-
-    def begin_again(self, run: TaskRun) -> None:
-        """Ends this execution, running siblings with it, for another one."""
-        job = run.job
         if job.state == life.PAUSED:
             self.core.pausing.end(job, "wind_up")
         job.verdict = RESTART

@@ -24,6 +24,7 @@ from formicary.engine.jobs.fan_out import (
 from formicary.engine.jobs.flow import Flow, Plan, Routes
 from formicary.engine.jobs.gang import gang_of
 from formicary.engine.jobs.model import COMPOSING_METHODS, QUEEN_METHODS, JobDefinition, TaskDefinition
+from formicary.engine.jobs.notices import Channel, read_channels
 from formicary.engine.queen.core.timers import Timer
 from formicary.engine.scheduling.demand import Demand
 from formicary.engine.scheduling.queues.ledger import Charge
@@ -35,6 +36,26 @@ if TYPE_CHECKING:
 
 EPOCH_SHIFT = 40
 """A lease token is `epoch << EPOCH_SHIFT | counter`: one integer that only grows."""
+
+
+class Notices:
+    """Who is told of the ends of a definition's jobs and tasks."""
+
+    __slots__ = ("job", "tasks")
+
+    def __init__(self, job: tuple[Channel, ...], tasks: tuple[tuple[Channel, ...], ...]) -> None:
+        self.job = job
+        self.tasks = tasks
+
+
+def notices_of(model: JobDefinition) -> Notices | None:
+    """Who is told, None where nobody is."""
+    job = read_channels(model.notify, model.webhook)
+    tasks = tuple(
+        read_channels(task.notify, task.webhook, of_task=True) if task.notify or task.webhook else ()
+        for task in model.tasks
+    )
+    return Notices(job, tasks) if job or any(tasks) else None
 
 
 class Definition:
@@ -49,6 +70,7 @@ class Definition:
         "job_type",
         "model",
         "needs_preparation",
+        "notices",
         "plan",
         "row",
         "simple",
@@ -60,6 +82,7 @@ class Definition:
         self.model = model
         self.job_type = model.job_type
         self.plan = Plan(model)
+        self.notices = notices_of(model)
         self.gate = (str(row[1]), model.job_type) if model.max_concurrency or model.circuit_breaker else None
         self.gang = gang_of(model.gang, model.index)
         self.demands = tuple(demand_of(task) if task.is_static else None for task in model.tasks)

@@ -44,6 +44,8 @@ def repinned(job: Job, before: JobDefinition, rows: Sequence[Row]) -> tuple[list
             run.routed_to = plan.routes[position].target(run.state, run.exit_code, run.error_code)
         if position in at:
             run.attempts = max(run.attempts, int(at[position][_ATTEMPTS] or 0))
+        if run.composes and (old is None or old[_POSITION] != position):
+            run.token = run.attempts  # jobs that were forked from this place are not this task's
         runs.append(run)
     runs += _elements(job, before, at)
     rest = []
