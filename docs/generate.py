@@ -108,13 +108,40 @@ def _fields(fields: Iterable[Field]) -> str:
     return table(("field", "type", "default", "bounds", "meaning"), rows)
 
 
+METHOD_ROWS = {
+    "SHELL": ("ants", "", "commands, each in a shell of its own"),
+    "PYTHON": ("ants", "", "a function"),
+    "HTTP_GET": ("ants", "", "a call; also `HTTP_DELETE`"),
+    "HTTP_POST_JSON": ("ants", "", "a call with JSON; also `HTTP_PUT_JSON`, `HTTP_PATCH_JSON`"),
+    "HTTP_POST_FORM": ("ants", "", "a call with a form; also `HTTP_PUT_FORM`"),
+    "DOCKER": ("ants", "a Docker engine", "commands in a container"),
+    "KUBERNETES": ("", "", "comes later; `--method KUBERNETES=DOCKER` or `=SHELL` runs it otherwise"),
+    "MESSAGING": ("ants", "`FORMICARY_NATS`", "a program that listens on a queue"),
+    "WEBSOCKET": ("ants", "", "a program behind a URL, or one that has registered"),
+    "FORK_JOB": ("queen", "", "starts a job"),
+    "AWAIT_FORKED_JOB": ("queen", "", "waits for jobs"),
+    "FAN_OUT_JOB": ("queen", "", "starts a job for each element of a list"),
+    "MANUAL": ("queen", "", "asks people"),
+    "EXPIRE_ARTIFACTS": ("", "", "comes later; the server removes what has expired each hour"),
+    "VENDOR.NAME": ("ants", "a package", "an executor of your own"),
+}
+"""Where each method runs, what it needs there, and what it does."""
+
+
+def methods() -> str:
+    """The table of the methods."""
+    rows = ((f"`{name}`", *cells) for name, cells in METHOD_ROWS.items())
+    return table(("method", "runs on", "needs", "what it runs"), rows)
+
+
 def job_file() -> str:
     """Every field that a job file may have."""
     return (
         "# Fields of a job file\n\n"
         "A job file is YAML 1.2 (so JSON, too); `---` separates several jobs. `formicary validate FILE` reports every\n"
         "mistake with line and column. For editors: [job-file.schema.json](job-file.schema.json), a JSON Schema.\n\n"
-        f"## The job\n\n{_fields(JOB_FIELDS)}\n\n## A task\n\n{_fields(TASK_FIELDS)}\n"
+        f"## The job\n\n{_fields(JOB_FIELDS)}\n\n## A task\n\n{_fields(TASK_FIELDS)}\n\n"
+        f"## Methods\n\n{methods()}\n"
     )
 
 

@@ -252,6 +252,23 @@ def test_the_websocket_example(studio: str, data_dir: Path) -> None:
     assert document["outputs"]["pictures"] == 3
 
 
+def test_the_docker_example(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against a server that speaks the Engine's API, and without one in a shell, as its header says."""
+    command = [sys.executable, "-m", "tests.integration.ants.docker_engine", str(tmp_path)]
+    monkeypatch.setenv("FORMICARY_DOCKER", "none")
+    refused = run_command("examples/jobs/docker/docker.yaml", data=data_dir)
+    assert refused.returncode == 2 and "--method DOCKER=SHELL" in refused.stderr
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as engine:
+        assert engine.stdin is not None and engine.stdout is not None
+        address = engine.stdout.readline().strip()
+        for docker, method in ((address, ""), ("none", " --method DOCKER=SHELL")):
+            monkeypatch.setenv("FORMICARY_DOCKER", docker)
+            document = run_example(f"docker/docker.yaml{method}", data_dir, {"image": "busybox:latest"})
+            assert (document["state"], document["outputs"]["size"]) == (DONE, "14")
+        engine.stdin.close()
+        assert engine.wait(20) == 0
+
+
 def test_without_nats_a_messaging_task_is_refused_at_once(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No ant of this run could take it: waiting for one would have no end."""
     monkeypatch.delenv("FORMICARY_NATS", raising=False)
@@ -304,7 +321,11 @@ def test_every_example_is_listed_here() -> None:
     """A job file under examples/jobs without an expectation above is forgotten."""
     listed = {file.partition(":")[0].partition(" ")[0] for file, *_ in EXPECTED}
     listed |= {"flow_actions.yaml", "http/http.yaml", "etl/earth_rotation.yaml", "messaging/messaging.yaml"}
-    listed |= {"websocket/websocket.yaml", "websocket/registered.yaml"}  # the latter runs in docs/how-to
+    listed |= {
+        "docker/docker.yaml",
+        "websocket/websocket.yaml",
+        "websocket/registered.yaml",
+    }  # the latter runs in docs/how-to
     there = {path.relative_to(JOBS).as_posix() for path in JOBS.rglob("*.yaml")}
     assert there <= listed
 

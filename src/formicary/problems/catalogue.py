@@ -542,6 +542,13 @@ _TASKS = (
         "Check the paths of artifacts and cache, and that the tasks before left what is needed.",
     ),
     _task(
+        "ERR_DOCKER",
+        "The container could not be run",
+        502,
+        "UNKNOWN",
+        "Read what the Docker engine said: the image, its registry, a service, or the engine itself.",
+    ),
+    _task(
         "ERR_MESSAGING",
         "No reply came over the message queue",
         502,

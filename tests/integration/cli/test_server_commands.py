@@ -159,13 +159,15 @@ def test_what_is_not_there(up: Up) -> None:
 def test_a_server_refuses_with_the_lines_of_the_file(up: Up, tmp_path: Path) -> None:
     """What only the server can refuse comes back with line and column of the file, not of the document in it."""
     file = tmp_path / "jobs.yaml"
-    later = "job_type: later\ntasks:\n- task_type: t\n  method: DOCKER\n  container: {image: a}\n  script: ['true']\n"
+    later = (
+        "job_type: later\ntasks:\n- task_type: t\n  method: KUBERNETES\n  container: {image: a}\n  script: ['true']\n"
+    )
     file.write_text(f"{JOB}---\n{later}")
     done = on(up, "submit", file, "--job", "later")
     assert done.status == 2
     assert f"{file}:9:11: " in done.err
     assert on(up, "submit", file, "--job", "greet", "-p", "name=x").status == 2  # the file is refused as a whole
-    assert on(up, "submit", file, "--job", "greet", "-p", "name=x", "--method", "DOCKER=SHELL").status == 0
+    assert on(up, "submit", file, "--job", "greet", "-p", "name=x", "--method", "KUBERNETES=SHELL").status == 0
 
 
 def test_run_on_data_that_a_server_holds(up: Up, job: Path) -> None:

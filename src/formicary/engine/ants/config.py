@@ -9,7 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from formicary.engine.ants.offers import NATS_CREDENTIALS_VARIABLE, methods_here, missing_for, nats_here
+from formicary.engine.ants.docker_spec import WORDS
+from formicary.engine.ants.offers import (
+    DOCKER_ALLOW_VARIABLE,
+    DOCKER_VOLUMES_VARIABLE,
+    NATS_CREDENTIALS_VARIABLE,
+    docker_certificates_here,
+    docker_here,
+    methods_here,
+    missing_for,
+    nats_here,
+)
 from formicary.engine.jobs.amounts import is_resource
 from formicary.engine.jobs.model import AVAILABLE_METHODS, is_third_party
 from formicary.problems import FieldError, problem
@@ -63,6 +73,14 @@ class AntConfig:
         executors: Executors by method that are used instead of the built-in ones.
         nats: Addresses of NATS servers for MESSAGING, separated by commas; default FORMICARY_NATS. Empty = none.
         nats_credentials: File of a NATS user's credentials; default FORMICARY_NATS_CREDENTIALS. Empty = none.
+        docker: Address of the Docker engine; default FORMICARY_DOCKER, DOCKER_HOST, or the socket where it usually is.
+            Empty = none.
+        docker_certificates: Folder of ca.pem, cert.pem and key.pem for it; default DOCKER_CERT_PATH where
+            DOCKER_TLS_VERIFY is set.
+        docker_volumes: Folders of the host and names of volumes that containers may have; default
+            FORMICARY_DOCKER_VOLUMES, separated by colons.
+        docker_allow: What else they may have of the host: privileged, host_network, devices, networks; default
+            FORMICARY_DOCKER_ALLOW, separated by commas.
     """
 
     ant_id: str
@@ -97,6 +115,10 @@ class AntConfig:
     executors: Mapping[str, Executor] = field(default_factory=dict)
     nats: str = field(default_factory=nats_here, repr=False)
     nats_credentials: str = field(default_factory=lambda: os.environ.get(NATS_CREDENTIALS_VARIABLE, ""), repr=False)
+    docker: str = field(default_factory=docker_here)
+    docker_certificates: str = field(default_factory=docker_certificates_here)
+    docker_volumes: tuple[str, ...] = field(default_factory=lambda: _listed(DOCKER_VOLUMES_VARIABLE, ":"))
+    docker_allow: frozenset[str] = field(default_factory=lambda: frozenset(_listed(DOCKER_ALLOW_VARIABLE, ",")))
 
     def __post_init__(self) -> None:
         """Checks every field and their relations.
@@ -128,13 +150,17 @@ class AntConfig:
         missing = [path for path in self.paths if not Path(path).is_dir()]
         if missing:
             errors.append(_error("paths", f"names {', '.join(missing)}, which is not a folder"))
+        if strange := sorted(self.docker_allow - set(WORDS)):
+            errors.append(_error("docker_allow", f"names {', '.join(strange)}; possible are {', '.join(WORDS)}"))
+        if self.docker and not self.docker.startswith(("unix:///", "tcp://", "http://", "https://")):
+            errors.append(_error("docker", "must be an address like unix:///var/run/docker.sock or tcp://HOST:2376"))
         errors += [_error("methods", f"names {method}, which {why}") for method, why in self._unmet()]
         return errors
 
     def _unmet(self) -> list[tuple[str, str]]:
         """Methods that lack what they need, each with what that is."""
         own = sorted(self.methods & AVAILABLE_METHODS - self.executors.keys())
-        return [(method, why) for method in own if (why := missing_for(method, nats=self.nats))]
+        return [(method, why) for method in own if (why := missing_for(method, nats=self.nats, docker=self.docker))]
 
     def _relation_errors(self) -> list[FieldError]:
         errors: list[FieldError] = []
@@ -159,6 +185,10 @@ _POSITIVE = (
     "log_head_bytes", "log_tail_bytes", "max_line_bytes", "max_pending_log_bytes", "max_outputs_bytes",
     "max_body_bytes",
 )  # fmt: skip
+
+
+def _listed(variable: str, separator: str) -> tuple[str, ...]:
+    return tuple(filter(None, (part.strip() for part in os.environ.get(variable, "").split(separator))))
 
 
 def _error(name: str, message: str) -> FieldError:

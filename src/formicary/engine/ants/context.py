@@ -28,6 +28,7 @@ class TaskContext:
         task_type: Name of the task.
         attempt: From 1, all attempts counted.
         execution: Number of the job's execution, from 1.
+        folder: Working directory with the artifacts of other tasks; empty where the task has none.
     """
 
     key: str
@@ -36,6 +37,7 @@ class TaskContext:
     attempt: int
     execution: int = 1
     report: Callable[[float, str], None] = _ignore
+    folder: str = ""
 
     def progress(self, fraction: float, message: str = "") -> None:
         """Says how far the task is; at most ten times a second are passed on, and always 1.0.

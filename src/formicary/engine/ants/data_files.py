@@ -140,6 +140,22 @@ def _walk(folder: Path, members: Sequence[str]) -> Iterator[str]:
             yield path
 
 
+def inside(folder: Path, name: str) -> Path:
+    """The path of a file in the folder, whose own folder is made.
+
+    Raises:
+        DataError: It leads out of the folder, or its folder cannot be made.
+    """
+    if os.path.isabs(name) or ".." in name.split("/"):
+        raise DataError(f"The path {name!r} leads out of the working directory: write one that is inside.")
+    _check_inside(folder, name)
+    try:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"The folder of {name!r} cannot be made: {error.strerror}.") from error
+    return folder / name
+
+
 def _check_inside(folder: Path, name: str) -> None:
     home = os.path.realpath(folder)
     real = os.path.realpath(os.path.join(home, name))

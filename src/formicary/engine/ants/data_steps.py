@@ -25,6 +25,7 @@ from formicary.engine.ants.data_files import DataError, Packed, find, pack, piec
 from formicary.engine.ants.executors import Executor
 from formicary.engine.ants.shell import working_directory
 from formicary.engine.jobs.fan_out import task_name
+from formicary.engine.jobs.model import CONTAINER_METHODS
 from formicary.problems import Problem
 from formicary.v1.artifacts_pb2 import Artifact, UploadBegin
 
@@ -72,7 +73,8 @@ class _Steps:
         self._executor = executor
         self._attempt = attempt
         self._scratch = own / "transfer"
-        named = working_directory(attempt)
+        is_elsewhere = attempt.task.method in CONTAINER_METHODS  # the working_dir is one of the container
+        named = None if is_elsewhere else working_directory(attempt)
         self._folder = Path(named) if named else own / "work"
         self._key = ""
         self._is_hit = False
@@ -83,7 +85,10 @@ class _Steps:
             await self._prepare()
         except (DataError, Problem, OSError) as error:
             return failure(CODE, _text(error))
-        result = await self._executor.run(attempt)
+        try:
+            result = await self._executor.run(attempt)
+        except DataError as error:
+            return failure(CODE, str(error))
         if attempt.stop is not Stop.NONE:
             return result
         try:

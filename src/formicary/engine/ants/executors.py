@@ -7,6 +7,7 @@ from typing import Protocol
 
 from formicary.engine.ants.attempt import Attempt, Result
 from formicary.engine.ants.config import AntConfig
+from formicary.engine.ants.docker import DockerExecutor
 from formicary.engine.ants.http import HTTP_METHODS, HttpExecutor
 from formicary.engine.ants.messaging import MessagingExecutor
 from formicary.engine.ants.plugins import PluginExecutor, installed
@@ -48,6 +49,8 @@ def executors_of(
     every["SHELL"] = ShellExecutor(config, warden)
     every["MESSAGING"] = MessagingExecutor(config, progressed)
     every["WEBSOCKET"] = WebSocketExecutor(config, progressed)
+    if "DOCKER" in config.methods and "DOCKER" not in config.executors:
+        every["DOCKER"] = DockerExecutor(config)
     for method, entry in installed().items():
         every[method] = PluginExecutor(method, entry.load, config.kill_grace_s, config.max_outputs_bytes, progressed)
     every.update(config.executors)

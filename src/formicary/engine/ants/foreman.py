@@ -27,6 +27,7 @@ from formicary.engine.ants.executors import PYTHON, Executor, executors_of
 from formicary.engine.ants.outbox import Outbox
 from formicary.engine.ants.output import TaskOutput
 from formicary.engine.ants.pool import PythonPool
+from formicary.engine.ants.python_folder import PythonInFolder
 from formicary.engine.ants.warden import Warden
 
 _LOG = logging.getLogger(__name__)
@@ -60,6 +61,8 @@ class Foreman:
         self._executors = executors_of(config, self._warden, self.progressed)
         pooled = PYTHON in config.methods and PYTHON not in self._executors
         self._pool = PythonPool(config, self, self._warden) if pooled else None
+        if pooled:
+            self._executors = {**self._executors, PYTHON: PythonInFolder(config, self._warden, self.progressed)}
         self._attempts: dict[int, Attempt] = {}
         self._queue: deque[Attempt] = deque()
         self._tasks: dict[Attempt, asyncio.Task[None]] = {}
@@ -207,7 +210,7 @@ class Foreman:
         running = self.running
         while queue:
             attempt = queue[0]
-            if attempt.task.method == PYTHON and pool is not None:
+            if attempt.task.method == PYTHON and pool is not None and not needs_data(attempt):
                 busy = pool.busy if slots > 1 else running
                 if not pool.give(attempt, may_take_slot=len(self._tasks) + busy < slots):
                     break

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from formicary.engine.ants.attempt import BUILT_INS, Attempt, Outcome, Result, failure
 from formicary.engine.ants.config import AntConfig
+from formicary.engine.ants.data_files import DataError, inside
 from formicary.engine.ants.output import STDOUT
+from formicary.engine.jobs.model import TaskDefinition
 
 if TYPE_CHECKING:
     import httpx
@@ -25,6 +29,7 @@ HTTP_METHODS = {
 """Method of the job file -> HTTP verb and form of the body."""
 
 _CONNECT_TIMEOUT_S = 30.0
+_PIECE = 256 * 1024
 
 
 class HttpExecutor:
@@ -33,7 +38,7 @@ class HttpExecutor:
     The URL is ``url``, or one per line of ``script`` (in order, until one fails). ``headers`` and ``query`` are sent
     as they are, with the task's key as ``Idempotency-Key`` unless it is a GET. POST, PUT and PATCH carry the variables
     without the engine's own as form or JSON. Outputs are ``status`` and ``body`` of the last answer, the body parsed if
-    it is JSON.
+    it is JSON. Where the task has files, the body is one of them (:func:`file_of`), whole, and not in the log.
     """
 
     def __init__(self, config: AntConfig) -> None:
@@ -106,21 +111,41 @@ class HttpExecutor:
         limit = self._config.max_body_bytes
         pieces: list[bytes] = []
         size = 0
-        async for piece in response.aiter_bytes():
-            piece = piece[: limit - size]
-            size += len(piece)
-            pieces.append(piece)
-            attempt.feed(STDOUT, piece)
-            if size >= limit:
-                break
         status = response.status_code
+        if attempt.folder:
+            body, is_cut = await self._save(attempt, response)
+        else:
+            async for piece in response.aiter_bytes():
+                piece = piece[: limit - size]
+                size += len(piece)
+                pieces.append(piece)
+                attempt.feed(STDOUT, piece)
+                if size >= limit:
+                    break
+            body, is_cut = b"".join(pieces), size >= limit
         result = Result(outcome=Outcome.COMPLETED, exit_code=status)
-        result.outputs = self._outputs(attempt, status, b"".join(pieces), is_cut=size >= limit)
+        result.outputs = self._outputs(attempt, status, body, is_cut=is_cut)
         if not 200 <= status < 300:
             result.outcome = Outcome.FAILED
             result.error_code = "ERR_HTTP"
             result.error_message = f"{verb} {url} answered {status} {response.reason_phrase}".strip() + "."
         return result
+
+    async def _save(self, attempt: Attempt, response: httpx.Response) -> tuple[bytes, bool]:
+        """Writes the body into a file; returns its beginning, and whether that is not all. Raises DataError."""
+        name, limit = file_of(attempt.task), self._config.max_body_bytes
+        path = await asyncio.to_thread(inside, Path(attempt.folder), name)
+        begin, size = b"", 0
+        try:
+            with path.open("wb", 0) as file:
+                async for piece in response.aiter_bytes(_PIECE):
+                    await asyncio.to_thread(file.write, piece)
+                    begin += piece[: limit - len(begin)]
+                    size += len(piece)
+        except OSError as error:
+            raise DataError(f"The body cannot be written to {name!r}: {error.strerror}.") from error
+        attempt.say(f"body: {size:,} bytes in {name}")
+        return begin, size > len(begin)
 
     def _outputs(self, attempt: Attempt, status: int, body: bytes, *, is_cut: bool) -> bytes:
         outputs: dict[str, object] = {"status": status}
@@ -134,6 +159,16 @@ class HttpExecutor:
             attempt.say("the body is too large for an output; only its first part is kept, here in the log")
             encoded = msgspec.json.encode({"status": status, "body_is_too_large": True})
         return encoded
+
+
+def file_of(task: TaskDefinition) -> str:
+    """Where the body of an answer is kept: the first path of ``artifacts`` or ``cache`` that is one, else ``body``."""
+    for field in (task.artifacts, task.cache):
+        paths = (field or {}).get("paths")
+        for path in paths if isinstance(paths, list | tuple) else ():
+            if not any(c in str(path) for c in "*?["):
+                return str(path)
+    return "body"
 
 
 def _field(value: object) -> str:

@@ -90,6 +90,7 @@ class Child:
         self._flush = (sys.stdout.flush, sys.stderr.flush)
         self._environment: dict[str, str] = {}
         self._base = dict(os.environ)
+        self._home = os.getcwd()
 
     def run(self) -> None:
         """Executes calls until the ant is gone."""
@@ -121,13 +122,25 @@ class Child:
         target = self._targets[call.target]
         self._current = call
         self._set_environment(call, target)
-        answer = self._execute(call, target, started)
+        answer = self._execute(call, target, started) if not call.folder else self._in_folder(call, target, started)
         self._current = None
         if os.getpid() != self._pid:
             os._exit(0)
         self._collect_output(answer)
         self._now = answer.ended = time.monotonic()
         self._answer(answer)
+
+    def _in_folder(self, call: Call, target: Target, started: float) -> Answer:
+        """The same in the folder where its files are."""
+        try:
+            os.chdir(call.folder)
+        except OSError as error:
+            text = f"The working directory {call.folder} cannot be used: {error.strerror}."
+            return Answer(call.seq, python_wire.INVALID, started, 0.0, message=text)
+        try:
+            return self._execute(call, target, started)
+        finally:
+            os.chdir(self._home)
 
     def _execute(self, call: Call, target: Target, started: float) -> Answer:
         how, message, trace, outputs, code = python_wire.RETURNED, "", "", b"", 0
@@ -192,6 +205,7 @@ class Child:
             attempt=call.attempt,
             execution=call.execution,
             report=self._progress,
+            folder=call.folder,
         )
 
     def _progress(self, fraction: float, message: str) -> None:

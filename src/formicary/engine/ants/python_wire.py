@@ -56,7 +56,7 @@ class Target(msgspec.Struct, array_like=True):
 
 
 class Call(msgspec.Struct, array_like=True):
-    """One call. ``variables`` is the JSON object as the queen sent it."""
+    """One call. ``variables`` is the JSON object as the queen sent it; ``folder`` its working directory."""
 
     seq: int
     target: int
@@ -65,6 +65,7 @@ class Call(msgspec.Struct, array_like=True):
     attempt: int
     variables: bytes
     traceparent: str = ""
+    folder: str = ""
 
 
 class Batch(msgspec.Struct, array_like=True):

@@ -168,6 +168,7 @@ class PythonWorker:
                 attempt.number,
                 attempt.variables,
                 attempt.traceparent,
+                attempt.folder,
             )
         )
 

@@ -65,11 +65,11 @@ def _check_task(
         why = "" if named else " (the default for container fields)"
         message = f"The method {method}{why} is not available in this version{way}."
         found.append(Violation(place.line, place.column, where, CODE, message))
-    if method in AVAILABLE_METHODS - {"SHELL"}:
+    if method in ("MESSAGING", "WEBSOCKET"):
         for name in ("artifacts", "artifact_ids", "cache"):
             if getattr(task, name):
                 here = f"{path}.{name}"
-                message = f"{here} is available for SHELL tasks only in this version; remove it."
+                message = f"{here}: what a {method} task is sent to has its own files; remove it."
                 found.append(Violation(task.position.line, task.position.column, here, CODE, message))
     for row in _TASK_LATER:
         if row.name == "resources" and not is_virtual(task.resources):

@@ -72,7 +72,7 @@ METHODS = frozenset(
 """Every executor a job file may name."""
 
 AVAILABLE_METHODS = frozenset(
-    m for m in METHODS if m in {"SHELL", "PYTHON", "MESSAGING", "WEBSOCKET"} or m.startswith("HTTP_")
+    m for m in METHODS if m in {"SHELL", "PYTHON", "DOCKER", "MESSAGING", "WEBSOCKET"} or m.startswith("HTTP_")
 )
 """The executors of this version."""
 

@@ -345,6 +345,10 @@ def check_method(ctx: Context, read: TaskRead, path: str, node: Node, static: bo
     if method.startswith("HTTP_") and not (read.values.get("url") or read.values.get("script")):
         message = f"A {method} task needs an address; add 'url: https://…'."
         ctx.add(nodes.get("method", node), f"{path}.url", "MISSING_URL", message)
+    container = read.values.get("container")
+    if method == "DOCKER" and not (isinstance(container, dict) and container.get("image")):
+        message = "A DOCKER task needs an image; add 'container: {image: NAME}'."
+        ctx.add(nodes.get("method", node), f"{path}.container.image", "MISSING_FIELD", message)
     if method == "MESSAGING" and not read.values.get("messaging_request_queue"):
         message = "A MESSAGING task needs a queue to send to; add 'messaging_request_queue: SUBJECT'."
         ctx.add(nodes.get("method", node), f"{path}.messaging_request_queue", "MISSING_FIELD", message)
