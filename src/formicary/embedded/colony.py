@@ -155,8 +155,8 @@ class Colony:
         async def serve() -> None:
             try:
                 await AntSession(self.queen, queen_side.send).run(aiter(queen_side))
-            except Problem:
-                pass  # the ant opens another stream
+            except (Problem, OSError):
+                pass  # the ant opens another stream, or has ended
             finally:
                 await queen_side.close()
 
