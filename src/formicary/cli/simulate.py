@@ -76,8 +76,6 @@ def simulate(
 
     Exit status: 0 when it was simulated, 2 for invalid input: every mistake is told, with its line.
     """
-    from formicary.engine.scheduling.simulation.engine import Simulation
-    from formicary.engine.scheduling.simulation.registry import POLICIES
     from formicary.engine.scheduling.simulation.workload import Cluster
 
     names = [name for given in policies for name in given.split(",") if name]
@@ -105,18 +103,10 @@ def simulate(
     for name in names:
         clusters[name] = cluster
         try:
-            policy = POLICIES[name].make(values[name], cluster, jobs)
+            outcomes[name] = _run(name, values[name], jobs, cluster)
         except ValueError as error:
             exits.say(f"error: policy {name}: {error}")
             return exits.INVALID
-        until, seed = values[name]["until"], values[name]["seed"]
-        outcomes[name] = Simulation(
-            cluster,
-            jobs,
-            policy,
-            seed=int(seed) if isinstance(seed, float) else 0,
-            until=until if isinstance(until, float) else None,
-        ).run()
     if plot is not None:
         from formicary.engine.scheduling.simulation.chart import draw
 
@@ -127,6 +117,22 @@ def simulate(
             return exits.INVALID
     _print(outcomes, clusters, output, estimates=estimates)
     return exits.OK
+
+
+def _run(name: str, values: Mapping[str, object], jobs: Sequence[Job], cluster: Cluster) -> Outcome:
+    """One policy's run. Raises ValueError where the policy and the cluster do not go together."""
+    from formicary.engine.scheduling.simulation.engine import Simulation
+    from formicary.engine.scheduling.simulation.registry import POLICIES
+
+    policy = POLICIES[name].make(values, cluster, jobs)
+    until, seed = values["until"], values["seed"]
+    return Simulation(
+        cluster,
+        jobs,
+        policy,
+        seed=int(seed) if isinstance(seed, float) else 0,
+        until=until if isinstance(until, float) else None,
+    ).run()
 
 
 def _settings(names: Sequence[str], settings: Sequence[str]) -> tuple[list[str], dict[str, dict[str, object]]]:
