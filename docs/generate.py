@@ -33,6 +33,8 @@ KINDS = {
     "trials",
     "error_handling": "mapping: max_retries, dead_letter_queue, alert_on_dlq",
     "gang": "`job`, or mapping: tasks, min, barrier",
+    "backup": "true or false, or mapping: percentile, delay_threshold, resource_threshold, least_history, cap, "
+    "extra_work",
     "needs": "mapping of resources to amounts, or list of mappings",
     "placement": "mapping: labels, expressions, versions, preferred",
     "environment": "mapping of names to texts, or list of `NAME=VALUE`",

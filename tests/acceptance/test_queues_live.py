@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from formicary.client import DefinitionRef, SyncClient
+from formicary.problems import Problem
 from tests.acceptance.server import FORMICARY, REPOSITORY, Up, until
 
 WORK = "job_type: {name}\n{more}tasks:\n- task_type: work\n  script: sleep {seconds}\n{task}"
@@ -346,6 +347,26 @@ def test_a_sensor_polls_twenty_times_and_holds_no_slot(stage: Callable[..., Stag
     assert last < at(sensor["ended_at"]), "they ran between two polls"
 
 
+def test_a_straggler_is_beaten_by_its_copy(stage: Callable[..., Stage]) -> None:
+    """Five tasks take a tenth of a second; the sixth hangs on its first attempt, and its copy ends long before it."""
+    one = stage("", "--ants", "2", "--slots", "2")
+    slow = one.define(
+        "job_type: slow\ntasks:\n- task_type: work\n  speculative_backup: {extra_work: 1, cap: 1}\n  script:\n"
+        "  - if [ $FORMICARY_ATTEMPT = 1 ] && [ -n '{{.Hangs}}' ]; then sleep 60; else sleep 0.1; fi\n"
+        '  - echo "::set-output name=attempt::$FORMICARY_ATTEMPT"\n',
+    )
+    for number in range(5):
+        one.submit(f"s{number}", slow, params={"Hangs": ""})
+    one.done(*(f"s{number}" for number in range(5)))
+    one.submit("late", slow, params={"Hangs": "yes"})
+    late = one.done("late")[0]
+    task = late["tasks"][0]
+    assert (late["outputs"]["attempt"], task["attempts"], task["state"]) == ("2", 2, "COMPLETED")
+    assert at(task["ended_at"]) - at(task["started_at"]) < 30
+    ants = one.up.page("/v1/ants")[1]["ants"]
+    until(lambda: all(not ant.get("held") for ant in one.up.page("/v1/ants")[1]["ants"]), 20, f"the loser ends: {ants}")
+
+
 def test_the_hybrid_example_behaves(stage: Callable[..., Stage]) -> None:
     """Sensor, queue, priority, resources, preference and gang in one job, under the queues that come with it."""
     one = stage((REPOSITORY / "examples" / "queues.yaml").read_text(), "--slots", "4")
@@ -356,6 +377,13 @@ def test_the_hybrid_example_behaves(stage: Callable[..., Stage]) -> None:
     assert abs(starts[0] - starts[1]) < 0.25
     shown = {queue["name"]: queue for queue in one.up.page("/v1/queues")[1]["queues"]}
     assert {"production", "research"} == set(shown)
+
+
+def test_a_deadline_that_has_passed_is_refused_at_once(stage: Callable[..., Stage]) -> None:
+    one = stage("policy: edf\n")
+    late = one.work("late", more="deadline: 2020-01-01T00:00:00Z\n")
+    with pytest.raises(Problem, match="The deadline 2020-01-01T00:00:00Z has passed"):
+        one.submit("late", late)
 
 
 def test_queues_outlive_a_kill_and_bad_ones_change_nothing(stage: Callable[..., Stage]) -> None:

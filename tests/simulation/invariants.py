@@ -251,7 +251,7 @@ class Monitor:
                     self.fail("token", token, "was let out after", self._released)
                 highest = max(highest, token)
                 key = (self.numbers.get(assignment.job_id, 0), assignment.position)
-                if self._highest.get(key, 0) < token:
+                if self._highest.get(key, 0) < token and not self._may_copy(key):
                     self.fail("assignment", token, "of", key, "is not committed")
                 self._check_alone((assignment.job_id, assignment.execution, assignment.position))
             for token in outgoing.acknowledged:
@@ -267,7 +267,7 @@ class Monitor:
         for (job_id, execution), positions in granted.items():
             number = self.numbers[job_id]
             kind = GANGS.get(str(self.jobs[number][_TYPE]))
-            if kind is None or not positions & GANG_MEMBERS:
+            if kind is None or kind.definition.gang is None or not positions & GANG_MEMBERS:
                 continue
             rows = {position: self.tasks.get((number, position)) for position in GANG_MEMBERS}
             missing = [
@@ -281,8 +281,14 @@ class Monitor:
     def _check_alone(self, where: tuple[str, int, int]) -> None:
         """A task that is given out runs nowhere on an ant that believes in its lease: the fence came before."""
         for attempt, ant in self._processes.get(where, {}).items():
-            if not attempt.is_over and (ant.believes() or ant.overruns):
+            key = (self.numbers[where[0]], where[2])
+            if not attempt.is_over and (ant.believes() or ant.overruns) and not self._may_copy(key):
                 self.fail("task", where, "is given out again while", ant.name, "runs it and believes in its lease")
+
+    def _may_copy(self, key: tuple[int, int]) -> bool:
+        """The task allows a second copy: two attempts of it may run, on two ants, and one of them counts."""
+        kind = GANGS.get(str(self.jobs[key[0]][_TYPE])) if key[0] in self.jobs else None
+        return kind is not None and kind.definition.tasks[key[1]].speculative_backup is not None
 
     def _check_gone(self, token: int, how: str) -> None:
         key = self._granted.get(token)
@@ -326,7 +332,8 @@ class Monitor:
         if len(ant.running) > ant.slots:
             self.fail(ant.name, "runs", len(ant.running), "tasks on", ant.slots, "slots")
         job, row = self.jobs[number], self.tasks[key]
-        if row[_TASK_STATE] == life.COMPLETED and job[_EXECUTION] == assignment.execution:
+        copies = self._may_copy(key)
+        if row[_TASK_STATE] == life.COMPLETED and job[_EXECUTION] == assignment.execution and not copies:
             self.fail("task", key, "has completed and runs again in the same execution on", ant.name)
         where = (assignment.job_id, assignment.execution, assignment.position)
         processes = self._processes.get(where)
@@ -336,7 +343,7 @@ class Monitor:
         for other, on in list(processes.items()):
             if other.is_over:
                 del processes[other]
-            elif (on.believes() and ant.believes()) or on.overruns:
+            elif ((on.believes() and ant.believes()) or on.overruns) and not (copies and on is not ant):
                 self.fail("task", key, "runs on", on.name, "and on", ant.name, "and both believe in their lease")
         processes[attempt] = ant
 

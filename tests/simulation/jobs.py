@@ -254,15 +254,18 @@ def _gangs() -> list[Kind]:
     pair = (_task("a"), _task("b"))
     then = (*pair, _task("c", dependencies=("a", "b")))
     again = (_task("a", retry=3), _task("b"))
+    early = {"least_history": 1, "extra_work": 1.0, "percentile": 50, "delay_threshold": 1.0, "cap": 1.0}
     return [
         Kind(gang("gang", *pair), (good, good), C, (C, C)),
         Kind(gang("gang_then", *then), (good,) * 3, C, (C,) * 3),
         Kind(gang("gang_again", *again), (until(2), good), C, (C, C)),
+        Kind(_job("copied", _task("a", speculative_backup=early)), (good,), C, (C,)),
+        Kind(_job("copied_again", _task("a", speculative_backup=early, retry=9)), (until(3),), C, (C,)),
     ]
 
 
 GANGS: Mapping[str, Kind] = {kind.definition.job_type: kind for kind in _gangs()}
-"""Jobs of worlds with queues; members are the first two tasks."""
+"""Jobs of worlds with queues: gangs, whose members are the first two tasks, and tasks that may have a copy."""
 KINDS: Mapping[str, Kind] = {
     kind.definition.job_type: kind
     for kind in (*_plain(), *_failing(), *_returning(), *_people(), *_composing(), *_fanning())

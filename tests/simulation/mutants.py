@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from formicary.engine.queen.core.approving import Approving
+from formicary.engine.queen.core.backups import Backup, Backups
 from formicary.engine.queen.core.batch import Batch, Outgoing, Welcome
 from formicary.engine.queen.core.core import Core
 from formicary.engine.queen.core.fanning import Fanning
+from formicary.engine.queen.core.gangs import GangRun, Gangs
 from formicary.engine.queen.core.leases import Hello, Leases
 from formicary.engine.queen.core.outcome import Outcome
 from formicary.engine.queen.core.records import Ant, TaskRun
@@ -39,6 +41,32 @@ def broken_fence() -> list[Swap]:
         return run if run is not None and run.holder is not None else None
 
     return [(Leases, "grant", remember), (Leases, "held_by", held_by)]
+
+
+def half_gang() -> list[Swap]:
+    """The members of a gang are granted one by one, as ants come free."""
+
+    def start(self: Gangs, gang: GangRun, ants: Sequence[Ant]) -> None:
+        gang.started = True
+        self.core.grant(gang.runs[0], ants[0])
+        for run in gang.runs[1:]:
+            run.alone = True
+            self.core.waiting.queue_task(run, run.demand)
+
+    return [(Gangs, "start", start)]
+
+
+def copy_not_fenced() -> list[Swap]:
+    """The end of a copy counts for the task, whose row holds the token of the other attempt."""
+    ended = Backups.ended
+
+    def any_of_them(self: Backups, run: TaskRun, outcome: Outcome) -> TaskRun | None:
+        if isinstance(run, Backup) and run.of in self.copies:
+            self._forget(run)
+            return run.of
+        return ended(self, run, outcome)
+
+    return [(Backups, "ended", any_of_them)]
 
 
 def lost_ack() -> list[Swap]:
@@ -158,6 +186,8 @@ MUTANTS: dict[str, Callable[[], list[Swap]]] = {
         forgotten_votes,
         one_too_many,
         forgotten_elements,
+        half_gang,
+        copy_not_fenced,
     )
 }
 

@@ -83,7 +83,7 @@ class World:
             wild = list(WILD)
             chosen = [rng.choice(wild) if rng.random() < setting.wild else kind for kind in chosen]
         if setting.queues:
-            chosen = [rng.choice(list(GANGS)) if rng.random() < 0.2 else kind for kind in chosen]
+            chosen = [rng.choice(list(GANGS)) if rng.random() < 0.35 else kind for kind in chosen]
         self.orders = {
             str(i): Order(self.new_id(), kind, f"key{i}" if rng.random() < 0.2 else "") for i, kind in enumerate(chosen)
         }

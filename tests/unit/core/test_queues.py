@@ -168,6 +168,13 @@ def test_limits_and_hours_hold_a_queue_and_explain_says_so() -> None:
     assert "n" in started(made)
 
 
+def test_a_queue_that_is_not_there_is_told() -> None:
+    made = colony("policy: multilevel\nqueues: [one]\ndefault: one\n")
+    made.submit("j", made.define(job("j", "queue: two")))
+    told = explain(made.core, made.core.jobs["j"]).reasons
+    assert "it names the queue two, which there is not: it waits in one" in [reason.message for reason in told]
+
+
 def test_needs_labels_and_versions_decide_where_a_task_may_run() -> None:
     made = colony()
     made.ant("small", 4, resources={"cpu": 2.0}, labels={"cuda": "11.8"})
@@ -301,3 +308,81 @@ def test_a_configuration_outlives_the_queen() -> None:
     assert made.core.waiting.given is not None and made.core.waiting.given.by == "test"
     made.ant("ant", 1)
     assert started(made) == ["a"]
+
+
+SLOW = "job_type: slow\ntasks:\n- task_type: a\n  script: x\n  speculative_backup: {least_history: 3, extra_work: 1}\n"
+
+
+def lagging(made: Colony) -> None:
+    """Three tasks of a kind have taken a second; the fourth, `late`, runs for three."""
+    slow = made.define(SLOW)
+    for number in range(3):
+        made.submit(f"j{number}", slow)
+        token = made.token(f"j{number}", "a")
+        made.advance(1.0)
+        made.core.result(
+            made.holder(token).session,
+            ends.Outcome(token, ends.COMPLETED, 0, started_at=made.wall - 1.0, ended_at=made.wall),
+        )
+        made.settle()
+    made.submit("late", slow)
+    made.started("late", "a")
+    made.news()
+    made.advance(3.0)
+
+
+def test_the_copy_of_a_straggler_wins_and_the_loser_changes_nothing() -> None:
+    made = colony(check_twin=False)
+    made.ant("x", 1)
+    made.ant("y", 1)
+    lagging(made)
+    first, second = made.tokens["late", "a"]
+    assert made.holder(first) is not made.holder(second)
+    loser = made.holder(first)
+    made.ok("late", "a", token=second)
+    assert made.states("late") == {"late": "COMPLETED", "a": "COMPLETED"}
+    run = made.task("late", "a")
+    assert run is not None and (run.token, run.attempts, run.failures, run.lost) == (second, 2, 0, 0)
+    assert loser.cancelled == [first]
+    made.result("late", "a", ends.COMPLETED, token=first)  # it was faster than the message: too late all the same
+    assert made.core.leases.tokens == {}
+    assert all(not ant.held for ant in made.core.leases.ants.values())
+    assert made.core.stats.backups == 1
+
+
+def test_a_task_goes_on_as_its_copy_when_its_ant_is_lost_and_the_first_may_win_too() -> None:
+    made = colony(check_twin=False)
+    made.ant("x", 1)
+    made.ant("y", 1)
+    lagging(made)
+    first, second = made.tokens["late", "a"]
+    made.die(made.holder(first).name)
+    made.advance(4.0)
+    assert made.tokens["late", "a"] == [first, second], "no third attempt"
+    made.ok("late", "a", token=second)
+    run = made.task("late", "a")
+    assert run is not None and (run.state, run.token, run.lost) == ("COMPLETED", second, 0)
+    made.ant("z", 1)
+    made.submit("again", "slow:1")
+    made.started("again", "a")
+    made.advance(3.0)
+    mine, copy = made.tokens["again", "a"]
+    made.result("again", "a", ends.FAILED, token=copy, exit_code=1)  # a copy that fails says nothing of the task
+    assert made.states("again")["again"] == "EXECUTING"
+    made.ok("again", "a", token=mine)
+    assert made.states("again")["again"] == "COMPLETED"
+    assert made.core.leases.tokens == {}
+
+
+def test_a_cancel_ends_both_attempts() -> None:
+    made = colony(check_twin=False)
+    made.ant("x", 1)
+    made.ant("y", 1)
+    lagging(made)
+    first, second = made.tokens["late", "a"]
+    made.cancel("late")
+    assert {token for worker in made.workers.values() for token in worker.cancelled} == {first, second}
+    for token in (first, second):
+        made.result("late", "a", ends.CANCELLED, token=token)
+    assert made.states("late")["late"] == "CANCELLED"
+    assert made.core.leases.tokens == {}

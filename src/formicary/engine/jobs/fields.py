@@ -176,7 +176,11 @@ TASK_FIELDS: tuple[Field, ...] = (
         "placement", "placement", "Which ants may run it, and which suit it: labels, expressions, versions, preferred."
     ),
     Field("cost_factor", "number", "Weight of the task in cost reports.", least=0),
-    Field("speculative_backup", "any", "Second copy of a slow task.", available="speculative backup", ignored=True),
+    Field(
+        "speculative_backup",
+        "backup",
+        "A second copy begins where it lags behind; the first to end counts: true, or thresholds.",
+    ),
     Field(
         "container",
         "container",

@@ -141,3 +141,33 @@ def _preferred(ctx: Context, node: Node, path: str) -> object:
         if read is not ABSENT:
             found[name] = read
     return found
+
+
+SPECULATION: dict[str, tuple[float, float]] = {
+    "percentile": (1.0, 100.0),
+    "delay_threshold": (0.1, 1000.0),
+    "resource_threshold": (0.0, 1.0),
+    "least_history": (1.0, 200.0),
+    "cap": (0.0, 1.0),
+    "extra_work": (0.0, 1.0),
+}
+"""What a task may say of its second copy, with the smallest and the largest value."""
+
+
+def read_backup(ctx: Context, node: Node, path: str, row: Field) -> object:
+    """True or false, or a mapping of thresholds."""
+    if node.kind != "map":
+        found = READERS["bool"](ctx, node, path, row)
+        return ABSENT if found is False else found
+    values: dict[str, object] = {}
+    for name, key, value in entries(ctx, node, path):
+        here = join(path, name)
+        if name == "enabled":
+            values[name] = READERS["bool"](ctx, value, here, row)
+        elif name not in SPECULATION:
+            ctx.add(key, here, "UNKNOWN_FIELD", f"There is no field {name[:60]!r} here.{ctx.hint(name, SPECULATION)}")
+        else:
+            least, most = SPECULATION[name]
+            kind = "int" if name == "least_history" else "number"
+            values[name] = READERS[kind](ctx, value, here, Field(name, kind, "", least=least, most=most))
+    return ABSENT if values.get("enabled") is False else {k: v for k, v in values.items() if v is not ABSENT}

@@ -19,7 +19,7 @@ from formicary.engine.jobs.model import (
     TaskDefinition,
 )
 from formicary.engine.jobs.notice_check import NOTICE_FIELDS, check_notices
-from formicary.engine.jobs.placement_reader import read_needs, read_placement
+from formicary.engine.jobs.placement_reader import read_backup, read_needs, read_placement
 from formicary.engine.jobs.policy_reader import read_error_handling, with_retries
 from formicary.engine.jobs.readers import ABSENT, READERS, Context, Reader, entries, exclusive, is_null, join
 from formicary.engine.jobs.templates.budget import TemplateError
@@ -35,6 +35,7 @@ TASK_READERS: Mapping[str, Reader] = {
     "error_handling": read_error_handling,
     "needs": read_needs,
     "placement": read_placement,
+    "backup": read_backup,
 }
 """Readers of every kind of field of a task."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from formicary.engine.jobs.configs import NO_CONFIGS, ConfigView
+from formicary.engine.jobs.gang import deadline_of
 from formicary.engine.jobs.variables import missing_params, wrong_params
 from formicary.engine.queen import edge
 from formicary.engine.queen.core.batch import JobEnded
@@ -21,7 +22,7 @@ from formicary.engine.queen.key_book import KeyBook
 from formicary.engine.queen.recent_ids import RecentIds
 from formicary.engine.queen.rendering import expand
 from formicary.engine.storage.port import Row
-from formicary.problems import Problem, problem
+from formicary.problems import FieldError, Problem, problem
 from formicary.v1 import jobs_pb2 as jobs
 
 if TYPE_CHECKING:
@@ -209,6 +210,7 @@ class Submitting:
         """Finds repeated ids and keys, submits the rest, answers after the commit."""
         configs = self._queen.configs.view(org, items[0].user if items else "", definition.job_type)
         check_against(definition, items, configs.names)
+        check_deadline(definition, time.time())
         if definition.model.dynamic_template_tasks:
             return await self._accept_expanded(definition, items, org, watcher, repeated, resend=resend, also=also)
         pump = self._queen.pump
@@ -328,6 +330,18 @@ def _taken(job_id: str) -> Problem:
 
 def _expand(definition: Definition, params: bytes, configs: ConfigView) -> str:
     return expand(definition.model, params, time.time(), time.monotonic, random.getrandbits(32), configs)
+
+
+def check_deadline(definition: Definition, wall: float) -> None:
+    """A deadline that has passed cannot be kept any more. Raises Problem VALIDATION_FAILED."""
+    model = definition.model
+    due = deadline_of(model.deadline, wall)
+    if due is not None and due < wall:
+        lines = model.source.splitlines()
+        line = next((n for n, text in enumerate(lines, model.source_line) if text.startswith("deadline")), 1)
+        message = f"The deadline {model.deadline} has passed: write a later one, or a duration after the submission."
+        errors = [FieldError("deadline", "OUT_OF_RANGE", message)]
+        raise problem("VALIDATION_FAILED", f"{definition.row[7]!s}:{line}:1: {message}", errors=errors)
 
 
 def check_against(

@@ -22,6 +22,7 @@ from formicary.engine.jobs.error_rules import ErrorRules, NoErrorRules
 from formicary.engine.jobs.fan_out import definition_position
 from formicary.engine.jobs.model import JobDefinition, task_from_json
 from formicary.engine.queen.core.approving import Approving, Question, Vote
+from formicary.engine.queen.core.backups import Backup, Backups
 from formicary.engine.queen.core.batch import (
     Assignment,
     Batch,
@@ -107,6 +108,7 @@ class Core:
         self.pausing = Pausing(self)
         self.breaking = Breaking(self)
         self.gangs = Gangs(self)
+        self.backups = Backups(self)
         self.queueing: Queueing | None = None
         """Configured queues; None = by priority and submission alone."""
         self.holders: dict[Gate, dict[Job, None]] = {}
@@ -136,7 +138,7 @@ class Core:
         self.stats = Stats()
         self._hot_bytes = 0
         self._over: list[Job] = []
-        self._wanted: dict[int, CandidateQueue] = {}
+        self.wanted: dict[int, CandidateQueue] = {}
 
     def at(self, mono: float, wall: float) -> None:
         """Says what time it is for the events that follow."""
@@ -302,6 +304,7 @@ class Core:
         ant = self.leases.sessions.get(session)
         if ant is not None:
             ant.draining = True
+            self.leases.version += 1
 
     def bury(self, ant_id: str) -> None:
         """The ant's processes are known to be dead (their supervisor says so): no need to wait for the lease."""
@@ -320,6 +323,8 @@ class Core:
         self.batch.to(session).acknowledged.append(outcome.token)
         if run is None:
             return
+        if run.task.speculative_backup is not None and (run := self.backups.ended(run, outcome)) is None:
+            return
         self.leases.release(run)
         if self.queueing is not None and outcome.outcome == COMPLETED and outcome.started_at and outcome.ended_at:
             self.queueing.ran(run, outcome.ended_at - outcome.started_at)
@@ -328,7 +333,7 @@ class Core:
     def started(self, session: int, token: int, started_at: float) -> None:
         """An attempt has been running for a while."""
         run = self.leases.held_by(session, token)
-        if run is not None and run.state == life.DISPATCHED:
+        if run is not None and run.state == life.DISPATCHED and not isinstance(run, Backup):
             run.state = life.task_state(run.state, "begin")
             if run.started_at is None:
                 run.started_at = started_at
@@ -338,16 +343,24 @@ class Core:
     def returned(self, session: int, token: int) -> None:
         """An attempt never began and is given back."""
         run = self.leases.held_by(session, token)
-        if run is not None and run.state == life.DISPATCHED:
+        if run is not None and run.state == life.DISPATCHED and not self._goes_on(run):
             self.leases.release(run)
             self.progress.returned(run, is_unstarted=True)
 
     def _lost(self, run: TaskRun) -> None:
         self.stats.lost += 1
+        if self._goes_on(run):
+            return
         self.leases.release(run)
         self.progress.lost(run)
 
+    def _goes_on(self, run: TaskRun) -> bool:
+        """An attempt is gone, and the task goes on as its copy; or it was the copy that is gone."""
+        return run.task.speculative_backup is not None and self.backups.left(run)
+
     def _undelivered(self, run: TaskRun) -> None:
+        if self._goes_on(run):
+            return
         self.leases.release(run)
         if run.state == life.EXECUTING:
             self.progress.lost(run)
@@ -359,7 +372,7 @@ class Core:
     def loaded(self, params: Mapping[int, tuple[bytes, bytes | None]]) -> None:
         """Parameters that were asked for in `Batch.load`."""
         for number, (found, variables) in params.items():
-            queue = self._wanted.pop(number, None)
+            queue = self.wanted.pop(number, None)
             candidate = queue.loaded(number) if queue is not None else None
             if candidate is not None:
                 job = cast(Job, candidate)
@@ -501,7 +514,7 @@ class Core:
                 del self.queues[demand]
             elif queue.cold and self.leases.ants_for(demand):
                 for number in queue.fetch(self.config.prefetch):
-                    self._wanted[number] = queue
+                    self.wanted[number] = queue
                     self.batch.load.append(number)
 
     def _enqueue(self, job: Job, params: bytes | None) -> None:
@@ -513,10 +526,6 @@ class Core:
             self._hot_bytes += len(params)
         self.waiting.queue_job(job, is_cold=not hot)
 
-    def forget_wanted(self) -> None:
-        """Parameters that were asked for are asked for again."""
-        self._wanted.clear()
-
     def all_ants(self) -> list[Ant]:
         """View: every ant, in order of arrival."""
         return list(self.leases.ants.values())
@@ -526,27 +535,24 @@ class Core:
         """View: grows when an ant comes, goes, changes or has less to do."""
         return self.leases.version
 
-    def preempt(self, run: TaskRun) -> None:
-        """Asks the ant to end the attempt, which then takes its turn again."""
-        if not (run.preempting or run.cancelling):
-            run.preempting = True
-            self.stats.preempted += 1
-            if run.holder is not None and run.holder.session:
-                self.batch.to(run.holder.session).cancelled.append(run.token)
-
     def grant(self, run: TaskRun, ant: Ant) -> None:
         """Leases the attempt to the ant; it is sent after the commit."""
         run.state = life.task_state(run.state, "grant")
         run.attempts += 1
         run.cancelling = run.preempting = False
-        run.granted_at = self.wall
         run.error_message = run.traceback = run.error_code = None
         run.ended_at = run.exit_code = run.signal = run.outputs = None
-        token = self.leases.grant(run, ant)
-        self._charge(run)
+        self.lease(run, ant)
         self.dirty_tasks[run] = None
+        if run.task.speculative_backup is not None:
+            self.backups.watch(run)
+
+    def lease(self, run: TaskRun, ant: Ant) -> None:
+        """A new token for an attempt, and what the ant is told of it after the commit."""
+        run.granted_at = self.wall
+        token, job = self.leases.grant(run, ant), run.job
+        self._charge(run)
         self.stats.granted += 1
-        job = run.job
         view = self.view(job)
         self.batch.to(ant.session).assignments.append(
             Assignment(
@@ -574,6 +580,8 @@ class Core:
 
     def cancel_attempt(self, run: TaskRun) -> None:
         """Asks the ant to end the attempt; its answer, or the lease's end, ends it."""
+        if run.task.speculative_backup is not None:
+            self.backups.drop(run)
         run.cancelling = True
         if run.holder is not None and run.holder.session:
             self.batch.to(run.holder.session).cancelled.append(run.token)
@@ -678,6 +686,9 @@ class Core:
         if run.state in (life.DISPATCHED, life.EXECUTING):
             self.leases.adopt(run, self.mono)
             self._charge(run)
+            run.granted_at = self.wall
+            if run.task.speculative_backup is not None:
+                self.backups.watch(run)
             run.cancelling = run.job.verdict in KILLING and not run.task.always_run
         elif run.state == life.READY:
             if self.gangs.holds(run):

@@ -74,7 +74,7 @@ def _pending(core: Core, job: Job) -> list[Reason]:
         why = "the delay before its next execution" if job.retries else "its scheduled start"
         return [_until(core, f"waits for {why}", due)]
     demand = core.waiting.pending_demand(job)
-    reasons = [Reason("time", True, "its time has come")]
+    reasons = [Reason("time", True, "its time has come"), *_named(core, job)]
     if demand.gate is not None:
         running, limit = core.running_of(demand.gate), core.limit_of(demand.gate)
         reasons.append(
@@ -234,6 +234,15 @@ def _rule(core: Core, job: Job) -> str:
     if rule.policy == "priority":
         words += f" {core.queueing.priority(job)}" + (f", aging {rule.aging:g}/s" if rule.aging else "")
     return words + (f", {config.rule.policy} between queues" if config.apart else "")
+
+
+def _named(core: Core, job: Job) -> list[Reason]:
+    """Whether the queue that a job names is there."""
+    name = job.definition.model.queue
+    if core.queueing is None or not name or core.waiting.given is None or core.queueing.leaf(job) == name:
+        return []
+    leaf = core.queueing.leaf(job)
+    return [Reason("queue", True, f"it names the queue {name}, which there is not: it waits in {leaf}")]
 
 
 def _gates(core: Core, demand: Demand, task_type: str) -> list[Reason]:

@@ -65,13 +65,23 @@ class Gangs:
         members = [execution.runs.get(position) for position in sorted(gang.members)]
         running = [one for one in members if one is not None and one.state in (life.DISPATCHED, life.EXECUTING)]
         for one in running:
-            core.preempt(one)
+            self.preempt(one)
         open_ones = [one for one in members if one is None or one.state not in life.TASK_ENDED]
         ready = [one for one in open_ones if one is not None and one.state == life.READY]
         if len(ready) < len(open_ones):
             return
         found = execution.gang = GangRun(job, ready, min(gang.least, len(ready)))
         core.waiting.queue_gang(found)
+
+    def preempt(self, run: TaskRun) -> None:
+        """Asks the ant to end the attempt, which then takes its turn again."""
+        core = self.core
+        if not (run.preempting or run.cancelling):
+            run.preempting = True
+            core.backups.drop(run)
+            core.stats.preempted += 1
+            if run.holder is not None and run.holder.session:
+                core.batch.to(run.holder.session).cancelled.append(run.token)
 
     def ended(self, run: TaskRun) -> None:
         """A member has ended, though it may have been asked to stop: those that wait for it alone begin without it."""

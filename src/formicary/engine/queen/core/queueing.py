@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, cast
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.amounts import needs_of
 from formicary.engine.jobs.gang import deadline_of
+from formicary.engine.queen.core.backups import Backup
 from formicary.engine.queen.core.gangs import GangRun
 from formicary.engine.queen.core.records import Ant, Definition, Job, TaskRun
 from formicary.engine.scheduling.candidates import OrderKey
@@ -196,12 +197,12 @@ class Queueing:
         running = [
             Running(str(token), run.charge[0], self._share(run, totals), run.job.priority, run.granted_at)
             for token, run in core.leases.tokens.items()
-            if run.charge is not None and not run.preempting
+            if run.charge is not None and not run.preempting and not isinstance(run, Backup)
         ]
         for found in self.deciding.tree.reclaim(WHOLE, running, pending, tolerance=0.0):
             run = core.leases.tokens[int(found.id)]
             if run.job.verdict is None and not run.cancelling:
-                core.preempt(run)
+                core.gangs.preempt(run)
 
     def _pending_shares(self, totals: dict[str, float]) -> dict[str, float]:
         """What waits, by leaf, in per cent of the colony; no more than the whole of it matters."""
@@ -263,7 +264,7 @@ def follow(core: Core, config: Queues) -> None:
         run.charge = queueing.charge(run)
         queueing.ledger.take(run.charge)
     waiting, core.queues = core.queues, {}
-    core.forget_wanted()
+    core.wanted.clear()
     core.fresh.clear()
     for queue in waiting.values():
         for candidate, is_cold in queue.drained():

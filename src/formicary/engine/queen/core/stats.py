@@ -25,6 +25,8 @@ class Stats:
     """Attempts that were asked to make room and begin again later."""
     dead_letters: int = 0
     """Jobs that no retry will help."""
+    backups: int = 0
+    """Second copies of tasks that lagged behind."""
     idle_rounds: int = 0
     """Scheduling rounds after which no job and no task was waiting for an ant."""
     ended: dict[tuple[str, str], int] = field(default_factory=dict)
