@@ -19,7 +19,6 @@ import msgspec
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.configs import ConfigSource, ConfigView, NoConfigs
 from formicary.engine.jobs.error_rules import ErrorRules, NoErrorRules
-from formicary.engine.jobs.fan_out import definition_position
 from formicary.engine.jobs.model import JobDefinition, task_from_json
 from formicary.engine.queen.core.approving import Approving, Question, Vote
 from formicary.engine.queen.core.backups import Backup, Backups
@@ -45,7 +44,7 @@ from formicary.engine.queen.core.outcome import COMPLETED, Outcome, task_variabl
 from formicary.engine.queen.core.pausing import Pausing
 from formicary.engine.queen.core.progress import KILLING, TIMED_OUT, Progress
 from formicary.engine.queen.core.queueing import PLAIN, Queueing, asks_for_queues
-from formicary.engine.queen.core.records import Ant, Definition, Job, TaskRun
+from formicary.engine.queen.core.records import Ant, Definition, Job, TaskRun, runs_of
 from formicary.engine.queen.core.repinning import repinned
 from formicary.engine.queen.core.stats import Stats
 from formicary.engine.queen.core.time_limits import attempt_timeout
@@ -252,7 +251,7 @@ class Core:
             self.dirty_tasks.update(dict.fromkeys((*runs, *rest)))
             self.batch.changes.params[job.number] = (job.number, params, None)  # its variables are rendered anew
         else:
-            runs = _runs(job, tasks)
+            runs = runs_of(job, tasks)
         for run in to_reset(runs, hard=hard):
             run.reset(hard=hard)
             self.dirty_tasks[run] = None
@@ -661,7 +660,7 @@ class Core:
             self._recover_job(job, tasks.get(job.number, ()))
 
     def _recover_job(self, job: Job, rows: Sequence[Row]) -> None:
-        runs = _runs(job, rows)  # elements after their tasks, as their positions are
+        runs = runs_of(job, rows)  # elements after their tasks, as their positions are
         for run in runs:
             if run.rendered is not None:
                 run.task = task_from_json(run.rendered)
@@ -703,9 +702,3 @@ class Core:
             run.timer = self.timers.set(self.mono + max(0.0, run.timer_at - self.wall), run)
         elif run.state == life.WAITING and run.job.state == life.EXECUTING:
             self.progress.proceed(run)  # its text was being rendered
-
-
-def _runs(job: Job, rows: Iterable[Row]) -> list[TaskRun]:
-    """The tasks of a job; rows of an earlier version with more tasks are left out."""
-    size = len(job.definition.model.tasks)
-    return [TaskRun.from_row(row, job) for row in rows if definition_position(cast(int, row[1])) < size]

@@ -6,7 +6,7 @@ to start. An :class:`Execution` exists only while a job runs; ended jobs leave m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from formicary.engine.jobs import lifecycle as life
@@ -396,6 +396,12 @@ class TaskRun:
     def failed_hard(self) -> bool:
         """It FAILED (or was cancelled) and that is not allowed."""
         return (self.state == life.FAILED and not self.task.allow_failure) or self.state == life.CANCELLED
+
+
+def runs_of(job: Job, rows: Iterable[Row]) -> list[TaskRun]:
+    """The tasks of a job; rows of an earlier version with more tasks are left out."""
+    size = len(job.definition.model.tasks)
+    return [TaskRun.from_row(row, job) for row in rows if definition_position(int(row[1] or 0)) < size]
 
 
 class Execution:
