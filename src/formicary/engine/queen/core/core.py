@@ -502,19 +502,10 @@ class Core:
 
     def _round_over(self) -> bool:
         """Nothing more can be placed now."""
-        self._fetch_params()
+        self.waiting.fetch()
         if not self.queues:
             self.stats.idle_rounds += 1
         return False
-
-    def _fetch_params(self) -> None:
-        for demand, queue in list(self.queues.items()):
-            if not queue:
-                del self.queues[demand]
-            elif queue.cold and self.leases.ants_for(demand):
-                for number in queue.fetch(self.config.prefetch):
-                    self.wanted[number] = queue
-                    self.batch.load.append(number)
 
     def _enqueue(self, job: Job, params: bytes | None) -> None:
         """Queues a pending job; its parameters stay in memory only while there is room and nobody waits before it."""

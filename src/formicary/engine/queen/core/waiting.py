@@ -116,6 +116,17 @@ class Waiting:
         self.queue_of(demand).push(self.order_key(gang.job, gang.runs[0].position), gang)
         self.core.fresh[demand] = None
 
+    def fetch(self) -> None:
+        """Asks for the parameters of jobs whose turn comes soon; forgets queues in which nobody waits."""
+        core = self.core
+        for demand, queue in list(core.queues.items()):
+            if not queue:
+                del core.queues[demand]
+            elif queue.cold and core.leases.ants_for(demand):
+                for number in queue.fetch(core.config.prefetch):
+                    core.wanted[number] = queue
+                    core.batch.load.append(number)
+
     def wake(self, wall: float | None) -> None:
         """Another round at this time though nothing may happen until then."""
         if self._alarm is not None:
