@@ -140,3 +140,23 @@ def test_positions_of_elements_meet_nothing_else() -> None:
         "a[01]",
         "a[x]",
     ]
+
+
+def test_elements_see_what_changes_meanwhile() -> None:
+    """What elements share is made once, and again when an output of the job has changed."""
+    colony = Colony()
+    colony.ant("x", slots=2)
+    job = colony.define(FAN.replace("50", "1") + "- task_type: side\n  script: x\n  dependencies: []\n")
+    colony.submit("j", job, params={"list": [1, 2, 3], "n": "hidden", "other": "seen"})
+
+    def seen(name: str) -> dict[str, object]:
+        token = colony.token("j", name)
+        found: dict[str, object] = json.loads(colony.holder(token).held[token].variables)
+        return found
+
+    assert seen("fan[0]") == {"other": "seen", "n": 1, "n_index": 0}
+    colony.ok("j", "fan[0]")
+    assert seen("fan[1]") == {"other": "seen", "n": 2, "n_index": 1}
+    colony.ok("j", "side", outputs={"other": "newer"})
+    colony.ok("j", "fan[1]")
+    assert seen("fan[2]")["other"] == "newer"

@@ -45,16 +45,37 @@ def task_variables(run: TaskRun, configs: ConfigView = NO_CONFIGS) -> bytes:
     job = run.job
     if run.task.arguments is not None:
         return _encode(resolve_arguments(run.task.arguments, Lookup(job, configs, run.element)))
-    if configs is not NO_CONFIGS:
-        is_http = run.task.method.startswith("HTTP")
-        configs = NO_CONFIGS if is_http else configs.for_task(job.definition.model, definition_position(run.position))
+    if run.element is not None:
+        return _of_element(run, run.element, configs)
+    configs = _for_task(run, configs)
     if job.definition.simple and not configs:
         return job.params or b"{}"
     merged = merged_variables(job, dict(run.task.variables), configs)
-    if run.element is not None:
-        merged.pop(str((run.source.fan_out or {}).get("source")), None)  # the list itself, as large as it may be
-        merged.update(run.element)
     return _encode(merged)
+
+
+def _for_task(run: TaskRun, configs: ConfigView) -> ConfigView:
+    if configs is NO_CONFIGS or run.task.method.startswith("HTTP"):
+        return NO_CONFIGS
+    return configs.for_task(run.job.definition.model, definition_position(run.position))
+
+
+def _of_element(run: TaskRun, element: dict[str, object], configs: ConfigView) -> bytes:
+    """What all elements of a task see is made once, until an output or a configuration changes; the element is added.
+
+    The list itself is left out, as large as it may be.
+    """
+    job, execution, own = run.job, run.job.run, run.task.variables
+    assert execution is not None, "a job whose task has begun has an execution"
+    position = definition_position(run.position)
+    shared = execution.shared.get(position)
+    if shared is None or shared[0] is not configs or shared[1:3] != (execution.version, own):
+        merged = merged_variables(job, dict(own), _for_task(run, configs))
+        for name in (str((run.source.fan_out or {}).get("source")), *element):
+            merged.pop(name, None)
+        shared = execution.shared[position] = (configs, execution.version, own, _encode(merged)[:-1])
+    start = shared[3]
+    return start + (b"," if len(start) > 1 else b"") + _encode(element)[1:]
 
 
 class Lookup:

@@ -173,8 +173,7 @@ class Progress:
             (self.core.approving if run.task.method == "MANUAL" else self.core.chores).begin(run)
             return
         if run.is_element and run.rendered is None:
-            run.task = as_element(run.source, index_of(run.position))
-            run.rendered = task_to_json(run.task)
+            run.task, run.rendered = run.job.definition.element(run.position)
         if run.state != life.READY:
             run.state = life.task_state(run.state, "activate")
         run.timer_at = None
@@ -426,6 +425,7 @@ class Progress:
 
     def _remember_outputs(self, execution: Execution, run: TaskRun) -> None:
         if run.outputs and run.state in (life.COMPLETED, life.FAILED):
+            execution.version += 1
             execution.outputs.pop(run.task.task_type, None)
             execution.outputs[run.task.task_type] = decode_outputs(run.outputs)
 

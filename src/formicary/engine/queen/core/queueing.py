@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, cast
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.amounts import needs_of
+from formicary.engine.jobs.fan_out import definition_position
 from formicary.engine.jobs.gang import deadline_of
 from formicary.engine.queen.core.backups import Backup
 from formicary.engine.queen.core.gangs import GangRun
@@ -110,7 +111,7 @@ class Queueing:
 
     def estimate_s(self, job: Job, position: int) -> float:
         """How long a task is expected to run: as it says, or as it was on average; infinity where nobody knows."""
-        model = job.definition.model
+        model, position = job.definition.model, definition_position(position)  # elements of one task are alike
         task = model.tasks[position] if position < len(model.tasks) else None
         given = (task.estimated_runtime_s if task is not None else None) or model.estimated_runtime_s
         if given is not None:
@@ -127,7 +128,7 @@ class Queueing:
 
     def ran(self, run: TaskRun, seconds: float) -> None:
         """A task has completed."""
-        key = (run.job.org, run.job.definition.job_type, run.position)
+        key = (run.job.org, run.job.definition.job_type, definition_position(run.position))
         known = self.history.get(key)
         if known is None:
             known = self.history[key] = deque(maxlen=REMEMBERED)

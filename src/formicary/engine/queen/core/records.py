@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.amounts import Needs, needs_of
 from formicary.engine.jobs.fan_out import (
+    as_element,
     definition_position,
     definition_task,
     element_name,
@@ -23,7 +26,7 @@ from formicary.engine.jobs.fan_out import (
 )
 from formicary.engine.jobs.flow import Flow, Plan, Routes
 from formicary.engine.jobs.gang import gang_of
-from formicary.engine.jobs.model import COMPOSING_METHODS, QUEEN_METHODS, JobDefinition, TaskDefinition
+from formicary.engine.jobs.model import COMPOSING_METHODS, QUEEN_METHODS, JobDefinition, TaskDefinition, task_to_json
 from formicary.engine.jobs.notices import Channel, read_channels
 from formicary.engine.queen.core.timers import Timer
 from formicary.engine.scheduling.demand import Demand
@@ -34,6 +37,8 @@ from formicary.engine.storage.port import Row
 if TYPE_CHECKING:
     from formicary.engine.queen.core.gangs import GangRun
 
+_NAME = b'{"task_type":'
+"""How the JSON of a task begins."""
 EPOCH_SHIFT = 40
 """A lease token is `epoch << EPOCH_SHIFT | counter`: one integer that only grows."""
 
@@ -62,6 +67,7 @@ class Definition:
     """A definition as the core uses it: the plan and what decides where its tasks may run."""
 
     __slots__ = (
+        "_elements",
         "demand",
         "demands",
         "gang",
@@ -95,7 +101,19 @@ class Definition:
         # One static task that sees nothing but the request's parameters: they travel as the bytes they came in.
         task = model.tasks[0] if self.plan.single else None  # none at all before its template has made them
         seen = task is None or model.variables or task.variables or task.arguments or task.fan_out
+        self._elements: dict[int, tuple[TaskDefinition, bytes]] = {}
         self.simple = task is not None and task.is_static and not seen
+
+    def element(self, position: int) -> tuple[TaskDefinition, bytes]:
+        """What an element of a task without templates runs, and its JSON as it is sent; that is made once."""
+        home = definition_position(position)
+        name = self.model.tasks[home].task_type
+        found = self._elements.get(home)
+        if found is None:
+            task = as_element(self.model.tasks[home], 0)
+            start = len(_NAME + msgspec.json.encode(task.task_type))
+            found = self._elements[home] = (task, task_to_json(task)[start:])
+        return found[0], _NAME + msgspec.json.encode(element_name(name, index_of(position))) + found[1]
 
 
 def demand_of(task: TaskDefinition) -> Demand:
@@ -420,6 +438,8 @@ class Execution:
         "preparing",
         "routes",
         "runs",
+        "shared",
+        "version",
     )
 
     def __init__(self, plan: Plan) -> None:
@@ -444,6 +464,10 @@ class Execution:
         """Positions to activate when a paused job goes on."""
         self.outputs: dict[str, dict[str, Any]] = {}
         """Outputs by task type, in order of commit."""
+        self.version = 0
+        """Raised with each output."""
+        self.shared: dict[int, tuple[object, int, object, bytes]] = {}
+        """By position of a task that fans out: what its elements see, and what that was made of (`outcome.py`)."""
         self.routes: dict[int, Routes] = {}
         """Routes of rendered tasks, where they differ from the plan's."""
 
