@@ -45,6 +45,11 @@ class JobOptions(TypedDict, total=False):
     deadline: str
     estimated_runtime: Duration
     labels: Mapping[str, str]
+    notify: Mapping[str, object]
+    webhook: Mapping[str, object]
+    retention_days_for_failed: int
+    retention_days_for_completed: int
+    retention_days_for_cancelled: int
 
 
 _FIELD_NAMES = {"retry_backoff": "retry_backoff_policy"}
@@ -183,7 +188,7 @@ class Job(Generic[P, R]):
         for violation in violations:
             path, _, rest = violation.path.partition("]")
             number = path.partition("tasks[")[2]
-            where = f"{builder.nodes[int(number)].name}{rest}" if number.isdigit() else path
+            where = f"{builder.nodes[int(number)].name}{rest}" if number.isdigit() else violation.path
             errors.append(FieldError(where, violation.code, violation.message))
         lines = "; ".join(f"{error.field}: {error.message}" if error.field else error.message for error in errors)
         return problem("VALIDATION_FAILED", f"The job {self.name} is not valid: {lines}", errors=errors)

@@ -46,6 +46,9 @@ class TaskOptions(TypedDict, total=False):
     on_exit_code: Mapping[int | str, str]
     environment: Mapping[str, str]
     labels: Mapping[str, str]
+    notify: Mapping[str, object]
+    webhook: Mapping[str, object]
+    report_stdout: bool
 
 
 _FIELD_NAMES = {"retry_backoff": "retry_backoff_policy"}

@@ -7,6 +7,7 @@ import hmac
 import json
 import os
 import socket
+import ssl
 import subprocess
 from collections.abc import Iterator
 from functools import partial
@@ -17,6 +18,7 @@ import pytest
 
 from tests.acceptance.server import FORMICARY, Up, free_port, until
 from tests.integration.server.test_tokens import token
+from tests.integration.server.tls_server import Certificates
 from tests.integration.server.told import MailServer, Received, Receiver
 
 MAILING = """\
@@ -244,6 +246,28 @@ def test_the_mail_server_may_ask_for_a_password(tmp_path: Path, monkeypatch: pyt
             job_id = submitted(up, tmp_path, MAILING.format(when="always", code=0), "owner=ada", "figure=1")
             (notice,) = settled(up, job_id)
             assert notice["state"] == "DEAD" and "550" in notice["error"] and "hunter22" not in json.dumps(notice)
+        finally:
+            up.clear()
+
+
+def test_mail_is_encrypted_where_the_server_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """STARTTLS with a certificate of an authority that is trusted; with another one nothing is sent."""
+    certificates = Certificates(tmp_path / "tls")
+    cert, key = certificates.issue("mail", "127.0.0.1")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(cert, key)
+    monkeypatch.setenv("FORMICARY_SMTP_PASSWORD", "hunter22")
+    source = MAILING.format(when="always", code=0)
+    with MailServer(login=("me", "hunter22"), tls=tls) as mails:
+        up = serve(tmp_path, "--smtp-url", f"smtp://me@127.0.0.1:{mails.port}")
+        try:
+            job_id = submitted(up, tmp_path, source, "owner=ada", "figure=1")
+            until(lambda: any(one["attempts"] for one in notices(up, "--job", job_id)), 20, "the first attempt fails")
+            assert "certificate" in notices(up, "--job", job_id)[0]["error"] and not mails.letters
+            up.stop()
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificates.ca))
+            up.start()
+            assert settled(up, job_id)[0]["state"] == "SENT" and len(mails.letters) == 1
         finally:
             up.clear()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,16 +32,17 @@ class MailServer:
     Args:
         port: 0 = any free one.
         login: User and password that it asks for, None = nobody logs in.
+        tls: It takes letters after STARTTLS only.
     """
 
-    def __init__(self, port: int = 0, login: tuple[str, str] | None = None) -> None:
+    def __init__(self, port: int = 0, login: tuple[str, str] | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.letters: list[Letter] = []
         self.answers: list[str] = []
         """What it says to the next letters instead of taking them."""
         self._login = login
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"tls_context": tls, "require_starttls": True} if tls is not None else {}
         if login is not None:
-            options = {"authenticator": self._check, "auth_require_tls": False}
+            options |= {"authenticator": self._check, "auth_require_tls": tls is not None}
         self.port = port or free_port()
         self._controller = Controller(self, hostname="127.0.0.1", port=self.port, **options)
 

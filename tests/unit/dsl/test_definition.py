@@ -303,3 +303,25 @@ def test_a_cycle_is_refused() -> None:
 
     with pytest.raises(Problem, match="wait for each other"):
         circle.definition()
+
+
+def test_who_is_told_stands_at_the_decorator() -> None:
+    """notify and webhook are those of a job file; texts keep their templates; a mistake is refused."""
+
+    @task(webhook={"url": "https://example.com/task"}, report_stdout=True)
+    def work() -> None: ...
+
+    @job(notify={"email": {"recipients": ["a@b.c"], "when": "onFailure", "subject": "{{.JobType}}"}})
+    def told() -> None:
+        work()
+
+    definition = told.build({}).definition
+    assert definition.notify == {"email": {"recipients": ["a@b.c"], "when": "onFailure", "subject": "{{.JobType}}"}}
+    assert definition.tasks[0].webhook == {"url": "https://example.com/task"} and definition.tasks[0].report_stdout
+
+    @job(notify={"email": {"recipients": ["nobody"]}})
+    def wrong() -> None:
+        work()
+
+    with pytest.raises(Problem, match=r"notify\.email\.recipients\[0\]: 'nobody' is not the address"):
+        wrong.build({})

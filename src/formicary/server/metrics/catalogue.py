@@ -56,6 +56,9 @@ CATALOGUE: tuple[MetricRow, ...] = (
     MetricRow("formicary_attempts_lost_total", "counter", "Attempts whose ant was gone."),
     MetricRow("formicary_dead_letters", "gauge", "Jobs that wait in a dead-letter queue.", ("queue",)),
     MetricRow("formicary_dead_letters_to_tell", "gauge", "Those of them whose job file says `alert_on_dlq`."),
+    MetricRow("formicary_notices_delivered_total", "counter", "Notices of ends that were delivered."),
+    MetricRow("formicary_notices_failed_total", "counter", "Attempts to deliver a notice that failed."),
+    MetricRow("formicary_notices_dead_total", "counter", "Notices that were given up."),
     MetricRow("formicary_jobs_dead_total", "counter", "Jobs that became dead letters."),
     MetricRow(
         "formicary_breaker_open", "gauge", "0 closed, 0.5 half open, 1 open: circuit breakers.", ("tenant", "breaker")

@@ -61,7 +61,10 @@ class Outbox:
         self._runner: asyncio.Task[None] | None = None
         self.delivered = 0
         """Notices delivered since the start."""
+        self.failed = 0
+        """Attempts that failed since then."""
         self.given_up = 0
+        """Notices that are DEAD since then."""
 
     def start(self) -> None:
         """Begins to deliver."""
@@ -166,6 +169,7 @@ class Outbox:
             remark = await self._send(row)
         except NotDelivered as error:
             is_over = error.is_final or attempts >= self._config.attempts
+            self.failed += 1
             self.given_up += is_over
             wait_s = min(self._config.first_delay_s * 2 ** (attempts - 1), self._config.longest_delay_s)
             wait_s = max(wait_s, min(error.after_s, self._config.longest_delay_s))
