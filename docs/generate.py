@@ -1,4 +1,4 @@
-"""Writes the pages of docs/reference that are made from the code: `python -m docs.generate [--check]`.
+"""Writes the pages of docs/reference and the pictures that are made from the code: `python -m docs.generate [--check]`.
 
 Each page is one function from tables of the code to text. `--check` only tells which pages are not current.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from docs.pictures import PICTURES
 from formicary.engine.jobs import lifecycle
 from formicary.engine.jobs.fields import JOB_FIELDS, NOW, TASK_FIELDS, Field
 from formicary.engine.jobs.schema import job_schema
@@ -21,6 +22,7 @@ from formicary.server.metrics.catalogue import LEFT_OUT
 from formicary.server.metrics.collector import MOST_LABELS
 
 REFERENCE = Path(__file__).with_name("reference")
+CONCEPTS = Path(__file__).with_name("concepts")
 
 KINDS = {
     "any": "anything",
@@ -274,22 +276,25 @@ PAGES: dict[str, Callable[[], str]] = {
 }
 
 
-def stale() -> list[str]:
-    """Names of the pages whose text is not what the code gives."""
-    paths = {name: REFERENCE / name for name in PAGES}
-    return [name for name, path in paths.items() if not path.exists() or path.read_text("utf-8") != PAGES[name]()]
+def stale() -> dict[Path, str]:
+    """Pages and pictures whose text is not what the code gives, with the text that they should have."""
+    made = {REFERENCE / name: make for name, make in PAGES.items()}
+    made |= {CONCEPTS / "pictures" / name: make for name, make in PICTURES.items()}
+    texts = {path: make() for path, make in made.items()}
+    return {path: text for path, text in texts.items() if not path.exists() or path.read_text("utf-8") != text}
 
 
 def main() -> None:
     """Writes the pages that are not current, or only names them."""
-    names = stale()
+    found = stale()
     check = "--check" in sys.argv[1:]
-    for name in names:
+    for path, text in found.items():
         if not check:
-            REFERENCE.mkdir(exist_ok=True)
-            (REFERENCE / name).write_text(PAGES[name](), "utf-8")
-        print(f"docs/reference/{name}: {'not current: run `make docs`' if check else 'written'}")
-    if check and names:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8")
+        name = path.relative_to(REFERENCE.parent.parent)
+        print(f"{name}: {'not current: run `make docs`' if check else 'written'}")
+    if check and found:
         sys.exit(1)
 
 
