@@ -75,6 +75,9 @@ def ant(
       formicary ant --resources cpu=8,memory=16Gi,gpu=1 --labels zone=eu,cuda=12.4
       formicary ant --queen queen.example:7779 --ca ca.pem --cert ant.pem --key ant.key
 
+    DOCKER tasks run where FORMICARY_DOCKER, DOCKER_HOST or the usual socket leads to an engine; what they may have of
+    the host stands in FORMICARY_DOCKER_VOLUMES and FORMICARY_DOCKER_ALLOW.
+
     Prints one line `ready ant …` when the queen has welcomed it. It reconnects by itself.
     Where the queen wants a token, FORMICARY_TOKEN holds one of role ant; tasks do not inherit it, nor FORMICARY_NATS.
     Workers of --workers have to know FORMICARY_WORKER_TOKEN, if it is set; beyond loopback it has to be.

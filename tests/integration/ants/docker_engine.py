@@ -95,6 +95,7 @@ class Engine:
         self.asked: list[Asked] = []
         self.made: list[dict[str, Any]] = []
         self.gate: asyncio.Event | None = None
+        self.port = 0
         self._count = 0
 
     @property
@@ -380,16 +381,19 @@ ROUTES: list[tuple[str, Callable[..., Awaitable[None]]]] = [
 
 
 @asynccontextmanager
-async def docker_engine(folder: Path) -> AsyncIterator[Engine]:
-    """An engine that serves on its socket; what still runs is ended with it."""
+async def docker_engine(folder: Path, **options: Any) -> AsyncIterator[Engine]:
+    """An engine that serves on its socket, or as the options of uvicorn say; what still runs is ended with it."""
     engine = Engine(folder)
-    config = uvicorn.Config(engine, uds=str(engine.socket), log_level="warning", lifespan="off", ws="none")
+    options = options or {"uds": str(engine.socket)}
+    config = uvicorn.Config(engine, log_level="warning", lifespan="off", ws="none", **options)
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  # the test has its own
     serving = asyncio.create_task(server.serve())
     try:
         while not server.started:
             await asyncio.sleep(0.005)
+        if "uds" not in options:
+            engine.port = server.servers[0].sockets[0].getsockname()[1]
         yield engine
     finally:
         for found in list(engine.containers.values()):

@@ -7,12 +7,14 @@ import base64
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from formicary.engine.ants.config import AntConfig
 from formicary.engine.ants.docker import process_mark
@@ -339,6 +341,35 @@ async def test_an_engine_that_is_not_there_or_too_old_is_said(tmp_path: Path) ->
     async with colony(config=nowhere) as (queen, _):
         result = await queen.run(run("true"))
         assert result.error_code == "ERR_DOCKER" and "does not answer" in result.error_message
+
+
+@in_loop
+async def test_an_engine_elsewhere_is_reached_over_tcp_with_certificates_of_both_sides(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    server, client = authority.issue_cert("127.0.0.1"), authority.issue_cert("ant")
+    folder = tmp_path / "certificates"
+    folder.mkdir()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    for name, one in (("cert", client), ("server", server)):
+        one.cert_chain_pems[0].write_to_path(folder / f"{name}.pem")
+        one.private_key_pem.write_to_path(folder / ("key.pem" if name == "cert" else "server.key"))
+    tls = {
+        "ssl_certfile": str(folder / "server.pem"), "ssl_keyfile": str(folder / "server.key"),
+        "ssl_ca_certs": str(folder / "ca.pem"), "ssl_cert_reqs": ssl.CERT_REQUIRED,
+    }  # fmt: skip
+    async with docker_engine(tmp_path, host="127.0.0.1", port=0, **tls) as engine:
+        address = f"tcp://127.0.0.1:{engine.port}"
+        known = AntConfig("a", methods=METHODS, docker=address, docker_certificates=str(folder))
+        async with colony(config=known) as (queen, _):
+            result = await queen.run(run("echo over there"))
+            assert (result.outcome, queen.text(result.token)) == (TaskResult.COMPLETED, ["over there"]), result
+        async with colony(config=AntConfig("b", methods=METHODS, docker=address)) as (queen, _):
+            result = await queen.run(run("true"))
+            assert (result.error_code, "does not answer" in result.error_message) == ("ERR_DOCKER", True), result
+        missing = AntConfig("c", methods=METHODS, docker=address, docker_certificates=str(tmp_path / "none"))
+        async with colony(config=missing) as (queen, _):
+            result = await queen.run(run("true"))
+            assert (result.error_code, "certificates" in result.error_message) == ("ERR_DOCKER", True), result
 
 
 @in_loop

@@ -129,8 +129,11 @@ class DockerApi:
         scheme = "https" if self._certificates or self._address.startswith("https://") else "http"
         if self._certificates:
             folder = Path(self._certificates)
-            verify = ssl.create_default_context(cafile=str(folder / "ca.pem"))
-            verify.load_cert_chain(str(folder / "cert.pem"), str(folder / "key.pem"))
+            try:
+                verify = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+                verify.load_cert_chain(str(folder / "cert.pem"), str(folder / "key.pem"))
+            except OSError as error:
+                raise DockerError(f"the certificates in {folder} cannot be used: {error.strerror or error}") from error
         return httpx.AsyncClient(base_url=f"{scheme}://{rest}", verify=verify, limits=limits)
 
 
