@@ -67,6 +67,14 @@ def priority() -> str:
     )
 
 
+def degradation() -> str:
+    """An old job and a stream of new ones of its priority: its attempts cost it points, and the new ones pass."""
+    jobs = [Job("first", 0, 120, priority=9), Job("old", 0, 20, priority=8)]
+    jobs += [Job(f"n{n}", 100.0 + 20 * n, 20, priority=8) for n in range(8)]
+    runs = {"priority": {}, "priority, aging": {"aging": "0.01"}, "priority, degrade step": {"degrade": "step"}}
+    return picture(jobs, ONE, {label: ("priority", settings) for label, settings in runs.items()})
+
+
 def multilevel() -> str:
     """Bursts of 24, 3 and 3 with feedback, slices of 4 and 8 and a last level to the end."""
     jobs = [Job("P1", 0, 24), Job("P2", 0, 3), Job("P3", 6, 3)]
@@ -182,6 +190,7 @@ PICTURES: dict[str, Callable[[], str]] = {
     for made in (
         fcfs,
         priority,
+        degradation,
         multilevel,
         resources,
         matchmaking,

@@ -3,6 +3,7 @@
 from formicary.engine.scheduling.policies import (
     assignment,
     capacity_tree,
+    degrade,
     delay,
     drf,
     edf_admission,
@@ -15,6 +16,7 @@ from formicary.engine.scheduling.policies import (
 __all__ = [
     "assignment",
     "capacity_tree",
+    "degrade",
     "delay",
     "drf",
     "edf_admission",

@@ -11,6 +11,7 @@ import heapq
 from collections.abc import Callable, Hashable, Iterator
 from random import Random
 
+from formicary.engine.scheduling.policies import degrade
 from formicary.engine.scheduling.simulation.policy import Decision, Drop, Group, Key, Preempt, Start
 from formicary.engine.scheduling.simulation.state import TINY, AntState, ClusterState, Entry, Shape
 
@@ -220,8 +221,8 @@ class Aging(Ordered):
     it, or have a priority above the cap of their own, go before it from then on.
     """
 
-    def __init__(self, rate: float, cap: float, *, blocking: bool = True) -> None:
-        super().__init__(self._linear, blocking=blocking)
+    def __init__(self, rate: float, cap: float, *, blocking: bool = True, preemptive: bool = False) -> None:
+        super().__init__(self._linear, blocking=blocking, preemptive=preemptive)
         self.rate_s = rate
         self.cap = cap
         self._growing: list[tuple[float, int, Entry]] = []
@@ -245,7 +246,43 @@ class Aging(Ordered):
         """Those that reached the cap go to the front, by submission."""
         while self._growing and self._growing[0][0] <= now:
             _, _, entry = heapq.heappop(self._growing)
-            if entry.start is None and not entry.dropped:
+            if entry.ant is None and entry.end is None and not entry.dropped:
                 group = self.group_of(entry)
                 group.remove(entry)
                 group.push(self.key(entry, now), entry)
+
+
+class Degrading(Ordered):
+    """Priority that falls with each attempt to start, see `policies.degrade`.
+
+    Args:
+        how: `log` or `step`.
+    """
+
+    def __init__(self, how: str, *, blocking: bool = True) -> None:
+        super().__init__(self._left, blocking=blocking)
+        self.how = how
+        self._attempts: list[tuple[float, int, Entry]] = []
+
+    def _left(self, entry: Entry, now: float) -> float:
+        return -degrade.degraded(entry.job.priority, now - entry.job.submit, self.how)
+
+    def queued(self, entry: Entry, now: float) -> None:
+        """See Policy."""
+        super().queued(entry, now)
+        self._next_attempt(entry, now)
+
+    def _next_attempt(self, entry: Entry, now: float) -> None:
+        made = degrade.attempts(now - entry.job.submit)
+        due = entry.job.submit + degrade.attempt_at(made + 1)
+        heapq.heappush(self._attempts, (due, entry.number, entry))
+
+    def refresh(self, now: float) -> None:
+        """Those that have tried again fall back."""
+        while self._attempts and self._attempts[0][0] <= now:
+            _, _, entry = heapq.heappop(self._attempts)
+            if entry.ant is None and entry.end is None and not entry.dropped:
+                group = self.group_of(entry)
+                group.remove(entry)
+                group.push(self.key(entry, now), entry)
+                self._next_attempt(entry, now)

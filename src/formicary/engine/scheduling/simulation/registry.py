@@ -13,6 +13,7 @@ from formicary.engine.scheduling.simulation.policy import Policy
 from formicary.engine.scheduling.simulation.queueing import (
     INFINITY,
     Aging,
+    Degrading,
     Ordered,
     Rank,
     leftover,
@@ -100,8 +101,13 @@ def _number(values: Values, name: str) -> float:
 
 
 def _priority(values: Values, cluster: Cluster, jobs: Sequence[Job]) -> Policy:
-    if _number(values, "aging") > 0:
-        return Aging(_number(values, "aging"), _number(values, "cap"), blocking=bool(values["blocking"]))
+    aging, how, preemptive = _number(values, "aging"), str(values["degrade"]), bool(values["preemptive"])
+    if how != "none" and (aging > 0 or preemptive):
+        raise ValueError("degrade goes neither with aging, its opposite, nor with preemptive: leave one of them out")
+    if how != "none":
+        return Degrading(how, blocking=bool(values["blocking"]))
+    if aging > 0:
+        return Aging(aging, _number(values, "cap"), blocking=bool(values["blocking"]), preemptive=preemptive)
     return Ordered(by_priority, blocking=bool(values["blocking"]), preemptive=bool(values["preemptive"]))
 
 
@@ -186,6 +192,9 @@ POLICIES: dict[str, Known] = {
             **_ORDER,
             "aging": Parameter("number", 0.0, "priority gained for each second of waiting; 0 is none"),
             "cap": Parameter("number", 10.0, "the most that aging leads to"),
+            "degrade": Parameter(
+                ("none", "log", "step"), "none", "priority falls with each attempt to start; it starves"
+            ),
         },
     ),
     "multilevel": Known(

@@ -1,0 +1,160 @@
+"""Every order of the simulator against its slow twin: all that waits is looked at anew at every moment."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from formicary.engine.scheduling.policies.degrade import attempt_at, attempts, degraded
+from formicary.engine.scheduling.simulation.engine import Outcome, Simulation
+from formicary.engine.scheduling.simulation.registry import POLICIES, read_settings
+from formicary.engine.scheduling.simulation.workload import Ant, Cluster, Job, Queue
+from tests.property.scheduling.test_simulation import SINGLE, run, workloads
+
+CPU = 5.0
+CLUSTER = Cluster((Ant("x", {"cpu": CPU}),), (Queue("p", priority=2), Queue("q", priority=1)))
+Rank = Callable[[Job, float], float]
+
+
+def aged(job: Job, now: float) -> float:
+    """Half a point for each second, up to ten."""
+    return -max(job.priority, min(10.0, job.priority + 0.5 * (now - job.submit)))
+
+
+RANKS: dict[str, tuple[str, dict[str, str], Rank]] = {
+    "priority": ("priority", {}, lambda job, now: -job.priority),
+    "aging": ("priority", {"aging": "0.5"}, aged),
+    "step": ("priority", {"degrade": "step"}, lambda job, now: -degraded(job.priority, now - job.submit, "step")),
+    "log": ("priority", {"degrade": "log"}, lambda job, now: -degraded(job.priority, now - job.submit, "log")),
+    "sjf": ("sjf", {}, lambda job, now: job.runtime),
+    "edf": ("edf", {}, lambda job, now: job.deadline or 1e9),
+    "llf": ("llf", {}, lambda job, now: (job.deadline or 1e9) - job.runtime),
+    "strict": ("multilevel", {}, lambda job, now: {"p": -2.0, "q": -1.0}[job.queue]),
+}
+
+
+def by_rank(jobs: list[Job], rank: Rank) -> dict[str, float]:
+    """At each moment the first of all that wait starts, if it fits; nobody passes it."""
+    starts: dict[str, float] = {}
+    moments = {job.submit for job in jobs}
+    while moments:
+        now = min(moments)
+        moments.discard(now)
+        while True:
+            waiting = [(rank(job, now), job.submit, n) for n, job in enumerate(jobs) if job.submit <= now]
+            waiting = [one for one in waiting if jobs[one[2]].id not in starts]
+            held = sum(j.demand["cpu"] for j in jobs if j.id in starts and starts[j.id] + j.runtime > now)
+            first = jobs[min(waiting)[2]] if waiting else None
+            if first is None or held + first.demand["cpu"] > CPU:
+                break
+            starts[first.id] = now
+            moments.add(now + first.runtime)
+    return starts
+
+
+@pytest.mark.parametrize("name", RANKS)
+@settings(deadline=None, max_examples=60)
+@given(jobs=workloads())
+def test_an_order_is_its_slow_twin_s(name: str, jobs: list[Job]) -> None:
+    policy, texts, rank = RANKS[name]
+    found = {ran.job.id: ran.start for ran in run(policy, jobs, CLUSTER, **texts).jobs}
+    assert found == by_rank(jobs, rank)
+
+
+def by_share(jobs: list[Job]) -> dict[str, float]:
+    """At each moment the user who holds least cpu, then who has had least, starts his first job if it fits."""
+    starts: dict[str, float] = {}
+    moments = {job.submit for job in jobs}
+    while moments:
+        now = min(moments)
+        moments.discard(now)
+        passed: set[str] = set()
+        while True:
+            claims = []
+            for user in sorted({job.user for job in jobs} - passed):
+                queue = [(j.submit, n) for n, j in enumerate(jobs) if j.user == user and j.submit <= now]
+                queue = sorted(one for one in queue if jobs[one[1]].id not in starts)
+                mine = [j for j in jobs if j.user == user and j.id in starts]
+                held = sum(j.demand["cpu"] for j in mine if starts[j.id] + j.runtime > now)
+                had = sum(j.demand["cpu"] / CPU * j.runtime for j in mine if starts[j.id] + j.runtime <= now)
+                if queue:
+                    claims.append((held, round(had, 6), queue[0], user))
+            if not claims:
+                break
+            _, _, (_, number), user = min(claims)
+            free = CPU - sum(j.demand["cpu"] for j in jobs if j.id in starts and starts[j.id] + j.runtime > now)
+            if jobs[number].demand["cpu"] > free:
+                passed.add(user)
+                continue
+            starts[jobs[number].id] = now
+            moments.add(now + jobs[number].runtime)
+    return starts
+
+
+@pytest.mark.parametrize("policy", ["fair", "drf"])
+@settings(deadline=None, max_examples=60)
+@given(jobs=workloads())
+def test_shares_are_their_slow_twin_s(policy: str, jobs: list[Job]) -> None:
+    """With one resource dominant shares are the shares of it."""
+    found = {ran.job.id: ran.start for ran in run(policy, jobs, CLUSTER, by="user").jobs}
+    assert found == by_share(jobs)
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(1, 9), st.integers(0, 9)), min_size=1, max_size=25),
+    st.sampled_from(["0.1", "0.5", "2"]),
+)
+def test_aging_bounds_every_wait(rows: list[tuple[int, int, int]], rate: str) -> None:
+    """A job of priority p is overtaken only by what was submitted before its priority has reached the cap.
+
+    So it starts within (cap - p) / rate seconds and the work of all that was submitted until then, come what may.
+    """
+    jobs = [Job(f"j{n}", float(at), float(length), priority=p) for n, (at, length, p) in enumerate(rows)]
+    for ran in run("priority", jobs, aging=rate).jobs:
+        reached = ran.job.submit + (10 - ran.job.priority) / float(rate)
+        work = sum(job.runtime for job in jobs if job.submit <= reached and job is not ran.job)
+        assert ran.start is not None
+        assert ran.start <= max(reached, max(job.submit for job in jobs if job.submit <= reached)) + work
+
+
+def test_a_job_of_aged_priority_takes_the_place_of_a_running_one() -> None:
+    """`preemptive` holds with `aging`: an urgent one pushes the other aside, which goes on where it was."""
+    jobs = [Job("low", 0, 10, priority=0), Job("high", 4, 2, priority=9)]
+    found = run("priority", jobs, aging="0.01", preemptive="true").jobs
+    assert found[0].segments == ((0, 4, "a"), (6, 12, "a"))
+    assert found[1].start == 4
+
+
+def overload(**texts: str) -> Outcome:
+    """One job of priority 8 that came first, and more urgent ones than the ant can serve."""
+    urgent = [Job(f"h{n}", float(n), 1.5, priority=9) for n in range(400)]
+    return run("priority", [Job("old", 0, 1, priority=8), *urgent], **texts)
+
+
+def test_degradation_starves_and_aging_does_not() -> None:
+    """Of 400 urgent jobs the one before them waits for all with degradation, for few with aging."""
+    starts = {
+        how: overload(**texts).jobs[0].start
+        for how, texts in (("step", {"degrade": "step"}), ("aging", {"aging": "0.1"}))
+    }
+    assert starts["step"] == max(ran.start or 0.0 for ran in overload(degrade="step").jobs)
+    assert (starts["aging"] or 0.0) <= 30
+
+
+def test_attempts_are_those_of_the_original() -> None:
+    """After 5, 10, 15, 20, 25 seconds more, then every 30; one point is lost at each fifth, never below 5."""
+    assert [attempt_at(n) for n in range(1, 9)] == [5, 15, 30, 50, 75, 105, 135, 165]
+    assert [attempts(s) for s in (0, 4.9, 5, 74, 75, 104, 105, 134, 135)] == [0, 0, 1, 4, 5, 5, 6, 6, 7]
+    assert [degraded(9, s, "step") for s in (0, 74, 75, attempt_at(10), 1e6)] == [9, 9, 8, 7, 5]
+    assert degraded(3, 1e6, "step") == 3
+    assert degraded(9, 5, "log") == pytest.approx(9 - 0.6931, abs=1e-3)
+    assert degraded(2, 1e6, "log") == 0
+
+
+@pytest.mark.parametrize("texts", [{"aging": "1"}, {"preemptive": "true"}])
+def test_degradation_with_its_opposite_is_refused(texts: dict[str, str]) -> None:
+    values, _ = read_settings("priority", {"degrade": "log", **texts})
+    with pytest.raises(ValueError, match="neither with aging"):
+        Simulation(SINGLE, [], POLICIES["priority"].make(values, SINGLE, []))
