@@ -165,6 +165,10 @@ REST: dict[str, list[Rest]] = {
         Rest(f"GET /v1/jobs/{_NEVER}", None, "NOT_FOUND"),
     ],
     "JobService.ListJobs": [Rest("GET /v1/jobs?states=COMPLETED"), Rest("GET /api/jobs/requests?pageSize=5")],
+    "JobService.ListElements": [
+        Rest("GET /v1/jobs/{job}/tasks/none/elements", None, "NOT_FOUND"),
+        Rest(f"GET /v1/jobs/{_NEVER}/tasks/t/elements", None, "NOT_FOUND"),
+    ],
     "JobService.CancelJob": [
         Rest("POST /v1/jobs/{job}:cancel", {"reason": "no more"}),
         Rest("POST /api/jobs/requests/{job}/cancel"),
@@ -404,6 +408,12 @@ def rpc_calls(names: dict[str, str]) -> dict[str, list[tuple[Message, str]]]:
         "JobService.ListJobs": [
             (jobs_pb2.ListJobsRequest(), OK),
             (jobs_pb2.ListJobsRequest(states=["FLYING"]), "VALIDATION_FAILED"),
+        ],
+        "JobService.ListElements": [
+            (jobs_pb2.ListElementsRequest(id=_NEVER, task_type="t"), "NOT_FOUND"),
+            (jobs_pb2.ListElementsRequest(id=job, task_type="none"), "NOT_FOUND"),
+            (jobs_pb2.ListElementsRequest(id=job, task_type="t", states=["FLYING"]), "VALIDATION_FAILED"),
+            (jobs_pb2.ListElementsRequest(id=job), "VALIDATION_FAILED"),
         ],
         "JobService.CancelJob": [(jobs_pb2.CancelJobRequest(id=job), OK)],
         "JobService.RetryJob": [(jobs_pb2.RetryJobRequest(id=_NEVER), "NOT_FOUND")],

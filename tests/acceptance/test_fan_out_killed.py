@@ -109,5 +109,14 @@ def test_queen_and_ant_are_killed(tmp_path: Path, server: Up) -> None:
         assert client.wait(job_id, 60).state == "COMPLETED"
         check(client.get(job_id))
         assert {line.task_type for line in client.logs(job_id, task_type="work[0]")} <= {"work[0]"}
+        assert [one["task_type"] for one in client.elements(job_id, "work", limit=3)] == [
+            "work[0]",
+            "work[1]",
+            "work[2]",
+        ]
+        assert len(list(client.elements(job_id, "work", states=["COMPLETED"]))) == ELEMENTS
+        assert list(client.elements(job_id, "work", states=["FAILED"])) == []
+        shown = server.cli("elements", job_id, "work", "--limit", "2")
+        assert "work[1]" in shown and "work[2]" not in shown
         assert "work[1]" in {line.task_type for line in client.logs(job_id, task_type="work")}
     marks.check(job_id, kills=2)

@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "submit": ("formicary.cli.submit:submit", "Submit a job to the server."),
     "list": ("formicary.cli.reading:list_jobs", "List jobs, newest first."),
     "get": ("formicary.cli.reading:get", "Show one job with its tasks and outputs."),
+    "elements": ("formicary.cli.reading:elements", "Show the elements of a task that fans out."),
     "explain": ("formicary.cli.reading:explain", "Say why a job is not running now."),
     "estimate": ("formicary.cli.estimate:estimate", "Say when a job would start."),
     "logs": ("formicary.cli.reading:logs", "Show the log lines of a job."),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from formicary.client import LogLine
 
 _COLUMNS = ("ID", "STATE", "TYPE", "SUBMITTED", "ENDED")
+_ELEMENT_FIELDS = ("task_type", "state", "exit_code", "attempts", "ant", "ended_at")
 _FIELDS = ("id", "state", "job_type", "submitted_at", "ended_at")
 
 
@@ -80,6 +81,44 @@ def get(job_id: str, server: str, timeout_s: float, output: str) -> None:
         emit_job(document)
     else:
         emit(document, output)
+
+
+@click.command(short_help="Show the elements of a task that fans out.", epilog=exits.EXIT_HELP)
+@click.argument("job_id", metavar="ID")
+@click.argument("task_type", metavar="TASK")
+@click.option("--state", "states", multiple=True, metavar="STATE", help="Only elements in this state; repeatable.")
+@click.option("--limit", type=click.IntRange(0), default=0, help="At most so many; 0 = all.")
+@options.server
+@options.timeout
+@options.output
+def elements(
+    job_id: str, task_type: str, states: tuple[str, ...], limit: int, server: str, timeout_s: float, output: str
+) -> None:
+    r"""Shows the elements of a task that have begun, in the order of its list.
+
+    \b
+    Examples:
+      formicary elements ID measure --state FAILED
+      formicary elements ID measure --output json
+    """
+    address = options.read_address(server, "--server")
+
+    async def work() -> list[dict[str, Any]]:
+        async with options.client(address, timeout_s) as client:
+            found = client.elements(options.read_id(job_id), task_type, states=states, limit=limit)
+            return [document async for document in found]
+
+    documents = asyncio.run(work())
+    if output != "table":
+        emit(documents, output)
+        return
+    rows = [[*(one.get(name) for name in _ELEMENT_FIELDS), _why(one)] for one in documents]
+    emit_table(("ELEMENT", "STATE", "EXIT", "ATTEMPTS", "ANT", "ENDED", "ERROR"), rows)
+
+
+def _why(element: dict[str, Any]) -> str:
+    error = element.get("error") or {}
+    return str(error.get("message") or error.get("code") or "").partition("\n")[0][:120]
 
 
 @click.command(short_help="Say why a job is not running now.", epilog=exits.EXIT_HELP)

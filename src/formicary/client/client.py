@@ -287,6 +287,32 @@ class Client:
             left -= len(page.jobs)
             request.page_token = page.next_page_token
 
+    async def elements(
+        self, job_id: str, task_type: str, *, states: Iterable[str] = (), limit: int = 0
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Documents of the elements of a task that have begun, in the order of its list.
+
+        Args:
+            job_id: The job.
+            task_type: The task that fans out.
+            states: Only elements in one of these states.
+            limit: At most so many, 0 = all.
+
+        Raises:
+            Problem: NOT_FOUND, VALIDATION_FAILED.
+        """
+        request = pb.ListElementsRequest(id=job_id, task_type=task_type, states=list(states), exact=True)
+        left = limit or 2**62
+        while left > 0:
+            request.page_size = min(left, PAGE)
+            page = cast(pb.ListElementsResponse, await self._call("ListElements", request))
+            for one in page.elements:
+                yield documents.element(one)
+            if not page.next_page_token:
+                return
+            left -= len(page.elements)
+            request.page_token = page.next_page_token
+
     async def definitions(self, *, job_type: str = "", sources: bool = False) -> AsyncIterator[dict[str, Any]]:
         """Documents of definitions by job type, newest version first.
 

@@ -91,6 +91,11 @@ def estimate(found: pb.Estimate) -> dict[str, Any]:
     return document
 
 
+def element(task: pb.Task) -> dict[str, Any]:
+    """An element of a task that fans out."""
+    return _task(task)
+
+
 def full(job: pb.Job) -> dict[str, Any]:
     """A job with outputs and every task."""
     document = summary(job)

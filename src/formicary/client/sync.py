@@ -164,6 +164,12 @@ class SyncClient:
         """Documents without tasks and outputs, newest first."""
         return self._iterate(self._client.list(states=states, job_type=job_type, limit=limit))
 
+    def elements(
+        self, job_id: str, task_type: str, *, states: Iterable[str] = (), limit: int = 0
+    ) -> Iterator[dict[str, Any]]:
+        """Documents of the elements of a task that have begun, in the order of its list."""
+        return self._iterate(self._client.elements(job_id, task_type, states=states, limit=limit))
+
     def definitions(self, *, job_type: str = "", sources: bool = False) -> Iterator[dict[str, Any]]:
         """Documents of definitions by job type, newest version first."""
         return self._iterate(self._client.definitions(job_type=job_type, sources=sources))

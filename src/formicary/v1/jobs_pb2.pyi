@@ -142,6 +142,30 @@ class FollowJobRequest(_message.Message):
     exact: bool
     def __init__(self, id: _Optional[str] = ..., exact: _Optional[bool] = ...) -> None: ...
 
+class ListElementsRequest(_message.Message):
+    __slots__ = ("id", "task_type", "states", "page_size", "page_token", "exact")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    TASK_TYPE_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    EXACT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    task_type: str
+    states: _containers.RepeatedScalarFieldContainer[str]
+    page_size: int
+    page_token: str
+    exact: bool
+    def __init__(self, id: _Optional[str] = ..., task_type: _Optional[str] = ..., states: _Optional[_Iterable[str]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., exact: _Optional[bool] = ...) -> None: ...
+
+class ListElementsResponse(_message.Message):
+    __slots__ = ("elements", "next_page_token")
+    ELEMENTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    elements: _containers.RepeatedCompositeFieldContainer[Task]
+    next_page_token: str
+    def __init__(self, elements: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
 class ListJobsRequest(_message.Message):
     __slots__ = ("states", "job_type", "page_size", "page_token")
     STATES_FIELD_NUMBER: _ClassVar[int]

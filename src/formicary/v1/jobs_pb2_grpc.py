@@ -55,6 +55,11 @@ class JobServiceStub:
                 request_serializer=formicary_dot_v1_dot_jobs__pb2.GetJobRequest.SerializeToString,
                 response_deserializer=formicary_dot_v1_dot_jobs__pb2.Job.FromString,
                 _registered_method=True)
+        self.ListElements = channel.unary_unary(
+                '/formicary.v1.JobService/ListElements',
+                request_serializer=formicary_dot_v1_dot_jobs__pb2.ListElementsRequest.SerializeToString,
+                response_deserializer=formicary_dot_v1_dot_jobs__pb2.ListElementsResponse.FromString,
+                _registered_method=True)
         self.ListJobs = channel.unary_unary(
                 '/formicary.v1.JobService/ListJobs',
                 request_serializer=formicary_dot_v1_dot_jobs__pb2.ListJobsRequest.SerializeToString,
@@ -134,6 +139,13 @@ class JobServiceServicer:
 
     def GetJob(self, request, context):
         """One job with its tasks and outputs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListElements(self, request, context):
+        """The elements of a task that fans out, in the order of its list.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -232,6 +244,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.GetJob,
                     request_deserializer=formicary_dot_v1_dot_jobs__pb2.GetJobRequest.FromString,
                     response_serializer=formicary_dot_v1_dot_jobs__pb2.Job.SerializeToString,
+            ),
+            'ListElements': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListElements,
+                    request_deserializer=formicary_dot_v1_dot_jobs__pb2.ListElementsRequest.FromString,
+                    response_serializer=formicary_dot_v1_dot_jobs__pb2.ListElementsResponse.SerializeToString,
             ),
             'ListJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.ListJobs,
@@ -393,6 +410,33 @@ class JobService:
             '/formicary.v1.JobService/GetJob',
             formicary_dot_v1_dot_jobs__pb2.GetJobRequest.SerializeToString,
             formicary_dot_v1_dot_jobs__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListElements(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/formicary.v1.JobService/ListElements',
+            formicary_dot_v1_dot_jobs__pb2.ListElementsRequest.SerializeToString,
+            formicary_dot_v1_dot_jobs__pb2.ListElementsResponse.FromString,
             options,
             channel_credentials,
             insecure,

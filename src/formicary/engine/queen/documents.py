@@ -10,6 +10,7 @@ import msgspec
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.configs import without_secrets
+from formicary.engine.jobs.fan_out import element_name, index_of
 from formicary.engine.jobs.model import JobDefinition
 from formicary.engine.storage.port import JOB_COLUMNS, TASK_COLUMNS, Row
 from formicary.problems import problem
@@ -58,6 +59,12 @@ def full(
     document["outputs"] = without_secrets(context)
     document["tasks"] = shown
     return document
+
+
+def element(task_type: str, row: Row) -> dict[str, Any]:
+    """One element of a task that fans out, as tasks are shown."""
+    run = dict(zip(TASK_COLUMNS, row, strict=True))
+    return _task(element_name(task_type, index_of(int(row[1] or 0))), run, over=False)
 
 
 def _task(task_type: str, run: Mapping[str, Any] | None, *, over: bool) -> dict[str, Any]:

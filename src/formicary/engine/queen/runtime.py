@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import msgspec
 
 from formicary.engine.jobs import lifecycle as life
-from formicary.engine.jobs.fan_out import is_element
+from formicary.engine.jobs.fan_out import index_of, is_element
 from formicary.engine.jobs.lifecycle import IllegalTransition
 from formicary.engine.jobs.model import task_to_json
 from formicary.engine.queen import documents, task_children
@@ -366,6 +366,33 @@ class Queen:
             if not is_element(position) and document["tasks"][position]["state"] in (life.DISPATCHED, life.EXECUTING):
                 document["tasks"][position]["progress"] = {"fraction": fraction, "message": message}
         return document
+
+    async def elements(
+        self,
+        job_id: str,
+        task_type: str,
+        *,
+        states: Iterable[str] = (),
+        size: int = 100,
+        after: int = -1,
+        org: str = "",
+    ) -> list[tuple[int, dict[str, Any]]]:
+        """At most `size` elements of a task that have begun, with their index, from above the index `after`.
+
+        Raises:
+            Problem: NOT_FOUND of the job or the task; VALIDATION_FAILED naming every unknown state.
+        """
+        row = await self._row(job_id, org)
+        definition = await self.submitting.definition(str(row[3]))
+        wanted = task_children.known_states(states)
+        position = definition.model.index.get(task_type)
+        if position is None:
+            raise task_children.no_such_task(job_id, task_type, definition.model)
+        number = int(row[0] or 0)
+        rows = await self.pump.read(
+            lambda: self.store.elements(number, position, after=after, limit=size, states=wanted)
+        )
+        return [(index_of(int(one[1] or 0)), documents.element(task_type, one)) for one in rows]
 
     async def page(
         self, *, states: Iterable[str] = (), job_type: str = "", size: int = 100, before: int = 0, org: str = ""

@@ -6,7 +6,7 @@ A list of 10,000 is shown as counts, what has failed first, and what runs now: n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from formicary.engine.jobs import lifecycle as life
@@ -16,6 +16,7 @@ from formicary.engine.queen.core.core import Core
 from formicary.engine.queen.core.family import AWAIT
 from formicary.engine.queen.core.outcome import decode_outputs
 from formicary.engine.storage.port import JOB_COLUMNS, TASK_COLUMNS, Row, Store
+from formicary.problems import FieldError, Problem, problem
 
 MOST_SHOWN = 20
 _HALF = MOST_SHOWN // 2
@@ -27,6 +28,26 @@ _POSITION, _STATE, _OUTPUTS, _RENDERED = (
 _JOB_STATE, _CODE, _MESSAGE = (JOB_COLUMNS.index(name) for name in ("state", "error_code", "error_message"))
 
 Document = dict[str, Any]
+
+
+def known_states(states: Iterable[str]) -> list[str]:
+    """States of tasks; none that is given: all but those that have not begun. Raises Problem VALIDATION_FAILED."""
+    wanted = [state.upper() for state in states]
+    known = ", ".join(life.TASK_STATES)
+    unknown = [
+        FieldError(f"states[{at}]", "UNKNOWN_VALUE", f"{state[:40]} is no state of a task; one of {known}.")
+        for at, state in enumerate(wanted)
+        if state not in life.TASK_STATES
+    ]
+    if unknown:
+        raise problem("VALIDATION_FAILED", f"Some states are unknown; possible are {known}.", errors=unknown)
+    return wanted or [state for state in life.TASK_STATES if state != life.PENDING]
+
+
+def no_such_task(job_id: str, task_type: str, definition: JobDefinition) -> Problem:
+    """The problem of a name that is no task's."""
+    names = ", ".join(list(definition.index)[:20])
+    return problem("NOT_FOUND", f"The job {job_id} has no task {task_type[:60]!r}; it has {names}.")
 
 
 def has_children(definition: JobDefinition) -> bool:

@@ -87,6 +87,19 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
             next_page_token=page_tokens.token(int(rows[-1][0] or 0), filters) if more else "",
         )
 
+    async def ListElements(self, request: pb.ListElementsRequest, call: Call) -> pb.ListElementsResponse:
+        """A page of the elements of a task, in the order of its list."""
+        filters = ("elements", request.id, request.task_type, sorted(request.states))
+        after = page_tokens.position(request.page_token, filters) if request.page_token else 0
+        size = request.page_size or DEFAULT_PAGE
+        found = await self._queen.elements(
+            request.id, request.task_type, states=request.states, size=size, after=after - 1, org=call.principal.org
+        )
+        return pb.ListElementsResponse(
+            elements=[messages.element(document, exact=request.exact) for _, document in found],
+            next_page_token=page_tokens.token(found[-1][0] + 1, filters) if len(found) == size else "",
+        )
+
     async def CancelJob(self, request: pb.CancelJobRequest, call: Call) -> pb.Job:
         """Cancels a job."""
         await self._queen.cancel(request.id, request.reason, org=call.principal.org)

@@ -101,6 +101,13 @@ def full(document: Mapping[str, Any], *, exact: bool) -> pb.Job:
     return job
 
 
+def element(document: Mapping[str, Any], *, exact: bool) -> pb.Task:
+    """An element of a task that fans out."""
+    message = pb.Task()
+    _add_task(message, document, exact=exact)
+    return message
+
+
 def _add_task(message: pb.Task, task: Mapping[str, Any], *, exact: bool) -> None:
     for name in (
         "task_type",

@@ -21,6 +21,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "/formicary.v1.JobService/Session": _SUBMIT,
     "/formicary.v1.JobService/GetJob": _VIEW,
     "/formicary.v1.JobService/ListJobs": _VIEW,
+    "/formicary.v1.JobService/ListElements": _VIEW,
     "/formicary.v1.JobService/ExplainJob": _VIEW,
     "/formicary.v1.JobService/EstimateJob": _VIEW,
     "/formicary.v1.JobService/FollowJob": _VIEW,
