@@ -6,6 +6,7 @@ Idempotency-Key), is added here, so that a request that fits the document is one
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -92,7 +93,8 @@ def document() -> Json:
     found: Json = openapi_document(services, title="Formicary", version=version("formicary"), security=_SECURITY)
     _submitting(found["paths"], found["components"]["schemas"])
     for path in ("/v1/jobs", COMPATIBLE_PATH):
-        _listing(found["paths"][path]["get"])
+        _listing(found["paths"][path]["get"], life.JOB_STATES)
+    _listing(found["paths"]["/v1/jobs/{id}/tasks/{task_type}/elements"]["get"], life.TASK_STATES)
     for path in _VIEWED:
         _viewing(found["paths"][path]["get"])
     _watching(found["paths"]["/v1/events"]["get"])
@@ -152,9 +154,9 @@ def _answers(operation: Json, status: str, text: str) -> None:
     operation["responses"] = dict(sorted(found.items()))  # digits before "default"
 
 
-def _listing(operation: Json) -> None:
+def _listing(operation: Json, states: Sequence[str]) -> None:
     known = {one["name"]: one for one in operation["parameters"]}
-    known["states"]["schema"]["items"] = {"type": "string", "enum": list(life.JOB_STATES)}
+    known["states"]["schema"]["items"] = {"type": "string", "enum": list(states)}
     known["page_token"]["description"] = "next_page_token of the page before, with the same filters."
 
 
