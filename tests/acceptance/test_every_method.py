@@ -291,8 +291,14 @@ def letter_calls(job: str) -> dict[str, list[tuple[Message, str]]]:
 
 
 def _people_calls(job: str) -> dict[str, list[tuple[Message, str]]]:
-    """Requests of pauses and approvals."""
+    """Requests of pauses and approvals, of what explains a job and its elements."""
     return {
+        "JobService.ListElements": [
+            (jobs_pb2.ListElementsRequest(id=_NEVER, task_type="t"), "NOT_FOUND"),
+            (jobs_pb2.ListElementsRequest(id=job, task_type="none"), "NOT_FOUND"),
+            (jobs_pb2.ListElementsRequest(id=job, task_type="t", states=["FLYING"]), "VALIDATION_FAILED"),
+            (jobs_pb2.ListElementsRequest(id=job), "VALIDATION_FAILED"),
+        ],
         "JobService.ExplainJob": [
             (jobs_pb2.ExplainJobRequest(id=job), OK),
             (jobs_pb2.ExplainJobRequest(id=_NEVER), "NOT_FOUND"),
@@ -408,12 +414,6 @@ def rpc_calls(names: dict[str, str]) -> dict[str, list[tuple[Message, str]]]:
         "JobService.ListJobs": [
             (jobs_pb2.ListJobsRequest(), OK),
             (jobs_pb2.ListJobsRequest(states=["FLYING"]), "VALIDATION_FAILED"),
-        ],
-        "JobService.ListElements": [
-            (jobs_pb2.ListElementsRequest(id=_NEVER, task_type="t"), "NOT_FOUND"),
-            (jobs_pb2.ListElementsRequest(id=job, task_type="none"), "NOT_FOUND"),
-            (jobs_pb2.ListElementsRequest(id=job, task_type="t", states=["FLYING"]), "VALIDATION_FAILED"),
-            (jobs_pb2.ListElementsRequest(id=job), "VALIDATION_FAILED"),
         ],
         "JobService.CancelJob": [(jobs_pb2.CancelJobRequest(id=job), OK)],
         "JobService.RetryJob": [(jobs_pb2.RetryJobRequest(id=_NEVER), "NOT_FOUND")],
