@@ -143,6 +143,8 @@ def bind(path: str) -> dict[str, Any]:
     ("fields", "text"),
     [
         ({"privileged": True}, "FORMICARY_DOCKER_ALLOW has to name privileged"),
+        ({"container": {"privileged": True}}, "has to name privileged"),
+        ({"services": ({"name": "d", "image": "a", "privileged": True},)}, "has to name privileged"),
         ({"host_network": True}, "has to name host_network"),
         ({"network_mode": "container:other"}, "has to name networks"),
         ({"container": {"devices": ["/dev/sda"]}}, "has to name devices"),

@@ -107,6 +107,51 @@ def test_a_secret_reaches_registry_container_and_worker_and_is_shown_nowhere(
     assert not engines[0].containers
 
 
+LONG = """
+job_type: long
+tasks:
+- task_type: t
+  method: KUBERNETES
+  container: {image: alpine:3.20, volumes: {empty_dir: [{name: x, mount_path: /x}]}}
+  services: [{name: s, image: alpine:3.20}]
+  script: ['[ "$FORMICARY_ATTEMPT" -gt 1 ] || sleep 60']
+"""
+
+
+def test_the_containers_of_a_killed_ant_are_removed_by_the_next_and_the_task_runs_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kill -9: the ant itself can do nothing any more. The task is one for pods, run here by DOCKER."""
+    engines: list[Engine] = []
+    ready = threading.Event()
+
+    async def main() -> None:
+        async with docker_engine(tmp_path) as engine:
+            engines.append(engine)
+            ready.set()
+            await asyncio.Event().wait()
+
+    with beside(main):
+        assert ready.wait(20)
+        (engine,) = engines
+        monkeypatch.setenv("FORMICARY_DOCKER", engine.address)
+        up = Up(tmp_path / "data", "--ants", "1", "--method", "KUBERNETES=DOCKER")
+        try:
+            up.start()
+            job_id = submit(up, LONG, "long")
+            until(lambda: len(engine.calls("POST /containers/[^/]+/start")) == 2, 20, "both containers run")
+            left = set(engine.containers)
+            (ant,) = up.ants()
+            os.kill(ant, signal.SIGKILL)
+            job = ended(up, job_id)
+            assert (job["state"], job["tasks"][0]["attempts"]) == ("COMPLETED", 2), job
+            until(lambda: not engine.containers and not engine.networks, 20, "nothing is left")
+            removed = {one.path.rpartition("/")[2] for one in engine.calls("DELETE /containers/[^/]+")}
+            assert left <= removed
+        finally:
+            up.clear()
+
+
 @contextmanager
 def ant_with_port(up: Up, **environment: str) -> Iterator[str]:
     """A real `formicary ant --workers`; gives the address of the port."""

@@ -38,6 +38,7 @@ LIMITS = {
     [
         'container: {image: a, cpu_limit: "1", cpu_request: 250m, memory_limit: 256Mi, memory_request: 64Mi}',
         "container: {image: a, cpuLimit: 1, cpuRequest: 0.25, memoryLimit: 256Mi, memoryRequest: 67108864}",
+        "container: {image: a, limits: {cpu: 1, memory: 256Mi}, requests: {cpu: 250m, memory: 64Mi}}",
         "container: {image: a, resources: {limits: {cpu: 1, memory: 256Mi}, requests: {cpu: 250m, memory: 64Mi}}}",
         "container: {image: a, resources: {cpu_limit: 1, cpu_request: .25, memoryLimit: 256Mi, memory_request: 64Mi}}",
     ],

@@ -144,6 +144,9 @@ def _container(container: Mapping[str, Json], labels: Mapping[str, str], allowed
         for other in others:
             allowed.volume(other.partition(":")[0])
         host["VolumesFrom"] = others
+    if container.get("privileged") is True:
+        allowed.check(PRIVILEGED, "privileged containers")
+        host["Privileged"] = True
     body["HostConfig"] = host
     return body
 

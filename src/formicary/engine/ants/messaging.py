@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 CODE = "ERR_MESSAGING"
 CONNECT_S = 5
 _CANCEL_S = 1.0
+_QUEUED = 1000
 _PENDING_BYTES = 16 * 1024 * 1024
 """What a worker has said and nobody has read yet; more is lost."""
 
@@ -95,7 +96,7 @@ class MessagingExecutor:
             text = f"The request has {len(body):,} bytes, and the NATS server takes {client.max_payload:,}: send less."
             return failure(CODE, text)
         hearing = Hearing(attempt, correlation, CODE, self._config.max_outputs_bytes, self._progressed)
-        heard: asyncio.Queue[Any] = asyncio.Queue()
+        heard: asyncio.Queue[Any] = asyncio.Queue(_QUEUED)
         subscribed = []
         try:
             for name in filter(None, (inbox, reply_queue)):

@@ -61,7 +61,11 @@ def _check_task(
         named = f"{path}.method" in marks
         where = f"{path}.method" if named or f"{path}.container" not in marks else f"{path}.container"
         place = marks.get(where, task.position)
-        way = f"; run it with --method {task.method}=SHELL" if method in CONTAINER_METHODS else "; remove the task"
+        way = (
+            f"; run it with --method {task.method}=DOCKER or {task.method}=SHELL"
+            if method in CONTAINER_METHODS
+            else "; remove the task"
+        )
         why = "" if named else " (the default for container fields)"
         message = f"The method {method}{why} is not available in this version{way}."
         found.append(Violation(place.line, place.column, where, CODE, message))

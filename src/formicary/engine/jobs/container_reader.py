@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 from formicary.engine.jobs.fields import Field
 from formicary.engine.jobs.quantities import parse_bytes, parse_cores
-from formicary.engine.jobs.readers import ABSENT, Context, Reader, entries, is_null, join, read_text
+from formicary.engine.jobs.readers import ABSENT, READERS, Context, Reader, entries, is_null, join, read_text
 from formicary.engine.jobs.yaml_nodes import Node, scalar_value
 
 Json = object
@@ -34,9 +34,33 @@ _RESOURCE_NAMES: Mapping[str, tuple[str, Callable[[object], object]]] = {
     "ephemeral_storage": ("ephemeral_storage_{}_bytes", parse_bytes),
 }
 _FLAT = tuple(f"{resource}_{kind}" for resource in _RESOURCE_NAMES for kind in ("limit", "request"))
-_TEXTS = ("image", "user", "working_dir", "bind_dir", "service_account", "hostname", "platform", "network_mode", "name")
+_TEXTS = (
+    "image",
+    "user",
+    "volume_driver",
+    "working_dir",
+    "bind_dir",
+    "service_account",
+    "hostname",
+    "platform",
+    "network_mode",
+    "name",
+)
 _LISTS = ("volumes_from", "devices", "command", "entrypoint", "args", "env_from", "env_value_from")
-_CONTAINER = ("image", "pull_policy", *_FLAT, "resources", "volumes", *_LISTS, *_TEXTS[1:-1], "environment", "registry")
+_CONTAINER = (
+    "image",
+    "pull_policy",
+    *_FLAT,
+    "resources",
+    "limits",
+    "requests",
+    "privileged",
+    "volumes",
+    *_LISTS,
+    *_TEXTS[1:-1],
+    "environment",
+    "registry",
+)
 _SERVICE = ("name", "alias", "instances", "ports", *_CONTAINER)
 _ALIASES: Mapping[str, str] = {
     "image_pull_policy": "pull_policy",
@@ -133,6 +157,14 @@ def _container(ctx: Context, node: Node, path: str, known: tuple[str, ...]) -> d
             _quantity(ctx, value, here, resource, kind, found)
         elif name == "resources":
             _resources(ctx, value, here, found)
+        elif name in ("limits", "requests"):
+            if value.kind == "map":
+                _limits(ctx, value, here, name.removesuffix("s"), found)
+            elif not _masked(ctx, value):
+                ctx.wrong_type(value, here, "a mapping of cpu and memory")
+        elif name == "privileged":
+            if isinstance(is_privileged := _read_bool(ctx, value, here, _TEXT), bool):
+                found[name] = is_privileged
         elif name == "volumes":
             found[name] = _volumes(ctx, value, here)
         elif name == "ports":
@@ -465,6 +497,7 @@ def _plain(ctx: Context, node: Node, name: Callable[[str], str] = snake) -> Json
     return found
 
 
+_read_bool = READERS["bool"]
 _TEXT = Field("text", "text", "", most=4000)
 CONTAINER_READERS: Mapping[str, Reader] = {
     "container": read_container,
