@@ -62,7 +62,7 @@ def _check_task(
         where = f"{path}.method" if named or f"{path}.container" not in marks else f"{path}.container"
         place = marks.get(where, task.position)
         way = (
-            f"; run it with --method {task.method}=DOCKER or {task.method}=SHELL"
+            f"; run it with --method {task.method}=DOCKER or --method {task.method}=SHELL"
             if method in CONTAINER_METHODS
             else "; remove the task"
         )
