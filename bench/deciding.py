@@ -73,6 +73,9 @@ class View:
     def running_of(self, gate: tuple[str, str]) -> int:
         return 0
 
+    def permits(self, gate: tuple[str, str]) -> bool:
+        return True
+
     def limit_of(self, gate: tuple[str, str]) -> int:
         return 1 << 40
 

@@ -386,3 +386,21 @@ def test_a_cancel_ends_both_attempts() -> None:
         made.result("late", "a", ends.CANCELLED, token=token)
     assert made.states("late")["late"] == "CANCELLED"
     assert made.core.leases.tokens == {}
+
+
+def test_the_reservation_goes_to_the_gang_whose_turn_comes_first() -> None:
+    """Found by seed 263: an earlier gang came back while a later one of the same kind had the only ant kept."""
+    made = colony()
+    pair = GANG.format(name="pair", gang="job").partition("- task_type: m2")[0]
+    kind = made.define(pair)
+    made.ant("x", 2)
+    made.submit("first", kind)
+    made.submit("second", kind)
+    assert started(made) == ["first", "first"]
+    made.ok("first", "m1")
+    assert started(made) == [] and made.core.queueing is not None
+    assert made.core.queueing.deciding.reserved is not None
+    made.give_back("first", "m0")  # what is left of the gang is one task, and its turn is before the second's
+    assert started(made) == ["first"]
+    made.ok("first", "m0")
+    assert started(made) == ["second", "second"]

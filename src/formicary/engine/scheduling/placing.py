@@ -30,9 +30,11 @@ def has_room(ant: AntView, demand: Demand, places: int) -> bool:
     """
     if not ant.connected or ant.draining or len(ant.held) >= places:
         return False
-    return all(
-        ant.used.get(name, 0.0) + amount <= ant.resources.get(name, 0.0) + EPSILON for name, amount in demand.needs
-    )
+    used, resources = ant.used, ant.resources
+    for name, amount in demand.needs:  # noqa: SIM110  a loop, as it is asked for every ant of every decision
+        if used.get(name, 0.0) + amount > resources.get(name, 0.0) + EPSILON:
+            return False
+    return True
 
 
 def load(ant: AntView, demand: Demand) -> float:

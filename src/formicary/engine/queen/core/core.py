@@ -481,7 +481,7 @@ class Core:
     def schedule(self) -> bool:
         """One slice of decisions; True where there may be more to decide at once."""
         if self.queueing is not None:
-            more = self.queueing.schedule(self.config.slice_decisions)
+            more = self.queueing.schedule(max(1, self.config.slice_decisions // 4))  # they cost more each
             return more or self._round_over()
         left = self.config.slice_decisions
         for decision in decide(cast("View[Ant]", self), POLICY):  # type: ignore[arg-type]  # Core is the View of Ant

@@ -13,7 +13,7 @@ there have its priority.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, cast
@@ -63,6 +63,9 @@ class Queueing:
         """Priority that a running job has from one that waits for its place."""
         self.history: dict[tuple[str, str, int], deque[float]] = {}
         """Run times in seconds by (organisation, job type, position)."""
+        self._round: Iterator[Decision | GangDecision] | None = None
+        """The round that goes on with the next slice, as long as ants have only been given more."""
+        self._round_of = -1
         self._leaves: dict[tuple[str, str], str] = {}
         self._demands: dict[tuple[Demand, str, str, int], Demand] = {}
         self._groups = config.apart
@@ -139,7 +142,10 @@ class Queueing:
     def schedule(self, most: int) -> bool:
         """One slice of decisions; True where there may be more to decide at once."""
         core = self.core
-        for decision in self.deciding.decide(cast("QueueView[AntView]", core), core.wall, core.rng):
+        if self._round is None or self._round_of != core.version:
+            self._round = self.deciding.decide(cast("QueueView[AntView]", core), core.wall, core.rng)
+            self._round_of = core.version
+        for decision in self._round:
             if isinstance(decision, GangDecision):
                 core.gangs.start(cast(GangRun, decision.candidate), cast(Sequence[Ant], decision.ants))
             else:
@@ -147,6 +153,7 @@ class Queueing:
             most -= 1
             if not most:
                 return True
+        self._round = None
         if self.config.rule.reclaim != "none":
             self.reclaim()
         core.waiting.wake(self.deciding.wake_at)

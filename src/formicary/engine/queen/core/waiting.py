@@ -107,7 +107,8 @@ class Waiting:
 
     def gang_demand(self, gang: GangRun) -> Demand:
         """What a gang waits for, beside what its members need."""
-        demand = Demand("", frozenset({gang.job.definition.id}), gang=True)  # those of one definition are alike
+        alike = frozenset({f"{gang.job.definition.id}/{hash((gang.members, gang.least))}"})
+        demand = Demand("", alike, gang=True)
         return demand if self.core.queueing is None else self.core.queueing.demand(gang.job, demand)
 
     def queue_gang(self, gang: GangRun) -> None:

@@ -81,6 +81,8 @@ class Deciding:
         self.reserved: GangCandidate | None = None
         self.kept: frozenset[AntView] = frozenset()
         """Ants that are kept for the reserved gang."""
+        self._first: GangCandidate | None = None
+        """The gang whose turn came first in the round: where it does not fit, the reservation is its own."""
         self._queues = {queue.name: queue for queue in config.queues}
         self._stride = Stride()
         self.tree = config.tree()
@@ -94,7 +96,7 @@ class Deciding:
     def decide(self, view: QueueView[AntView], wall: float, rng: Random) -> Iterator[Decision | GangDecision]:
         """Yields decisions, each carried out before the next is drawn, until nothing more can start."""
         moment = Moment(wall, rng, self.totals(view), self.ledger)
-        self.wake_at = None
+        self.wake_at = self._first = None
         if self.reserved is not None and self.reserved.state != "READY":
             self._unreserve()
         view.fresh.clear()
@@ -116,6 +118,7 @@ class Deciding:
             while view.fresh:
                 joined, _ = view.fresh.popitem()
                 if joined in view.queues:
+                    self._joined(joined.queue)
                     self._group(groups, joined, moment).add(joined, view.queues[joined])
 
     def totals(self, view: QueueView[AntView]) -> dict[str, float]:
@@ -137,10 +140,18 @@ class Deciding:
         if self.config.apart:
             for queue in self.config.leaves():  # ties go to the order of the file
                 groups[queue.name] = Group(queue.name, queue.rule, moment)
+        is_open: dict[int, bool] = {}  # by identity of the list of ants, which the view keeps
         for demand, waiting in view.queues.items():
+            if not demand.gang:
+                ants = view.ants_for(demand)
+                known = is_open.get(id(ants))
+                if known is None:
+                    known = is_open[id(ants)] = any(len(ant.held) < ant.slots and not ant.draining for ant in ants)
+                if not known:  # and room only shrinks while decisions are made
+                    continue
             self._group(groups, demand, moment).add(demand, waiting)
         if self.config.rule.policy == "multilevel":
-            self._join(groups)
+            self._join({demand.queue for demand, waiting in view.queues.items() if waiting})
         return groups
 
     def _group(self, groups: dict[str, Group], demand: Demand, moment: Moment) -> Group:
@@ -150,14 +161,20 @@ class Deciding:
             found = groups[name] = Group(name, self.config.within(name) if name else self.config.rule, moment)
         return found
 
-    def _join(self, groups: dict[str, Group]) -> None:
-        """Queues that have nothing to start save no turns up."""
-        for name, group in groups.items():
-            weight = self.config.rule.weights.get(name, self._queues[name].weight)
-            if not group.waiting and self._stride.has(name):
+    def _join(self, waiting: set[str]) -> None:
+        """Queues in which nobody waits save no turns up."""
+        for queue in self.config.leaves():
+            name = queue.name
+            if name in waiting:
+                self._joined(name)
+            elif name not in waiting and self._stride.has(name):
                 self._stride.leave(name)
-            elif group.waiting and not self._stride.has(name):
-                self._stride.join(name, max(1, round(weight * TICKETS)))
+
+    def _joined(self, name: str) -> None:
+        """Somebody waits in a queue: it has turns."""
+        if self.config.rule.policy == "multilevel" and not self._stride.has(name):
+            weight = self.config.rule.weights.get(name, self._queues[name].weight)
+            self._stride.join(name, max(1, round(weight * TICKETS)))
 
     # --- gates ------------------------------------------------------------------------------------------------------
 
@@ -219,19 +236,24 @@ class Deciding:
         return True
 
     def _find_gang(self, view: QueueView[AntView], gang: GangCandidate) -> GangDecision | None:
-        mine = self.reserved is gang
+        if self._first is None:
+            self._first = gang
+        mine = gang in (self._first, self.reserved)
         ants = view.all_ants()
         found = places_for(gang.members, gang.least, ants, kept=frozenset() if mine else self.kept)
         if found is not None:
-            if mine:
+            if self.reserved is gang:
                 self._unreserve()
             return GangDecision(gang, tuple(found))
         if self.reserved is None or mine:
-            kept = ants_to_keep(gang.members, gang.least, ants) if not mine or self._is_stale() else self.kept
-            if kept is None:
-                self._unreserve()
-            else:
+            is_new = self.reserved is not gang or self._is_stale()
+            kept = ants_to_keep(gang.members, gang.least, ants) if is_new else self.kept
+            if kept is not None:
                 self.reserved, self.kept = gang, kept
+            elif self.reserved is gang:
+                self._unreserve()
+            if kept is None and gang is self._first:
+                self._first = None  # it fits nowhere: the next one counts as the first
         return None
 
     def _is_stale(self) -> bool:

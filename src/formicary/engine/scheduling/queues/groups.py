@@ -109,12 +109,12 @@ class Group:
 
     def draw(self) -> Head | None:
         """The same where turns are drawn: a tenant by lot, its first candidate."""
-        names = {tenant for tenant, heads in self._tenants.items() if heads}
-        if self.rule.policy == "lottery" and names:
-            weights = self.rule.weights
-            winner = lottery({name: weights.get(name, 1.0) for name in names}, self._moment.rng)
-            self._shares = [(float(name != winner), name) for name in sorted(names)]
-            heapq.heapify(self._shares)
+        if self.rule.policy == "lottery":
+            names, weights = sorted(name for name, heads in self._tenants.items() if heads), self.rule.weights
+            if names:
+                winner = lottery({name: weights.get(name, 1.0) for name in names}, self._moment.rng)
+                self._shares = [(float(name != winner), name) for name in names]
+                heapq.heapify(self._shares)
         return self.first()
 
     def close(self) -> None:
