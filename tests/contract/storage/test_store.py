@@ -589,3 +589,17 @@ def test_states_of_parts_are_replaced_and_forgotten(place: Place) -> None:
     store.commit(epoch, again)
     assert store.states("a") == place.open().states("a") == [rows[0]]
     assert store.states("b") == [("b", "x", "y", b"3", 2.5)]
+
+
+def test_what_a_template_has_made_is_no_version(store: Store) -> None:
+    """Any number of rows say -n; lists and the newest version leave them out, and their ids find them."""
+    rows = [
+        definition(f"d{number}", version, org="o", job_type="t") for number, version in enumerate((1, -1, -1, 2, -2))
+    ]
+    changes = Changes()
+    changes.definitions = {str(one[0]): one for one in rows}
+    store.commit(store.acquire("test"), changes)
+    newest = store.latest_definition("o", "t")
+    assert newest is not None and newest[0] == "d3"
+    assert [one[0] for one in store.definitions("o")] == ["d3", "d0"]
+    assert store.definition("d2") == rows[2]

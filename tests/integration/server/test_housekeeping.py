@@ -6,6 +6,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -46,8 +47,12 @@ def run(up: Up, folder: Path, source: str, *options: str) -> str:
     """The id of a job that has ended."""
     (folder / "job.yaml").write_text(source)
     job_id = up.cli("submit", str(folder / "job.yaml"), *options).split()[0]
-    until(lambda: up.job(job_id)["state"] in ("COMPLETED", "FAILED"), 20, "it ends")
+    until(lambda: has_ended(up, job_id), 20, "it ends")
     return job_id
+
+
+def has_ended(up: Up, job_id: str) -> bool:
+    return up.job(job_id)["state"] in ("COMPLETED", "FAILED")
 
 
 def test_every_version_can_be_shown_as_it_was(up: Up, tmp_path: Path) -> None:
@@ -60,6 +65,32 @@ def test_every_version_can_be_shown_as_it_was(up: Up, tmp_path: Path) -> None:
     for version, source in (("1", first), ("latest", second), ("2.1.0", second), (listed[1]["id"], first)):
         assert up.cli("definitions", "show", "keeping", "--version", version) == source
     up.cli("definitions", "show", "keeping", "--version", "3", status=2)
+
+
+def test_what_a_template_makes_for_a_job_is_no_version(up: Up, tmp_path: Path) -> None:
+    """Each job that names the type has tasks of its own; lists and `latest` know the registered text alone."""
+    source = """\
+job_type: made
+dynamic_template_tasks: true
+job_variables: {Count: 1}
+tasks:
+- task_type: start
+  script: ["true"]
+{{- range $i := Iterate .Count }}
+- task_type: t-{{ $i }}
+  dependencies: [start]
+  script: ["true"]
+{{- end }}
+"""
+    run(up, tmp_path, source)
+    for count in (3, 2, 4, 2):
+        body = {"job_type": "made", "params": {"Count": count}}
+        _, _, job = ask(up, "POST", "/v1/jobs", body, idempotency_key=f"made-{count}-{time.time()}")
+        until(partial(has_ended, up, str(job["id"])), 20, "it ends")
+        found = up.job(str(job["id"]))
+        assert (len(found["tasks"]), found["definition_version"]) == (count + 1, 1)
+    assert [one["version"] for one in json.loads(up.cli("definitions", "list", "made", "--output", "json"))] == [1]
+    up.cli("retry", str(job["id"]), "--hard", "--version", "latest", status=1)
 
 
 def test_what_expired_is_removed_by_a_task(up: Up, tmp_path: Path) -> None:

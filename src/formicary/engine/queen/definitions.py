@@ -67,14 +67,26 @@ class Definitions:
         return definition_id, found
 
     def row(
-        self, key: str, model: JobDefinition, methods: Mapping[str, str], path: str, filename: str, org: str
+        self,
+        key: str,
+        model: JobDefinition,
+        methods: Mapping[str, str],
+        path: str,
+        filename: str,
+        org: str,
+        expanded_from: int = 0,
     ) -> Row:
-        """The row of a new definition, with the next version of its type; blocking."""
+        """The row of a new definition, with the next version of its type; blocking.
+
+        What a template has made of version n for one job is no version of its own: its row says -n.
+        """
         stored = self._store.definition(key)
         if stored is not None:
             return stored
-        latest = self._store.latest_definition(org, model.job_type)
-        version = int(latest[3] or 0) + 1 if latest is not None else 1
+        version = -expanded_from
+        if not expanded_from:
+            latest = self._store.latest_definition(org, model.job_type)
+            version = int(latest[3] or 0) + 1 if latest is not None else 1
         return (key, org, model.job_type, version, model.source, _encode(dict(methods)), path, filename, time.time())
 
     def _keep(self, key: str, model: JobDefinition) -> None:

@@ -357,7 +357,7 @@ class Queen:
             )
         given, variables = params.get(number, (b"", None))
         document = documents.full(row, tasks, definition.model, given, variables)
-        document["definition_id"], document["definition_version"] = definition.id, int(definition.row[3] or 0)
+        document["definition_id"], document["definition_version"] = definition.id, abs(int(definition.row[3] or 0))
         for position, found in children.items():
             document["tasks"][position]["children"] = found
         if any(task.asks_people for task in definition.model.tasks) or any(task[2] == life.APPROVAL for task in tasks):

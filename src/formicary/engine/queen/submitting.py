@@ -58,7 +58,7 @@ class Submitting:
     def _versioned(self, row: Row) -> Row:
         """The row with a version above those of its type that are not in the store yet."""
         core = self._queen.pump.core
-        if str(row[0]) in core.definitions:
+        if str(row[0]) in core.definitions or int(row[3] or 0) < 0:
             return row
         versions = [int(d.row[3] or 0) for d in core.definitions.values() if d.row[1:3] == row[1:3]]
         return (*row[:3], max([int(row[3] or 0), *(version + 1 for version in versions)]), *row[4:])
@@ -71,9 +71,19 @@ class Submitting:
         filename: str,
         org: str,
         *,
-        expanded: bool = False,
+        expanded_from: int = 0,
     ) -> Definition:
-        """Parses, checks and stores a definition; after its commit. Raises Problem with every violation."""
+        """Parses, checks and stores a definition; after its commit. Raises Problem with every violation.
+
+        Args:
+            source: One YAML document.
+            methods: Method replacements.
+            path: Folder of PYTHON functions.
+            filename: Shown in violations.
+            org: Whose it is.
+            expanded_from: The version whose template has made it for one job; 0 = it is a version itself.
+        """
+        expanded = expanded_from > 0
         pump = self._queen.pump
         pump.now()
         parser = pump.definitions
@@ -84,7 +94,7 @@ class Submitting:
         if found is not None:
             return found
         async with self._registering:  # versions are given one at a time
-            row = await pump.read(lambda: parser.row(key, model, methods, path, filename, org))
+            row = await pump.read(lambda: parser.row(key, model, methods, path, filename, org, expanded_from))
             scheduled = self._queen.config.schedules and not expanded
             if scheduled:
                 await self._queen.schedules.loaded()
@@ -302,7 +312,12 @@ class Submitting:
         for item in items:
             source = await self._queen.pump.read(partial(_expand, definition, item.params, configs))
             own = await self.register(
-                source, dict(definition.model.methods), str(row[6] or ""), str(row[7] or ""), str(row[1]), expanded=True
+                source,
+                dict(definition.model.methods),
+                str(row[6] or ""),
+                str(row[7] or ""),
+                str(row[1]),
+                expanded_from=int(row[3] or 0),
             )
             ids += await self._accept(
                 own,

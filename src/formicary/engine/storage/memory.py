@@ -300,6 +300,7 @@ class MemoryStore:
         """The newest version of a job type."""
         with self._lock:
             rows = [row for row in self._tables.definitions.values() if row[1] == org and row[2] == job_type]
+        rows = [row for row in rows if int(row[3] or 0) > 0]
         return max(rows, key=lambda row: int(row[3] or 0), default=None)
 
     def definitions(
@@ -313,7 +314,7 @@ class MemoryStore:
     ) -> list[Row]:
         """A page of definitions."""
         with self._lock:
-            known = [row for row in self._tables.definitions.values() if row[1] == org]
+            known = [row for row in self._tables.definitions.values() if row[1] == org and int(row[3] or 0) > 0]
         placed = sorted(((str(row[2]), -int(row[3] or 0)), row) for row in known if job_type in ("", row[2]))
         start = (after[0], -after[1])
         found = [row for place, row in placed if place > start or not after[0]][:limit]

@@ -20,7 +20,8 @@ Scalar = str | int | float | bytes | None
 Row = tuple[Scalar, ...]
 
 DEFINITION_COLUMNS = ("id", "org", "job_type", "version", "source", "methods", "path", "filename", "created_at")
-"""`methods` is JSON, `created_at` seconds since the epoch (UTC) like every other time."""
+"""`version` -n: made by the template of version n for one job. `methods` is JSON, `created_at` seconds since the epoch
+(UTC) like every other time."""
 
 JOB_COLUMNS = (
     "number",  # position in the colony's order of submission; primary key

@@ -129,7 +129,8 @@ ELEMENT_STATES: Final = (
 )
 DEFINITION_BY_ID: Final = f"SELECT {_DEFINITION} FROM definitions WHERE id = ?"
 LATEST_DEFINITION: Final = (
-    f"SELECT {_DEFINITION} FROM definitions WHERE org = ? AND job_type = ? ORDER BY version DESC LIMIT 1"
+    f"SELECT {_DEFINITION} FROM definitions WHERE org = ? AND job_type = ? AND version > 0 "
+    "ORDER BY version DESC LIMIT 1"
 )
 ADD_TOKEN: Final = f"INSERT INTO tokens ({', '.join(TOKEN_COLUMNS)}) VALUES ({', '.join('?' * len(TOKEN_COLUMNS))})"
 REVOKE_TOKEN: Final = "UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL"
@@ -222,8 +223,8 @@ def definitions_query(
     columns = _DEFINITION if with_source else _DEFINITION.replace("source", "'' AS source")
     typed = " AND job_type = ?" if job_type else ""
     text = (
-        f"SELECT {columns} FROM definitions WHERE org = ?{typed} AND (job_type > ? OR (job_type = ? AND version < ?)) "
-        "ORDER BY job_type, version DESC LIMIT ?"
+        f"SELECT {columns} FROM definitions WHERE org = ?{typed} AND version > 0 "
+        "AND (job_type > ? OR (job_type = ? AND version < ?)) ORDER BY job_type, version DESC LIMIT ?"
     )
     return text, (org, *([job_type] if job_type else []), after[0], *after, limit)
 

@@ -66,4 +66,4 @@ def _message(row: Row, *, full: bool) -> pb.Definition:
 
 
 def _version(value: object) -> int:
-    return value if isinstance(value, int) else 0
+    return abs(value) if isinstance(value, int) else 0

@@ -59,7 +59,7 @@ class Breaking:
     def admit(self, definition: Definition) -> None:
         """A definition is there: the newest version of its type says which breaker, and its policy."""
         gate = (str(definition.row[1]), definition.job_type)
-        spec, version = definition.model.circuit_breaker, int(definition.row[3] or 0)
+        spec, version = definition.model.circuit_breaker, abs(int(definition.row[3] or 0))
         if (spec is None and gate not in self.gates) or version < self._versions.get(gate, 0):
             return
         self._versions[gate] = version

@@ -159,7 +159,7 @@ class Core:
         if self.queueing is None and asks_for_queues(definition):
             self.waiting.follow(PLAIN)
         if definition.gate is not None:
-            version = int(row[3] or 0)
+            version = abs(int(row[3] or 0))
             if version >= self._limits.get(definition.gate, (0, 0))[0]:
                 self._limits[definition.gate] = (version, model.max_concurrency or UNLIMITED)
         self.breaking.admit(definition)
