@@ -149,7 +149,11 @@ def backfill() -> str:
     cluster = Cluster((Ant("10 processors", {"cpu": 10.0}),))
     rows = (("running", 0, 10, 6), ("head", 1, 10, 8), ("long", 2, 20, 4), ("short", 3, 5, 4), ("narrow", 4, 24, 2))
     jobs = [Job(name, submit, runtime, {"cpu": cpu}) for name, submit, runtime, cpu in rows]
-    return picture(jobs, cluster, {"fcfs": ("fcfs", {}), "backfill": ("backfill", {})})
+    return picture(
+        jobs,
+        cluster,
+        {"fcfs": ("fcfs", {}), "backfill": ("backfill", {}), "conservative": ("backfill", {"reservations": "all"})},
+    )
 
 
 def delay() -> str:

@@ -1,14 +1,16 @@
 """Every order of the simulator against its slow twin: all that waits is looked at anew at every moment."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from formicary.engine.scheduling.policies.degrade import attempt_at, attempts, degraded
+from formicary.engine.scheduling.simulation.backfill import Conservative
 from formicary.engine.scheduling.simulation.engine import Outcome, Simulation
-from formicary.engine.scheduling.simulation.registry import POLICIES, read_settings
+from formicary.engine.scheduling.simulation.policy import Decision
+from formicary.engine.scheduling.simulation.registry import POLICIES, read_settings, submitted
 from formicary.engine.scheduling.simulation.workload import Ant, Cluster, Job, Queue
 from tests.property.scheduling.test_simulation import SINGLE, run, workloads
 
@@ -158,3 +160,70 @@ def test_degradation_with_its_opposite_is_refused(texts: dict[str, str]) -> None
     values, _ = read_settings("priority", {"degrade": "log", **texts})
     with pytest.raises(ValueError, match="neither with aging"):
         Simulation(SINGLE, [], POLICIES["priority"].make(values, SINGLE, []))
+
+
+# --- conservative backfill --------------------------------------------------------------------------------------------
+
+
+def planned(jobs: list[Job]) -> dict[str, float]:
+    """Job by job in order of submission: each takes the first hole that is long enough for it."""
+    placed: list[tuple[float, float, float]] = []
+    starts: dict[str, float] = {}
+    for job in sorted(jobs, key=lambda one: one.submit):
+        need = job.demand["cpu"]
+        for at in sorted({job.submit, *(end for _, end, _ in placed if end > job.submit)}):
+            steps = [at, *(start for start, _, _ in placed if at < start < at + job.runtime)]
+            if all(sum(c for s, e, c in placed if s <= step < e) + need <= CPU for step in steps):
+                break
+        placed.append((at, at + job.runtime, need))
+        starts[job.id] = at
+    return starts
+
+
+@settings(deadline=None, max_examples=80)
+@given(workloads())
+def test_conservative_backfill_is_its_slow_twin_and_delays_nobody(jobs: list[Job]) -> None:
+    """With true estimates each job takes the first hole, and none starts later than first come, first served."""
+    found = {ran.job.id: ran.start or 0.0 for ran in run("backfill", jobs, CLUSTER, reservations="all").jobs}
+    assert found == planned(jobs)
+    plain = {ran.job.id: ran.start or 0.0 for ran in run("fcfs", jobs, CLUSTER).jobs}
+    assert all(found[name] <= plain[name] for name in plain)
+
+
+def test_easy_may_delay_the_second_and_conservative_does_not() -> None:
+    """Mu'alem and Feitelson, TPDS 12(6), 2001: EASY keeps only the first reservation."""
+    machine = Cluster((Ant("m", {"cpu": 10}),))
+    rows = (("running", 0, 10, 6), ("first", 1, 10, 8), ("second", 2, 10, 10), ("narrow", 3, 50, 2))
+    jobs = [Job(name, float(submit), float(runtime), {"cpu": cpu}) for name, submit, runtime, cpu in rows]
+    starts = {
+        how: {ran.job.id: ran.start for ran in run("backfill", jobs, machine, reservations=how).jobs}
+        for how in ("first", "all")
+    }
+    assert starts["first"] == {"running": 0, "first": 10, "narrow": 3, "second": 53}
+    assert starts["all"] == {"running": 0, "first": 10, "second": 20, "narrow": 30}
+
+
+class Watched(Conservative):
+    """Remembers the reservation that each job was given first."""
+
+    def __init__(self) -> None:
+        super().__init__(submitted, 1000)
+        self.promised: dict[int, float] = {}
+
+    def decide(self, now: float) -> Iterator[Decision]:
+        yield from super().decide(now)
+        for number, (start, _) in self.reserved.items():
+            self.promised.setdefault(number, start)
+
+
+@settings(deadline=None, max_examples=60)
+@given(workloads(), st.integers(0, 99))
+def test_no_job_starts_after_its_reservation(jobs: list[Job], seed: int) -> None:
+    """Where run times are overestimated reservations only come forward."""
+    wrong = [
+        Job(job.id, job.submit, job.runtime, job.demand, estimate=job.runtime + (seed + at) % 4)
+        for at, job in enumerate(jobs)
+    ]
+    policy = Watched()
+    found = Simulation(CLUSTER, wrong, policy).run().jobs
+    assert all((found[number].start or 0.0) <= promised for number, promised in policy.promised.items())

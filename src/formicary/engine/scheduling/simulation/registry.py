@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from formicary.engine.scheduling.policies import capacity_tree
-from formicary.engine.scheduling.simulation.backfill import Backfill
+from formicary.engine.scheduling.simulation.backfill import Backfill, Conservative
 from formicary.engine.scheduling.simulation.groups import Gangs, Matchmaking
 from formicary.engine.scheduling.simulation.levels import Feedback
 from formicary.engine.scheduling.simulation.policy import Policy
@@ -262,10 +262,14 @@ POLICIES: dict[str, Known] = {
     ),
     "backfill": Known(
         "EASY backfill: a reservation for the first that waits, others may start where they do not delay it.",
-        lambda values, cluster, jobs: Backfill(
+        lambda values, cluster, jobs: (Conservative if values["reservations"] == "all" else Backfill)(
             by_priority if values["order"] == "priority" else submitted, int(_number(values, "depth"))
         ),
-        {"order": Parameter(("fcfs", "priority"), "fcfs", "order of the queue"), "depth": _DEPTH},
+        {
+            "order": Parameter(("fcfs", "priority"), "fcfs", "order of the queue"),
+            "reservations": Parameter(("first", "all"), "first", "who has one; `all` is conservative backfill"),
+            "depth": _DEPTH,
+        },
     ),
 }
 """Name -> policy."""
