@@ -14,6 +14,7 @@ import click
 
 from docs.pictures import PICTURES
 from formicary.engine.jobs import lifecycle
+from formicary.engine.jobs.container_fields import SERVICE_FIELDS
 from formicary.engine.jobs.fields import JOB_FIELDS, NOW, TASK_FIELDS, Field
 from formicary.engine.jobs.schema import job_schema
 from formicary.problems.catalogue import ALIASES, CATALOGUE
@@ -126,7 +127,7 @@ METHOD_ROWS = {
     "AWAIT_FORKED_JOB": ("queen", "", "waits for jobs"),
     "FAN_OUT_JOB": ("queen", "", "starts a job for each element of a list"),
     "MANUAL": ("queen", "", "asks people"),
-    "EXPIRE_ARTIFACTS": ("", "", "comes later; the server removes what has expired each hour"),
+    "EXPIRE_ARTIFACTS": ("queen", "", "removes files that have expired, now and not within the hour"),
     "VENDOR.NAME": ("ants", "a package", "an executor of your own"),
 }
 """Where each method runs, what it needs there, and what it does."""
@@ -138,6 +139,15 @@ def methods() -> str:
     return table(("method", "runs on", "needs", "what it runs"), rows)
 
 
+ONLY = {"docker": "DOCKER only", "kubernetes": "KUBERNETES only", "service": "services only"}
+
+
+def containers() -> str:
+    """The table of the fields of containers."""
+    rows = ((f"`{name}`", row.doc, ONLY.get(row.only, "")) for name, row in SERVICE_FIELDS.items())
+    return table(("field", "meaning", ""), rows)
+
+
 def job_file() -> str:
     """Every field that a job file may have."""
     return (
@@ -145,6 +155,7 @@ def job_file() -> str:
         "A job file is YAML 1.2 (so JSON, too); `---` separates several jobs. `formicary validate FILE` reports every\n"
         "mistake with line and column. For editors: [job-file.schema.json](job-file.schema.json), a JSON Schema.\n\n"
         f"## The job\n\n{_fields(JOB_FIELDS)}\n\n## A task\n\n{_fields(TASK_FIELDS)}\n\n"
+        f"## Containers and services\n\nEach name may be in camelCase, too.\n\n{containers()}\n\n"
         f"## Methods\n\n{methods()}\n"
     )
 

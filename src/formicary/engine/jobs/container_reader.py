@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from formicary.engine.jobs.container_fields import CONTAINER_FIELDS, SERVICE_FIELDS
 from formicary.engine.jobs.fields import Field
 from formicary.engine.jobs.quantities import parse_bytes, parse_cores
 from formicary.engine.jobs.readers import ABSENT, READERS, Context, Reader, entries, is_null, join, read_text
@@ -34,34 +35,8 @@ _RESOURCE_NAMES: Mapping[str, tuple[str, Callable[[object], object]]] = {
     "ephemeral_storage": ("ephemeral_storage_{}_bytes", parse_bytes),
 }
 _FLAT = tuple(f"{resource}_{kind}" for resource in _RESOURCE_NAMES for kind in ("limit", "request"))
-_TEXTS = (
-    "image",
-    "user",
-    "volume_driver",
-    "working_dir",
-    "bind_dir",
-    "service_account",
-    "hostname",
-    "platform",
-    "network_mode",
-    "name",
-)
 _LISTS = ("volumes_from", "devices", "command", "entrypoint", "args", "env_from", "env_value_from")
-_CONTAINER = (
-    "image",
-    "pull_policy",
-    *_FLAT,
-    "resources",
-    "limits",
-    "requests",
-    "privileged",
-    "volumes",
-    *_LISTS,
-    *_TEXTS[1:-1],
-    "environment",
-    "registry",
-)
-_SERVICE = ("name", "alias", "instances", "ports", *_CONTAINER)
+_CONTAINER, _SERVICE = tuple(CONTAINER_FIELDS), tuple(SERVICE_FIELDS)
 _ALIASES: Mapping[str, str] = {
     "image_pull_policy": "pull_policy",
     "env": "environment",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from formicary.engine.jobs.container_fields import CONTAINER_FIELDS, SERVICE_FIELDS, ContainerField
 from formicary.engine.jobs.cron import MISSED, OVERLAP
 from formicary.engine.jobs.fields import JOB_FIELDS, NOW, TASK_FIELDS, Field
 from formicary.engine.jobs.model import MAX_TASKS, METHODS
@@ -61,6 +62,11 @@ def _trigger_schema() -> dict[str, object]:
     }
 
 
+def _described(fields: Mapping[str, ContainerField]) -> dict[str, object]:
+    """Names and meanings, for completion; values come in many forms, and other names are taken, too."""
+    return {name: {"description": row.doc} for name, row in fields.items()}
+
+
 _KINDS: Mapping[str, Mapping[str, object]] = {
     "text": _SCALAR,
     "template": _SCALAR,
@@ -84,8 +90,11 @@ _KINDS: Mapping[str, Mapping[str, object]] = {
     "object": _OBJECT,
     "object_map": _OBJECT,
     "variables": _OBJECT,
-    "container": {"type": ["object", "string", "null"]},
-    "services": {"type": ["array", "null"], "items": {"type": ["object", "string"]}},
+    "container": {"type": ["object", "string", "null"], "properties": _described(CONTAINER_FIELDS)},
+    "services": {
+        "type": ["array", "null"],
+        "items": {"type": ["object", "string"], "properties": _described(SERVICE_FIELDS)},
+    },
     "tolerations": {"anyOf": [_TEXT_MAP, {"type": "array", "items": {"type": "object"}}]},
     "affinity": _OBJECT,
     "needs": {"anyOf": [_OBJECT, {"type": "array", "items": {"type": "object"}}]},
