@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 MOST_OUTPUTS = 50
-MOST_CHARS = 2_000
+MOST_ELEMENTS = 20
+MOST_CHARS = 500
 """What people are shown of outputs; data formats have them whole."""
+_OF_ELEMENT = re.compile(r".+_\d+_.+", re.DOTALL)
 
 _COLOURS = {
     "COMPLETED": "green",
@@ -152,10 +155,15 @@ def emit_outputs(document: Mapping[str, Any]) -> None:
     outputs = document.get("outputs")
     if outputs:
         write("\noutputs:\n")
-        for name in list(outputs)[:MOST_OUTPUTS]:
+        results = outputs.get("FanOutResults")
+        is_long = isinstance(results, list) and len(results) > MOST_ELEMENTS
+        # Outputs of single elements of a long list come last: what else there is shall be seen.
+        names = sorted(outputs, key=lambda name: is_long and _OF_ELEMENT.fullmatch(name) is not None)
+        for name in names[: MOST_ELEMENTS if is_long else MOST_OUTPUTS]:
             value = outputs[name]
             text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
             more = f"… {len(text) - MOST_CHARS:,} more characters" if len(text) > MOST_CHARS else ""
             write(f"  {name}: {text[:MOST_CHARS]}{more}\n")
-        if len(outputs) > MOST_OUTPUTS:
-            write(f"  … and {len(outputs) - MOST_OUTPUTS:,} more: --output json shows all of them\n")
+        left = len(outputs) - (MOST_ELEMENTS if is_long else MOST_OUTPUTS)
+        if left > 0:
+            write(f"  … and {left:,} more: --output json shows all of them\n")

@@ -3,7 +3,10 @@
 import io
 from typing import Any
 
+import pytest
+
 from formicary.cli.display import Lines, describe, describe_child
+from formicary.cli.output import emit_outputs
 
 TIMES = {"started_at": "2026-01-01T00:00:00.000Z", "ended_at": "2026-01-01T00:00:01.500Z"}
 
@@ -117,3 +120,13 @@ def test_what_has_failed_is_named() -> None:
     assert [describe_child(child) for child in below_of(0)["shown"]] == ["a[3] FAILED exit code 4", "a[4] EXECUTING"]
     job = {"index": 0, "job_id": "x.0-0-1", "state": "FAILED", "error": {"code": "ERR_EXIT_CODE", "message": "no\nway"}}
     assert describe_child(job) == "job x.0-0-1 FAILED no"
+
+
+def test_outputs_of_a_long_list_do_not_hide_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    """People see what there is beside the elements first, and a bounded number of lines."""
+    named: dict[str, Any] = {f"item_{index}_status": "COMPLETED" for index in range(1000)}
+    results = [{"index": index, "state": "COMPLETED", "outputs": {}} for index in range(1000)]
+    emit_outputs({"outputs": {**named, "FanOutItemCount": 1000, "FanOutResults": results}})
+    told = capsys.readouterr().out.splitlines()
+    assert told[2] == "  FanOutItemCount: 1000" and told[3].endswith("more characters")
+    assert told[-1] == "  … and 982 more: --output json shows all of them" and len(told) == 23

@@ -15,7 +15,8 @@ from formicary.engine.jobs.fan_out import (
     is_element,
     task_name,
 )
-from formicary.engine.jobs.model import MAX_TASKS
+from formicary.engine.jobs.model import MAX_TASKS, task_from_json
+from formicary.engine.jobs.parse import parse_source
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.explaining import explain
 from tests.unit.core.colony import Colony
@@ -126,6 +127,23 @@ def test_a_fan_out_is_explained() -> None:
     assert any(reason.task_type == "fan[1]" and "1 of 1 places taken" in reason.message for reason in found.reasons)
 
 
+@pytest.mark.parametrize(
+    ("task", "method"),
+    [
+        ("  method: FAN_OUT_JOB\n  script: x\n  fan_out: {source: s}\n", "SHELL"),
+        ("  method: FAN_OUT_JOB\n  container: {image: i}\n  fan_out: {source: s}\n", "KUBERNETES"),
+        ("  fan_out: {source: s, fork_job_type: k}\n", "FAN_OUT_JOB"),
+        ("  fork_job_type: k\n  fan_out: {source: s}\n", "FAN_OUT_JOB"),
+        ("  method: FORK_JOB\n  fan_out: {source: s, fork_job_type: k}\n", "FORK_JOB"),
+    ],
+)
+def test_fork_job_type_says_what_is_fanned_out(task: str, method: str) -> None:
+    """Older files name the method of every fan-out FAN_OUT_JOB, or none: it follows from what there is to run."""
+    parsed = parse_source(f"job_type: j\ntasks:\n- task_type: a\n{task}")[0]
+    assert parsed.definition is not None and not parsed.violations
+    assert parsed.definition.tasks[0].method == method
+
+
 def test_positions_of_elements_meet_nothing_else() -> None:
     """Every element of every task has a position of its own, and a name that leads back."""
     assert STRIDE > MAX_TASKS and STRIDE > MAX_ELEMENTS
@@ -160,3 +178,22 @@ def test_elements_see_what_changes_meanwhile() -> None:
     colony.ok("j", "side", outputs={"other": "newer"})
     colony.ok("j", "fan[1]")
     assert seen("fan[2]")["other"] == "newer"
+
+
+JINJA = """template: jinja
+job_type: j
+job_variables: {towns: [{name: Riga, n: 2}, {name: Tartu, n: 3}]}
+tasks:
+- task_type: fan
+  script: ['{{ town.name | upper }} {{ town.n * 2 }} {{ town_index }}']
+  fan_out: {source: towns, item_var: town, max_parallel: '{{ 1 + 1 }}'}
+"""
+
+
+def test_elements_of_jinja_files_are_rendered_with_their_value() -> None:
+    """There a missing name is an error: only what the task says of its fan-out is rendered without an element."""
+    colony = Colony()
+    colony.ant("x", slots=4)
+    colony.submit("j", colony.define(JINJA))
+    lines = [task_from_json(grant.rendered or b"").script for grant in colony.workers["x"].held.values()]
+    assert lines == [("RIGA 4 0",), ("TARTU 6 1",)]

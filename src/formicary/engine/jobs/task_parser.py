@@ -227,7 +227,7 @@ def read_task(
         ctx.add(node, join(path, "task_type"), "MISSING_FIELD", "A task needs a name; add 'task_type: NAME'.")
     read.graph.name = str(read.values.get("task_type", ""))
     read.graph.always_run = read.values.get("always_run") is True
-    read.method = _effective_method(read.values.pop("method", None), container, methods)
+    read.method = _effective_method(_fan_out_method(read), container, methods)
     if read.method == "WEBSOCKET" and ("url" not in read.nodes or is_null(read.nodes["url"])):
         read.values["tags"] = frozenset({*_tags(read), WORKER_TAG})
     if marks is not None and read.method not in AVAILABLE_METHODS:
@@ -262,6 +262,18 @@ def _arguments(ctx: Context, read: TaskRead, arguments: dict[str, object], node:
             ctx.add(key, here, "BAD_ARGUMENT", f"The argument {name} {wrong[name]}.")
         elif not any(ctx.is_masked(part) for part in value.walk() if part.kind == "scalar"):
             read.graph.arguments += [Edge(task, value, here) for task in referenced_tasks({name: arguments[name]})]
+
+
+def _fan_out_method(read: TaskRead) -> object:
+    """The method as it is given; a fan-out says by `fork_job_type` alone whether it forks jobs or runs its own task."""
+    method, fan_out = read.values.pop("method", None), read.values.get("fan_out")
+    if not isinstance(fan_out, dict):
+        return method
+    forks = bool(fan_out.get("fork_job_type") or read.values.get("fork_job_type"))
+    runs = any(read.values.get(name) for name in ("script", "before_script", "url", "container"))
+    if method is None and forks and not runs:
+        return "FAN_OUT_JOB"
+    return None if method == "FAN_OUT_JOB" and runs and not forks else method
 
 
 def _effective_method(method: object, container: bool, methods: Mapping[str, str]) -> str:
