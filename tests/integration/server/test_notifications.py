@@ -250,6 +250,26 @@ def test_the_mail_server_may_ask_for_a_password(tmp_path: Path, monkeypatch: pyt
             up.clear()
 
 
+def test_many_notices_are_delivered_once_each(tmp_path: Path, receiver: Receiver) -> None:
+    """Where nothing fails and nothing is killed, each of 400 notices is told exactly once."""
+    up = serve(tmp_path)
+    source = f"""\
+job_type: many
+webhook: {{url: "{receiver.url}/x", tasks: false}}
+tasks:
+- task_type: w
+  method: EXPIRE_ARTIFACTS
+"""
+    (tmp_path / "many.yaml").write_text(source)
+    try:
+        up.cli("submit", str(tmp_path / "many.yaml"), "--count", "400")
+        until(lambda: len({one.headers["idempotency-key"] for one in list(receiver.calls)}) == 400, 60, "all are told")
+        until(lambda: not notices(up, "--state", "PENDING"), 20, "all is stored")
+        assert len(receiver.calls) == 400
+    finally:
+        up.clear()
+
+
 def test_mail_is_encrypted_where_the_server_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """STARTTLS with a certificate of an authority that is trusted; with another one nothing is sent."""
     certificates = Certificates(tmp_path / "tls")

@@ -58,6 +58,8 @@ class Outbox:
         self._calls = Calls(config)
         self._wake = asyncio.Event()
         self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._taken_care: set[str] = set()
+        """Those that have ended since the last look at the store began: what it finds of them may be old."""
         self._runner: asyncio.Task[None] | None = None
         self.delivered = 0
         """Notices delivered since the start."""
@@ -142,10 +144,11 @@ class Outbox:
     async def _start_due(self) -> float | None:
         """Starts what is due and has room; returns seconds until there may be more, None = until something happens."""
         limit = self._config.at_once + len(self._under_way) + 1
+        self._taken_care.clear()
         rows = await self._queen.pump.read(lambda: self._queen.store.due_notices(limit))
         now = time.time()
         for row in rows:
-            if str(row[_ID]) in self._under_way:
+            if str(row[_ID]) in self._under_way or str(row[_ID]) in self._taken_care:
                 continue
             if len(self._under_way) >= self._config.at_once:
                 return None  # an end of those under way wakes
@@ -159,6 +162,7 @@ class Outbox:
 
     def _ended(self, key: str, task: asyncio.Task[None]) -> None:
         self._under_way.pop(key, None)
+        self._taken_care.add(key)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a notice could not be taken care of", exc_info=error)
         self._wake.set()
