@@ -142,3 +142,45 @@ def test_without_estimates_nothing_is_put_in_front() -> None:
     capacity = {"a": {"cpu": 2.0}}
     found = plan([slots(2, id="pair"), slots(1, id="one", runtime_s=5)], capacity, [Held("a", {"cpu": 1})], 0)
     assert found.reservation is not None and found.reservation.starts_at == inf
+
+
+def slow_plan(queue: list[Gang], capacity: dict[str, dict[str, float]], held: list[Held]) -> dict[str, tuple[str, ...]]:
+    """Every gang is looked at anew, whatever became of its like; at the time 0."""
+
+    def room(at: float, all_held: list[Held]) -> dict[str, dict[str, float]]:
+        taken = {
+            name: sum(one.demand["cpu"] for one in all_held if one.ant == name and one.ends_at > at)
+            for name in capacity
+        }
+        return {name: {"cpu": have["cpu"] - taken[name]} for name, have in capacity.items()}
+
+    def earliest(gang: Gang, all_held: list[Held]) -> float:
+        moments = sorted({0.0, *(one.ends_at for one in all_held)})
+        return next((at for at in moments if place(gang, room(at, all_held)) is not None), inf)
+
+    running, starts = list(held), dict[str, tuple[str, ...]]()
+    first: tuple[Gang, float] | None = None
+    for gang in queue:
+        found = place(gang, room(0.0, running))
+        if found is None:
+            if first is None and place(gang, capacity) is not None:
+                first = (gang, earliest(gang, running))
+            continue
+        joined = [*running, *(Held(ant, one, gang.runtime_s) for ant, one in zip(found, gang.members, strict=True))]
+        if first is None or earliest(first[0], joined) <= first[1]:
+            running, starts[gang.id] = joined, found
+    return starts
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.lists(st.tuples(st.integers(1, 3), st.integers(1, 3), st.sampled_from([1.0, 2.0, 5.0, inf])), max_size=9),
+    st.lists(st.tuples(st.sampled_from("xy"), st.integers(1, 2), st.integers(1, 6)), max_size=3),
+)
+def test_a_plan_is_its_slow_twin_s(gangs: list[tuple[int, int, float]], running: list[tuple[str, int, int]]) -> None:
+    """What is known of gangs of the same kind changes no decision."""
+    capacity = {"x": {"cpu": 4.0}, "y": {"cpu": 3.0}}
+    held = [Held(ant, {"cpu": float(cpu)}, float(end)) for ant, cpu, end in running]
+    held = [one for at, one in enumerate(held) if one.ant not in {other.ant for other in held[:at]}]
+    queue = [slots(n, float(each), id=str(at), runtime_s=length) for at, (n, each, length) in enumerate(gangs)]
+    assert dict(plan(queue, capacity, held, 0.0).starts) == slow_plan(queue, capacity, held)

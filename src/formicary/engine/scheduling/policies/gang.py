@@ -15,7 +15,7 @@ Scheduling System", JSSPP 1995, and Mu'alem and Feitelson, TPDS 12(6), 2001 (EAS
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from random import Random
@@ -40,6 +40,12 @@ class Gang:
     runtime_s: float = inf
     allowed: frozenset[str] | None = None
     least: int | None = None
+    kind: Hashable = field(init=False, repr=False, compare=False)
+    """Equal for gangs that need the same."""
+
+    def __post_init__(self) -> None:
+        members = tuple(tuple(sorted(member.items())) for member in self.members)
+        object.__setattr__(self, "kind", (members, self.allowed, self.least))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +160,18 @@ def plan(
     impossible: dict[str, str] = {}
     reservation: Reservation | None = None
     reserved_for: Gang | None = None
+    without: set[Hashable] = set()  # what found no room finds none later: room only shrinks
+    delaying: dict[Hashable, float] = {}  # run time of one that would delay the reservation: longer ones would, too
     for gang in queue:
+        known = delaying.get(gang.kind)
+        if reservation is not None and (gang.kind in without or (known is not None and gang.runtime_s >= known)):
+            continue
         places = place(gang, free)
         if places is not None and reserved_for is not None and reservation is not None:
             joined = [*running, *_holds(gang, places, now)]
-            if _earliest(reserved_for, capacity, joined, now) > reservation.starts_at:
+            ends_before = now + gang.runtime_s <= reservation.starts_at
+            if not ends_before and _earliest(reserved_for, capacity, joined, now) > reservation.starts_at:
+                delaying[gang.kind] = gang.runtime_s
                 continue
         if places is not None:
             starts[gang.id] = places
@@ -166,6 +179,7 @@ def plan(
             for member, name in zip(gang.members, places, strict=False):
                 free[name] = {key: free[name].get(key, 0.0) - member.get(key, 0.0) for key in {*free[name], *member}}
             continue
+        without.add(gang.kind)
         if reservation is not None:
             continue
         if place(gang, capacity) is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from bisect import insort
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from math import inf
@@ -37,11 +38,17 @@ class Gangs(Ordered):
             if job.gang:
                 self.sizes[job.gang] = self.sizes.get(job.gang, 0) + 1
         self.waiting: dict[str, list[Entry]] = {}
+        self.ready: list[tuple[float, int, Gang]] = []
+        """Gangs that are whole, in order of submission."""
 
     def queued(self, entry: Entry, now: float) -> None:
         """See Policy."""
         name = f"gang {entry.job.gang}" if entry.job.gang else f"job {entry.number}"
-        self.waiting.setdefault(name, []).append(entry)
+        members = self.waiting.setdefault(name, [])
+        members.append(entry)
+        if len(members) == self.sizes.get(entry.job.gang, 1):
+            gang = Gang(name, tuple(map(self._vector, members)), max(one.expected_left for one in members))
+            insort(self.ready, (max(one.job.submit for one in members), members[0].number, gang), key=_place_in_order)
 
     def _vector(self, entry: Entry) -> dict[str, float]:
         names = self.state.resources
@@ -58,27 +65,19 @@ class Gangs(Ordered):
 
     def decide(self, now: float) -> Iterator[Decision]:
         """See Policy."""
-        ready = [
-            (max(entry.job.submit for entry in members), members[0].number, name)
-            for name, members in self.waiting.items()
-            if len(members) == self.sizes.get(members[0].job.gang, 1)
-        ]
-        if not ready:
+        if not self.ready:
             return
-        gangs = [
-            Gang(
-                name,
-                tuple(self._vector(entry) for entry in self.waiting[name]),
-                max(entry.expected_left for entry in self.waiting[name]),
-            )
-            for _, _, name in sorted(ready)[: self.depth]
-        ]
         held = [
             Held(ant.id, self._vector(one), now + seconds_left(one, now))
             for ant in self.state.ants
             for one in ant.running.values()
         ]
-        made = plan(gangs, {ant.id: self._has(ant) for ant in self.state.ants}, held, now, backfill=self.backfill)
+        capacity = {ant.id: self._has(ant) for ant in self.state.ants}
+        looked_at = [gang for _, _, gang in self.ready[: self.depth]]
+        made = plan(looked_at, capacity, held, now, backfill=self.backfill)
+        gone = {*made.impossible, *made.starts}
+        if gone:
+            self.ready = [one for one in self.ready if one[2].id not in gone]
         ants = {ant.id: ant for ant in self.state.ants}
         for name, why in made.impossible.items():
             for entry in self.waiting.pop(name):
@@ -86,6 +85,10 @@ class Gangs(Ordered):
         for name, places in made.starts.items():
             for entry, place in zip(self.waiting.pop(name), places, strict=True):
                 yield Start(entry, ants[place])
+
+
+def _place_in_order(ready: tuple[float, int, Gang]) -> tuple[float, int]:
+    return ready[:2]
 
 
 class Matchmaking(Ordered):
