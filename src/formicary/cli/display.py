@@ -59,7 +59,9 @@ def below(children: Mapping[str, Any]) -> str:
     ended = sum(children[name] for name in ("completed", "failed", "cancelled", "skipped"))
     total = children["total"]
     words = [f"{ended:,} of {total:,} {what}{'s' if total != 1 else ''}"]
-    words += [f"{children[name]:,} {name}" for name in ("running", "failed", "cancelled", "skipped") if children[name]]
+    held = "on ants" if children["kind"] == "task" else "open"  # an ant has some in advance, to begin without a pause
+    words += [f"{children['running']:,} {held}"] if children["running"] else []
+    words += [f"{children[name]:,} {name}" for name in ("failed", "cancelled", "skipped") if children[name]]
     return ", ".join(words)
 
 

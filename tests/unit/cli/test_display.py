@@ -110,8 +110,8 @@ def test_a_thousand_elements_are_ten_lines() -> None:
         lines.job(found)
     lines.log("a[7]", 1, "hello")
     told = stream.getvalue().splitlines()
-    assert told[1] == "a WAITING (0 of 1,000 elements, 50 running)"
-    assert told[4] == "a 201 of 1,000 elements, 50 running, 1 failed" or told[4].startswith("a 200 of 1,000 elements")
+    assert told[1] == "a WAITING (0 of 1,000 elements, 50 on ants)"
+    assert told[4] == "a 201 of 1,000 elements, 50 on ants, 1 failed" or told[4].startswith("a 200 of 1,000 elements")
     assert told[-1] == "a[7] | hello" and len(told) == 3 + 9 + 1
 
 
