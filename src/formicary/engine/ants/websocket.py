@@ -28,6 +28,7 @@ OPEN_S = 30.0
 PING_S = 20.0
 """How often the other side is asked whether it is there, and how long it may take to say so."""
 _CANCEL_S = 1.0
+_TOO_LARGE = 1009
 
 
 class WebSocketExecutor:
@@ -64,7 +65,7 @@ class WebSocketExecutor:
                 ping_interval=PING_S,
                 ping_timeout=PING_S,
                 close_timeout=_CANCEL_S,
-                max_size=self._config.max_body_bytes,
+                max_size=message_limit(self._config),
             ) as connection:
                 return await self._converse(connection, attempt, body, correlation)
         except InvalidStatus as error:
@@ -72,6 +73,9 @@ class WebSocketExecutor:
             text = f"{shown(url)} answered {status} {error.response.reason_phrase}".strip()
             return failure(CODE, f"{text} instead of opening a web socket.", exit_code=status)
         except ConnectionClosed as error:
+            if error.sent is not None and error.sent.code == _TOO_LARGE:
+                text = f"{shown(url)} sent a message of more than {message_limit(self._config):,} bytes."
+                return failure("ERR_RESULT_TOO_LARGE", text)
             return failure(CODE, f"{shown(url)} closed the connection before a result: {_closed(error)}.")
         except InvalidURI as error:
             return failure("ERR_VALIDATION", f"{shown(url)} is no web socket: {error.msg}.")
@@ -94,6 +98,11 @@ class WebSocketExecutor:
                 async with asyncio.timeout(_CANCEL_S):
                     await connection.send(cancel_message(correlation), text=True)
             raise
+
+
+def message_limit(config: AntConfig) -> int:
+    """Bytes of the longest message: outputs that are too large are to be said, not to end the connection."""
+    return 4 * config.max_outputs_bytes
 
 
 def _headers(attempt: Attempt, correlation: str) -> dict[str, str]:

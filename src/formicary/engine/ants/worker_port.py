@@ -35,7 +35,7 @@ from formicary.engine.ants.remote_wire import (
     task_message,
 )
 from formicary.engine.ants.transport import TransportFactory
-from formicary.engine.ants.websocket import CODE, PING_S
+from formicary.engine.ants.websocket import CODE, PING_S, message_limit
 from formicary.engine.jobs.model import WORKER_TAG
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class WorkerPort:
             origins=None if self._token else [None],
             ping_interval=PING_S,
             ping_timeout=PING_S,
-            max_size=self._config.max_body_bytes,
+            max_size=message_limit(self._config),
             server_header=None,
         )
         return f"ws://{self._address[0]}:{self.port}"
