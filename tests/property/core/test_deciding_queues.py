@@ -83,6 +83,10 @@ class World:
             self.lists[demand] = [ant for ant in self.ants if demand.fits(ant)]
         return self.lists[demand]
 
+    @property
+    def versions(self) -> tuple[int, int]:
+        return self.version, 0
+
     def all_ants(self) -> list[Ant]:
         return self.ants
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
 
 from formicary.engine.jobs.amounts import Needs
@@ -84,17 +85,24 @@ class Demand:
         """Any ant with the method, the tags and a free slot will do, and all of those alike."""
         return not (self.needs or self.match)
 
+    @staticmethod
+    @lru_cache(maxsize=65_536)
+    def of(method: str, tags: frozenset[str], gate: Gate | None = None, needs: Needs = (), match: str = "") -> Demand:
+        """The demand, the same object for equal ones as long as it is in use: looking it up compares nothing then."""
+        return Demand(method, tags, gate, needs, match)
+
     def gated(self, gate: Gate | None) -> Demand:
         """The same demand behind a concurrency limit."""
-        return self if gate == self.gate else replace(self, gate=gate)
+        return self if gate == self.gate else Demand.of(self.method, self.tags, gate, self.needs, self.match)
 
     def fits(self, ant: Offer) -> bool:
         """True where an ant can serve the demand when nothing else runs on it."""
         if (self.method and self.method not in ant.methods) or not (self.tags <= ant.tags or EVERY_TAG in ant.tags):
             return False
-        return self.is_plain or (
-            all(amount <= ant.resources.get(name, 0.0) + EPSILON for name, amount in self.needs)
-            and (not self.match or not requirements(self.match).unmet(ant))
+        if not (self.needs or self.match):
+            return True
+        return all(amount <= ant.resources.get(name, 0.0) + EPSILON for name, amount in self.needs) and (
+            not self.match or not requirements(self.match).unmet(ant)
         )
 
     def lacks(self, ant: Offer) -> list[str]:

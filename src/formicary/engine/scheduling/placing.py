@@ -73,13 +73,15 @@ class Ranking:
         kept: Ants that are left for others.
     """
 
-    __slots__ = ("_changed", "_heaps", "_kept", "_last", "_places", "_rank")
+    __slots__ = ("_changed", "_heaps", "_kept", "_last", "_open", "_places", "_rank")
 
     def __init__(self, rank: Rank, places: Callable[[AntView], int], kept: Collection[AntView] = frozenset()) -> None:
         self._rank = rank
         self._kept = kept
         self._places = places
         self._heaps: dict[tuple[int, Needs, str], _Heap] = {}
+        self._open: dict[int, list[tuple[int, AntView]]] = {}
+        """Of each list those with a free place, and where they stand; by identity of the list."""
         self._changed: list[AntView] = []
         self._last: AntView | None = None
 
@@ -92,8 +94,8 @@ class Ranking:
         heap = self._heaps.get(name)
         if heap is None:
             heap = self._heaps[name] = _Heap(ants, [])
-            for at, ant in enumerate(ants):
-                if ant not in self._kept and has_room(ant, demand, self._places(ant)):
+            for at, ant in self._with_a_place(ants):
+                if has_room(ant, demand, self._places(ant)):
                     heap.entries.append((*self._key(ant, demand), at, ant))
             heapq.heapify(heap.entries)
             heap.seen = len(self._changed)
@@ -108,6 +110,16 @@ class Ranking:
             self._last = ant
             return ant
         return None
+
+    def _with_a_place(self, ants: list[AntView]) -> list[tuple[int, AntView]]:
+        """Where nearly all are full, each demand then looks at the few others alone."""
+        found = self._open.get(id(ants))
+        if found is None:
+            kept, places = self._kept, self._places
+            found = self._open[id(ants)] = [
+                (at, ant) for at, ant in enumerate(ants) if len(ant.held) < places(ant) and ant not in kept
+            ]
+        return found
 
     def _catch_up(self, heap: _Heap, demand: Demand) -> None:
         for ant in dict.fromkeys(self._changed[heap.seen :]):

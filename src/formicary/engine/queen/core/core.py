@@ -304,6 +304,7 @@ class Core:
         if ant is not None:
             ant.draining = True
             self.leases.version += 1
+            self.leases.members += 1
 
     def bury(self, ant_id: str) -> None:
         """The ant's processes are known to be dead (their supervisor says so): no need to wait for the lease."""
@@ -521,9 +522,9 @@ class Core:
         return list(self.leases.ants.values())
 
     @property
-    def version(self) -> int:
-        """View: grows when an ant comes, goes, changes or has less to do."""
-        return self.leases.version
+    def versions(self) -> tuple[int, int]:
+        """View: both grow when an ant comes, goes or changes; the first also when it has less to do."""
+        return self.leases.version, self.leases.members
 
     def grant(self, run: TaskRun, ant: Ant) -> None:
         """Leases the attempt to the ant; it is sent after the commit."""
@@ -541,7 +542,8 @@ class Core:
         """A new token for an attempt, and what the ant is told of it after the commit."""
         run.granted_at = self.wall
         token, job = self.leases.grant(run, ant), run.job
-        self._charge(run)
+        if self.queueing is not None:
+            self._charge(run)
         self.stats.granted += 1
         view = self.view(job)
         self.batch.to(ant.session).assignments.append(

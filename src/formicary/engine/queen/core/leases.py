@@ -60,7 +60,7 @@ class Leases:
         """Told of each attempt that never reached its ant."""
         self.ledger: Ledger | None = None
         """Who is charged for what; None where there are no queues."""
-        self.version = 0
+        self.version = self.members = 0
         """Grows when an ant comes, goes, changes or has less to do."""
         self.expiries = 0
         """Leases that ran out: ants that went silent or did not come back."""
@@ -218,6 +218,7 @@ class Leases:
 
     def _unmatch(self) -> None:
         self.version += 1
+        self.members += 1
         self._matching.clear()
         self._lists.clear()
 

@@ -178,7 +178,7 @@ class Progress:
             run.state = life.task_state(run.state, "activate")
         run.timer_at = None
         self.core.dirty_tasks[run] = None
-        if self.core.gangs.holds(run):
+        if run.job.definition.gang is not None and self.core.gangs.holds(run):
             self.core.gangs.gather(run)
             return
         demand = run.demand
@@ -389,7 +389,8 @@ class Progress:
             return
         core.notifying.task_ended(run)
         execution.active -= 1
-        self.core.gangs.ended(run)
+        if job.definition.gang is not None:
+            self.core.gangs.ended(run)
         self._look_for_final(job)
         self._remember_outputs(execution, run)
         failed = run.failed_hard()

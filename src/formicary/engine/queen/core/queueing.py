@@ -142,9 +142,9 @@ class Queueing:
     def schedule(self, most: int) -> bool:
         """One slice of decisions; True where there may be more to decide at once."""
         core = self.core
-        if self._round is None or self._round_of != core.version:
+        if self._round is None or self._round_of != core.versions[0]:
             self._round = self.deciding.decide(cast("QueueView[AntView]", core), core.wall, core.rng)
-            self._round_of = core.version
+            self._round_of = core.versions[0]
         for decision in self._round:
             if isinstance(decision, GangDecision):
                 core.gangs.start(cast(GangRun, decision.candidate), cast(Sequence[Ant], decision.ants))

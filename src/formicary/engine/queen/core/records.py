@@ -97,7 +97,7 @@ class Definition:
         first = self.demands[starts[0]] if starts and not self.needs_preparation else None
         if first is not None and first.method in QUEEN_METHODS:
             first = None
-        self.demand = (first or Demand("", frozenset())).gated(self.gate)
+        self.demand = (first or Demand.of("", frozenset())).gated(self.gate)
         # One static task that sees nothing but the request's parameters: they travel as the bytes they came in.
         task = model.tasks[0] if self.plan.single else None  # none at all before its template has made them
         seen = task is None or model.variables or task.variables or task.arguments or task.fan_out
@@ -118,7 +118,7 @@ class Definition:
 
 def demand_of(task: TaskDefinition) -> Demand:
     """What an ant must have to run this task."""
-    return Demand(task.method, task.tags, needs=needs_of(task.resources), match=as_text(task.placement))
+    return Demand.of(task.method, task.tags, needs=needs_of(task.resources), match=as_text(task.placement))
 
 
 class Job:
@@ -242,6 +242,7 @@ class TaskRun:
         "failures",
         "granted_at",
         "holder",
+        "is_element",
         "job",
         "lost",
         "needs",
@@ -266,6 +267,8 @@ class TaskRun:
     def __init__(self, job: Job, position: int, task: TaskDefinition) -> None:
         self.job = job
         self.position = position
+        self.is_element = is_element(position)
+        """It is one element of a task that fans out."""
         self.task = task
         self.attempts = self.token = 0
         self.element: dict[str, object] | None = None
@@ -365,14 +368,9 @@ class TaskRun:
         return self.task.method in COMPOSING_METHODS
 
     @property
-    def is_element(self) -> bool:
-        """It is one element of a task that fans out."""
-        return is_element(self.position)
-
-    @property
     def fans(self) -> bool:
         """It runs once per element of a list."""
-        return not is_element(self.position) and fans_out(self.task)
+        return self.task.fan_out is not None and not self.is_element and fans_out(self.task)
 
     @property
     def source(self) -> TaskDefinition:
@@ -382,19 +380,24 @@ class TaskRun:
     @property
     def name(self) -> str:
         """What it is called: its `task_type`, with its index where it is an element."""
-        is_one = is_element(self.position)
-        return element_name(self.source.task_type, index_of(self.position)) if is_one else self.task.task_type
+        if self.is_element:
+            return element_name(self.source.task_type, index_of(self.position))
+        return self.task.task_type
 
     @property
     def demand(self) -> Demand:
         """What an ant must have to run it."""
-        return self.job.definition.demands[definition_position(self.position)] or demand_of(self.task)
+        position = definition_position(self.position) if self.is_element else self.position
+        return self.job.definition.demands[position] or demand_of(self.task)
 
     @property
     def routes(self) -> Routes:
         """Where it leads, as rendered for this execution if there are templates."""
-        own = self.job.run.routes.get(self.position) if self.job.run is not None else None
-        routes = own if own is not None else self.job.definition.plan.routes[definition_position(self.position)]
+        job = self.job
+        own = job.run.routes.get(self.position) if job.run is not None else None
+        if self.task.fan_out is None and not self.is_element:
+            return own if own is not None else job.definition.plan.routes[self.position]
+        routes = own if own is not None else job.definition.plan.routes[definition_position(self.position)]
         return element_routes(routes) if self.is_element else whole_routes(routes) if self.fans else routes
 
     @property

@@ -60,8 +60,8 @@ class QueueView(View[A], Protocol[A]):
         ...
 
     @property
-    def version(self) -> int:
-        """Grows when an ant comes, goes, changes, or has less to do."""
+    def versions(self) -> tuple[int, int]:
+        """Both grow when an ant comes, goes or changes; the first also when it has less to do."""
         ...
 
 
@@ -123,8 +123,8 @@ class Deciding:
 
     def totals(self, view: QueueView[AntView]) -> dict[str, float]:
         """What all ants that take work have together."""
-        if self._counted != view.version:
-            self._counted = view.version
+        if self._counted != view.versions[1]:
+            self._counted = view.versions[1]
             found = self._totals = {SLOTS: 0.0}
             for ant in view.all_ants():
                 if ant.connected and not ant.draining:
@@ -218,8 +218,8 @@ class Deciding:
         return Decision(entry[4], ant)
 
     def _ranking_of(self, view: QueueView[AntView]) -> Ranking:
-        if self._ranking is None or self._ranked != (view.version, self.kept):
-            self._ranked = (view.version, self.kept)
+        if self._ranking is None or self._ranked != (view.versions[0], self.kept):
+            self._ranked = (view.versions[0], self.kept)
             self._ranking = Ranking(RANKS[self.config.placement], lambda ant: ant.slots, self.kept)
         return self._ranking
 
