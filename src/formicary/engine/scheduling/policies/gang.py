@@ -175,6 +175,7 @@ def plan(
                 continue
         if places is not None:
             starts[gang.id] = places
+            delaying.clear()  # another ant may be the best one now
             running += _holds(gang, places, now)
             for member, name in zip(gang.members, places, strict=False):
                 free[name] = {key: free[name].get(key, 0.0) - member.get(key, 0.0) for key in {*free[name], *member}}
