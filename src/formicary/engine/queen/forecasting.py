@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("formicary.queen")
 SAMPLED_S = 5.0
+MOST_LIVE = 5000
+"""With more live jobs nothing is estimated unasked: each estimate looks at all that wait."""
 READ_JOBS = 50
 MOST_READ = 1000
 """Job types whose history has been looked for."""
@@ -186,7 +188,7 @@ class Forecasting:
             try:
                 core = self._queen.pump.now()
                 newest = next(reversed(core.jobs.values()), None)
-                if newest is not None and newest.id not in core.book.open:
+                if newest is not None and newest.id not in core.book.open and len(core.jobs) <= MOST_LIVE:
                     await self.of_job(newest.id)
             except Problem as problem:
                 log.debug("no estimate is sampled: %s", problem)

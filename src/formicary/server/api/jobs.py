@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from formicary.engine.jobs import lifecycle as life
+from formicary.engine.queen.forecasting import MOST_LIVE
 from formicary.engine.queen.retention import Group, Purged
 from formicary.engine.queen.runtime import Queen
 from formicary.gateway import Call
@@ -20,8 +21,6 @@ REPLAYED_HEADER = "idempotency-replayed"
 COMPATIBLE_PATH = "/api/jobs/requests"
 """The older engine's way to submit knows no idempotency key."""
 DEFAULT_PAGE = 100
-MOST_LIVE = 5000
-"""With more live jobs a look at a job does without its estimate, which looks at all that wait."""
 
 
 class JobServicer(jobs_pb2_grpc.JobServiceServicer):

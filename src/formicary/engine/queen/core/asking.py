@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.queen.core.records import Job
@@ -19,7 +19,8 @@ from formicary.engine.scheduling.estimating import Ahead, Busy, Question
 
 if TYPE_CHECKING:
     from formicary.engine.queen.core.core import Core
-    from formicary.engine.queen.core.records import Ant, Definition
+    from formicary.engine.queen.core.gangs import GangRun
+    from formicary.engine.queen.core.records import Ant, Definition, TaskRun
     from formicary.engine.scheduling.candidates import Entry, OrderKey
     from formicary.engine.scheduling.demand import Demand
 
@@ -113,9 +114,15 @@ def _ahead(core: Core, asked: Wanted, ants: list[Ant]) -> list[Ahead]:
     for demand, queue in core.queues.items():
         share = _shared(core, demand, own)
         if share:
+            alike: dict[str, Ahead] = {}  # by definition: a hundred thousand jobs are of few kinds
             for entry in (*queue.ready, *queue.cold, *queue.loading.values()):
                 if _before(entry, demand, asked):
-                    found.append((entry[:3], Ahead(_kind(entry[4]), share=share)))
+                    job = _job(entry[4])
+                    one = alike.get(job.definition.id)
+                    if one is None:
+                        kind = kind_of(job.org, job.definition.job_type)
+                        one = alike[job.definition.id] = Ahead(kind, share=share)
+                    found.append((entry[:3], one))
     if len(found) <= MOST_SORTED:
         found.sort(key=lambda pair: pair[0])
     return [one for _, one in found]
@@ -135,9 +142,9 @@ def _shared(core: Core, demand: Demand, own: set[str]) -> float:
     return shared / sum(ant.slots for ant in able) if shared else 0.0
 
 
-def _kind(candidate: object) -> str:
-    job = candidate if isinstance(candidate, Job) else getattr(candidate, "job", None)
-    return kind_of(job.org, job.definition.job_type) if isinstance(job, Job) else ""
+def _job(candidate: object) -> Job:
+    """The job of a candidate: itself, or that of a task or a gang."""
+    return candidate if isinstance(candidate, Job) else cast("TaskRun | GangRun", candidate).job
 
 
 def _scheduled(core: Core, asked: Wanted, ants: list[Ant]) -> Iterator[Ahead]:
