@@ -396,5 +396,7 @@ def test_queues_outlive_a_kill_and_bad_ones_change_nothing(stage: Callable[..., 
     one.up._command = tuple(part for part in one.up._command if part not in ("--queues", str(one.file)))
     one.up.kill()
     one.up.start()
+    calls = [call["resource"] for call in one.up.page("/v1/audit?method=PutQueues")[1]["records"]]
+    assert str(one.file) in calls, "the start with --queues is in the audit log too"
     found = one.up.page("/v1/queues")[1]
     assert (found["policy"], [queue["name"] for queue in found["queues"]]) == ("sjf", ["kept", "more"])

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from formicary.server.telemetry import Telemetry
 
 log = logging.getLogger("formicary.server")
+PUT_QUEUES = "formicary.v1.QueueService/PutQueues"
+"""How the audit log calls a change of the queues, by the API or by `--queues`."""
 EXIT_OK = 0
 EXIT_FORCED = 1
 EXIT_FENCED = 1
@@ -111,6 +113,8 @@ class _Server:
             figures = MetricsPage(self._metrics, find)
             self._pages.add(metrics_page.PATH, figures)
             book = self._audit_log(queen, stack)
+            if self._config.queues is not None:
+                book.note(HOME, PUT_QUEUES, self._config.queues_file, "OK")
             access = AccessLog(self._metrics.counts)
             chain = engine_chain([Audit(book), *who], access_log=access, mapping=mapping)
             if telemetry is not None:
