@@ -1,10 +1,13 @@
 """Other spellings of older files: lists of demands, environments as lists, words for true, fields that nobody reads."""
 
+import random
+
 import pytest
 
 from formicary.engine.jobs.cron import parse_cron
 from formicary.engine.jobs.model import JobDefinition
 from formicary.engine.jobs.parse import parse_source
+from formicary.engine.jobs.rendering import render_task
 
 TASKS = "tasks:\n- task_type: a\n  script: x\n"
 
@@ -113,3 +116,21 @@ def test_jitter_may_be_a_share(jitter: str, kept: bool) -> None:
 def test_six_fields_of_cron_end_with_a_year_or_begin_with_a_second(text: str, seven: str) -> None:
     """Whichever can be; where both can, the year."""
     assert parse_cron(text).expression == seven
+
+
+def test_fields_of_the_writers_own_are_read_past_and_an_empty_route_is_none() -> None:
+    """`x-NAME` and `.NAME` of a job and of a task; anything else that is unknown is still an error."""
+    definition, said = notes("  x-note: 1\n  .hidden: {a: b}\n  on_completed: ''\nx-top: [1]\n")
+    assert definition is not None and not said and definition.tasks[0].targets == ()
+    assert notes("  xnote: 1\n")[0] is None
+
+
+def test_a_task_that_borrows_a_template_by_an_alias_is_rendered() -> None:
+    """Its own lines hold none; what the alias leads to is rendered with it, and a mistake there is told."""
+    source = "job_type: j\nx-l: &l 'echo {{.Name.x}}'\ntasks:\n- task_type: a\n  script: [*l]\n"
+    definition = parse_source(source)[0].definition
+    assert definition is not None and not definition.tasks[0].is_static
+    made = render_task(definition, "a", {"Name": {"x": "Ada"}}, now=0.0, rng=random.Random(1))
+    assert made.task.script == ("echo Ada",) and not made.violations
+    wrong = render_task(definition, "a", {"Name": "text"}, now=0.0, rng=random.Random(1))
+    assert wrong.violations and "alias" in wrong.violations[0].message

@@ -18,7 +18,7 @@ from formicary.engine.jobs.graph_check import GraphTask, check_graph
 from formicary.engine.jobs.model import MAX_SOURCE_BYTES, JobDefinition, Position, TaskDefinition, Violation
 from formicary.engine.jobs.notice_check import NOTICE_FIELDS, check_notices
 from formicary.engine.jobs.policy_reader import read_circuit_breaker, with_retries
-from formicary.engine.jobs.readers import ABSENT, Context, Reader, entries, join
+from formicary.engine.jobs.readers import ABSENT, Context, Reader, entries, is_private, join
 from formicary.engine.jobs.task_parser import TASK_READERS, TaskParser
 from formicary.engine.jobs.templates.budget import TemplateError
 from formicary.engine.jobs.templates.masking import line_starts, mask, position
@@ -205,7 +205,7 @@ class _JobParser:
         for name, key, value in entries(ctx, self.root, ""):
             row = JOB_BY_NAME.get(name)
             if row is None:
-                if not ctx.is_masked(key):
+                if not ctx.is_masked(key) and not is_private(name):
                     message = f"A job has no field {name[:60]!r}.{ctx.hint(name, JOB_BY_NAME)}"
                     ctx.add(key, join("", name), "UNKNOWN_FIELD", message)
             elif row.kind == "tasks":

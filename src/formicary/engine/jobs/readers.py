@@ -137,6 +137,11 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
     return f" Did you mean {near[0]}?" if near else ""
 
 
+def is_private(name: str) -> bool:
+    """Says whether a field is the writer's own, a place for anchors: ``x-NAME`` or ``.NAME``."""
+    return name.startswith(("x-", "."))
+
+
 def is_null(node: Node) -> bool:
     """Says whether a node is an explicit or empty null."""
     return node.kind == "scalar" and scalar_value(node) is None

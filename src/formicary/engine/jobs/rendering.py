@@ -6,6 +6,7 @@ reported at its line in the file, also for text that a loop has made.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -18,8 +19,12 @@ from formicary.engine.jobs.task_parser import TaskRead, check_method, read_task
 from formicary.engine.jobs.templates.budget import DEADLINE_S, EXPANSION_DEADLINE_S, Clock
 from formicary.engine.jobs.templates.engine import Lookup, TemplateError, has_template, is_true, render_text
 from formicary.engine.jobs.templates.go_eval import Mark
-from formicary.engine.jobs.templates.masking import Masked, line_starts, position
+from formicary.engine.jobs.templates.masking import Masked, line_starts, mask, position
 from formicary.engine.jobs.yaml_nodes import Node, YamlError, compose, to_json
+
+
+_ALIAS = re.compile(r"(?<![\w\"'])\*\w")
+"""Where an alias may stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,13 +222,30 @@ class _Part:
         if text is None:
             return None, ctx
         try:
-            node = compose(text)
+            node = compose(text, self.anchors(variables, now, rng, clock) if _ALIAS.search(text) else None)
         except YamlError as error:
             ctx.add_at(error.line, error.column, "", error.code, f"After rendering: {error.message}")
+            return None, ctx
+        except TemplateError as error:
+            message = f"In what an alias leads to: {error.message}"
+            ctx.add_at(self.first, 0, "", error.code, message)
             return None, ctx
         if node is None:
             ctx.add_at(0, 0, "", "ERR_VALIDATION", "Rendering left nothing; check the blocks in these lines.")
         return node, ctx
+
+    def anchors(self, variables: Mapping[str, object], now: float, rng: Random, clock: Clock | None) -> dict[str, Node]:
+        """What the definition's anchors stand for, each of their texts rendered. Raises TemplateError."""
+        masked, found = mask(self.definition.source, self.definition.template), dict[str, Node]()
+        compose(masked.text, found)
+        seen: set[int] = set()
+        for part in (part for node in found.values() for part in node.walk()):
+            if part.kind == "scalar" and masked.char in part.text and masked.spans and id(part) not in seen:
+                start, end = masked.offset(part.line, part.column), masked.offset(part.end_line, part.end_column)
+                template = masked.unmask(part.text, start, end)
+                part.text = render_text(template, variables, self.definition.template, now=now, rng=rng, clock=clock)
+                seen.add(id(part))
+        return found
 
     def text(
         self,

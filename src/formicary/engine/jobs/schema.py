@@ -203,6 +203,7 @@ def _object(table: tuple[Field, ...]) -> dict[str, object]:
     return {
         "type": "object",
         "additionalProperties": False,
+        "patternProperties": {r"^(x-|\.)": {}},
         "required": [row.name for row in table if row.required],
         "properties": properties,
     }

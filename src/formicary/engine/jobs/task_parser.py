@@ -21,7 +21,17 @@ from formicary.engine.jobs.model import (
 from formicary.engine.jobs.notice_check import NOTICE_FIELDS, check_notices
 from formicary.engine.jobs.placement_reader import read_backup, read_needs, read_placement
 from formicary.engine.jobs.policy_reader import read_error_handling, with_retries
-from formicary.engine.jobs.readers import ABSENT, READERS, Context, Reader, entries, exclusive, is_null, join
+from formicary.engine.jobs.readers import (
+    ABSENT,
+    READERS,
+    Context,
+    Reader,
+    entries,
+    exclusive,
+    is_null,
+    is_private,
+    join,
+)
 from formicary.engine.jobs.templates.budget import TemplateError
 from formicary.engine.jobs.templates.go_functions import FUNCTIONS
 from formicary.engine.jobs.templates.go_parser import parse_go
@@ -104,7 +114,7 @@ class TaskParser:
         path = f"tasks[{number}]"
         read = read_task(self.ctx, node, path, self.methods, self.marks)
         name = read.values.get("task_type")
-        static = not self.ctx.masked.spans or not self.ctx.masked.has_action(*span)
+        static = not self.ctx.masked.spans or not (self.ctx.masked.has_action(*span) or self.borrows(node))
         if not isinstance(name, str):
             return
         if not self.dynamic:
@@ -121,6 +131,11 @@ class TaskParser:
         self.tasks.append(read.build(self.ctx, static, self.ctx.place(node.line, node.column)))
         self.spans.append(span)
         self.graph.append(read.graph)
+
+    def borrows(self, node: Node) -> bool:
+        """Whether an alias of the task leads to a template that stands elsewhere."""
+        is_scalar = (part for part in node.walk() if part.kind == "scalar")
+        return "*" in self.ctx.masked.source and any(self.ctx.is_masked(part) for part in is_scalar)
 
     def duplicate(self, name: str, path: str, key: Node, first: Node, node: Node) -> None:
         """Notes a second task of one name."""
@@ -200,6 +215,8 @@ def read_task(
         row = TASK_BY_NAME.get(name)
         here = join(path, name)
         if row is None:
+            if is_private(name):
+                continue
             if not ctx.is_masked(key):
                 message = f"A task has no field {name[:60]!r}.{ctx.hint(name, TASK_BY_NAME)}"
                 ctx.add(key, here, "UNKNOWN_FIELD", message)
@@ -311,6 +328,8 @@ def _references(
             read.graph.open_targets = True
             continue
         target = item.text.strip()
+        if not target:
+            continue  # an empty text routes nowhere, as nothing does
         read.graph.routes.append(Edge(target, item, here))
         read.extra.append(target)
 
@@ -320,9 +339,11 @@ def _keep_first_routes(read: TaskRead) -> None:
     held: set[str] = set()
     for attribute in _ROUTES:
         target = read.values.get(attribute)
-        if isinstance(target, str):
+        if isinstance(target, str) and target.strip():
             read.values[attribute] = target.strip()
             held.add(target.strip())
+        elif isinstance(target, str):
+            del read.values[attribute]
     routes = read.values.get("on_exit_code")
     if isinstance(routes, dict):
         read.values["on_exit_code"] = {key: str(target).strip() for key, target in routes.items() if target}

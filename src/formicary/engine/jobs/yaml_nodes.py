@@ -181,8 +181,12 @@ def to_json(node: Node) -> object:
     return {key.text: to_json(value) for key, value in node.entries()}
 
 
-def compose(text: str) -> Node | None:
+def compose(text: str, anchors: dict[str, Node] | None = None) -> Node | None:
     """Reads the first document of a text; None when there is none.
+
+    Args:
+        text: The text.
+        anchors: What aliases may name besides; receives the anchors of the text.
 
     Raises:
         YamlError: Syntax error, forbidden character, too deep, too many nodes, unknown alias or tag, second document.
@@ -190,7 +194,7 @@ def compose(text: str) -> Node | None:
     loader = None
     try:
         loader = yaml.CSafeLoader(text)
-        return _Composer(loader).run()
+        return _Composer(loader, {} if anchors is None else anchors).run()
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(error, text) from None
     except yaml.reader.ReaderError as error:
@@ -240,12 +244,12 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str) -> YamlError:
 
 
 class _Composer:
-    def __init__(self, loader: yaml.CSafeLoader) -> None:
+    def __init__(self, loader: yaml.CSafeLoader, anchors: dict[str, Node]) -> None:
         self.loader = loader
         self.stack: list[Node] = []
         self.open: list[str | None] = []
         self.keys: list[Node | None] = []
-        self.anchors: dict[str, Node] = {}
+        self.anchors = anchors
         self.root: Node | None = None
         self.documents = 0
 
