@@ -22,7 +22,6 @@ from formicary.engine.jobs.templates.go_eval import Mark
 from formicary.engine.jobs.templates.masking import Masked, line_starts, mask, position
 from formicary.engine.jobs.yaml_nodes import Node, YamlError, compose, to_json
 
-
 _ALIAS = re.compile(r"(?<![\w\"'])\*\w")
 """Where an alias may stand."""
 
