@@ -24,6 +24,12 @@ EXPECTED: list[tuple[str, dict[str, str], str, dict[str, tuple[str, int]]]] = [
     ("parallel.yaml", {}, DONE, {"begin": (DONE, 1), "left": (DONE, 1), "right": (DONE, 1), "end": (DONE, 1)}),
     ("retry.yaml", {}, DONE, {"shaky": (DONE, 3)}),
     (
+        "secrets.yaml",
+        {"DeployToken": "x", "Region": "y"},
+        DONE,
+        {"deploy": (DONE, 1), "announce": (DONE, 1)},
+    ),
+    (
         "hybrid-ml-pipeline.yaml",
         {},
         DONE,

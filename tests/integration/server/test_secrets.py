@@ -233,3 +233,15 @@ def test_jobs_without_secrets_commit_as_often_as_before(up: Up) -> None:
     plain = commits("plain")
     set_secret(up, "TOKEN", CANARY)
     assert commits("with") <= plain + 1
+
+
+def test_the_example_keeps_its_secret(up: Up) -> None:
+    """As its head says: the one task has it, the other has not, the log shows neither."""
+    command(up, "config", "set", "Region", "eu")
+    set_secret(up, "DeployToken", CANARY)
+    source = Path(__file__).parents[3] / "examples" / "jobs" / "secrets.yaml"
+    job_id = submit(up, source.read_text("utf-8"), "secrets-example")
+    assert ended(up, job_id)["state"] == "COMPLETED"
+    logs = up.cli("logs", job_id)
+    assert "to eu with the token ***" in logs and "deployed to eu" in logs and CANARY not in logs
+    nowhere(up.data, CANARY)

@@ -260,7 +260,7 @@ def _fan_out_outputs(family: Family) -> dict[str, object]:
         state = end.state if end is not None else life.SKIPPED
         outputs = _mapped(task, decode_outputs(end.outputs)) if end is not None else {}
         found.update({f"{name}_{index}_{key}": value for key, value in outputs.items()})
-        found[f"{name}_{index}_status"] = state
+        found.setdefault(f"{name}_{index}_status", state)  # an output of that name says more
         job: object = job_id if end is not None else None
         results.append({"index": index, "job": job, "state": state, "outputs": outputs})
     source = (task.fan_out or {}).get("source_name")

@@ -324,7 +324,7 @@ def _outputs(family: FanOut, runs: list[TaskRun | None], bad: list[int]) -> byte
         results.append({"index": index, "state": state, "outputs": outputs})
         if len(runs) <= MOST_NAMED:
             found.update({f"{name}_{index}_{key}": value for key, value in outputs.items()})
-            found[f"{name}_{index}_status"] = state
+            found.setdefault(f"{name}_{index}_status", state)  # an output of that name says more
     failures = [_told(index, one) for index in bad if (one := runs[index]) is not None and one.state == life.FAILED]
     found |= {
         "FanOutItemCount": len(runs),
