@@ -1,4 +1,4 @@
-"""`formicary cancel`, `retry`, `pause` and `resume`."""
+"""`formicary cancel`, `retry` (`restart`), `pause` and `resume`."""
 
 from __future__ import annotations
 

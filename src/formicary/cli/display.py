@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping
-from datetime import datetime
 from typing import IO, Any, Protocol
 
+from formicary.cli.describing import ENDED, below, describe, describe_child, seconds_between
 from formicary.cli.output import console, state_style
 from formicary.engine.jobs.fan_out import task_name
 
@@ -26,7 +25,6 @@ _LONG = 20
 """Elements of a list whose way is told in between."""
 _MOST_CHILDREN = 5
 """Elements or jobs that are drawn below a task."""
-_ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED", "SKIPPED"})
 
 
 class Display(Protocol):
@@ -43,58 +41,6 @@ class Display(Protocol):
     def close(self) -> None:
         """Nothing more comes."""
         ...
-
-
-def seconds_between(start: str | None, end: str | None) -> float | None:
-    """Seconds from one time of a document to another one (None = now); None where it has not started."""
-    if not start:
-        return None
-    begun = datetime.fromisoformat(start).timestamp()
-    return max(0.0, (datetime.fromisoformat(end).timestamp() if end else time.time()) - begun)
-
-
-def below(children: Mapping[str, Any]) -> str:
-    """How far the elements or jobs of a task are."""
-    what = "element" if children["kind"] == "task" else "job"
-    ended = sum(children[name] for name in ("completed", "failed", "cancelled", "skipped"))
-    total = children["total"]
-    words = [f"{ended:,} of {total:,} {what}{'s' if total != 1 else ''}"]
-    held = "on ants" if children["kind"] == "task" else "open"  # an ant has some in advance, to begin without a pause
-    words += [f"{children['running']:,} {held}"] if children["running"] else []
-    words += [f"{children[name]:,} {name}" for name in ("failed", "cancelled", "skipped") if children[name]]
-    return ", ".join(words)
-
-
-def describe_child(child: Mapping[str, Any]) -> str:
-    """One element or job below a task."""
-    error = child.get("error") or {}
-    why = str(error.get("message") or error.get("code") or "").strip().partition("\n")[0]
-    code = f"exit code {child['exit_code']}" if not why and child.get("exit_code") else ""
-    return " ".join(
-        word for word in (child.get("name") or f"job {child['job_id']}", child["state"], why or code) if word
-    )
-
-
-def describe(task: Mapping[str, Any]) -> str:
-    """What is worth saying about a task beside its state."""
-    words: list[str] = []
-    if task["state"] in ("FAILED", "CANCELLED") and task.get("error"):
-        words.append(str(task["error"]["message"] or task["error"]["code"]).strip().partition("\n")[0])
-    elif task.get("exit_code"):
-        words.append(f"exit code {task['exit_code']}")
-    if task.get("skipped"):
-        words.append("left out by `except`")
-    if task["attempts"] > 1:
-        words.append(f"attempt {task['attempts']}")
-    if task.get("children"):
-        words.append(below(task["children"]))
-    if task.get("progress"):
-        progress = task["progress"]
-        words.append(f"{progress['fraction']:.0%} {progress['message']}".strip())
-    took = seconds_between(task["started_at"], task["ended_at"]) if task["state"] in _ENDED else None
-    if took is not None:
-        words.append(f"{took:.2f} s")
-    return ", ".join(words)
 
 
 class Lines:
@@ -123,7 +69,7 @@ class Lines:
             name, now = task["task_type"], (task["state"], task["attempts"])
             if self._seen.get(name, ("PENDING", 0)) != now:
                 self._seen[name] = now
-                if task["state"] in _ENDED:
+                if task["state"] in ENDED:
                     self._release(name)
                 if task["state"] != "PENDING":
                     about = describe(task)
@@ -232,7 +178,7 @@ class LiveTree:
                 for child in children:
                     branch.add(Text(describe_child(child), style=state_style(child["state"])))
         if len(shown) < len(tasks):
-            done = sum(task["state"] in _ENDED for task in tasks)
+            done = sum(task["state"] in ENDED for task in tasks)
             tree.add(Text(f"{len(tasks)} tasks, {done} have ended", style="dim"))
         return tree
 

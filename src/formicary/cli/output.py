@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from formicary.cli.describing import below, describe_child
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -122,8 +124,6 @@ def emit_job(document: Mapping[str, Any]) -> None:
 
 def _emit_children(document: Mapping[str, Any]) -> None:
     """Writes how far the elements and jobs below tasks are, and the few that are named."""
-    from formicary.cli.display import below, describe_child
-
     for task in document.get("tasks", ()):
         children = task.get("children")
         if not children:

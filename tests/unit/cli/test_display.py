@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from formicary.cli.display import Lines, describe, describe_child
+from formicary.cli.describing import describe, describe_child
+from formicary.cli.display import Lines
 from formicary.cli.output import emit_outputs
 
 TIMES = {"started_at": "2026-01-01T00:00:00.000Z", "ended_at": "2026-01-01T00:00:01.500Z"}
