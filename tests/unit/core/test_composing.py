@@ -6,6 +6,7 @@ import pytest
 
 from formicary.engine.jobs.availability import availability_violations
 from formicary.engine.jobs.parse import parse_source
+from formicary.engine.queen.core.batch import JobEnded
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.family import MAX_ID_CHARS, child_id, depth_of, root_of
 from tests.unit.core.colony import Colony
@@ -17,6 +18,24 @@ tasks:
   method: FAN_OUT_JOB
   fork_job_type: child
   fan_out: {source: list, item_var: n, max_parallel: 50}
+"""
+
+
+HASTY = """job_type: hasty
+tasks:
+- task_type: start
+  method: FORK_JOB
+  fork_job_type: child
+  delay_between_retries: 1s
+  delay: 5s
+- task_type: wait
+  method: AWAIT_FORKED_JOB
+  await_forked_tasks: [start]
+- task_type: last
+  script: x
+- task_type: after
+  script: x
+  dependencies: [last]
 """
 
 
@@ -72,6 +91,32 @@ def test_a_time_out_ends_the_forked_jobs() -> None:
         colony.result(job_id, "work", 4)
     run = colony.task("j", "fan")
     assert run is not None and (run.state, run.error_code) == ("FAILED", "ERR_TIMEOUT")
+
+
+def test_a_task_that_ends_the_job_at_once_lets_no_sibling_begin() -> None:
+    """The job fails while its start tasks get their turn: the ones behind it are not begun on a job that has ended."""
+    colony = Colony()
+    colony.define(CHILD)
+    worker = colony.ant("x", slots=4)
+    colony.submit("j", colony.define(HASTY))
+    assert colony.job("j").state == "FAILED" and not worker.held
+    assert colony.states("j") == {"j": "FAILED", "start": "SKIPPED", "wait": "FAILED"}
+
+
+def test_a_job_that_ends_before_it_is_known_what_to_fork_starts_no_other() -> None:
+    """The queen was killed, a child is gone before the answer has come: the fan-out waits for it."""
+    colony = Colony(CoreConfig(), check_twin=False)
+    colony.define(CHILD)
+    colony.ant("x", slots=4)
+    colony.submit("j", colony.define(FAN.replace("50", "1")), params={"list": [1, 2, 3]})
+    (child,) = children(colony)
+    core = colony.recovered(colony.store.acquire("test"))
+    core.forget(core.jobs[child])
+    core.composing.ended(JobEnded(child, "CANCELLED", b"", "", ""))
+    assert not [job_id for job_id in core.jobs if "." in job_id]
+    colony.core = core
+    colony.settle()
+    assert children(colony) == ["j.0-1-1"], "the answer starts the next one"
 
 
 def test_a_pinned_version_is_forked() -> None:

@@ -186,6 +186,18 @@ class Flow:
         self.status[position] = LEFT_OUT
         ends.append((position, blocks, None))
 
+    def put_back(self, positions: Iterable[int]) -> None:
+        """Tasks whose turn has come do not start yet: `take` may start them, a later event or the final phase too."""
+        for position in positions:
+            self.status[position] = UNSTARTED
+
+    def take(self, position: int) -> bool:
+        """Starts a task that was put back; False where something else has started or left it out meanwhile."""
+        if self.status[position] != UNSTARTED:
+            return False
+        self.status[position] = ACTIVE
+        return True
+
     def next_final(self) -> int | None:
         """In the final phase: the next `always_run` task in file order that has not started."""
         for position in self.plan.finals:

@@ -24,6 +24,8 @@ SKIPPED: Final = "SKIPPED"
 
 JOB_STATES: Final = (PENDING, EXECUTING, PAUSED, APPROVAL, COMPLETED, FAILED, CANCELLED)
 JOB_ENDED: Final = frozenset({COMPLETED, FAILED, CANCELLED})
+JOB_AT_REST: Final = frozenset({PENDING, *JOB_ENDED})
+"""None of its tasks runs."""
 TASK_STATES: Final = (
     PENDING,
     READY,

@@ -211,9 +211,10 @@ class Composing:
         return next(filter(None, refusals), "")
 
     def _go_on(self, family: Family) -> None:
-        """Starts what may start; ends the task when nothing is left to wait for."""
+        """Starts what may start; ends the task when nothing is left to wait for. Nothing before the answer has come."""
         while (
-            not family.stopped
+            family.answered
+            and not family.stopped
             and family.kind != AWAIT
             and family.next < len(family.ids)
             and len(family.open) < family.limit
@@ -306,9 +307,7 @@ class Composing:
 
     def drop(self, run: TaskRun) -> None:
         """The task waits no longer."""
-        if run.timer is not None:
-            run.timer.cancel()
-        run.timer = run.timer_at = None
+        run.clear_timer()
         family = self.families.pop(run, None)
         for job_id in family.ids if family is not None else ():
             left = [entry for entry in self._waiting.get(job_id, ()) if entry[0] is not family]

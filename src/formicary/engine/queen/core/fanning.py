@@ -282,9 +282,7 @@ class Fanning:
             _execution(run).routes[run.position] = compile_routes(task, run.job.definition.model.index)
 
     def _over(self, run: TaskRun, outcome: Outcome, *, fatal: bool = False) -> None:
-        if run.timer is not None:
-            run.timer.cancel()
-        run.timer = run.timer_at = None
+        run.clear_timer()
         self.families.pop(run, None)
         run.rendered = None
         run.ended_at = self.core.wall

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from formicary.engine.jobs import lifecycle as life
-from formicary.engine.jobs.fan_out import is_element
 from formicary.engine.queen.core.records import Execution, Job, TaskRun
 
 if TYPE_CHECKING:
@@ -70,9 +69,7 @@ class Pausing:
         """The task waits for the end of the pause."""
         if run.state != life.WAITING:
             run.state = life.task_state(run.state, "wait")
-        if run.timer is not None:
-            run.timer.cancel()
-        run.timer = run.timer_at = None
+        run.clear_timer()
         run.rendering = False
         _execution(run.job).parked.append(run.position)
         self.core.dirty_tasks[run] = None
@@ -90,12 +87,13 @@ class Pausing:
         if execution.preparing:  # an answer that came meanwhile was not taken
             progress.ask_preparation(job)
             return
+        fresh = execution.unbegun(parked)
+        execution.flow.put_back(fresh)
         for position in parked:
             run = execution.at(position)
-            if run is not None and run.state == life.WAITING:
+            if run is not None and run.state == life.WAITING and job.run is execution:  # one before may have ended all
                 progress.proceed(run)
-            elif not is_element(position):
-                progress.activate(job, position)
+        progress.activate_held(job, fresh)
         progress.check_end(job)
 
     def end(self, job: Job, event: str) -> None:

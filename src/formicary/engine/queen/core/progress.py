@@ -7,12 +7,12 @@ code or error code ask for an action? are retries left? does the state ask for a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.backoff import retry_delay
-from formicary.engine.jobs.fan_out import as_element, has_template, index_of, is_element
+from formicary.engine.jobs.fan_out import as_element, has_template, index_of
 from formicary.engine.jobs.flow import Flow, compile_routes
 from formicary.engine.jobs.model import task_to_json
 from formicary.engine.queen.core import error_coding
@@ -109,11 +109,24 @@ class Progress:
             )
         else:
             ready = list(run.flow.begin())
-        for position in ready:
-            self.activate(job, position, ant)
-            ant = None  # it had room for one; the others take their turn
+        self.activate_all(job, ready, ant)  # an ant has room for one; the others take their turn
         if not run.active:
             self.check_end(job)
+
+    def activate_all(self, job: Job, positions: Sequence[int], ant: Ant | None = None) -> None:
+        """The turn of several tasks has come."""
+        self._run(job).flow.put_back(positions)
+        self.activate_held(job, positions, ant)
+
+    def activate_held(self, job: Job, positions: Sequence[int], ant: Ant | None = None) -> None:
+        """Starts tasks that were put back, until one that ends at once decides the job's end: then no more."""
+        execution = self._run(job)
+        for position in positions:
+            if job.state in life.JOB_AT_REST or job.verdict is not None or execution.final or job.run is not execution:
+                return
+            if execution.flow.take(position):
+                self.activate(job, position, ant)
+                ant = None
 
     def activate(self, job: Job, position: int, ant: Ant | None = None) -> None:
         """A task's turn has come: it waits for its delay, is rendered, or is ready."""
@@ -375,9 +388,7 @@ class Progress:
         event = {life.COMPLETED: "complete", life.FAILED: "fail", life.CANCELLED: "cancel"}[state]
         run.state = life.task_state(run.state, event)
         run.error_code = error
-        if run.timer is not None:
-            run.timer.cancel()
-            run.timer = run.timer_at = None
+        run.clear_timer()
         run.ended_at = run.ended_at or core.wall
         core.order += 1
         run.ended_order = core.order
@@ -407,12 +418,8 @@ class Progress:
         ready = execution.flow.ended(run.position, failed=failed, target=target)
         if job.state == life.PAUSED:
             execution.parked += ready
-        elif job.verdict is None and not execution.final:
-            for position in ready:
-                self.activate(job, position)
         else:
-            for position in ready:  # nothing new starts; the final phase may still want them
-                execution.flow.status[position] = 0
+            self.activate_all(job, ready)
         self.check_end(job)
 
     def _target(self, run: TaskRun, state: str, error: str | None, decision: str | None) -> int | None:
@@ -464,9 +471,7 @@ class Progress:
                     self.withdraw(run)
             elif kill and run.state in (life.DISPATCHED, life.EXECUTING) and not run.task.always_run:
                 self.core.cancel_attempt(run)
-        for position in execution.parked:
-            if position not in execution.runs and not is_element(position):
-                execution.flow.status[position] = 0
+        execution.flow.put_back(execution.unbegun(execution.parked))
         execution.parked.clear()
         self._look_for_final(job)
         for run in waiting:
@@ -479,9 +484,7 @@ class Progress:
         """A task that waits or is queued will not run."""
         if run.state == life.APPROVAL:
             self.core.approving.close(run)
-        if run.timer is not None:
-            run.timer.cancel()
-            run.timer = run.timer_at = None
+        run.clear_timer()
         run.rendering = False
         run.state = life.task_state(run.state, "cancel" if run.attempts else "skip")
         run.ended_at = self.core.wall if run.attempts else None
@@ -686,12 +689,10 @@ class Progress:
             self.ask_preparation(job)
             return
         if job.verdict is not None or execution.final:
-            for position in startable:
-                flow.status[position] = 0
+            flow.put_back(startable)
             startable = []
         if job.state == life.PAUSED:
             parked = [r.position for r in every if r.state == life.WAITING and r.timer_at is None and not r.awaits]
             execution.parked = startable + parked
         else:
-            for position in startable:
-                self.activate(job, position)
+            self.activate_all(job, startable)

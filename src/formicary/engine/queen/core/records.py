@@ -319,6 +319,12 @@ class TaskRun:
         self.alone = False
         """Of a gang that has started without it."""
 
+    def clear_timer(self) -> None:
+        """It waits for no time any more."""
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer = self.timer_at = None
+
     @property
     def waiting_since(self) -> float:
         """As its job."""
@@ -477,6 +483,11 @@ class Execution:
     def at(self, position: int) -> TaskRun | None:
         """The task or the element at a position, None where none has begun."""
         return (self.elements if is_element(position) else self.runs).get(position)
+
+    def unbegun(self, positions: Iterable[int]) -> list[int]:
+        """Those of the positions whose task has not begun in this execution."""
+        found = ((position, self.runs.get(position)) for position in positions if not is_element(position))
+        return [position for position, run in found if run is None or run.state == life.PENDING]
 
 
 class Ant:
