@@ -35,6 +35,7 @@ def test_a_good_section_is_read() -> None:
         ("notify:\n  email:\n    recipients: ['a@b.c, d@e.f']\n", [(4, "notify.email.recipients[0]", "error")]),
         ('notify:\n  email:\n    recipients: ["a@b.c\\nBcc: x@y.z"]\n', [(4, "notify.email.recipients[0]", "error")]),
         ("notify:\n  email: {recipients: [a@b.c], when: later}\n", [(3, "notify.email.when", "error")]),
+        ("notify:\n  email: {recipients: [a@b.c], when: '{{.When}}'}\n", [(3, "notify.email.when", "warning")]),
         ("notify:\n  pigeon: {recipients: [a]}\n", [(3, "notify.pigeon", "warning")]),
         ("notify:\n  email: {when: always}\n", [(3, "notify.email.recipients", "warning")]),
         ("webhook: {url: 'ftp://x'}\n", [(2, "webhook.url", "error")]),

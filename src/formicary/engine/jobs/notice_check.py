@@ -27,6 +27,7 @@ def check_notices(ctx: Context, name: str, node: Node, path: str, *, of_task: bo
 
     def note(where: str, text: str, is_error: bool) -> None:
         place = _find(ctx, node, _STEP.findall(where)[1:])
+        is_error = is_error and not ctx.is_masked(place)  # what a template makes of it is not known yet
         ctx.add(place, f"{path}.{where}" if path else where, "WRONG_VALUE", text, "error" if is_error else "warning")
 
     value = ctx.json(node)
