@@ -31,6 +31,13 @@ _OPTIONS = (
         envvar="FORMICARY_ALERTS",
         help="File of alert rules (FORMICARY_ALERTS); `formicary alerts check` says what is wrong with one.",
     ),
+    click.option(
+        "--scaler",
+        default="",
+        envvar="FORMICARY_SCALER",
+        metavar="HOST:PORT",
+        help="Let KEDA ask how much work there is (gRPC, its external scaler); nobody is asked for a token there.",
+    ),
 )
 
 
@@ -40,6 +47,7 @@ class Observed(TypedDict):
     otlp_endpoint: str
     audit_days: float
     alerts: Path | None
+    scaler: str
 
 
 def observing_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -48,7 +56,10 @@ def observing_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def gathered(**given: Any) -> Any:
         observed = Observed(
-            otlp_endpoint=given.pop("otlp_endpoint"), audit_days=given.pop("audit_days"), alerts=given.pop("alerts")
+            otlp_endpoint=given.pop("otlp_endpoint"),
+            audit_days=given.pop("audit_days"),
+            alerts=given.pop("alerts"),
+            scaler=given.pop("scaler"),
         )
         return command(**given, observed=observed)
 

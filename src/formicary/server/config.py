@@ -66,6 +66,7 @@ class UpConfig:
         queues_file: Its name, for messages.
         alerts: File of alert rules; None = there are none.
         notify: How notices of the ends of jobs are delivered.
+        scaler: ``HOST:PORT`` where KEDA finds the external scaler, which asks nobody who they are; empty = nowhere.
         keep_jobs: No job is removed, whatever its retention says: the store only grows.
         lease_s: How long a silent ant keeps its tasks; the default is FORMICARY_LEASE_S, else 10. A shorter one runs
             the tasks of a lost ant again sooner and takes them away from one that was merely slow.
@@ -99,6 +100,7 @@ class UpConfig:
     audit_days: float = 90.0
     keep_jobs: bool = False
     alerts: Path | None = None
+    scaler: str = ""
     cors_origins: tuple[str, ...] = ()
     otlp_endpoint: str = ""
     queue_url: str = ""
@@ -124,6 +126,8 @@ class UpConfig:
         if self.queue_url and not self.queue_url.startswith(QUEUES):
             known = " or ".join(QUEUES)
             raise problem("VALIDATION_FAILED", f"The address of the queue begins with {known}, not with anything else.")
+        if self.scaler and not self.scaler.rpartition(":")[2].isdigit():
+            raise problem("VALIDATION_FAILED", f"--scaler {self.scaler[:80]}: give it as HOST:PORT, like 0.0.0.0:7780.")
         for text in self.cors_origins:
             origin(text)
         self._check_tls()

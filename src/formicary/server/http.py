@@ -50,6 +50,7 @@ class Pages:
         }
         self._api: App | None = None
         self._apps: dict[str, App] = {}
+        self._prefixes: dict[str, App] = {}
 
     @property
     def mounted(self) -> bool:
@@ -64,12 +65,20 @@ class Pages:
         """From now on this path is answered by an application of its own."""
         self._apps[path] = app
 
+    def add_below(self, prefix: str, app: App) -> None:
+        """From now on this path and all below it are answered by an application of its own."""
+        self._prefixes[prefix] = app
+
+    def _app(self, path: str) -> App | None:
+        found = next((app for prefix, app in self._prefixes.items() if (path + "/").startswith(prefix + "/")), None)
+        return found or self._apps.get(path, self._api)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         if scope["type"] != "http":
             return
         large = sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES
-        app = self._apps.get(scope["path"], self._api)
+        app = self._app(scope["path"])
         if app is not None and scope["path"] not in self._pages and not large:
             await app(scope, receive, send)
             return

@@ -39,6 +39,9 @@ from formicary.server.http import App, HttpServer, Pages, listen
 from formicary.server.metrics import page as metrics_page
 from formicary.server.metrics.collector import Sources
 from formicary.server.metrics.page import MetricsPage
+from formicary.server.scaling import external_metrics
+from formicary.server.scaling.external_metrics import ExternalMetrics
+from formicary.server.scaling.keda import ExternalScaler, serve_scaler
 from formicary.server.supervisor import Supervisor
 from formicary.server.tls import Certificate
 
@@ -112,6 +115,7 @@ class _Server:
             mapping = self._metrics.headers = new_mapping()
             figures = MetricsPage(self._metrics, find)
             self._pages.add(metrics_page.PATH, figures)
+            await self._open_scaling(figures, stack)
             book = self._audit_log(queen, stack)
             if self._config.queues is not None:
                 book.note(HOME, PUT_QUEUES, self._config.queues_file, "OK")
@@ -152,6 +156,15 @@ class _Server:
 
             others.append((await stack.enter_async_context(open_issuer(oidc))).verify)
         return [Authenticate(tokens, others), LimitRate(rate, max(1, round(2 * rate))), authorise]
+
+    async def _open_scaling(self, figures: MetricsPage, stack: AsyncExitStack) -> None:
+        """What Kubernetes and KEDA scale ants by."""
+        page = ExternalMetrics(self._metrics, figures.count_jobs, figures.check)
+        self._pages.add_below(external_metrics.PREFIX, page)
+        if self._config.scaler:
+            scaler = ExternalScaler(self._metrics, figures.count_jobs)
+            server, _ = await serve_scaler(scaler, self._config.scaler)
+            stack.push_async_callback(server.stop, CLOSE_STREAMS_S)
 
     async def _ants_to_start(self, queen: Queen) -> int:
         from formicary.server.alerts.watch import ants_to_start  # slow to import

@@ -10,7 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from formicary.engine.queen.core.records import Job
+from formicary.engine.queen.core.records import Job, TaskRun
 from formicary.engine.scheduling.candidates import CandidateQueue
 from formicary.engine.scheduling.demand import Demand
 
@@ -32,6 +32,11 @@ async def take_census(jobs: Iterable[Job]) -> Census:
 
 Backlog = Counter[tuple[str, frozenset[str]]]
 """(method, tags) -> jobs and tasks that wait for an ant; the method is empty where it is not known yet."""
+
+
+def running_of(runs: Iterable[TaskRun]) -> Backlog:
+    """What ants hold, by method and tags."""
+    return Counter((run.task.method, run.task.tags) for run in runs)
 
 
 async def take_backlog(queues: Mapping[Demand, CandidateQueue]) -> Backlog:

@@ -53,6 +53,7 @@ class Sources:
         queen: None while she starts.
         census: Live jobs, counted for this scrape.
         backlog: What waits for an ant, counted for this scrape.
+        running: What ants held at the same moment.
         dead_letters: By queue, counted for this scrape.
         alerts: Which rules fire, and how often any has begun to.
         ant_restarts: Of the local ants.
@@ -65,6 +66,7 @@ class Sources:
     queen: Queen | None = None
     census: Census = field(default_factory=Counter)
     backlog: Backlog = field(default_factory=Counter)
+    running: Backlog = field(default_factory=Counter)
     dead_letters: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     alerts: Callable[[], tuple[Mapping[str, float], int]] = lambda: ({}, 0)
     ant_restarts: Callable[[], int] = lambda: 0

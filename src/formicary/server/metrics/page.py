@@ -14,7 +14,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
-from formicary.engine.queen.census import take_backlog, take_census
+from formicary.engine.queen.census import running_of, take_backlog, take_census
 from formicary.headers.prometheus import HeaderCollector
 from formicary.problems import Problem, problem
 from formicary.problems.http import render_http
@@ -62,7 +62,7 @@ class MetricsPage:
         """Answers one request."""
         accept = _header(scope, b"accept")
         try:
-            await self._check(scope)
+            await self.check(scope)
             await self.count_jobs()
             encode, media_type = choose_encoder(accept)
             status, body = 200, encode(self._registry)
@@ -74,7 +74,8 @@ class MetricsPage:
         await send({"type": "http.response.start", "status": status, "headers": pairs})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
-    async def _check(self, scope: Scope) -> None:
+    async def check(self, scope: Scope) -> None:
+        """Whether the caller may read figures. Raises Problem."""
         if scope["method"] not in ("GET", "HEAD"):
             raise problem("METHOD_NOT_ALLOWED", f"{PATH} answers GET and HEAD.", allow=["GET", "HEAD"])
         if self._find is None:
@@ -96,6 +97,7 @@ class MetricsPage:
             if queen is not None and time.monotonic() - self._counted_at >= CENSUS_S:
                 self._sources.census = await take_census(queen.pump.core.jobs.values())
                 self._sources.backlog = await take_backlog(queen.pump.core.queues)
+                self._sources.running = running_of(queen.pump.core.leases.tokens.values())
                 if queen.ready:
                     self._sources.dead_letters = await queen.dead_letters.counts()
                 self._counted_at = time.monotonic()

@@ -1,0 +1,1 @@
+"""What others scale ants by: external metrics for Kubernetes, an external scaler for KEDA."""
