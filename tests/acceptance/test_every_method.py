@@ -57,7 +57,10 @@ def methods() -> dict[str, MethodDescriptor]:
     for module in iter_modules(v1.__path__):
         if module.name.endswith("_grpc"):
             continue
-        for service in import_module(f"formicary.v1.{module.name}").DESCRIPTOR.services_by_name.values():
+        contract = import_module(f"formicary.v1.{module.name}").DESCRIPTOR
+        if contract.package != "formicary.v1":
+            continue  # KEDA's contract has a port and tests of its own
+        for service in contract.services_by_name.values():
             found |= {f"{service.name}.{method.name}": method for method in service.methods}
     return found
 
