@@ -6,11 +6,11 @@ from tests.acceptance.idempotency_storm import Seen, storm
 
 
 def test_each_key_has_one_effect_and_one_answer_under_kill_9() -> None:
-    """100 operations with 10 answers each from a server that is killed every second."""
-    seen = storm(keys=100, retries=10, kill_every_s=1.0, seed=7)
+    """300 operations with 10 answers each from a server that is killed after every third of a second."""
+    seen = storm(keys=300, retries=10, kill_every_s=0.3, seed=7)
     assert seen.holds, seen.summary()
     assert seen.kills >= 1
-    assert seen.summary() == f"keys 100, effects 100, kills {seen.kills}, replies 1,000, different 0"
+    assert seen.summary() == f"keys 300, effects 300, kills {seen.kills}, replies 3,000, different 0"
 
 
 def test_the_storm_sees_a_second_effect_another_answer_and_a_lost_one() -> None:

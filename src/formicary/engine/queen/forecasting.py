@@ -139,6 +139,8 @@ class Forecasting:
         core = pump.now()
         book, now = core.book, core.wall
         book.settle()
+        if (gate := wanted.demand.gate) is not None and not core.breaking.permits(gate):
+            return Estimate(job_type, "its circuit breaker is open")
         asked = asking.questions(core, wanted)
         if not asked[0].slots:
             return Estimate(job_type, "no ant that is connected could run its first task", ahead=len(asked[0].ahead))

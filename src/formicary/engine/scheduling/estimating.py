@@ -171,7 +171,9 @@ def _play(question: Question, ahead: Sequence[Ahead], durations: Durations, rng:
     free: list[float] = []
     for busy in question.running:
         free += [durations.left_s(busy.kind, busy.age_s, rng)] * busy.places
-    free = free[: question.slots] + [0.0] * (question.slots - len(free))
+    enough = len(free) + sum(one.places for one in ahead) + question.places  # of more, none would be taken
+    slots = min(question.slots, enough)
+    free = free[:slots] + [0.0] * (slots - len(free))
     heapq.heapify(free)
     later = sorted(((one.ready_in_s, at) for at, one in enumerate(ahead) if one.ready_in_s > 0))
     start = 0.0

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.queen.core.records import Job
+from formicary.engine.scheduling.concurrency import UNLIMITED
 from formicary.engine.scheduling.estimate_book import kind_of
 from formicary.engine.scheduling.estimating import Ahead, Busy, Question
 
@@ -84,7 +85,9 @@ def questions(core: Core, asked: Wanted) -> list[Question]:
         ready_in_s=max(0.0, asked.starts_at - core.wall),
         overtaking=core.book.load.before(-asked.job.priority, slots, core.wall),
     )
-    return [question] if asked.demand.gate is None else [question, _limit(core, asked, question)]
+    gate = asked.demand.gate  # one with a circuit breaker may have no limit
+    is_limited = gate is not None and core.limit_of(gate) < UNLIMITED
+    return [question, _limit(core, asked, question)] if is_limited else [question]
 
 
 def _held(core: Core, ants: Iterable[Ant], asked: Job) -> tuple[list[Busy], list[Ahead]]:

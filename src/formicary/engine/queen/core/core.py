@@ -53,7 +53,7 @@ from formicary.engine.queen.core.waiting import Waiting
 from formicary.engine.scheduling.breakers import breaker_permits
 from formicary.engine.scheduling.candidates import CandidateQueue
 from formicary.engine.scheduling.capacity import LeastLoaded
-from formicary.engine.scheduling.concurrency import below_limit
+from formicary.engine.scheduling.concurrency import UNLIMITED, below_limit
 from formicary.engine.scheduling.demand import Demand, Gate
 from formicary.engine.scheduling.estimate_book import EstimateBook
 from formicary.engine.scheduling.fcfs import fcfs_within_priority
@@ -64,7 +64,6 @@ if TYPE_CHECKING:
     from formicary.engine.jobs.rendering import RenderedTask
 
 NO_SECRETS: frozenset[str] = frozenset()
-UNLIMITED = 1 << 60
 POLICY = Policy(gates=(below_limit, breaker_permits), order=fcfs_within_priority, place=LeastLoaded)
 
 
