@@ -63,6 +63,13 @@ def test_a_job_that_needs_more_places_than_there_are_has_no_estimate() -> None:
     assert forecast(Question("a", 2, places=3), fixed(a=1.0), Random(1)) is None
 
 
+def test_places_beyond_what_is_asked_for_cost_nothing() -> None:
+    """A limit may be a number of any size."""
+    found = forecast(Question("a", 1 << 60, (Busy("a", 1.0),), (Ahead("a"), Ahead("a"))), fixed(a=10.0), Random(1))
+    assert found is not None
+    assert found.high_s == 0
+
+
 @pytest.mark.parametrize(
     ("ready_s", "wait_s"), [(3.0, 16.0), (9.0, 6.0)], ids=["before the room is free", "after the job began"]
 )
