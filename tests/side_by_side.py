@@ -1,7 +1,7 @@
 """``python -m tests.side_by_side``: the whole suite in four processes, since most of it waits for servers.
 
-One process runs the acceptance tests, one those of the server, one all other tests that start servers and commands, the
-last one all the rest. What the first prints is seen as it comes, the others' once they have ended. The exit status is 0
+One process runs the acceptance tests, one most of those of the server, one all other tests that start servers and
+commands, the last one all the rest. What the first prints is seen as it comes, the others' once they have ended. The exit status is 0
 only where all are well; options go to all.
 """
 
@@ -14,19 +14,21 @@ import tempfile
 from pathlib import Path
 
 TESTS = Path(__file__).parent
+SPLIT = "test_c"
+"""Tests of the server whose file's name comes before this one run with all the rest, so that all take about as long."""
 
 
 def parts() -> list[list[str]]:
-    """The folders with tests, by the process that runs them."""
-    folders = {path.parent.relative_to(TESTS) for path in TESTS.glob("*/**/test_*.py")}
+    """The folders and files with tests, by the process that runs them."""
     names: dict[str, set[str]] = {"acceptance": set(), "server": set(), "integration": set(), "": set()}
-    for folder in folders:
-        room = folder.parts[0]
-        if room == "integration":
-            place = "/".join(folder.parts[:2])
-            names["server" if place == "integration/server" else room].add(place)
+    for file in TESTS.glob("*/**/test_*.py"):
+        path = file.relative_to(TESTS)
+        if path.parts[:2] == ("integration", "server"):
+            names["server" if path.name >= SPLIT else ""].add(str(path))
+        elif path.parts[0] == "integration":
+            names["integration"].add("/".join(path.parts[:2]))
         else:
-            names[room if room in names else ""].add(room)
+            names["acceptance" if path.parts[0] == "acceptance" else ""].add(path.parts[0])
     return [[f"tests/{name}" for name in sorted(found)] for found in names.values() if found]
 
 

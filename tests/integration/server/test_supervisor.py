@@ -19,6 +19,7 @@ from formicary.server import supervisor as module
 from formicary.server.config import UpConfig
 from formicary.server.processes import AntRecord, AntsFile, boot_id, find_process, read_ants, started_at, write_ants
 from formicary.server.supervisor import Supervisor
+from tests.acceptance.server import until as wait_until
 from tests.integration.ants.loop import in_loop
 
 SLEEPER = "import sys, time; time.sleep(60)"
@@ -158,6 +159,8 @@ def test_a_damaged_list_is_no_list(tmp_path: Path) -> None:
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen((sys.executable, "-S", "-c", SLEEPER, f"{time.time_ns()}"))
+    shown = Path(f"/proc/{process.pid}/cmdline")  # a program that has just begun shows its words a moment later
+    wait_until(lambda: SLEEPER.encode() in shown.read_bytes(), 5, "the process shows its words")
     yield process
     process.kill()
     process.wait()
@@ -165,7 +168,8 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 def test_a_process_is_found_by_its_command_and_known_by_its_start(sleeper: subprocess.Popen[bytes]) -> None:
     assert isinstance(sleeper.args, tuple)
-    assert find_process([str(word) for word in sleeper.args]) == sleeper.pid
+    words = [str(word) for word in sleeper.args]
+    assert find_process(words) == sleeper.pid
     assert find_process(["no", "such", "command"]) == 0
     began = started_at(sleeper.pid)
     assert began is not None and began == started_at(sleeper.pid)
