@@ -1,8 +1,8 @@
 """``python -m tests.side_by_side``: the whole suite in four processes, since most of it waits for servers.
 
 One process runs the acceptance tests, one most of those of the server, one all other tests that start servers and
-commands, the last one all the rest. What the first prints is seen as it comes, the others' once they have ended. The exit status is 0
-only where all are well; options go to all.
+commands, the last one all the rest. What the first prints is seen as it comes, the others' once they have ended. The
+exit status is 0 only where all are well; options go to all.
 """
 
 from __future__ import annotations
