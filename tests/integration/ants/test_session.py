@@ -129,8 +129,9 @@ async def test_the_ant_fences_itself_when_its_lease_ends(tmp_path: Path) -> None
         await queen.until(lambda: not any(is_alive(pid) for pid in pids_in(pids) + pids_in(more)))
         assert 0.5 < loop.time() - silent_since < 1.3
         assert ant.held == []
+        known = len(queen.hellos)
         queen.is_up = queen.answers_beats = True
-        await queen.until(lambda: ant.is_connected)
+        await queen.until(lambda: len(queen.hellos) > known and ant.is_connected)  # no more by the silent stream
         assert list(queen.hellos[-1].held) == []
         assert queen.results == {}
         assert (await queen.run(shell("true"))).outcome == TaskResult.COMPLETED
