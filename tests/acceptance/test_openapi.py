@@ -76,7 +76,7 @@ def test_schemathesis_finds_nothing(up: Up, tmp_path: Path) -> None:
     command = (
         *(sys.executable, str(SCHEMATHESIS), "--config-file", str(SETTINGS), "run"),
         f"http://127.0.0.1:{up.http}/openapi.json",
-        *("--max-examples", "6", "--seed", "1", "--generation-deterministic"),
+        *("--max-examples", "10", "--seed", "1", "--generation-deterministic"),
         *("--exclude-path-regex", ENDLESS, "--request-timeout", "10", "--warnings", "off", "--no-color"),
         *("--suppress-health-check", "all", "--continue-on-failure"),
     )

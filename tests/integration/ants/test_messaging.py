@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import nats
+import nats.errors
 import pytest
 
 from formicary.engine.ants.config import AntConfig
@@ -19,6 +21,7 @@ from formicary.engine.ants.workers import TaskFailedError, Work, WorkerTask, ser
 from formicary.engine.jobs.model import TaskDefinition
 from formicary.problems import Problem
 from formicary.v1.ants_pb2 import TaskResult
+from tests import components
 from tests.integration.ants.fake_queen import colony, shell
 from tests.integration.ants.loop import in_loop
 
@@ -41,14 +44,13 @@ def a_subject() -> str:
 @pytest.fixture(autouse=True)
 def nats_runs() -> None:
     async def look() -> None:
-        import nats
-
-        await (await nats.connect(NATS, allow_reconnect=False, connect_timeout=3)).close()
+        async with asyncio.timeout(5):
+            await (await nats.connect(NATS, allow_reconnect=False, connect_timeout=3)).close()
 
     try:
         asyncio.run(look())
-    except Exception as error:
-        pytest.skip(f"no NATS at {NATS}: {error}")
+    except (OSError, nats.errors.Error) as error:
+        components.missing("nats-server", f"no answer at {NATS}: {error}")
 
 
 @asynccontextmanager
