@@ -19,7 +19,6 @@ from formicary.engine.jobs.fields import JOB_FIELDS, NOW, TASK_FIELDS, Field
 from formicary.engine.jobs.schema import job_schema
 from formicary.problems.catalogue import ALIASES, CATALOGUE
 from formicary.server.metrics.catalogue import CATALOGUE as METRICS
-from formicary.server.metrics.catalogue import LEFT_OUT
 from formicary.server.metrics.collector import MOST_LABELS
 
 REFERENCE = Path(__file__).with_name("reference")
@@ -252,7 +251,6 @@ def command_line() -> str:
 def metrics() -> str:
     """Every metric of a server."""
     rows = ((f"`{row.name}`", row.kind, ", ".join(f"`{label}`" for label in row.labels), row.help) for row in METRICS)
-    left_out = "\n".join(f"- `{name}`: {reason}" for name, reason in LEFT_OUT.items())
     return f"""# Metrics
 
 `GET /metrics` on the HTTP port gives these figures in Prometheus' text format, or as OpenMetrics where `Accept` asks
@@ -265,10 +263,6 @@ A call that streams ends with its stream, so sessions of ants and clients count 
 become a call are in none of these figures: an unknown route, a foreign host or page, a connection's 408, 431 or 503.
 
 {table(("metric", "kind", "labels", "meaning"), rows)}
-
-Not exposed:
-
-{left_out}
 """
 
 

@@ -242,6 +242,33 @@ def test_capacity_lends_and_takes_back(stage: Callable[..., Stage]) -> None:
     assert attempts == [1, 1, 2, 2]
 
 
+def test_a_tenant_has_no_more_than_its_limit_and_is_charged_over_a_kill(stage: Callable[..., Stage]) -> None:
+    """Six jobs on four slots run two at a time; the CPU time of all of them is there after kill -9."""
+    limits = "tenant_limits: {'*': {max_concurrent_jobs: 2, max_cpu_hours_per_month: 1, max_storage_gb: 1.0e-6}}\n"
+    one = stage(limits, "--slots", "4")
+    work = one.work("work", seconds=0.3)
+    names = [f"w{number}" for number in range(6)]
+    for name in names:
+        one.submit(name, work)
+    until(lambda: "(max_concurrent_jobs)" in one.reason("w5"), 10, "the limit holds it up")
+    ended = one.done(*names)
+    assert most_at_once(ended) == 2
+    script = "  script: head -c 900 /dev/zero > big\n  artifacts: {paths: [big]}\n"
+    store = f"job_type: store\ntasks:\n- task_type: store\n{script}"
+    for number in range(2):
+        one.submit(f"s{number}", one.define(store))
+        assert one.client.wait(one.names[f"s{number}"], 60).state == ("COMPLETED", "FAILED")[number]
+    assert "would pass max_storage_gb of the organisation" in str(one.job("s1")["tasks"][0]["error"])
+    one.up.kill()
+    one.up.start()
+    usage = {of["limit"]: of["used"] for of in one.up.page("/v1/queues")[1]["usage"]}
+    ran_s = sum(
+        at(of["tasks"][0]["ended_at"]) - at(of["tasks"][0]["started_at"])
+        for of in (*ended, one.job("s0"), one.job("s1"))
+    )
+    assert abs(usage["max_cpu_hours_per_month"] * 3600 - ran_s) < 0.1, (usage, ran_s)
+
+
 def test_fair_shares_between_queues(stage: Callable[..., Stage]) -> None:
     """Weights 3 and 1 on four slots: three tasks of one queue beside one of the other, whoever came first."""
     queues = "policy: fair\nset: {by: queue, weights: {a: 3, b: 1}}\ndefault: b\nqueues: [a, b]\n"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from formicary.client import Client
 
 _FIELDS = ("name", "parent", "policy", "guaranteed", "maximum", "running", "waiting", "share")
+_USAGE = ("org", "user", "limit", "used", "soft", "hard", "burst", "resets_at")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -130,5 +131,9 @@ def _print(found: dict[str, Any], output: str) -> None:
         since = f", since {found['updated_at']}{by}" if found["updated_at"] else ""
         click.echo(f"policy {found['policy']}, placement {found['placement']}{since}", err=True)
         emit_table([name.upper() for name in _FIELDS], [[one[name] for name in _FIELDS] for one in found["queues"]])
+        if found["usage"]:
+            write("\n")
+            rows = [["-" if one[name] is None else one[name] for name in _USAGE] for one in found["usage"]]
+            emit_table([name.upper() for name in _USAGE], rows)
     else:
         emit(found, output)

@@ -327,7 +327,23 @@ def queues(message: queues_pb2.Queues) -> dict[str, Any]:
             }
             for one in message.queues
         ],
+        "usage": [_usage(one) for one in message.usage],
         "source": message.source,
+    }
+
+
+def _usage(one: queues_pb2.TenantUsage) -> dict[str, Any]:
+    """What a tenant uses of one of its limits."""
+    return {
+        "org": one.org,
+        "user": one.user,
+        "limit": one.limit,
+        "used": one.used,
+        "hard": one.hard if one.HasField("hard") else None,
+        "soft": one.soft if one.HasField("soft") else None,
+        "burst": one.burst if one.HasField("burst") else None,
+        "burst_for_s": one.burst_for_s,
+        "resets_at": _time(one, "resets_at"),
     }
 
 

@@ -50,20 +50,44 @@ class QueueViolation(_message.Message):
     def __init__(self, line: _Optional[int] = ..., column: _Optional[int] = ..., path: _Optional[str] = ..., code: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Queues(_message.Message):
-    __slots__ = ("source", "policy", "placement", "queues", "updated_at", "updated_by")
+    __slots__ = ("source", "policy", "placement", "queues", "updated_at", "updated_by", "usage")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
     PLACEMENT_FIELD_NUMBER: _ClassVar[int]
     QUEUES_FIELD_NUMBER: _ClassVar[int]
     UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
     UPDATED_BY_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
     source: str
     policy: str
     placement: str
     queues: _containers.RepeatedCompositeFieldContainer[Queue]
     updated_at: _timestamp_pb2.Timestamp
     updated_by: str
-    def __init__(self, source: _Optional[str] = ..., policy: _Optional[str] = ..., placement: _Optional[str] = ..., queues: _Optional[_Iterable[_Union[Queue, _Mapping]]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_by: _Optional[str] = ...) -> None: ...
+    usage: _containers.RepeatedCompositeFieldContainer[TenantUsage]
+    def __init__(self, source: _Optional[str] = ..., policy: _Optional[str] = ..., placement: _Optional[str] = ..., queues: _Optional[_Iterable[_Union[Queue, _Mapping]]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_by: _Optional[str] = ..., usage: _Optional[_Iterable[_Union[TenantUsage, _Mapping]]] = ...) -> None: ...
+
+class TenantUsage(_message.Message):
+    __slots__ = ("org", "user", "limit", "used", "hard", "soft", "burst", "burst_for_s", "resets_at")
+    ORG_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    USED_FIELD_NUMBER: _ClassVar[int]
+    HARD_FIELD_NUMBER: _ClassVar[int]
+    SOFT_FIELD_NUMBER: _ClassVar[int]
+    BURST_FIELD_NUMBER: _ClassVar[int]
+    BURST_FOR_S_FIELD_NUMBER: _ClassVar[int]
+    RESETS_AT_FIELD_NUMBER: _ClassVar[int]
+    org: str
+    user: str
+    limit: str
+    used: float
+    hard: float
+    soft: float
+    burst: float
+    burst_for_s: float
+    resets_at: _timestamp_pb2.Timestamp
+    def __init__(self, org: _Optional[str] = ..., user: _Optional[str] = ..., limit: _Optional[str] = ..., used: _Optional[float] = ..., hard: _Optional[float] = ..., soft: _Optional[float] = ..., burst: _Optional[float] = ..., burst_for_s: _Optional[float] = ..., resets_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Queue(_message.Message):
     __slots__ = ("name", "parent", "policy", "guaranteed", "maximum", "running", "waiting", "share")

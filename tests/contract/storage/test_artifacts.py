@@ -83,6 +83,9 @@ def test_what_has_expired_or_was_left_may_go(store: Store) -> None:
     store.commit(epoch, changes(job(1, "COMPLETED"), task(1, 0, "COMPLETED", token=7)))
     assert store.removable_artifacts(50.0, 50.0, 10) == ["expired", "left"]
     assert store.removable_artifacts(50.0, 50.0, 1) == ["expired"]
+    assert store.artifact_bytes("other") == 0
+    before = store.artifact_bytes("default")
     assert store.remove_artifacts(["expired", "left", "nothing"]) == 2
+    assert store.artifact_bytes("default") == before * 3 // 5 > 0
     assert store.removable_artifacts(50.0, 50.0, 10) == []
     assert seen(store) == ["kept"]

@@ -18,7 +18,7 @@ from formicary.gateway import Call, Service, bind
 from formicary.gateway.interceptors import AccessLog, as_problems
 from formicary.gateway.interceptors.access_log import BOUNDS_S, CallCounts
 from formicary.problems import Problem, problem
-from formicary.server.metrics.catalogue import CATALOGUE, LEFT_OUT
+from formicary.server.metrics.catalogue import CATALOGUE
 from formicary.server.metrics.collector import MOST_LABELS, OTHER, Sources, bounded
 from formicary.server.metrics.page import registry_of
 from formicary.v1.tokens_pb2 import DESCRIPTOR
@@ -65,7 +65,7 @@ def test_every_row_is_exposed_under_its_kind_and_nothing_else_of_ours() -> None:
 
 def test_the_articles_names_are_there_or_left_out_with_a_reason() -> None:
     names = {row.name for row in CATALOGUE}
-    assert ARTICLES - names == set(LEFT_OUT)
+    assert names >= ARTICLES
 
 
 def expressions() -> Iterator[tuple[str, str]]:

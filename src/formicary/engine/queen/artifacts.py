@@ -17,6 +17,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from formicary.engine.jobs.fan_out import task_name
 from formicary.engine.queen.core.records import TaskRun
@@ -128,6 +129,7 @@ class Artifacts:
         contents = self._place()
         _check(offer)
         run = self._run(offer.token)
+        await self._check_quota(run.job.org, offer)
         key = new_id(self._wall())
         try:
             stored = await contents.put(key, _bounded(pieces, offer.size))
@@ -151,7 +153,37 @@ class Artifacts:
             if isinstance(error, StoreUnavailable):
                 raise unavailable(error) from error
             raise
+        await self._count(run.job.org)
         return found
+
+    async def _check_quota(self, org: str, offer: Offer) -> None:
+        """Raises Problem RESOURCE_EXHAUSTED where a file would pass the storage limit of the organisation."""
+        queueing = self._pump.core.queueing
+        most = queueing.quotas.storage_limit(org) if queueing is not None else inf
+        if most < inf and (held := await self._count(org)) + offer.size > most:
+            raise problem(
+                "RESOURCE_EXHAUSTED",
+                f"The artifact {offer.name[:200]!r} of {offer.size} bytes would pass max_storage_gb of the organisation"
+                f" {org}: it has {held} of at most {most:.0f} bytes. Let artifacts expire sooner, or raise the limit.",
+            )
+
+    async def _count(self, org: str) -> int:
+        """Looks how much an organisation stores, where it is limited."""
+        queueing = self._pump.core.queueing
+        if queueing is None or queueing.quotas.storage_limit(org) == inf:
+            return 0
+        held = await self._pump.read(lambda: self._store.artifact_bytes(org))
+        if self._pump.core.queueing is not None:  # another core may be there meanwhile
+            self._pump.core.queueing.quotas.stored(org, held)
+        return held
+
+    async def _count_all(self) -> None:
+        """Looks how much each organisation stores that is limited and has jobs or had some."""
+        queueing = self._pump.core.queueing
+        if queueing is not None:
+            known = {org for org, _ in queueing.quotas.accounts} | {job.org for job in self._pump.core.jobs.values()}
+            for org in known:
+                await self._count(org)
 
     async def inputs(self, token: int) -> list[Artifact]:
         """The artifacts of the job of a running attempt. Raises Problem FAILED_PRECONDITION, also where a task that it
@@ -230,6 +262,7 @@ class Artifacts:
             try:
                 if removed := await self.purge():
                     log.info("%d artifacts have expired and are removed", removed)
+                await self._count_all()
             except Problem as error:
                 log.warning("expired artifacts are removed an hour later: %s", error.detail)
             await asyncio.sleep(PURGE_EVERY_S)

@@ -1,4 +1,4 @@
-"""How many live jobs there are of each state, priority and organisation, counted when somebody asks.
+"""How many live jobs there are of each state, priority, organisation and user, counted when somebody asks.
 
 Counting at each change would cost every job something; counting on request costs 0.1 µs per live job and gives the loop
 back between slices, so that a scrape over a million jobs delays nobody.
@@ -16,8 +16,8 @@ from formicary.engine.scheduling.demand import Demand
 
 SLICE = 5000
 
-Census = Counter[tuple[str, int, str]]
-"""(state, priority, organisation) -> jobs."""
+Census = Counter[tuple[str, int, str, str]]
+"""(state, priority, organisation, user) -> jobs."""
 
 
 async def take_census(jobs: Iterable[Job]) -> Census:
@@ -25,7 +25,7 @@ async def take_census(jobs: Iterable[Job]) -> Census:
     found: Census = Counter()
     present = list(jobs)
     for at in range(0, len(present), SLICE):
-        found.update((job.state, job.priority, job.org) for job in present[at : at + SLICE])
+        found.update((job.state, job.priority, job.org, job.submitted_by or "") for job in present[at : at + SLICE])
         await asyncio.sleep(0)
     return found
 

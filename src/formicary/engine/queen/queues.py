@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from formicary.engine.queen.core.queueing import PLAIN
+from formicary.engine.queen.core.quotas import Usage
 from formicary.engine.scheduling.policies.drf import dominant_share
 from formicary.engine.scheduling.queues.model import Queues
 from formicary.engine.scheduling.queues.reading import Read, read_queues
@@ -35,13 +36,14 @@ class QueueState:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The configuration that holds, and the state of each queue of it."""
+    """The configuration that holds, the state of each queue of it, and what limited tenants use."""
 
     source: str
     config: Queues
     states: tuple[QueueState, ...]
     updated_at: float
     updated_by: str
+    usage: tuple[Usage, ...] = ()
 
 
 def checked(source: str, filename: str = "") -> Queues:
@@ -78,7 +80,8 @@ class QueueBook:
         states = _states(core, config)
         if given is None:
             return Shown("", config, states, 0.0, "")
-        return Shown(given.source, config, states, given.updated_at, given.by)
+        usage = tuple(core.queueing.quotas.usage()) if core.queueing is not None else ()
+        return Shown(given.source, config, states, given.updated_at, given.by, usage)
 
 
 def _states(core: Core, config: Queues) -> tuple[QueueState, ...]:

@@ -15,6 +15,8 @@ EVERY_TAG = "*"
 
 Gate = tuple[str, str]
 """(organisation, job type) of a definition with `max_concurrency`."""
+Payer = tuple[str, str, bool]
+"""Organisation and user whose limits hold, and whether it is for a job that has not begun."""
 EPSILON = 1e-9
 
 
@@ -58,6 +60,7 @@ class Demand:
         tenant: Who shares in that queue; empty where it is not shared.
         level: Priority of all its candidates, where waiting raises it.
         gang: Candidates are whole gangs of tasks.
+        payer: Whose limits hold; None where there are none.
     """
 
     method: str
@@ -69,12 +72,13 @@ class Demand:
     tenant: str = ""
     level: int = 0
     gang: bool = False
+    payer: Payer | None = None
     _hash: int = field(init=False, repr=False, compare=False)
     """Demands are looked up for every decision."""
 
     def __post_init__(self) -> None:
         key = (self.method, self.tags, self.gate, self.needs, self.match, self.queue, self.tenant, self.level)
-        object.__setattr__(self, "_hash", hash((key, self.gang)))
+        object.__setattr__(self, "_hash", hash((key, self.gang, self.payer)))
 
     def __hash__(self) -> int:
         """As the fields say."""

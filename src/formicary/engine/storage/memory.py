@@ -525,6 +525,11 @@ class MemoryStore:
         with self._lock:
             return self._artifacts.cached(org, job_type, cache_key, now)
 
+    def artifact_bytes(self, org: str) -> int:
+        """Size of an organisation's files."""
+        with self._lock:
+            return self._artifacts.size_of(org)
+
     def removable_artifacts(self, now: float, left_before: float, limit: int) -> list[str]:
         """Ids of files that nobody can want any more."""
         with self._lock:

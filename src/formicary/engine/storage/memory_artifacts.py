@@ -48,6 +48,10 @@ class ArtifactTable:
         ]
         return min(found, key=lambda row: (_float(row, "created_at"), str(row[0])), default=None)
 
+    def size_of(self, org: str) -> int:
+        """Bytes of an organisation's files."""
+        return sum(_int(row, "size") for row in self.rows.values() if row[_AT["org"]] == org)
+
     def removable(self, now: float, left_before: float, limit: int) -> list[str]:
         """Ids of files that have expired or were left by an attempt that does not count."""
         found = [

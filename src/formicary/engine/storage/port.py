@@ -605,15 +605,11 @@ class Store(Protocol):
         ...
 
     def purge_audit(self, before: float, limit: int) -> int:
-        """Removes at most `limit` of the oldest records, none of this time or later; returns how many. Raises
-        StoreUnavailable.
-        """
+        """Removes at most `limit` of the oldest records before this time; how many. Raises StoreUnavailable."""
         ...
 
     def add_artifact(self, row: Row) -> None:
-        """Stores what is known of a file (a row of ARTIFACT_COLUMNS); from any thread. Raises RowRefused,
-        StoreUnavailable.
-        """
+        """Stores a file's row (ARTIFACT_COLUMNS); from any thread. Raises RowRefused, StoreUnavailable."""
         ...
 
     def artifacts(self, org: str, job_id: str) -> list[Row]:
@@ -626,6 +622,10 @@ class Store(Protocol):
 
     def cached(self, org: str, job_type: str, cache_key: str, now: float) -> Row | None:
         """The oldest entry of the cache under a key that has not expired."""
+        ...
+
+    def artifact_bytes(self, org: str) -> int:
+        """Size of all artifacts and entries of the cache of an organisation."""
         ...
 
     def removable_artifacts(self, now: float, left_before: float, limit: int) -> list[str]:

@@ -444,6 +444,10 @@ class PostgresStore:
         found = _storable([cache_key, job_type, org])[2:]
         return self._one(schema.CACHED, (cache_key, job_type, org, now)) if found else None
 
+    def artifact_bytes(self, org: str) -> int:
+        """Size of an organisation's files."""
+        return int(self._rows(schema.ARTIFACT_BYTES, (org,))[0][0] or 0)
+
     def removable_artifacts(self, now: float, left_before: float, limit: int) -> list[str]:
         """Ids of files that nobody can want any more."""
         return [str(row[0]) for row in self._rows(schema.REMOVABLE_ARTIFACTS, (now, left_before, limit))]

@@ -182,6 +182,7 @@ REMOVABLE_ARTIFACTS: Final = (
     "SELECT id FROM artifacts WHERE expires_at <= ? OR (created_at < ? AND cache_key = '' AND NOT EXISTS "
     f"(SELECT 1 {_ITS_TASK} AND tasks.token = artifacts.token)) ORDER BY expires_at, id LIMIT ?"
 )
+ARTIFACT_BYTES: Final = "SELECT COALESCE(SUM(size), 0) FROM artifacts WHERE org = ?"
 REMOVE_ARTIFACT: Final = "DELETE FROM artifacts WHERE id = ?"
 ENDED_JOBS: Final = (
     "SELECT number, id, definition_id, state, submitted_at, ended_at, "

@@ -607,6 +607,11 @@ class SqliteStore:
         """The oldest entry of the cache under a key that has not expired."""
         return self._one(schema.CACHED, (cache_key, job_type, org, now))
 
+    def artifact_bytes(self, org: str) -> int:
+        """Size of an organisation's files."""
+        with self._reading() as reader:
+            return int(reader.execute(schema.ARTIFACT_BYTES, (org,)).fetchone()[0])
+
     def removable_artifacts(self, now: float, left_before: float, limit: int) -> list[str]:
         """Ids of files that nobody can want any more."""
         with self._reading() as reader:

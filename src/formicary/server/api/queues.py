@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from math import inf
+
+from formicary.engine.queen.core.quotas import Usage
 from formicary.engine.queen.queues import QueueBook, Shown
 from formicary.engine.queen.runtime import Queen
 from formicary.engine.scheduling.queues.reading import read_queues
@@ -58,7 +61,22 @@ def _message(shown: Shown) -> pb.Queues:
             for one in config.queues
         ],
         updated_by=shown.updated_by,
+        usage=map(_usage, shown.usage),
     )
     if shown.updated_at:
         found.updated_at.FromMilliseconds(int(shown.updated_at * 1000))
+    return found
+
+
+def _usage(one: Usage) -> pb.TenantUsage:
+    limit = one.limit
+    found = pb.TenantUsage(org=one.org, user=one.user, limit=one.name, used=round(one.used, 6))
+    if limit.hard < inf:
+        found.hard = limit.hard
+    if limit.soft < inf:
+        found.soft = limit.soft
+    if limit.burst > limit.hard:
+        found.burst, found.burst_for_s = limit.burst, limit.burst_for_s
+    if one.resets_at:
+        found.resets_at.FromMilliseconds(int(one.resets_at * 1000))
     return found

@@ -115,6 +115,19 @@ CATALOGUE: tuple[MetricRow, ...] = (
         ("tenant",),
     ),
     MetricRow("org_concurrent_jobs", "gauge", "Jobs that are EXECUTING.", ("org",)),
+    MetricRow("user_concurrent_jobs", "gauge", "Jobs that are EXECUTING, by who submitted them.", ("org", "user")),
+    MetricRow(
+        "formicary_tenant_used",
+        "gauge",
+        "What a tenant uses of a limit of `tenant_limits`, in the limit's own unit; without a user: the organisation.",
+        ("org", "user", "limit"),
+    ),
+    MetricRow(
+        "formicary_tenant_limit",
+        "gauge",
+        "That limit: the soft one where there is one below the hard one.",
+        ("org", "user", "limit"),
+    ),
     MetricRow(
         "scheduler_failed_total", "counter", "Times that scheduling stopped because the store failed or was taken over."
     ),
@@ -144,9 +157,3 @@ CATALOGUE: tuple[MetricRow, ...] = (
     ),
 )
 """In the order in which they are exposed."""
-
-LEFT_OUT = {
-    "user_concurrent_jobs": "jobs belong to an organisation; the engine does not record which of its users submitted "
-    "one, so there is no true figure by user.",
-}
-"""Names that others use and this server does not expose, with the reason."""

@@ -107,6 +107,7 @@ class ServerCollector(Collector):
             found |= _queen(self._sources.queen)
             found |= _ants(self._sources.queen)
             found |= _breakers(self._sources.queen)
+            found |= _quotas(self._sources.queen)
             found |= _jobs(self._sources.queen, self._sources.census)
             found["formicary_backlog"] = _backlog(self._sources.backlog)
             letters = self._sources.dead_letters
@@ -209,12 +210,14 @@ def _jobs(queen: Queen, census: Census) -> dict[str, Samples]:
     states: Counter[str] = Counter({state: 0 for state in life.JOB_STATES if state not in life.JOB_ENDED})
     depth: Counter[str] = Counter({str(priority): 0 for priority in range(11)})
     running: Counter[str] = Counter()
-    for (state, priority, org), number in census.items():
+    users: Counter[tuple[str, str]] = Counter()
+    for (state, priority, org, user), number in census.items():
         states[state] += number
         if state == life.PENDING:
             depth[_priority(priority)] += number
         elif state == life.EXECUTING:
             running[org] += number
+            users[org, user] += number
     ended: Counter[tuple[str, str]] = Counter(stats.ended)
     of_org: Counter[str] = Counter()
     for (org, _), number in ended.items():
@@ -230,6 +233,7 @@ def _jobs(queen: Queen, census: Census) -> dict[str, Samples]:
         "formicary_jobs": _samples(states),
         "queue_depth_by_priority": _samples(depth),
         "org_concurrent_jobs": _samples(bounded(running)),
+        "user_concurrent_jobs": _users(users),
         "formicary_jobs_ended_total": [(key, number) for key, number in by_tenant.items()],
         "job_completion_rate_by_tenant": [
             ((org,), by_tenant[org, life.COMPLETED] / number) for org, number in tenants.items()
@@ -258,6 +262,27 @@ def _breakers(queen: Queen) -> dict[str, Samples]:
     return {
         "formicary_breaker_open": [(key, value) for value, key in states[:MOST_LABELS]],
         "formicary_breaker_opened_total": [((), sum(one.opened for one in known.values()))],
+    }
+
+
+def _users(running: Counter[tuple[str, str]]) -> Samples:
+    """Those with most jobs are named; the others of all organisations stand together."""
+    kept: dict[Labels, float] = {(org, user): float(number) for (org, user), number in running.most_common(MOST_LABELS)}
+    if rest := running.total() - sum(kept.values()):
+        kept[OTHER, OTHER] = rest
+    return list(kept.items())
+
+
+def _quotas(queen: Queen) -> dict[str, Samples]:
+    """Limits of tenants; those that are nearest to their limit come first where there are too many to name."""
+    queueing = queen.pump.core.queueing
+    usage = list(queueing.quotas.usage()) if queueing is not None else []
+    limits = [(min(one.limit.hard, one.limit.soft), one) for one in usage]
+    limits.sort(key=lambda pair: -pair[1].used / pair[0] if pair[0] else -1e9)
+    kept = [((one.org, one.user, one.name), most, one) for most, one in limits[:MOST_LABELS]]
+    return {
+        "formicary_tenant_used": [(labels, one.used) for labels, _, one in kept],
+        "formicary_tenant_limit": [(labels, most) for labels, most, _ in kept],
     }
 
 

@@ -324,9 +324,9 @@ class Core:
             return
         if run.task.speculative_backup is not None and (run := self.backups.ended(run, outcome)) is None:
             return
+        if self.queueing is not None and outcome.started_at and outcome.ended_at:
+            self.queueing.ran(run, outcome.ended_at - outcome.started_at, completed=outcome.outcome == COMPLETED)
         self.leases.release(run)
-        if self.queueing is not None and outcome.outcome == COMPLETED and outcome.started_at and outcome.ended_at:
-            self.queueing.ran(run, outcome.ended_at - outcome.started_at)
         self.progress.result(run, outcome)
 
     def started(self, session: int, token: int, started_at: float) -> None:
@@ -343,6 +343,7 @@ class Core:
         """An attempt never began and is given back."""
         run = self.leases.held_by(session, token)
         if run is not None and run.state == life.DISPATCHED and not self._goes_on(run):
+            run.ran_s = 0.0
             self.leases.release(run)
             self.progress.returned(run, is_unstarted=True)
 
@@ -542,7 +543,7 @@ class Core:
         run.granted_at = self.wall
         token, job = self.leases.grant(run, ant), run.job
         if self.queueing is not None:
-            self._charge(run)
+            self.queueing.take(run)
         self.stats.granted += 1
         view = self.view(job)
         self.batch.to(ant.session).assignments.append(
@@ -560,11 +561,6 @@ class Core:
             )
         )
 
-    def _charge(self, run: TaskRun) -> None:
-        if self.queueing is not None:
-            run.charge = self.queueing.charge(run)
-            self.queueing.ledger.take(run.charge)
-
     def view(self, job: Job) -> ConfigView:
         """What a job sees of the configurations."""
         return self.configs.view(job.org, job.submitted_by or "", job.definition.job_type)
@@ -578,7 +574,9 @@ class Core:
             self.batch.to(run.holder.session).cancelled.append(run.token)
 
     def count_running(self, job: Job, change: int) -> None:
-        """Keeps the number of running executions of a limited job type."""
+        """Keeps the number of running executions of a limited job type and of a limited tenant."""
+        if self.queueing is not None:
+            self.queueing.quotas.count(job, change)
         gate = job.definition.gate
         if gate is not None:
             self.running[gate] = self.running.get(gate, 0) + change
@@ -676,8 +674,10 @@ class Core:
     def _recover_run(self, run: TaskRun) -> None:
         if run.state in (life.DISPATCHED, life.EXECUTING):
             self.leases.adopt(run, self.mono)
-            self._charge(run)
-            run.granted_at = self.wall
+            known = run.started_at if run.attempts == 1 else None
+            run.granted_at = min(self.wall, known or self.wall)
+            if self.queueing is not None:
+                self.queueing.take(run)
             if run.task.speculative_backup is not None:
                 self.backups.watch(run)
             run.cancelling = run.job.verdict in KILLING and not run.task.always_run

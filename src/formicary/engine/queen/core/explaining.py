@@ -31,7 +31,7 @@ class Reason(msgspec.Struct, frozen=True):
     """One gate on the way to an ant."""
 
     gate: str
-    """`state`, `time`, `work`, `concurrency`, `breaker`, `order` or `place`."""
+    """`state`, `time`, `work`, `concurrency`, `breaker`, `queue`, `quota`, `gang`, `order` or `place`."""
     passed: bool
     """False: this holds the job up."""
     message: str
@@ -245,11 +245,11 @@ def _named(core: Core, job: Job) -> list[Reason]:
     return [Reason("queue", True, f"it names the queue {name}, which there is not: it waits in {leaf}")]
 
 
-def _gates(core: Core, demand: Demand, task_type: str) -> list[Reason]:
+def _gates(core: Core, demand: Demand, task_type: str, tasks: int = 1) -> list[Reason]:
     """What the configured queues say of it."""
     if core.queueing is None:
         return []
-    found = core.queueing.refusal(demand)
+    found = core.queueing.refusal(demand, tasks)
     if found is None:
         return [Reason("queue", True, f"the queue {demand.queue} lets it start", {}, task_type)]
     gate, why = found
@@ -278,4 +278,4 @@ def _gang(core: Core, run: TaskRun, name: str) -> list[Reason]:
     deciding = core.queueing.deciding
     kept = f"; {len(deciding.kept)} ants are kept for it" if deciding.reserved is found else ""
     text = f"{name} starts in a gang of {needed} at once, {free} slots are free{kept}"
-    return [Reason("gang", False, text, figures, name), *_gates(core, core.waiting.gang_demand(found), name)]
+    return [Reason("gang", False, text, figures, name), *_gates(core, core.waiting.gang_demand(found), name, needed)]

@@ -18,7 +18,6 @@ from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.records import EPOCH_SHIFT, Ant, TaskRun
 from formicary.engine.queen.core.timers import TimerWheel
 from formicary.engine.scheduling.demand import EPSILON, Demand
-from formicary.engine.scheduling.queues.ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +57,8 @@ class Leases:
         """Told of each attempt whose ant is gone; set by the core."""
         self.undelivered: Callable[[TaskRun], None] = _nobody
         """Told of each attempt that never reached its ant."""
-        self.ledger: Ledger | None = None
-        """Who is charged for what; None where there are no queues."""
+        self.credit: Callable[[TaskRun], None] = _nobody
+        """Told of each attempt that was charged and is released."""
         self.version = self.members = 0
         """Grows when an ant comes, goes, changes or has less to do."""
         self.expiries = 0
@@ -182,8 +181,8 @@ class Leases:
             run.holder.held.pop(run.token, None)
             run.holder = None
         self.version += 1
-        if run.charge is not None and self.ledger is not None:
-            self.ledger.give(run.charge)
+        if run.charge is not None:
+            self.credit(run)
             run.charge = None
 
     def _take(self, run: TaskRun, ant: Ant, needs: Needs) -> None:

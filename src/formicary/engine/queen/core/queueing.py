@@ -24,9 +24,10 @@ from formicary.engine.jobs.fan_out import definition_position
 from formicary.engine.jobs.gang import deadline_of
 from formicary.engine.queen.core.backups import Backup
 from formicary.engine.queen.core.gangs import GangRun
+from formicary.engine.queen.core.quotas import Quotas
 from formicary.engine.queen.core.records import Ant, Definition, Job, TaskRun
 from formicary.engine.scheduling.candidates import OrderKey
-from formicary.engine.scheduling.demand import Demand, Gate
+from formicary.engine.scheduling.demand import Demand, Gate, Payer
 from formicary.engine.scheduling.policies.capacity_tree import Running
 from formicary.engine.scheduling.policies.drf import dominant_share
 from formicary.engine.scheduling.queues.deciding import Deciding, GangDecision, QueueView
@@ -58,7 +59,8 @@ class Queueing:
         self.core = core
         self.config = config
         self.ledger = Ledger()
-        self.deciding = Deciding(config, self.ledger)
+        self.quotas = Quotas(core, config.tenants)
+        self.deciding = Deciding(config, self.ledger, self.quotas)
         self.inherited: dict[Job, int] = {}
         """Priority that a running job has from one that waits for its place."""
         self.history: dict[tuple[str, str, int], deque[float]] = {}
@@ -67,7 +69,7 @@ class Queueing:
         """The round that goes on with the next slice, as long as ants have only been given more."""
         self._round_of = -1
         self._leaves: dict[tuple[str, str], str] = {}
-        self._demands: dict[tuple[Demand, str, str, int], Demand] = {}
+        self._demands: dict[tuple[Demand, str, str, int, Payer | None], Demand] = {}
         self._groups = config.apart
 
     # --- where a candidate waits ------------------------------------------------------------------------------------
@@ -80,7 +82,7 @@ class Queueing:
             found = self._leaves[key] = self.config.leaf_of(_subject(job))
         return found
 
-    def demand(self, job: Job, demand: Demand) -> Demand:
+    def demand(self, job: Job, demand: Demand, *, begins: bool = False) -> Demand:
         """The demand of a job or a task of it, with its queue and, where the policy asks for them, tenant and level."""
         leaf = self.leaf(job)
         rule = self.config.within(leaf)
@@ -88,10 +90,11 @@ class Queueing:
         if rule.policy in SHARES:
             tenant = self.leaf(job) if rule.by == "queue" else _tenant(job, rule)
         level = self.priority(job) if rule.policy == "priority" and rule.aging else 0
-        key = (demand, leaf, tenant, level)
+        payer = self.quotas.payer(job, begins=begins)
+        key = (demand, leaf, tenant, level, payer)
         found = self._demands.get(key)
         if found is None:
-            found = self._demands[key] = replace(demand, queue=leaf, tenant=tenant, level=level)
+            found = self._demands[key] = replace(demand, queue=leaf, tenant=tenant, level=level, payer=payer)
         return found
 
     def key(self, job: Job, position: int) -> OrderKey:
@@ -129,8 +132,24 @@ class Queueing:
         demand = self.demand(run.job, Demand("", frozenset()))
         return demand.queue, demand.queue if self._groups else "", demand.tenant, needs_of(run.task.resources)
 
-    def ran(self, run: TaskRun, seconds: float) -> None:
-        """A task has completed."""
+    def take(self, run: TaskRun) -> None:
+        """An ant holds an attempt from now on."""
+        run.charge = self.charge(run)
+        self.ledger.take(run.charge)
+        self.quotas.take(run, run.charge[3])
+
+    def give(self, run: TaskRun) -> None:
+        """It holds it no more."""
+        assert run.charge is not None, "only what was charged is credited"
+        self.ledger.give(run.charge)
+        self.quotas.give(run, run.charge[3])
+        run.ran_s = None
+
+    def ran(self, run: TaskRun, seconds: float, *, completed: bool) -> None:
+        """An attempt is about to be released; the run times of those that completed are remembered."""
+        run.ran_s = seconds
+        if not completed:
+            return
         key = (run.job.org, run.job.definition.job_type, definition_position(run.position))
         known = self.history.get(key)
         if known is None:
@@ -166,10 +185,10 @@ class Queueing:
         else:
             core.grant(cast(TaskRun, candidate), ant)
 
-    def refusal(self, demand: Demand) -> tuple[str, str] | None:
-        """The gate of its queue that holds a demand up, and why; None where it may start now."""
+    def refusal(self, demand: Demand, tasks: int = 1) -> tuple[str, str] | None:
+        """The gate of its queue that holds a demand up, and why; None where so many tasks of it may start now."""
         view = cast("QueueView[AntView]", self.core)
-        found = self.deciding.refusal(view, demand, self.core.wall)
+        found = self.deciding.refusal(view, demand, self.core.wall, tasks=tasks)
         if found is not None or self.config.rule.policy != "capacity":
             return found
         totals = self.totals()
@@ -267,10 +286,10 @@ def follow(core: Core, config: Queues) -> None:
     queueing = core.queueing
     if earlier is not None:
         queueing.history = earlier.history
-    core.leases.ledger = queueing.ledger
+    core.leases.credit = queueing.give
+    queueing.quotas.follow(earlier.quotas if earlier is not None else None)
     for run in core.leases.tokens.values():
-        run.charge = queueing.charge(run)
-        queueing.ledger.take(run.charge)
+        queueing.take(run)
     waiting, core.queues = core.queues, {}
     core.wanted.clear()
     core.fresh.clear()

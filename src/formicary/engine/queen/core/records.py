@@ -250,6 +250,7 @@ class TaskRun:
         "polls",
         "position",
         "preempting",
+        "ran_s",
         "rendered",
         "rendering",
         "routed_to",
@@ -277,6 +278,8 @@ class TaskRun:
         """What the present attempt holds of its ant."""
         self.charge: Charge | None = None
         """Whom it is charged to, where there are queues."""
+        self.ran_s: float | None = None
+        """How long the attempt that has just ended ran, as its ant says."""
         self.granted_at = 0.0
         self.reset()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -53,8 +53,8 @@ class Waiting:
         """Decides by other queues from now on: what waits is put where it belongs, what runs is charged anew."""
         follow(self.core, config)
 
-    def recover(self, rows: Iterable[Row]) -> None:
-        """The configuration as it is stored."""
+    def recover(self, rows: Sequence[Row]) -> None:
+        """The configuration as it is stored, and what tenants have used."""
         for row in rows:
             if row[0] == QUEUES:
                 value = msgspec.json.decode(cast(bytes, row[3]))
@@ -62,11 +62,13 @@ class Waiting:
                 found = read_queues(self.given.source)
                 if found.queues is not None:  # what an older version took and this one does not changes no order
                     self.follow(found.queues)
+        if self.core.queueing is not None:
+            self.core.queueing.quotas.recover(rows)
 
     def pending_demand(self, job: Job) -> Demand:
         """What a pending job waits for."""
         demand = job.definition.demand
-        return demand if self.core.queueing is None else self.core.queueing.demand(job, demand)
+        return demand if self.core.queueing is None else self.core.queueing.demand(job, demand, begins=True)
 
     def ready_demand(self, run: TaskRun) -> Demand:
         """What a ready task waits for."""

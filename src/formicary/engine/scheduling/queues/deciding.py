@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from formicary.engine.scheduling.candidates import Candidate, Entry
-from formicary.engine.scheduling.demand import Demand
+from formicary.engine.scheduling.demand import Demand, Payer
 from formicary.engine.scheduling.pipeline import AntView, Decision, View
 from formicary.engine.scheduling.placing import RANKS, Ranking
 from formicary.engine.scheduling.policies.delay import ANY, NODE, LocalityWait
@@ -23,6 +23,7 @@ from formicary.engine.scheduling.policies.fair import Stride
 from formicary.engine.scheduling.queues.gangs import ants_to_keep, places_for
 from formicary.engine.scheduling.queues.groups import Between, Group, Moment, between
 from formicary.engine.scheduling.queues.ledger import SLOTS, Ledger
+from formicary.engine.scheduling.queues.limits import Refusal
 from formicary.engine.scheduling.queues.model import Queues
 from formicary.engine.scheduling.requirements import best_score, patience_s, requirements
 
@@ -65,17 +66,28 @@ class QueueView(View[A], Protocol[A]):
         ...
 
 
+class Accounts(Protocol):
+    """What tenants have, and their limits."""
+
+    def refusal(self, payer: Payer, wall: float, *, tasks: int = 1, soft: bool = True) -> Refusal | None:
+        """Why something of this payer may not start now; None where it may."""
+        ...
+
+
 class Deciding:
     """Decides for one configuration, as long as it holds.
 
     Args:
         config: The queues.
         ledger: Who holds what; kept by the caller.
+        accounts: Limits of tenants and what they have; kept by the caller too.
     """
 
-    def __init__(self, config: Queues, ledger: Ledger) -> None:
+    def __init__(self, config: Queues, ledger: Ledger, accounts: Accounts | None = None) -> None:
         self.config = config
         self.ledger = ledger
+        self.accounts = accounts
+        self._softly_refused = False
         self.wake_at: float | None = None
         """When to look again though nothing happens, in seconds since the epoch; of the last round."""
         self.reserved: GangCandidate | None = None
@@ -99,6 +111,12 @@ class Deciding:
         self.wake_at = self._first = None
         if self.reserved is not None and self.reserved.state != "READY":
             self._unreserve()
+        self._softly_refused = False
+        yield from self._pass(view, moment, soft=True)
+        if self._softly_refused:  # what those within their soft limits cannot use is anybody's
+            yield from self._pass(view, moment, soft=False)
+
+    def _pass(self, view: QueueView[AntView], moment: Moment, *, soft: bool) -> Iterator[Decision | GangDecision]:
         view.fresh.clear()
         groups = self._groups(view, moment)
         turns = between(self.config, moment, self._stride, self.tree)
@@ -107,7 +125,7 @@ class Deciding:
             if head is None:
                 continue
             demand, queue, entry = head[5], head[6], head[7]
-            found = self._find(view, moment, turns, group, demand, entry)
+            found = self._find(view, moment, turns, group, demand, entry, soft=soft)
             if found is None:
                 group.close()
                 continue
@@ -178,8 +196,18 @@ class Deciding:
 
     # --- gates ------------------------------------------------------------------------------------------------------
 
-    def refusal(self, view: QueueView[AntView], demand: Demand, wall: float) -> tuple[str, str] | None:
-        """The gate that holds a demand up and why, with its figures; None where it may start now."""
+    def refusal(
+        self, view: QueueView[AntView], demand: Demand, wall: float, *, tasks: int = 1, soft: bool = True
+    ) -> tuple[str, str] | None:
+        """The gate that holds a demand up and why, with its figures; None where it may start now.
+
+        Args:
+            view: The state.
+            demand: What waits.
+            wall: Seconds since the epoch.
+            tasks: That would start.
+            soft: Soft limits of tenants hold.
+        """
         queue = self._queues[demand.queue]
         if queue.hours is not None and (wait_s := queue.hours.opens_in(wall)):
             self._wake(wall + wait_s)
@@ -193,7 +221,17 @@ class Deciding:
             return "concurrency", f"{most} of at most {most} executions of {gate[1]} are running (max_concurrency)"
         if gate is not None and not view.permits(gate):
             return "breaker", f"the circuit breaker of {gate[1]} lets nothing through"
-        return None
+        return None if demand.payer is None else self._over(demand.payer, wall, tasks, soft=soft)
+
+    def _over(self, payer: Payer, wall: float, tasks: int, *, soft: bool) -> tuple[str, str] | None:
+        """The limit of its tenant that holds a demand up."""
+        found = self.accounts.refusal(payer, wall, tasks=tasks, soft=soft) if self.accounts is not None else None
+        if found is None:
+            return None
+        self._softly_refused = self._softly_refused or found.is_soft
+        if found.until is not None:
+            self._wake(found.until)
+        return "quota", found.message
 
     def _wake(self, wall: float) -> None:
         self.wake_at = wall if self.wake_at is None else min(self.wake_at, wall)
@@ -201,12 +239,21 @@ class Deciding:
     # --- place ------------------------------------------------------------------------------------------------------
 
     def _find(
-        self, view: QueueView[AntView], moment: Moment, turns: Between, group: Group, demand: Demand, entry: Entry
+        self,
+        view: QueueView[AntView],
+        moment: Moment,
+        turns: Between,
+        group: Group,
+        demand: Demand,
+        entry: Entry,
+        *,
+        soft: bool,
     ) -> Decision | GangDecision | None:
-        if self.refusal(view, demand, moment.wall) is not None:
+        gang: GangCandidate = entry[4]  # type: ignore[assignment]  # what waits for the demand of a gang is one
+        tasks = gang.least if demand.gang else 1
+        if self.refusal(view, demand, moment.wall, tasks=tasks, soft=soft) is not None:
             return None
         if demand.gang:
-            gang: GangCandidate = entry[4]  # type: ignore[assignment]  # what waits for such a demand is one
             amount = sum(map(moment.amount, gang.members))
             return None if turns.refusal(group, amount) is not None else self._find_gang(view, gang)
         if turns.refusal(group, moment.amount(demand)) is not None:

@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from formicary.engine.jobs.amounts import Needs
 from formicary.engine.scheduling.policies.capacity_tree import CapacityTree
 from formicary.engine.scheduling.policies.capacity_tree import Queue as Node
+from formicary.engine.scheduling.queues.limits import Tenants
 
 DEFAULT = "default"
 """Queue of the jobs that nothing sends elsewhere, where the configuration names no other."""
@@ -162,12 +163,14 @@ class Queues:
         placement: How ants are compared.
         queues: In the order of the file, the one of all others last if the file does not name it.
         default: The queue of jobs that nothing sends elsewhere.
+        tenants: Limits of organisations and their users.
     """
 
     rule: Rule
     placement: str
     queues: tuple[Queue, ...]
     default: str = DEFAULT
+    tenants: Tenants = field(default_factory=dict)
 
     @property
     def apart(self) -> bool:

@@ -13,6 +13,7 @@ from formicary.engine.jobs.model import Violation
 from formicary.engine.jobs.readers import did_you_mean
 from formicary.engine.jobs.yaml_nodes import Node, YamlError, compose, to_json
 from formicary.engine.scheduling.policies import capacity_tree
+from formicary.engine.scheduling.queues.limits_reading import read_tenants
 from formicary.engine.scheduling.queues.model import (
     BETWEEN,
     DEFAULT,
@@ -42,7 +43,7 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
 }
 """Parameters of each policy that the live queen follows."""
 CHOICES = {"mode": ("strict", "weighted"), "reclaim": ("none", "graceful"), "by": ("user", "org", "queue")}
-_TOP = ("policy", "set", "placement", "default", "queues")
+_TOP = ("policy", "set", "placement", "default", "queues", "tenant_limits")
 _QUEUE = (
     "name", "parent", "weight", "priority", "guaranteed", "maximum", "limit", "policy", "set", "match", "hours",
 )  # fmt: skip
@@ -187,7 +188,8 @@ def _top(reader: _Reader, root: Node) -> Queues:
         reader.wrong(root, "default", "UNKNOWN_VALUE", f"The queue {default} holds others: name one for other jobs.")
     if default not in named:
         queues.append(Queue(default))
-    return Queues(rule, placement, tuple(queues), default)
+    tenants = read_tenants(reader, fields["tenant_limits"]) if "tenant_limits" in fields else {}
+    return Queues(rule, placement, tuple(queues), default, tenants)
 
 
 def _rule(reader: _Reader, fields: Mapping[str, Node], path: str, known: tuple[str, ...], default: str) -> Rule:
