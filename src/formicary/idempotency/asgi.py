@@ -21,6 +21,7 @@ from formicary.idempotency.model import Claim, StoredResponse
 from formicary.idempotency.policy import Policy, Rule
 from formicary.idempotency.refusals import key_missing, lease_lost, response_not_kept
 from formicary.idempotency.store import Store
+from formicary.idempotency.uncancelled import to_its_end
 from formicary.problems import Problem, problem
 from formicary.problems.http import render_http
 
@@ -82,12 +83,18 @@ class IdempotencyMiddleware:
                 begun = await begin(self._store, claim, rule, self.counts, header=self._policy.header)
                 if isinstance(begun, Execution):
                     exchange = _Exchange(self._policy, rule, begun, body, receive, send)
-                    await self._execute(begun, rule, scope, exchange)
+                    scope[EXECUTION] = begun
+                    work = self._execute(begun, rule, scope, exchange)
+                    await to_its_end(work, begun, self._heartbeats.of(rule.lease_s))
                 else:
                     await replay(begun, rule, send)
                 return
         except GoneError:
             return
+        except asyncio.CancelledError:
+            if exchange is not None:
+                exchange.send = _to_nobody  # the client has gone; what it has begun goes on
+            raise
         except Problem as error:
             if exchange is not None and exchange.sent:
                 raise  # the application has answered and failed then
@@ -97,8 +104,6 @@ class IdempotencyMiddleware:
 
     async def _execute(self, execution: Execution, rule: Rule, scope: Scope, exchange: _Exchange) -> None:
         """Raises Problem where nothing was sent yet."""
-        scope[EXECUTION] = execution
-        execution.keep_alive(self._heartbeats.of(rule.lease_s))
         try:
             await self._app(scope, exchange.receive, exchange.take)
         except asyncio.CancelledError:
@@ -181,12 +186,13 @@ class _Exchange:
     only then passed on.
 
     What goes wrong while it is kept is not thrown into the application, which would answer it with an error of its own:
-    it is in `failure` when the application has returned.
+    it is in `failure` when the application has returned. Nor is it told that the client has gone before its answer is
+    kept: what stops half-way then would be begun again by the retry.
     """
 
     __slots__ = (
-        "_execution", "_finished", "_parts", "_policy", "_receive", "_request", "_rule", "_size", "_start", "failure",
-        "send", "sent",
+        "_execution", "_finished", "_parts", "_policy", "_receive", "_request", "_rule", "_settled", "_size", "_start",
+        "failure", "send", "sent",
     )  # fmt: skip
 
     def __init__(
@@ -201,16 +207,20 @@ class _Exchange:
         self._parts: list[bytes] = []
         self._size = 0
         self._finished = False
+        self._settled: asyncio.Event | None = None
         self.failure: Problem | None = None
         self.send = send
         self.sent = False
 
     async def receive(self) -> Message:
-        """The body that was read; after it whatever the server says."""
+        """The body that was read; after it, once the answer is kept, whatever the server says."""
         body, self._request = self._request, None
-        if body is None:
-            return await self._receive()
-        return {"type": "http.request", "body": body, "more_body": False}
+        if body is not None:
+            return {"type": "http.request", "body": body, "more_body": False}
+        if not self.sent and self.failure is None:
+            self._settled = self._settled or asyncio.Event()
+            await self._settled.wait()
+        return await self._receive()
 
     async def take(self, message: Message) -> None:
         """One message of the application."""
@@ -262,9 +272,16 @@ class _Exchange:
         except Problem as error:
             self.failure = error
             return
+        finally:
+            if self._settled is not None:
+                self._settled.set()
         self.sent = True
         await self.send(start)
         await self.send({"type": "http.response.body", "body": body, "more_body": not self._finished})
+
+
+async def _to_nobody(message: Message) -> None:
+    """The client has gone."""
 
 
 def _not_kept(status: int, headers: Iterable[tuple[bytes, bytes]]) -> StoredResponse:

@@ -51,15 +51,14 @@ class Counts:
     retry_sum: int = 0
     _of_keys: OrderedDict[bytes, int] = field(default_factory=OrderedDict, repr=False)
 
-    def replay_age(self, created_ms: int) -> None:
-        """Notes how old the answer is that is replayed; the store's clock and this one may differ a little."""
-        age_s = time.time() - created_ms / 1000
-        if age_s > 0.0:
-            self.age_sum_s += age_s
-        self.ages[bisect_left(AGES_S, age_s)] += 1
-
-    def retry(self, record_id: bytes) -> None:
-        """Notes one more replay of a key's answer."""
+    def replay(self, record_id: bytes, created_ms: int) -> None:
+        """Notes one more replay of a key's answer, and how old that is; the store's clock and this one may differ."""
+        self.replayed += 1
+        if created_ms:
+            age_s = time.time() - created_ms / 1000
+            if age_s > 0.0:
+                self.age_sum_s += age_s
+            self.ages[bisect_left(AGES_S, age_s)] += 1
         known = self._of_keys
         number = known.pop(record_id, 0) + 1
         if len(known) >= MAX_KEYS:

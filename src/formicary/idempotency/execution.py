@@ -3,7 +3,8 @@
 Theory of operation. `begin` claims the key. The caller that gets an :class:`Execution` is the only one that executes
 until its lease is over; a heartbeat renews it in time, so that a slow handler keeps it and a dead process
 loses it. Every change shows the fencing token. Once a renewal is refused (this process was away for longer than
-its lease), the task that executes is cancelled and its caller is told LEASE_LOST: another one has the key.
+its lease), the task that executes is cancelled and its caller is told LEASE_LOST: another one has the key. Nothing
+else cancels it: a caller that goes away is no reason to stop half-way (:mod:`formicary.idempotency.uncancelled`).
 
 Two commits frame the effect, so it is done at least once: a crash between effect and completion runs the operation
 again after the lease. Recovery points bound what is repeated. For exactly once put the effect into the same
@@ -16,8 +17,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable
+from typing import Any
 
 from formicary.idempotency.counts import Counts
 from formicary.idempotency.heartbeat import Heartbeat
@@ -36,7 +37,6 @@ from formicary.idempotency.store import Store
 from formicary.problems import Problem
 
 log = logging.getLogger("formicary.idempotency")
-T = TypeVar("T")
 FIRST_LOOK_S = 0.05
 """A waiting duplicate looks again after this time, then after twice as long each time, at most LAST_LOOK_S."""
 LAST_LOOK_S = 1.0
@@ -72,7 +72,7 @@ class Execution:
     def __init__(self, store: Store, claim: Claim, acquired: Acquired, counts: Counts) -> None:
         self._store = store
         self._counts = counts
-        self._task: asyncio.Task[object] | None = None
+        self._task: asyncio.Task[Any] | None = None
         self._alive: dict[Execution, int] | None = None
         self.claim = claim
         self.token = acquired.token
@@ -83,11 +83,17 @@ class Execution:
         self.lost = False
         self.ended = False
 
-    def keep_alive(self, heartbeat: Heartbeat) -> None:
-        """Has the lease renewed while the present task executes; that is cancelled when the lease is lost."""
-        self._task = asyncio.current_task()
+    def keep_alive(self, heartbeat: Heartbeat, task: asyncio.Task[Any] | None = None) -> None:
+        """Has the lease renewed while a task executes; that is cancelled when the lease is lost.
+
+        Args:
+            heartbeat: What renews it.
+            task: What executes; None = the present one.
+        """
+        self._task = task = task or asyncio.current_task()
+        assert task is not None, "an execution belongs to a task"
         self._alive = heartbeat.alive
-        heartbeat.watch(self)
+        heartbeat.watch(self, task.get_loop())
 
     async def checkpoint(self, point: str, data: bytes = b"") -> None:
         """Notes that a phase is over: a later attempt finds `point` and `data`. Raises Problem LEASE_LOST."""
@@ -182,25 +188,6 @@ class Execution:
         return not self.ended
 
 
-async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    """Waits for work that is done to its end although whoever waits for it is cancelled: a thread cannot be cancelled,
-    and what it does must be kept, not released while it is at it.
-    """
-    task = asyncio.ensure_future(work)
-    _working.add(task)
-    task.add_done_callback(_worked)
-    return await asyncio.shield(task)
-
-
-_working: set[asyncio.Future[Any]] = set()
-
-
-def _worked(task: asyncio.Future[Any]) -> None:
-    _working.discard(task)
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.debug("an operation whose caller may have gone ended with %r", error)
-
-
 async def begin(
     store: Store, claim: Claim, rule: Rule, counts: Counts, *, header: str = "Idempotency-Key"
 ) -> Execution | StoredResponse:
@@ -252,8 +239,5 @@ def _replayed(outcome: Replay, record_id: bytes, counts: Counts) -> StoredRespon
     except ValueError as error:
         counts.store_failures += 1
         raise store_unavailable(str(error)) from error
-    counts.replayed += 1
-    counts.retry(record_id)
-    if outcome.created_ms:
-        counts.replay_age(outcome.created_ms)
+    counts.replay(record_id, outcome.created_ms)
     return found

@@ -26,25 +26,30 @@ def request_fingerprint(*, path: str, query: bytes, content_type: str, body: byt
         content_type: The media type with its parameters, as it came.
         body: The body, decoded from its transfer coding.
     """
-    form, kind = _media_type(content_type)
-    if form == b"json":
+    is_short = len(path) + len(query) + len(content_type) <= _SHORT
+    as_json, head = (_heads if is_short else _make_heads)(path, query, content_type)
+    if as_json is not None:
         canonical = canonical_json(body)
-        if canonical is None:
-            form, kind = b"raw", content_type.strip().encode()
-        else:
-            body = canonical
-    where = path.encode()
-    parts = (len(form), form, len(where), where, len(query), query, len(kind), kind, len(body), body)
-    return hashlib.sha256(_FIVE_PARTS % parts).digest()
+        if canonical is not None:
+            head, body = as_json, canonical
+    return hashlib.sha256(b"%b%d:%b" % (head, len(body), body)).digest()
 
 
-@lru_cache(maxsize=256)
-def _media_type(text: str) -> tuple[bytes, bytes]:
-    """How a body is compared, and the type as it counts: parameters make no difference to JSON."""
-    kind = text.partition(";")[0].strip().lower()
-    if kind.endswith(_JSON_ENDINGS):
-        return b"json", kind.encode()
-    return b"raw", text.strip().encode()
+def _make_heads(path: str, query: bytes, content_type: str) -> tuple[bytes | None, bytes]:
+    """What stands before a body that is compared as JSON (None = it is none), and before one that is not.
+
+    Of the type its parameters make no difference to JSON.
+    """
+    where, raw = path.encode(), content_type.strip().encode()
+    kind = content_type.partition(";")[0].strip().lower()
+    as_json = _FOUR_PARTS % (4, b"json", len(where), where, len(query), query, len(kind.encode()), kind.encode())
+    as_raw = _FOUR_PARTS % (3, b"raw", len(where), where, len(query), query, len(raw), raw)
+    return as_json if kind.endswith(_JSON_ENDINGS) else None, as_raw
+
+
+_heads = lru_cache(maxsize=1024)(_make_heads)
+_SHORT = 512
+"""Longer requests are not remembered: whoever sends them could fill the memory."""
 
 
 def digest(*parts: bytes) -> bytes:
@@ -52,8 +57,8 @@ def digest(*parts: bytes) -> bytes:
     return hashlib.sha256(b"".join([b"%d:%b" % (len(part), part) for part in parts])).digest()
 
 
-_FIVE_PARTS = b"%d:%b" * 5
-"""What :func:`digest` writes of five parts, without its loop."""
+_FOUR_PARTS = b"%d:%b" * 4
+"""What :func:`digest` writes of four parts, without its loop."""
 
 
 def canonical_json(text: bytes) -> bytes | None:

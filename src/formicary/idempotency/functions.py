@@ -20,7 +20,7 @@ from typing import Any, ParamSpec, TypeVar, cast, get_type_hints
 import msgspec
 
 from formicary.idempotency.counts import Counts
-from formicary.idempotency.execution import Execution, begin, to_its_end
+from formicary.idempotency.execution import Execution, begin
 from formicary.idempotency.fingerprints import canonical_json, digest
 from formicary.idempotency.heartbeat import Heartbeats
 from formicary.idempotency.keys import check_key
@@ -28,6 +28,7 @@ from formicary.idempotency.model import Claim, StoredResponse
 from formicary.idempotency.policy import Rule
 from formicary.idempotency.refusals import lease_lost
 from formicary.idempotency.store import Store
+from formicary.idempotency.uncancelled import to_its_end
 from formicary.problems import Problem
 from formicary.problems.http import parse_http, render_http
 
@@ -58,8 +59,9 @@ def once(
         counts: Figures; None = new ones.
 
     Returns:
-        An async function; a plain one runs in a thread. Arguments have to be what JSON can say (msgspec): they are the
-        fingerprint. The value is kept as JSON and comes back as the type that the function's annotation names.
+        An async function; a plain one runs in a thread. What has begun is done to its end, also where the caller is
+        cancelled: the next call with the key gets its value. Arguments have to be what JSON can say (msgspec): they
+        are the fingerprint. The value is kept as JSON and comes back as the type that the function's annotation names.
 
     Raises:
         Problem: What :func:`formicary.idempotency.begin` raises, LEASE_LOST, and the function's own refusals: those
@@ -86,18 +88,7 @@ def once(
             begun = await begin(store, claim, used, figures, header="key")
             if not isinstance(begun, Execution):
                 return cast(T, _value(begun, kept_as))
-            begun.keep_alive(beats.of(used.lease_s))
-            work = _execute(begun, used, function, *args, **kwargs)
-            if inspect.iscoroutinefunction(function):
-                return await work
-            try:
-                return await to_its_end(work)
-            except asyncio.CancelledError:
-                if not begun.lost:
-                    raise
-                if (task := asyncio.current_task()) is not None:
-                    task.uncancel()
-                raise lease_lost() from None
+            return await to_its_end(_execute(begun, used, function, *args, **kwargs), begun, beats.of(used.lease_s))
 
         return safe
 

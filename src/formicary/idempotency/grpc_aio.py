@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 
 from formicary.idempotency.counts import Counts
-from formicary.idempotency.execution import Execution, begin, to_its_end
+from formicary.idempotency.execution import Execution, begin
 from formicary.idempotency.grpc_calls import (
     KEY_FIELDS,
     REPLAYED,
@@ -34,6 +34,7 @@ from formicary.idempotency.model import StoredResponse
 from formicary.idempotency.policy import Policy, Rule
 from formicary.idempotency.refusals import lease_lost
 from formicary.idempotency.store import Store
+from formicary.idempotency.uncancelled import to_its_end
 from formicary.problems import Problem, problem
 from formicary.problems.rpc import to_grpc
 
@@ -55,6 +56,9 @@ class IdempotencyInterceptor(grpc.aio.ServerInterceptor):
             ``authorization``.
         key_fields: Fields of request messages that may hold the key.
         counts: Figures; None = new ones.
+
+    Attributes:
+        heartbeats: What renews leases.
     """
 
     def __init__(
@@ -70,7 +74,7 @@ class IdempotencyInterceptor(grpc.aio.ServerInterceptor):
         self._policy = policy or Policy()
         self._tenant = tenant or tenant_of
         self._fields = tuple(key_fields)
-        self._heartbeats = Heartbeats()
+        self.heartbeats = Heartbeats()
         self.counts = counts or Counts()
 
     async def intercept_service(
@@ -105,9 +109,7 @@ class IdempotencyInterceptor(grpc.aio.ServerInterceptor):
             return None
         claim = claim_of_call(key, name, route, self._tenant(context), request, rule, self._fields)
         begun = await begin(self._store, claim, rule, self.counts, header=self._policy.header.lower())
-        if isinstance(begun, Execution):
-            begun.keep_alive(self._heartbeats.of(rule.lease_s))
-        else:
+        if isinstance(begun, StoredResponse):
             check_kept(begun, rule)
         return begun
 
@@ -148,17 +150,9 @@ class _Guarded:
             await _abort(error, context)
 
     async def _execute(self, execution: Execution, request: Any, held: HeldContext) -> StoredResponse:
-        """The answer, kept if it is one to be kept. Raises Problem."""
-        if inspect.iscoroutinefunction(self._behaviour):
-            return await self._executed(execution, request, held)
-        try:
-            return await to_its_end(self._executed(execution, request, held))
-        except asyncio.CancelledError:
-            if not execution.lost:
-                raise
-            if (task := asyncio.current_task()) is not None:
-                task.uncancel()
-            return await self._of_another(execution, lease_lost())
+        """The answer, kept if it is one to be kept: also where the call is cancelled meanwhile. Raises Problem."""
+        beats = self._interceptor.heartbeats.of(self._rule.lease_s)
+        return await to_its_end(self._executed(execution, request, held), execution, beats)
 
     async def _executed(self, execution: Execution, request: Any, held: HeldContext) -> StoredResponse:
         try:

@@ -113,7 +113,15 @@ class ThreadedIdempotencyInterceptor(grpc.ServerInterceptor):
 
     def begin(self, name: str, route: str, rule: Rule, request: Any, context: Any) -> Execution | StoredResponse | None:
         """Claims the key of a call; None = it has none and needs none. Raises Problem."""
-        return self.wait(self._claims.begin(name, route, rule, request, context))
+        return self.wait(self._begin(name, route, rule, request, context))
+
+    async def _begin(
+        self, name: str, route: str, rule: Rule, request: Any, context: Any
+    ) -> Execution | StoredResponse | None:
+        begun = await self._claims.begin(name, route, rule, request, context)
+        if isinstance(begun, Execution):
+            begun.keep_alive(self._claims.heartbeats.of(rule.lease_s))
+        return begun
 
 
 class _Guarded:

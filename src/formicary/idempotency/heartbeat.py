@@ -39,10 +39,9 @@ class Heartbeat:
         self._renewals: set[asyncio.Task[None]] = set()
         self.alive: dict[Execution, int] = {}
 
-    def watch(self, execution: Execution) -> None:
-        """Renews the execution's lease as long as it is in `alive`."""
+    def watch(self, execution: Execution, loop: asyncio.AbstractEventLoop) -> None:
+        """Renews the execution's lease, on its loop, as long as it is in `alive`."""
         self.alive[execution] = self._beat
-        loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop = loop
             loop.call_later(self._every_s, self._tick)

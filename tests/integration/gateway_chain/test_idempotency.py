@@ -145,3 +145,30 @@ def test_a_crash_is_given_back() -> None:
 async def _with(both: Both, check: Any) -> None:
     async with both.serving():
         await asyncio.wait_for(check(both), 20)
+
+
+def test_a_client_that_cancels_makes_nothing_happen_twice() -> None:
+    """The call is cancelled after its effect: the handler goes on to its end, and a retry over REST gets the answer."""
+
+    async def check() -> None:
+        done, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slow(request: Any, context: Any) -> Any:
+            done.set()
+            await go_on.wait()
+            return Order(number=7, item=request.item)
+
+        async with Both().serving() as both:
+            both.orders.do = slow
+            calling = both.rpc("k1", item="tea")
+            await done.wait()
+            calling.cancel()
+            await asyncio.wait({asyncio.ensure_future(calling.code())})
+            assert (await both.rest("k1", item="tea")).status_code == 409
+            go_on.set()
+            while (again := await both.rest("k1", item="tea")).status_code == 409:
+                await asyncio.sleep(0.01)
+            assert (again.status_code, again.headers["idempotency-replayed"]) == (200, "true")
+            assert len(both.orders.made) == 1
+
+    asyncio.run(check())

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from formicary.idempotency import IdempotencyMiddleware, MemoryStore, SqliteStore
+import pytest
+
+from formicary.idempotency import IdempotencyMiddleware, MemoryStore, Rule, SqliteStore, once
 from formicary.problems import problem
+from tests.integration.idempotency.driving import Message, Receive, Scope, Send, call
 from tests.integration.idempotency.worlds import Ours
 
 
@@ -124,5 +127,85 @@ def test_a_caller_of_the_file_store_who_leaves_while_its_answer_is_kept(tmp_path
                 assert not executed  # a claim whose caller has gone is given back in a moment
             assert (again.status, again.replayed, len(world.effects)) == (201, executed, turns)
         await store.close()
+
+    asyncio.run(check())
+
+
+def test_a_client_that_goes_away_changes_nothing_of_what_has_begun() -> None:
+    """The effect is there, its answer is being streamed when the server says so: it ends, and a retry gets it all."""
+
+    async def check() -> None:
+        effects, gone, piece = 0, asyncio.Event(), asyncio.Event()
+        told: list[str] = []
+        head = {"type": "http.response.start", "status": 201, "headers": []}
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            nonlocal effects
+            await receive()
+            effects += 1
+
+            async def stream() -> None:
+                await send(head)
+                for part in (b"or", b"der"):
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+                    await piece.wait()
+                await send({"type": "http.response.body", "body": b""})
+
+            async def listen() -> None:
+                told.append((await receive())["type"])
+
+            streaming, listening = asyncio.create_task(stream()), asyncio.create_task(listen())
+            await asyncio.wait({streaming, listening}, return_when=asyncio.FIRST_COMPLETED)
+            streaming.cancel()  # where the client has gone first, as frameworks do
+            await listening
+
+        async def receive() -> Message:
+            if not gone.is_set():
+                gone.set()
+                return {"type": "http.request", "body": b"{}", "more_body": False}
+            return {"type": "http.disconnect"}
+
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        protected = IdempotencyMiddleware(app, MemoryStore())
+        keys = [(b"idempotency-key", b"k")]
+        scope = {"type": "http", "method": "POST", "path": "/orders", "query_string": b"", "headers": keys}
+        first = asyncio.create_task(protected(dict(scope), receive, send))
+        await gone.wait()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert (effects, told) == (1, [])
+        first.cancel()
+        await asyncio.wait({first})
+        piece.set()
+        while not told:
+            await asyncio.sleep(0)
+        assert (first.cancelled(), told, sent) == (True, ["http.disconnect"], [])
+        again = await call(protected, "k", headers=())
+        assert (again.status, again.body, again.replayed, effects) == (201, b"order", True, 1)
+
+    asyncio.run(check())
+
+
+def test_what_has_begun_ends_although_its_caller_is_cancelled() -> None:
+    """A coroutine that is made safe: its caller's time is over after the effect, and the next call gets the value."""
+    effects: list[str] = []
+
+    @once(MemoryStore(), key=lambda item: item, rule=Rule(on_busy="wait"))
+    async def charge(item: str) -> int:
+        effects.append(item)
+        await asyncio.sleep(0.02)
+        return len(effects)
+
+    async def check() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.005):
+                await charge("tea")
+        assert effects == ["tea"]
+        assert await charge("tea") == 1
+        assert effects == ["tea"]
 
     asyncio.run(check())

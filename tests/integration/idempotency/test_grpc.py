@@ -309,3 +309,28 @@ def test_ok_cannot_be_an_abort() -> None:
             await HeldContext(None).abort(grpc.StatusCode.OK, "")
 
     asyncio.run(check())
+
+
+@serve()
+async def test_a_client_that_cancels_makes_nothing_happen_twice(served: Served) -> None:
+    """The call is cancelled after its effect: the handler goes on to its end, and a retry gets the answer."""
+    done, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: Any, context: Any) -> Any:
+        done.set()
+        await go_on.wait()
+        return Order(number=7, item=request.item)
+
+    served.orders.do = slow
+    calling = asyncio.create_task(served.call("k1"))
+    await done.wait()
+    calling.cancel()
+    await asyncio.wait({calling})
+    while (busy := await served.call("k1")).code is grpc.StatusCode.CANCELLED:
+        await asyncio.sleep(0.01)
+    assert busy.problem is not None and busy.problem.code == "IDEMPOTENT_REQUEST_IN_PROGRESS"
+    go_on.set()
+    while (again := await served.call("k1")).code is grpc.StatusCode.ABORTED:
+        await asyncio.sleep(0.01)
+    assert (again.code, again.message.number, again.replayed) == (grpc.StatusCode.OK, 7, True)
+    assert len(served.orders.made) == 1

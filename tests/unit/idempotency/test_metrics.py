@@ -67,9 +67,9 @@ def test_what_happens_to_claims_is_counted_and_shown() -> None:
 def test_retries_are_counted_for_a_bounded_number_of_keys() -> None:
     counts = Counts()
     for number in range(MAX_KEYS + 1):
-        counts.retry(number.to_bytes(4))
-    counts.retry((0).to_bytes(4))  # it was forgotten: its first retry again
-    counts.retry(MAX_KEYS.to_bytes(4))
+        counts.replay(number.to_bytes(4), 0)
+    counts.replay((0).to_bytes(4), 0)  # it was forgotten: its first retry again
+    counts.replay(MAX_KEYS.to_bytes(4), 0)
     assert (counts.retries[0], counts.retries[1], len(counts._of_keys)) == (MAX_KEYS + 2, 1, MAX_KEYS)
 
 

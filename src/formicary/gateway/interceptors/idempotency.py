@@ -36,6 +36,7 @@ from formicary.idempotency.model import StoredResponse
 from formicary.idempotency.policy import Policy, Rule
 from formicary.idempotency.refusals import lease_lost
 from formicary.idempotency.store import Store
+from formicary.idempotency.uncancelled import to_its_end
 from formicary.problems import Problem, problem
 from formicary.problems.rpc import STATUS_KEY, code_number, to_status
 
@@ -93,8 +94,7 @@ class Idempotent:
         claim = claim_of_call(key, name, route, self._tenant(call), request, rule, self._fields)
         begun = await begin(self._store, claim, rule, self.counts, header=self._policy.header)
         if isinstance(begun, Execution):
-            begun.keep_alive(self._heartbeats.of(rule.lease_s))
-            await _execute(begun, rule, call, proceed)
+            await to_its_end(_execute(begun, rule, call, proceed), begun, self._heartbeats.of(rule.lease_s))
         else:
             _replay(begun, rule, call)
 
