@@ -283,6 +283,38 @@ def test_a_template_makes_the_tasks() -> None:
     assert more is not None and len(more.tasks) == 5001
 
 
+RENDERED_TWICE = """\
+job_type: twice
+dynamic_template_tasks: true
+tasks:
+{{- range $i := Iterate 2 }}
+- task_type: t{{ $i }}
+  {{ if eq $i 0 }}on_completed: t1{{ end }}
+  script:
+    - echo {{ $i }} {{ $.JobID }} {{ $.first }} {{ printf "%02d" $.TaskRetry }} {{ with "x" }}{{ . }}{{ end }}
+    - "{{ if lt $.JobRetry 1 }}exit {{ $i }}{{ else if eq $.JobRetry 1 }}one{{ else }}more{{ end }}"
+{{- end }}
+"""
+
+
+@pytest.mark.parametrize(("retry", "line"), [(0, "exit 1"), (1, "one"), (2, "more")])
+def test_what_only_an_attempt_knows_waits_for_it(retry: int, line: str) -> None:
+    made = expand_dynamic(RENDERED_TWICE, {}, 0.0, random.Random(1)).definition
+    assert made is not None and [t.task_type for t in made.tasks] == ["t0", "t1"]
+    values = {"JobID": "01j", "JobRetry": retry, "TaskRetry": 3, "first": "f"}
+    task = render_task(made, "t1", values, now=0.0, rng=random.Random(1)).task
+    assert task.script == ("echo 1 01j f 03 x", line)
+
+
+def test_a_name_without_a_value_is_missing_in_the_name_of_a_made_task() -> None:
+    source = DYNAMIC.replace("year-{{ $i }}", "{{ $.Kind }}-{{ $i }}")
+    parsed = expand_dynamic(source, {}, 0.0, random.Random(1))
+    assert {(v.line, v.code) for v in parsed.violations if "{{.Kind}} has no value" in v.message} == {
+        (8, "BAD_TEMPLATE")
+    }
+    assert expand_dynamic(source, {"Kind": "k"}, 0.0, random.Random(1)).definition is not None
+
+
 def test_a_made_task_that_is_wrong_is_reported_at_the_line_that_made_it() -> None:
     parsed = expand_dynamic(DYNAMIC.replace("[start]", "[strat]"), {}, 0.0, random.Random(1))
     assert parsed.definition is None

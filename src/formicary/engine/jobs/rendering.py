@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -20,10 +20,13 @@ from formicary.engine.jobs.templates.budget import DEADLINE_S, EXPANSION_DEADLIN
 from formicary.engine.jobs.templates.engine import Lookup, TemplateError, has_template, is_true, render_text
 from formicary.engine.jobs.templates.go_eval import Mark
 from formicary.engine.jobs.templates.masking import Masked, line_starts, mask, position
+from formicary.engine.jobs.variables import BUILT_IN_NAMES
 from formicary.engine.jobs.yaml_nodes import Node, YamlError, compose, to_json
 
 _ALIAS = re.compile(r"(?<![\w\"'])\*\w")
 """Where an alias may stand."""
+_LATER = BUILT_IN_NAMES - {"UnescapeHTML"}
+"""What an expansion leaves for the rendering of each task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,9 @@ def expand_dynamic(
 ) -> Parsed:
     """Expands a job whose template makes its tasks (``dynamic_template_tasks: true``) and parses the result.
 
+    Names that have no value yet, such as ``{{.JobID}}`` or what an earlier task puts out, stay what they are: each task
+    is rendered once more before it runs.
+
     Args:
         definition: The job, or the text of one document.
         variables: Job variables with the request's parameters over them.
@@ -157,7 +163,7 @@ def expand_dynamic(
         return Parsed(definition, ())
     part = _Part(definition, (0, len(definition.source)))
     values = {**definition.variables, **variables}
-    ctx, text, to_line = part.text(values, now, rng, lookup, clock, EXPANSION_DEADLINE_S)
+    ctx, text, to_line = part.text(values, now, rng, lookup, clock, EXPANSION_DEADLINE_S, _LATER)
     if text is None:
         return Parsed(None, tuple(ctx.violations))
     parsed = parse_document(
@@ -254,6 +260,7 @@ class _Part:
         lookup: Lookup | None,
         clock: Clock | None,
         deadline_s: float = DEADLINE_S,
+        later: Set[str] | None = None,
     ) -> tuple[Context, str | None, Callable[[int, int], tuple[int, int]] | None]:
         """Renders the stretch and returns the context to read it in, the text, and the map back to the source."""
         marks: list[Mark] = []
@@ -270,6 +277,7 @@ class _Part:
                 clock=clock,
                 deadline_s=deadline_s,
                 marks=marks,
+                later=later,
             )
         except TemplateError as error:
             line, column = self.first + error.line - 1, 0

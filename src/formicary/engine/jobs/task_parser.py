@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from formicary.engine.jobs.approval_check import check_approval
@@ -39,6 +40,7 @@ from formicary.engine.jobs.templates.masking import position
 from formicary.engine.jobs.yaml_nodes import Node
 
 _ROUTES = ("on_completed", "on_failed")
+_ACTION = re.compile(r"\{\{.*?\}\}")
 TASK_READERS: Mapping[str, Reader] = {
     **READERS,
     **CONTAINER_READERS,
@@ -119,7 +121,7 @@ class TaskParser:
             return
         if not self.dynamic:
             if self.ctx.is_masked(read.nodes["task_type"]):
-                message = "A task's name cannot be a template; set 'dynamic_template_tasks: true' to make tasks."
+                message = self.named_by_template(name)
                 self.ctx.add(read.nodes["task_type"], f"{path}.task_type", "BAD_TEMPLATE", message)
             first = seen.setdefault(name, node)
             if first is not node:
@@ -136,6 +138,13 @@ class TaskParser:
         """Whether an alias of the task leads to a template that stands elsewhere."""
         is_scalar = (part for part in node.walk() if part.kind == "scalar")
         return "*" in self.ctx.masked.source and any(self.ctx.is_masked(part) for part in is_scalar)
+
+    def named_by_template(self, name: str) -> str:
+        """Tells what to do about a template in a task's name."""
+        if self.ctx.to_line is None:
+            return "A task's name cannot be a template; set 'dynamic_template_tasks: true' to make tasks."
+        missing = ", ".join(_ACTION.findall(name)) or "a part"
+        return f"In the task's name {name!r}, {missing} has no value at submission; give a parameter or job variable."
 
     def duplicate(self, name: str, path: str, key: Node, first: Node, node: Node) -> None:
         """Notes a second task of one name."""

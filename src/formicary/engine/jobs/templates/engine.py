@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from random import Random
 
 from formicary.engine.jobs.templates.budget import DEADLINE_S, Budget, Clock, TemplateError
@@ -35,6 +35,7 @@ def render_text(
     clock: Clock | None = None,
     deadline_s: float = DEADLINE_S,
     marks: list[Mark] | None = None,
+    later: Set[str] | None = None,
 ) -> str:
     """Renders a text.
 
@@ -48,11 +49,13 @@ def render_text(
         clock: Monotonic seconds; with it, rendering ends in time.
         deadline_s: Time of the rendering in seconds.
         marks: Receives where each printed piece comes from (Go dialect only).
+        later: Where the result is rendered once more (Go dialect only): the names that have a value only then. Actions
+            that ask for them stay as they are, and so do names without a value.
 
     Raises:
         TemplateError: The template is wrong, or a bound was exceeded.
     """
-    env = Environment(now, rng, Budget(clock, deadline_s), lookup)
+    env = Environment(now, rng, Budget(clock, deadline_s), lookup, later)
     if dialect == "jinja":
         from formicary.engine.jobs.templates.jinja import render_jinja
 

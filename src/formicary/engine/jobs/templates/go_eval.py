@@ -12,6 +12,7 @@ from formicary.engine.jobs.templates import go_ast as ast
 from formicary.engine.jobs.templates.budget import MAX_DEPTH, MAX_OUTPUT_CHARS, TemplateError, limit_error
 from formicary.engine.jobs.templates.go_format import to_text, type_name
 from formicary.engine.jobs.templates.go_functions import FUNCTIONS, Function, FunctionError, truth, unescape_html
+from formicary.engine.jobs.templates.later import Later
 from formicary.engine.jobs.templates.lookup import Environment
 
 _UNESCAPE = Function(unescape_html, 1, 1)
@@ -55,7 +56,7 @@ def render_go(
 
 
 class _Evaluation:
-    __slots__ = ("budget", "env", "marks", "out", "root", "scopes", "template")
+    __slots__ = ("budget", "env", "later", "marks", "out", "root", "scopes", "template")
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class _Evaluation:
         self.marks = marks
         self.out: list[str] = []
         self.scopes: list[dict[str, object]] = [{"$": root}]
+        self.later = Later(template, env.later) if env.later is not None else None
 
     # -------------------------------------------------------------------------------------------------------- nodes
     def run(self, nodes: Iterable[ast.Node], dot: object, depth: int) -> None:
@@ -80,9 +82,7 @@ class _Evaluation:
             if isinstance(node, ast.Text):
                 self.emit(node.text, node.pos, True)
             elif isinstance(node, ast.Output):
-                value = self.pipe(node.pipe, dot)
-                if not node.pipe.variables:
-                    self.emit(self.text_of(value, node.pos), node.pos)
+                self.output(node, dot)
             elif isinstance(node, ast.Branch):
                 self.branch(node, dot, depth)
             elif isinstance(node, ast.Range):
@@ -93,6 +93,25 @@ class _Evaluation:
                 raise _Break
             else:
                 raise _Continue
+
+    def output(self, node: ast.Output, dot: object) -> None:
+        later = self.later
+        if later is not None and (action := later.action(node.pos, self.root, dot)):
+            self.emit("{{" + action + "}}", node.pos)
+            return
+        value = self.pipe(node.pipe, dot)
+        if later is not None and value is None and (names := self.missing(node.pipe, dot)):
+            self.emit("{{." + ".".join(names) + "}}", node.pos)
+        elif not node.pipe.variables:
+            self.emit(self.text_of(value, node.pos), node.pos)
+
+    def missing(self, pipe: ast.Pipe, dot: object) -> tuple[str, ...]:
+        """The names of a pipeline that is nothing but ``.a.b`` or ``$.a.b`` of a variable that there is not."""
+        operand = pipe.commands[0].args[0]
+        if pipe.variables or len(pipe.commands) > 1 or not isinstance(operand, ast.Field | ast.Variable):
+            return ()
+        start = dot if isinstance(operand, ast.Field) else self.variable(operand)
+        return operand.names if start is self.root and operand.names and operand.names[0] not in self.root else ()
 
     def emit(self, text: str, pos: int, plain: bool = False) -> None:
         self.budget.emit(len(text), pos)
@@ -110,6 +129,14 @@ class _Evaluation:
     def branch(self, node: ast.Branch, dot: object, depth: int) -> None:
         self.scopes.append({})
         try:
+            later = self.later
+            if later is not None and node.kind == "if" and (action := later.action(node.pos, self.root, dot)):
+                self.emit("{{" + action + "}}", node.pos)
+                self.block(node.body, dot, depth)
+                self.emit("{{else}}", node.pos)
+                self.block(node.otherwise, dot, depth)
+                self.emit("{{end}}", node.pos)
+                return
             value = self.pipe(node.pipe, dot)
             if truth(value):
                 self.block(node.body, value if node.kind == "with" else dot, depth)

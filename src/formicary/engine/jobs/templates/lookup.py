@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
@@ -39,9 +39,11 @@ class Environment:
         rng: Source of randomness.
         budget: Bounds.
         lookup: The port, if there is one.
+        later: Where the result is rendered once more, the names that have a value only then; else None.
     """
 
     now: float
     rng: Random
     budget: Budget
     lookup: Lookup | None = None
+    later: Set[str] | None = None
