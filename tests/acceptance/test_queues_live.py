@@ -406,6 +406,21 @@ def test_the_hybrid_example_behaves(stage: Callable[..., Stage]) -> None:
     assert {"production", "research"} == set(shown)
 
 
+def test_what_can_never_come_true_is_told_at_once(stage: Callable[..., Stage], tmp_path: Path) -> None:
+    """A gang that is larger than the cluster: told by validate, by submit and by explain; so is a missing resource."""
+    one = stage("policy: edf\n", "--slots", "2")
+    until(lambda: one.up.page("/v1/ants")[1].get("ants"), 20, "an ant is there")
+    file = tmp_path / "gang.yaml"
+    file.write_text(GANG.format(name="large"))
+    large = "the gang of 3 tasks is larger than the cluster: 1 connected ants have 2 slots"
+    assert large in one.up.cli("validate", str(file), "--server", one.up.address, "--output", "json")
+    definition = one.define(file.read_text())
+    assert large in definition.warnings[0]
+    one.submit("large", definition)
+    until(lambda: "a gang of 3 members does not fit on the 1 ants" in one.reason("large"), 10, "it is explained")
+    assert "lacks gpu 2 (offers 0)" in one.work("gpu", task="  resources: {gpu: 2}\n").warnings[0]
+
+
 def test_a_deadline_that_has_passed_is_refused_at_once(stage: Callable[..., Stage]) -> None:
     one = stage("policy: edf\n")
     late = one.work("late", more="deadline: 2020-01-01T00:00:00Z\n")

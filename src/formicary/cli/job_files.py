@@ -22,6 +22,7 @@ from formicary.engine.jobs.model import (
     Violation,
 )
 from formicary.engine.jobs.parse import parse_source
+from formicary.engine.scheduling.standing import never_true
 from formicary.problems import FieldError, Problem, problem
 
 
@@ -115,6 +116,7 @@ def check_file(file: str, methods: Mapping[str, str]) -> Checked:
             continue
         violations += availability_violations(definition, methods)
         violations += cron_violations(definition, time.time())
+        violations += never_true(definition, time.time())
         definitions.append(definition)
         first = seen.setdefault(definition.job_type, definition.source_line)
         if first != definition.source_line:

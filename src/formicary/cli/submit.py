@@ -59,6 +59,8 @@ def submit(
     async def work() -> list[str]:
         async with options.client(address, timeout_s) as client:
             ref = await register(client.register, loaded, replaced)
+            for warning in ref.warnings:
+                click.echo(f"warning: {warning}", err=True)
             number = count or 1
             keys = None
             if key:

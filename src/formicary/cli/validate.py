@@ -2,28 +2,61 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
 from formicary.cli import exits, options
 from formicary.cli.output import emit, write
+from formicary.engine.jobs.model import JobDefinition, Violation
+
+if TYPE_CHECKING:
+    from formicary.cli.job_files import Checked
+    from formicary.client import Client
+
+
+def _on_the_ants(checked: Sequence[Checked], server: str, timeout_s: float) -> list[Checked]:
+    """The files with a warning for what none of the ants of a server could run."""
+    address = options.read_address(server, "--server")
+
+    async def ask(client: Client, definition: JobDefinition) -> list[Violation]:
+        found = await client.estimate(source=definition.source, dry_run=True)
+        line = definition.source_line
+        return [Violation(line, 1, "tasks", "NO_ANT", text, "warning") for text in found["dry_run"]["never"]]
+
+    async def work() -> list[Checked]:
+        async with options.client(address, timeout_s) as client:
+            found = []
+            for file in checked:
+                more = [v for one in file.definitions for v in await ask(client, one)] if file.valid else []
+                found.append(replace(file, violations=(*file.violations, *more)))
+            return found
+
+    return asyncio.run(work())
 
 
 @click.command(short_help="Show every mistake in job files, with line and column.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @options.method
+@click.option("--server", default="", metavar="HOST:PORT", help="Ask this server too whether its ants could run it.")
+@options.timeout
 @options.output
-def validate(files: tuple[str, ...], methods: tuple[str, ...], output: str) -> int:
+def validate(files: tuple[str, ...], methods: tuple[str, ...], server: str, timeout_s: float, output: str) -> int:
     r"""Checks job files and shows every mistake at once; stores nothing. `-` reads standard input.
 
     A method that cannot run here is a warning: the file is right, and `--method KUBERNETES=SHELL` shows what a run
-    with another method would say. So is a job to fork that is in none of the files: validate them together.
+    with another method would say. So is a job to fork that is in none of the files: validate them together. With
+    `--server` so is a task that none of its ants could run, and a gang that is larger than all of them.
 
     \b
     Examples:
       formicary validate job.yaml
       formicary validate jobs/*.yaml --method KUBERNETES=SHELL --output json
+      formicary validate train.yaml --server 127.0.0.1:7778
 
     Exit status: 0 when every file is valid, else 2.
     """
@@ -34,6 +67,8 @@ def validate(files: tuple[str, ...], methods: tuple[str, ...], output: str) -> i
     known = {definition.job_type for file in checked for definition in file.definitions}
     checked = [file.among(known) for file in checked]
     valid = all(file.valid for file in checked)
+    if server:
+        checked = _on_the_ants(checked, server, timeout_s)
     if output != "table":
         emit(
             [

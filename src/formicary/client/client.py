@@ -134,7 +134,9 @@ class Client:
             source=source, methods=methods, path=folder, filename=filename
         )
         answer = cast(definitions_pb2.RegisterDefinitionResponse, await self._call("RegisterDefinition", request))
-        ref = self._refs[key] = DefinitionRef(answer.definition_id, answer.job_type, answer.version)
+        ref = self._refs[key] = DefinitionRef(
+            answer.definition_id, answer.job_type, answer.version, tuple(answer.warnings)
+        )
         return ref
 
     async def submit(

@@ -88,6 +88,7 @@ def estimate(found: pb.Estimate) -> dict[str, Any]:
     if found.HasField("dry_run"):
         dry = found.dry_run
         document["dry_run"] = {"fits": dry.fits, "places": dict(sorted(dry.places.items())), "lacks": list(dry.lacks)}
+        document["dry_run"]["never"] = list(dry.never)
     return document
 
 

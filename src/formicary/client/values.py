@@ -22,11 +22,13 @@ class DefinitionRef:
         id: digest of its content; the same content has the same id.
         job_type: name of the job.
         version: counts up per job type, 0 = not known.
+        warnings: what none of the ants that are connected could do.
     """
 
     id: str
     job_type: str = ""
     version: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

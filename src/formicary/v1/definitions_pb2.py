@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x66ormicary/v1/definitions.proto\x12\x0c\x66ormicary.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xab\x02\n\x19RegisterDefinitionRequest\x12(\n\x06source\x18\x01 \x01(\tB\x10\xe2\x41\x01\x02\xbaH\tr\x04(\x80\x80\x10\xc8\x01\x01R\x06source\x12\x64\n\x07methods\x18\x02 \x03(\x0b\x32\x34.formicary.v1.RegisterDefinitionRequest.MethodsEntryB\x14\xbaH\x11\x9a\x01\x0e\x10\x64\"\x04r\x02\x18\x64*\x04r\x02\x18\x64R\x07methods\x12\x1c\n\x04path\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 R\x04path\x12$\n\x08\x66ilename\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 R\x08\x66ilename\x1a:\n\x0cMethodsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"v\n\x1aRegisterDefinitionResponse\x12#\n\rdefinition_id\x18\x01 \x01(\tR\x0c\x64\x65\x66initionId\x12\x19\n\x08job_type\x18\x02 \x01(\tR\x07jobType\x12\x18\n\x07version\x18\x03 \x01(\x03R\x07version\"\xb3\x01\n\x14GetDefinitionRequest\x12\x17\n\x02id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x02id\x12#\n\x08job_type\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x07jobType\x12:\n\x04view\x18\x03 \x01(\x0e\x32\x1c.formicary.v1.DefinitionViewB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04view\x12!\n\x07version\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x07version\"\xcb\x01\n\x16ListDefinitionsRequest\x12#\n\x08job_type\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x07jobType\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fR\tpageToken\x12:\n\x04view\x18\x04 \x01(\x0e\x32\x1c.formicary.v1.DefinitionViewB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04view\"}\n\x17ListDefinitionsResponse\x12:\n\x0b\x64\x65\x66initions\x18\x01 \x03(\x0b\x32\x18.formicary.v1.DefinitionR\x0b\x64\x65\x66initions\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa4\x01\n\nDefinition\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x19\n\x08job_type\x18\x02 \x01(\tR\x07jobType\x12\x18\n\x07version\x18\x03 \x01(\x03R\x07version\x12\x16\n\x06source\x18\x04 \x01(\tR\x06source\x12\x39\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt*f\n\x0e\x44\x65\x66initionView\x12\x1f\n\x1b\x44\x45\x46INITION_VIEW_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x45\x46INITION_VIEW_BASIC\x10\x01\x12\x18\n\x14\x44\x45\x46INITION_VIEW_FULL\x10\x02\x32\xfb\x03\n\x11\x44\x65\x66initionService\x12\x9f\x01\n\x12RegisterDefinition\x12\'.formicary.v1.RegisterDefinitionRequest\x1a(.formicary.v1.RegisterDefinitionResponse\"6\x82\xd3\xe4\x93\x02\x30\"\x0f/v1/definitions:\x01*Z\x1a\"\x15/api/jobs/definitions:\x01*\x12\xb0\x01\n\rGetDefinition\x12\".formicary.v1.GetDefinitionRequest\x1a\x18.formicary.v1.Definition\"a\x82\xd3\xe4\x93\x02[\x12\x14/v1/definitions/{id}Z%\x12#/v1/job-types/{job_type}/definitionZ\x1c\x12\x1a/api/jobs/definitions/{id}\x12\x90\x01\n\x0fListDefinitions\x12$.formicary.v1.ListDefinitionsRequest\x1a%.formicary.v1.ListDefinitionsResponse\"0\x82\xd3\xe4\x93\x02*\x12\x0f/v1/definitionsZ\x17\x12\x15/api/jobs/definitionsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x66ormicary/v1/definitions.proto\x12\x0c\x66ormicary.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xab\x02\n\x19RegisterDefinitionRequest\x12(\n\x06source\x18\x01 \x01(\tB\x10\xe2\x41\x01\x02\xbaH\tr\x04(\x80\x80\x10\xc8\x01\x01R\x06source\x12\x64\n\x07methods\x18\x02 \x03(\x0b\x32\x34.formicary.v1.RegisterDefinitionRequest.MethodsEntryB\x14\xbaH\x11\x9a\x01\x0e\x10\x64\"\x04r\x02\x18\x64*\x04r\x02\x18\x64R\x07methods\x12\x1c\n\x04path\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 R\x04path\x12$\n\x08\x66ilename\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 R\x08\x66ilename\x1a:\n\x0cMethodsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\x92\x01\n\x1aRegisterDefinitionResponse\x12#\n\rdefinition_id\x18\x01 \x01(\tR\x0c\x64\x65\x66initionId\x12\x19\n\x08job_type\x18\x02 \x01(\tR\x07jobType\x12\x18\n\x07version\x18\x03 \x01(\x03R\x07version\x12\x1a\n\x08warnings\x18\x04 \x03(\tR\x08warnings\"\xb3\x01\n\x14GetDefinitionRequest\x12\x17\n\x02id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x02id\x12#\n\x08job_type\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x07jobType\x12:\n\x04view\x18\x03 \x01(\x0e\x32\x1c.formicary.v1.DefinitionViewB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04view\x12!\n\x07version\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x07version\"\xcb\x01\n\x16ListDefinitionsRequest\x12#\n\x08job_type\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x07jobType\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fR\tpageToken\x12:\n\x04view\x18\x04 \x01(\x0e\x32\x1c.formicary.v1.DefinitionViewB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04view\"}\n\x17ListDefinitionsResponse\x12:\n\x0b\x64\x65\x66initions\x18\x01 \x03(\x0b\x32\x18.formicary.v1.DefinitionR\x0b\x64\x65\x66initions\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa4\x01\n\nDefinition\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x19\n\x08job_type\x18\x02 \x01(\tR\x07jobType\x12\x18\n\x07version\x18\x03 \x01(\x03R\x07version\x12\x16\n\x06source\x18\x04 \x01(\tR\x06source\x12\x39\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt*f\n\x0e\x44\x65\x66initionView\x12\x1f\n\x1b\x44\x45\x46INITION_VIEW_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x45\x46INITION_VIEW_BASIC\x10\x01\x12\x18\n\x14\x44\x45\x46INITION_VIEW_FULL\x10\x02\x32\xfb\x03\n\x11\x44\x65\x66initionService\x12\x9f\x01\n\x12RegisterDefinition\x12\'.formicary.v1.RegisterDefinitionRequest\x1a(.formicary.v1.RegisterDefinitionResponse\"6\x82\xd3\xe4\x93\x02\x30\"\x0f/v1/definitions:\x01*Z\x1a\"\x15/api/jobs/definitions:\x01*\x12\xb0\x01\n\rGetDefinition\x12\".formicary.v1.GetDefinitionRequest\x1a\x18.formicary.v1.Definition\"a\x82\xd3\xe4\x93\x02[\x12\x14/v1/definitions/{id}Z%\x12#/v1/job-types/{job_type}/definitionZ\x1c\x12\x1a/api/jobs/definitions/{id}\x12\x90\x01\n\x0fListDefinitions\x12$.formicary.v1.ListDefinitionsRequest\x1a%.formicary.v1.ListDefinitionsResponse\"0\x82\xd3\xe4\x93\x02*\x12\x0f/v1/definitionsZ\x17\x12\x15/api/jobs/definitionsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -66,22 +66,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEFINITIONSERVICE'].methods_by_name['GetDefinition']._serialized_options = b'\202\323\344\223\002[\022\024/v1/definitions/{id}Z%\022#/v1/job-types/{job_type}/definitionZ\034\022\032/api/jobs/definitions/{id}'
   _globals['_DEFINITIONSERVICE'].methods_by_name['ListDefinitions']._loaded_options = None
   _globals['_DEFINITIONSERVICE'].methods_by_name['ListDefinitions']._serialized_options = b'\202\323\344\223\002*\022\017/v1/definitionsZ\027\022\025/api/jobs/definitions'
-  _globals['_DEFINITIONVIEW']._serialized_start=1248
-  _globals['_DEFINITIONVIEW']._serialized_end=1350
+  _globals['_DEFINITIONVIEW']._serialized_start=1277
+  _globals['_DEFINITIONVIEW']._serialized_end=1379
   _globals['_REGISTERDEFINITIONREQUEST']._serialized_start=145
   _globals['_REGISTERDEFINITIONREQUEST']._serialized_end=444
   _globals['_REGISTERDEFINITIONREQUEST_METHODSENTRY']._serialized_start=386
   _globals['_REGISTERDEFINITIONREQUEST_METHODSENTRY']._serialized_end=444
-  _globals['_REGISTERDEFINITIONRESPONSE']._serialized_start=446
-  _globals['_REGISTERDEFINITIONRESPONSE']._serialized_end=564
-  _globals['_GETDEFINITIONREQUEST']._serialized_start=567
-  _globals['_GETDEFINITIONREQUEST']._serialized_end=746
-  _globals['_LISTDEFINITIONSREQUEST']._serialized_start=749
-  _globals['_LISTDEFINITIONSREQUEST']._serialized_end=952
-  _globals['_LISTDEFINITIONSRESPONSE']._serialized_start=954
-  _globals['_LISTDEFINITIONSRESPONSE']._serialized_end=1079
-  _globals['_DEFINITION']._serialized_start=1082
-  _globals['_DEFINITION']._serialized_end=1246
-  _globals['_DEFINITIONSERVICE']._serialized_start=1353
-  _globals['_DEFINITIONSERVICE']._serialized_end=1860
+  _globals['_REGISTERDEFINITIONRESPONSE']._serialized_start=447
+  _globals['_REGISTERDEFINITIONRESPONSE']._serialized_end=593
+  _globals['_GETDEFINITIONREQUEST']._serialized_start=596
+  _globals['_GETDEFINITIONREQUEST']._serialized_end=775
+  _globals['_LISTDEFINITIONSREQUEST']._serialized_start=778
+  _globals['_LISTDEFINITIONSREQUEST']._serialized_end=981
+  _globals['_LISTDEFINITIONSRESPONSE']._serialized_start=983
+  _globals['_LISTDEFINITIONSRESPONSE']._serialized_end=1108
+  _globals['_DEFINITION']._serialized_start=1111
+  _globals['_DEFINITION']._serialized_end=1275
+  _globals['_DEFINITIONSERVICE']._serialized_start=1382
+  _globals['_DEFINITIONSERVICE']._serialized_end=1889
 # @@protoc_insertion_point(module_scope)

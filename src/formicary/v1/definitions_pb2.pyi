@@ -41,14 +41,16 @@ class RegisterDefinitionRequest(_message.Message):
     def __init__(self, source: _Optional[str] = ..., methods: _Optional[_Mapping[str, str]] = ..., path: _Optional[str] = ..., filename: _Optional[str] = ...) -> None: ...
 
 class RegisterDefinitionResponse(_message.Message):
-    __slots__ = ("definition_id", "job_type", "version")
+    __slots__ = ("definition_id", "job_type", "version", "warnings")
     DEFINITION_ID_FIELD_NUMBER: _ClassVar[int]
     JOB_TYPE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     definition_id: str
     job_type: str
     version: int
-    def __init__(self, definition_id: _Optional[str] = ..., job_type: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, definition_id: _Optional[str] = ..., job_type: _Optional[str] = ..., version: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetDefinitionRequest(_message.Message):
     __slots__ = ("id", "job_type", "view", "version")

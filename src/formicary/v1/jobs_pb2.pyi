@@ -303,7 +303,7 @@ class Estimate(_message.Message):
     def __init__(self, job_type: _Optional[str] = ..., reason: _Optional[str] = ..., starts_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., earliest_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., latest_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., wait_s: _Optional[float] = ..., article_wait_s: _Optional[float] = ..., run_s: _Optional[float] = ..., ahead: _Optional[int] = ..., slots: _Optional[int] = ..., limited: _Optional[bool] = ..., in_time: _Optional[float] = ..., dry_run: _Optional[_Union[DryRun, _Mapping]] = ...) -> None: ...
 
 class DryRun(_message.Message):
-    __slots__ = ("fits", "places", "lacks")
+    __slots__ = ("fits", "places", "lacks", "never")
     class PlacesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -314,10 +314,12 @@ class DryRun(_message.Message):
     FITS_FIELD_NUMBER: _ClassVar[int]
     PLACES_FIELD_NUMBER: _ClassVar[int]
     LACKS_FIELD_NUMBER: _ClassVar[int]
+    NEVER_FIELD_NUMBER: _ClassVar[int]
     fits: bool
     places: _containers.ScalarMap[str, str]
     lacks: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, fits: _Optional[bool] = ..., places: _Optional[_Mapping[str, str]] = ..., lacks: _Optional[_Iterable[str]] = ...) -> None: ...
+    never: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, fits: _Optional[bool] = ..., places: _Optional[_Mapping[str, str]] = ..., lacks: _Optional[_Iterable[str]] = ..., never: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Explanation(_message.Message):
     __slots__ = ("id", "state", "summary", "reasons", "estimate")

@@ -81,7 +81,7 @@ def test_a_dry_run_needs_room_for_all_tasks_at_once(tmp_path: Path) -> None:
                 gpu = await queen.submitting.looked_at(GPU, "", "", "local")
                 found = (await queen.forecasting.of_definition(gpu, "local", None, 0.0, 0.0, dry_run=True)).dry_run
                 assert found is not None
-                assert found.lacks == ("task t: no connected ant has its method and tags",)
+                assert found.lacks == ("task t: none of the 1 connected ants fits: embedded lacks tag gpu",)
 
     asyncio.run(test())
 

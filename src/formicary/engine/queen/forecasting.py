@@ -19,6 +19,7 @@ from formicary.engine.jobs import lifecycle as life
 from formicary.engine.queen.core import asking
 from formicary.engine.queen.core.asking import Wanted
 from formicary.engine.queen.core.records import Definition
+from formicary.engine.queen.fitting import unfit
 from formicary.engine.scheduling.estimate_book import Answer, kind_of
 from formicary.engine.scheduling.estimating import Question, forecast, in_time
 from formicary.engine.scheduling.policies.gang import Gang, place
@@ -45,11 +46,13 @@ class DryRun:
         fits: True where they would.
         places: Ant by task; empty where they do not fit.
         lacks: Sentences of what is missing.
+        never: Those of them that hold though nothing else ran on the ants.
     """
 
     fits: bool
     places: Mapping[str, str] = field(default_factory=dict)
     lacks: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,13 +214,9 @@ def try_all(core: Core, definition: Definition) -> DryRun:
             free[ant.id] = room | able | {"slots": float(max(0, ant.slots - len(ant.held)))}
     names = [name for name, _ in tasks]
     members = [dict(demand.needs) | {f"task {name}": 1.0, "slots": 1.0} for name, demand in tasks]
-    lacks = [
-        f"task {name}: no connected ant has its method and tags"
-        for name in names
-        if not any(f"task {name}" in have for have in free.values())
-    ]
+    lacks = unfit(core, definition) if free else ["no ant is connected"]
     if lacks:
-        return DryRun(False, lacks=tuple(lacks))
+        return DryRun(False, lacks=tuple(lacks), never=tuple(lacks) if free else ())
     found = place(Gang("", tuple(members)), free)
     if found is None:
         slots = int(sum(have["slots"] for have in free.values()))

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from formicary.engine.jobs.configs import NO_CONFIGS, ConfigView
-from formicary.engine.jobs.gang import deadline_of
 from formicary.engine.jobs.variables import missing_params, wrong_params
 from formicary.engine.queen import edge
 from formicary.engine.queen.core.batch import JobEnded
@@ -21,6 +20,7 @@ from formicary.engine.queen.core.records import Definition
 from formicary.engine.queen.key_book import KeyBook
 from formicary.engine.queen.recent_ids import RecentIds
 from formicary.engine.queen.rendering import expand
+from formicary.engine.scheduling.standing import never_true
 from formicary.engine.storage.port import Row
 from formicary.problems import FieldError, Problem, problem
 from formicary.v1 import jobs_pb2 as jobs
@@ -220,7 +220,7 @@ class Submitting:
         """Finds repeated ids and keys, submits the rest, answers after the commit."""
         configs = self._queen.configs.view(org, items[0].user if items else "", definition.job_type)
         check_against(definition, items, configs.names)
-        check_deadline(definition, time.time())
+        check_standing(definition, time.time())
         if definition.model.dynamic_template_tasks:
             return await self._accept_expanded(definition, items, org, watcher, repeated, resend=resend, also=also)
         pump = self._queen.pump
@@ -347,16 +347,12 @@ def _expand(definition: Definition, params: bytes, configs: ConfigView) -> str:
     return expand(definition.model, params, time.time(), time.monotonic, random.getrandbits(32), configs)
 
 
-def check_deadline(definition: Definition, wall: float) -> None:
-    """A deadline that has passed cannot be kept any more. Raises Problem VALIDATION_FAILED."""
-    model = definition.model
-    due = deadline_of(model.deadline, wall)
-    if due is not None and due < wall:
-        lines = model.source.splitlines()
-        line = next((n for n, text in enumerate(lines, model.source_line) if text.startswith("deadline")), 1)
-        message = f"The deadline {model.deadline} has passed: write a later one, or a duration after the submission."
-        errors = [FieldError("deadline", "OUT_OF_RANGE", message)]
-        raise problem("VALIDATION_FAILED", f"{definition.row[7]!s}:{line}:1: {message}", errors=errors)
+def check_standing(definition: Definition, wall: float) -> None:
+    """A deadline that has passed, or requirements that nothing can meet. Raises Problem VALIDATION_FAILED."""
+    if found := never_true(definition.model, wall):
+        lines = [f"{definition.row[7]!s}:{one.line}:{one.column}: {one.message}" for one in found]
+        errors = [FieldError(one.path, one.code, one.message) for one in found]
+        raise problem("VALIDATION_FAILED", "\n".join(lines), errors=errors)
 
 
 def check_against(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from formicary.engine.queen.fitting import unfit
 from formicary.engine.queen.runtime import Queen
 from formicary.engine.storage.port import Row
 from formicary.gateway import Call
@@ -28,7 +29,10 @@ class DefinitionServicer(definitions_pb2_grpc.DefinitionServiceServicer):
             request.source, dict(request.methods), request.path, request.filename, call.principal.org
         )
         return pb.RegisterDefinitionResponse(
-            definition_id=found.id, job_type=found.job_type, version=_version(found.row[3])
+            definition_id=found.id,
+            job_type=found.job_type,
+            version=_version(found.row[3]),
+            warnings=unfit(self._queen.pump.core, found),
         )
 
     async def GetDefinition(self, request: pb.GetDefinitionRequest, call: Call) -> pb.Definition:

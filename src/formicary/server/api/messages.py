@@ -185,7 +185,7 @@ def estimate(found: Estimate) -> pb.Estimate:
     message = pb.Estimate(job_type=found.job_type, reason=found.reason, ahead=found.ahead, slots=found.slots)
     if found.dry_run is not None:
         dry = found.dry_run
-        message.dry_run.CopyFrom(pb.DryRun(fits=dry.fits, places=dry.places, lacks=dry.lacks))
+        message.dry_run.CopyFrom(pb.DryRun(fits=dry.fits, places=dry.places, lacks=dry.lacks, never=dry.never))
     if found.reason:
         return message
     message.starts_at.FromMilliseconds(int(found.starts_at * 1000))

@@ -114,6 +114,12 @@ CATALOGUE: tuple[MetricRow, ...] = (
         "Share of the jobs that ended, since the queen last read her store, which COMPLETED, 0 to 1.",
         ("tenant",),
     ),
+    MetricRow(
+        "formicary_gang_failures_total",
+        "counter",
+        "Gangs that did not fit when their turn came (placed), or whose members had to begin again (started).",
+        ("step",),
+    ),
     MetricRow("org_concurrent_jobs", "gauge", "Jobs that are EXECUTING.", ("org",)),
     MetricRow("user_concurrent_jobs", "gauge", "Jobs that are EXECUTING, by who submitted them.", ("org", "user")),
     MetricRow(

@@ -184,6 +184,7 @@ def _queen(queen: Queen) -> dict[str, Samples]:
         "data_inconsistencies_detected_total": pump.inconsistencies,
     }
     return {name: [((), value)] for name, value in figures.items()} | {
+        "formicary_gang_failures_total": [(("placed",), stats.gangs_waited), (("started",), stats.gangs_restarted)],
         "formicary_commit_duration_seconds": [((), Buckets(COMMIT_BOUNDS_S, journal.durations, journal.seconds))],
         "formicary_commit_rows": [((), Buckets(SIZE_BOUNDS, journal.sizes, journal.rows))],
     }

@@ -23,7 +23,7 @@ VOID = "VOID"
 class GangRun:
     """Members of one job that wait to start together."""
 
-    __slots__ = ("job", "least", "members", "runs", "started")
+    __slots__ = ("job", "least", "members", "runs", "started", "waited")
 
     def __init__(self, job: Job, runs: Sequence[TaskRun], least: int) -> None:
         self.job = job
@@ -31,6 +31,8 @@ class GangRun:
         self.members = tuple(_demand(run) for run in runs)
         self.least = least
         self.started = False
+        self.waited = False
+        """It did not fit when its turn came."""
 
     @property
     def state(self) -> str:
@@ -64,6 +66,8 @@ class Gangs:
         assert gang is not None and execution is not None, "only members of gangs are gathered"
         members = [execution.runs.get(position) for position in sorted(gang.members)]
         running = [one for one in members if one is not None and one.state in (life.DISPATCHED, life.EXECUTING)]
+        if running and not all(one.preempting for one in running):
+            core.stats.gangs_restarted += 1
         for one in running:
             self.preempt(one)
         open_ones = [one for one in members if one is None or one.state not in life.TASK_ENDED]

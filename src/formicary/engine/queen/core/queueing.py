@@ -173,6 +173,7 @@ class Queueing:
             if not most:
                 return True
         self._round = None
+        core.stats.gangs_waited, self.deciding.gangs_waited = core.stats.gangs_waited + self.deciding.gangs_waited, 0
         if self.config.rule.reclaim != "none":
             self.reclaim()
         core.waiting.wake(self.deciding.wake_at)

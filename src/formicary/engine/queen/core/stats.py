@@ -23,6 +23,10 @@ class Stats:
     """Attempts after the first that a definition has asked for: retries, polls."""
     preempted: int = 0
     """Attempts that were asked to make room and begin again later."""
+    gangs_restarted: int = 0
+    """Gangs that had started and had to begin again, all members together."""
+    gangs_waited: int = 0
+    """Gangs that did not fit at once when their turn came."""
     dead_letters: int = 0
     """Jobs that no retry will help."""
     backups: int = 0

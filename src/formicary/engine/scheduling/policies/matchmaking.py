@@ -208,7 +208,7 @@ class Requirements:
             except ValueError:
                 met = False
             if not met:
-                lacks.append(f"{key} {wanted} (has {have})")
+                lacks.append(f"{key} {wanted} (has {have or 'none'})")
         return lacks
 
     def score(self, host: Host) -> int:

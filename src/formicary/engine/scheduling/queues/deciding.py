@@ -35,6 +35,9 @@ A = TypeVar("A", bound=AntView)
 class GangCandidate(Candidate, Protocol):
     """A gang that waits."""
 
+    waited: bool
+    """It did not fit when its turn came; set by the decisions."""
+
     @property
     def members(self) -> Sequence[Demand]:
         """What each needs."""
@@ -88,6 +91,8 @@ class Deciding:
         self.ledger = ledger
         self.accounts = accounts
         self._softly_refused = False
+        self.gangs_waited = 0
+        """Gangs that did not fit at once when their turn came."""
         self.wake_at: float | None = None
         """When to look again though nothing happens, in seconds since the epoch; of the last round."""
         self.reserved: GangCandidate | None = None
@@ -292,6 +297,9 @@ class Deciding:
             if self.reserved is gang:
                 self._unreserve()
             return GangDecision(gang, tuple(found))
+        if not gang.waited:
+            gang.waited = True
+            self.gangs_waited += 1
         if self.reserved is None or mine:
             is_new = self.reserved is not gang or self._is_stale()
             kept = ants_to_keep(gang.members, gang.least, ants) if is_new else self.kept
