@@ -37,6 +37,7 @@ from formicary.v1 import (
     error_codes_pb2,
     events_pb2,
     jobs_pb2,
+    locks_pb2,
     notifications_pb2,
     queues_pb2,
     tokens_pb2,
@@ -239,6 +240,18 @@ REST: dict[str, list[Rest]] = {
         Rest("POST /v1/dead-letters:purge", {"filter": {"queue": "none"}}),
         Rest(f"POST /v1/dead-letters/{_NEVER}:purge", {}, "NOT_FOUND"),
     ],
+    "LockService.SetLock": [
+        Rest("POST /v1/locks", {"name": "licence", "capacity": 2}),
+        Rest("POST /v1/locks", {"name": "licence", "capacity": 0}, "VALIDATION_FAILED"),
+        Rest("POST /v1/locks", {"name": "a/b", "capacity": 1}, "VALIDATION_FAILED"),
+    ],
+    "LockService.ListLocks": [Rest("GET /v1/locks?page_size=1")],
+    "LockService.GetLock": [
+        Rest("POST /v1/locks", {"name": "disc", "capacity": 2}),
+        Rest("GET /v1/locks/disc"),
+        Rest("GET /v1/locks/none", None, "NOT_FOUND"),
+    ],
+    "LockService.DeleteLock": [Rest("DELETE /v1/locks/none", None, "NOT_FOUND")],
     "BreakerService.ListBreakers": [Rest("GET /v1/breakers")],
     "BreakerService.ResetBreaker": [Rest("POST /v1/breakers/none:reset", {}, "NOT_FOUND")],
     "TriggerService.ListTriggers": [Rest("GET /v1/triggers")],
@@ -278,6 +291,13 @@ def letter_calls(job: str) -> dict[str, list[tuple[Message, str]]]:
     """The same of the dead letters' service."""
     none = dead_letters_pb2.DeadLetterFilter(queue="none")
     return {
+        "LockService.SetLock": [
+            (locks_pb2.SetLockRequest(name="licence", capacity=2), OK),
+            (locks_pb2.SetLockRequest(name="licence"), "VALIDATION_FAILED"),
+        ],
+        "LockService.ListLocks": [(locks_pb2.ListLocksRequest(), OK)],
+        "LockService.GetLock": [(locks_pb2.GetLockRequest(name="none"), "NOT_FOUND")],
+        "LockService.DeleteLock": [(locks_pb2.DeleteLockRequest(name="none"), "NOT_FOUND")],
         "BreakerService.ListBreakers": [(breakers_pb2.ListBreakersRequest(), OK)],
         "BreakerService.ResetBreaker": [(breakers_pb2.ResetBreakerRequest(name="none"), "NOT_FOUND")],
         "DeadLetterService.ListDeadLetters": [(dead_letters_pb2.ListDeadLettersRequest(), OK)],

@@ -94,6 +94,7 @@ EXPECTED: list[tuple[str, dict[str, str], str, dict[str, tuple[str, int]]]] = [
     ("outputs.yaml", {}, DONE, {"first": (DONE, 1), "second": (DONE, 1), "third": (DONE, 1)}),
     ("artifacts.yaml", {}, DONE, {"build": (DONE, 1), "test": (FAILED, 1), "publish": (DONE, 1)}),
     ("cache.yaml", {}, DONE, {"describe": (DONE, 1), "install": (DONE, 1)}),
+    ("locks.yaml", {}, DONE, {"compile": (DONE, 1), "migrate": (DONE, 1)}),
     ("params.yaml", {"city": "Tartu"}, DONE, {"forecast": (DONE, 1), "publish": (DONE, 1)}),
     ("pause.yaml", {}, DONE, {"ask-for-quota": (DONE, 2), "go-on": (DONE, 1)}),
     ("python.yaml", {}, DONE, {"count": (DONE, 1), "most": (DONE, 1), "say": (DONE, 1)}),

@@ -28,6 +28,7 @@ from formicary.engine.scheduling.queues.ledger import Ledger
 from formicary.engine.storage.port import JOB_COLUMNS, TASK_COLUMNS, Changes, Row
 from tests.simulation.ballots import Ballots
 from tests.simulation.jobs import GANGS
+from tests.simulation.locks import check_locks
 from tests.simulation.loop import Violation
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ class Monitor:
             self._task(key, row, old_jobs.get(key[0]))
         for job, position in {(job, definition_position(at)) for job, at in changes.tasks if is_element(at)}:
             self._fanned(job, position)
+        check_locks(lambda name: self.world.kinds[name].definition, self.jobs, self.tasks, self.fail)
         for _, row in changes.definitions.items():
             if str(row[0]) not in self.world.kinds:
                 self.fail("a definition that nobody made:", row[0])

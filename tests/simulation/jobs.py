@@ -254,18 +254,25 @@ def _gangs() -> list[Kind]:
     pair = (_task("a"), _task("b"))
     then = (*pair, _task("c", dependencies=("a", "b")))
     again = (_task("a", retry=3), _task("b"))
+    mutex, pool = {"resource_type": "mutex"}, {"resource_type": "pool", "value": 0.5}
+    locked = (_task("a", resources=mutex, on_completed="b"), _task("b", resources=pool))
     early = {"least_history": 1, "extra_work": 1.0, "percentile": 50, "delay_threshold": 1.0, "cap": 1.0}
     return [
         Kind(gang("gang", *pair), (good, good), C, (C, C)),
         Kind(gang("gang_then", *then), (good,) * 3, C, (C,) * 3),
         Kind(gang("gang_again", *again), (until(2), good), C, (C, C)),
         Kind(_job("copied", _task("a", speculative_backup=early)), (good,), C, (C,)),
+        Kind(
+            _job("locked", _task("a", resources={"resource_type": "pool", "value": 0.5}, retry=1)), (until(2),), C, (C,)
+        ),
+        Kind(_job("locked_alone", _task("a", resources={"resource_type": "pool", "value": 2})), (good,), C, (C,)),
+        Kind(_job("locked_whole", *locked, resources=mutex), (good, good), C, (C, C)),
         Kind(_job("copied_again", _task("a", speculative_backup=early, retry=9)), (until(3),), C, (C,)),
     ]
 
 
 GANGS: Mapping[str, Kind] = {kind.definition.job_type: kind for kind in _gangs()}
-"""Jobs of worlds with queues: gangs, whose members are the first two tasks, and tasks that may have a copy."""
+"""Jobs of worlds with queues: gangs, whose members are the first two tasks, tasks that may have a copy, locks."""
 KINDS: Mapping[str, Kind] = {
     kind.definition.job_type: kind
     for kind in (*_plain(), *_failing(), *_returning(), *_people(), *_composing(), *_fanning())

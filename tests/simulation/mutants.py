@@ -18,6 +18,7 @@ from formicary.engine.queen.core.gangs import GangRun, Gangs
 from formicary.engine.queen.core.leases import Hello, Leases
 from formicary.engine.queen.core.outcome import Outcome
 from formicary.engine.queen.core.records import Ant, TaskRun
+from formicary.engine.scheduling.locks import LockBook
 from formicary.engine.storage.port import Row
 from tests.simulation.ant import SimulatedAnt
 from tests.simulation.queen import QueenHost
@@ -54,6 +55,11 @@ def half_gang() -> list[Swap]:
             self.core.waiting.queue_task(run, run.demand)
 
     return [(Gangs, "start", start)]
+
+
+def lock_for_all() -> list[Swap]:
+    """There is always room in a lock."""
+    return [(LockBook, "has_room", lambda _self, _lock: True)]
 
 
 def copy_not_fenced() -> list[Swap]:
@@ -187,6 +193,7 @@ MUTANTS: dict[str, Callable[[], list[Swap]]] = {
         one_too_many,
         forgotten_elements,
         half_gang,
+        lock_for_all,
         copy_not_fenced,
     )
 }

@@ -18,6 +18,7 @@ from formicary.v1 import (
     dead_letters_pb2,
     definitions_pb2,
     error_codes_pb2,
+    locks_pb2,
     notifications_pb2,
     queues_pb2,
     tokens_pb2,
@@ -252,6 +253,24 @@ def breaker(message: breakers_pb2.Breaker) -> dict[str, Any]:
         "ended_in_window": message.ended_in_window,
         "trials": list(message.trials),
         "opened": message.opened,
+    }
+
+
+def lock(message: locks_pb2.Lock) -> dict[str, Any]:
+    """A virtual resource with its holders."""
+    return {
+        "name": message.name,
+        "capacity": message.capacity,
+        "configured": message.configured,
+        "held": message.held,
+        "waiting": message.waiting,
+        "holders": [
+            {"job_id": one.job_id, "job_type": one.job_type, "task_type": one.task_type, "amount": one.amount}
+            for one in message.holders
+        ],
+        "description": message.description,
+        "updated_by": message.updated_by,
+        "updated_at": _time(message, "updated_at"),
     }
 
 

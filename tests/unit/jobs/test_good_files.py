@@ -338,7 +338,6 @@ def test_what_comes_later_is_refused_with_its_line() -> None:
     assert later(source) == [
         (3, "tenant_limits", "warning"),
         (7, "tasks[0].container", "error"),
-        (16, "tasks[2].resources", "warning"),
     ]
 
 

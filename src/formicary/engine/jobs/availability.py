@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from formicary.engine.jobs.amounts import is_virtual
 from formicary.engine.jobs.fields import JOB_FIELDS, NOW, TASK_FIELDS, Field
+from formicary.engine.jobs.locks import locks_of
 from formicary.engine.jobs.model import (
     AVAILABLE_METHODS,
     CONTAINER_METHODS,
@@ -75,9 +75,11 @@ def _check_task(
                 here = f"{path}.{name}"
                 message = f"{here}: what a {method} task is sent to has its own files; remove it."
                 found.append(Violation(task.position.line, task.position.column, here, CODE, message))
+    if method in QUEEN_METHODS and locks_of(task.resources):
+        here = f"{path}.resources"
+        message = f"{here} has no effect: a {method} task runs on no ant; let the job hold them."
+        found.append(Violation(task.position.line, task.position.column, here, CODE, message, "warning"))
     for row in _TASK_LATER:
-        if row.name == "resources" and not is_virtual(task.resources):
-            continue  # amounts of the ant's own
         if getattr(task, row.target) not in (None, (), {}):
             here = f"{path}.{row.name}"
             found.append(_later(row, here, marks.get(here, task.position)))

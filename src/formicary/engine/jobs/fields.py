@@ -108,7 +108,11 @@ JOB_FIELDS: tuple[Field, ...] = (
         "object",
         "Call that is made when the job or a task of it ends: url, method, headers, query, when, secret_config, tasks.",
     ),
-    Field("resources", "demands", "Licences, locks and quotas to take.", available="virtual resources", ignored=True),
+    Field(
+        "resources",
+        "demands",
+        "Licences, locks and quotas that the job holds from its start to its end: resource_type, value.",
+    ),
     Field("public_plugin", "bool", "Other tenants may use the job.", default=False),
     Field("labels", "text_map", "Free labels."),
     Field(
@@ -168,9 +172,8 @@ TASK_FIELDS: tuple[Field, ...] = (
     Field(
         "resources",
         "needs",
-        "Amounts that it holds of its ant, like cpu: 2, memory: 8Gi; or licences, locks and quotas to take.",
-        available="virtual resources",
-        ignored=True,
+        "Amounts that it holds of its ant, like cpu: 2, memory: 8Gi; or licences, locks and quotas that it holds "
+        "while it runs: resource_type, value.",
     ),
     Field(
         "placement", "placement", "Which ants may run it, and which suit it: labels, expressions, versions, preferred."

@@ -6,6 +6,7 @@ import re
 
 from formicary.engine.jobs.amounts import WHAT, is_resource, parse_amount
 from formicary.engine.jobs.fields import Field
+from formicary.engine.jobs.lock_reader import read_locks
 from formicary.engine.jobs.readers import ABSENT, READERS, Context, entries, is_null, join
 from formicary.engine.jobs.yaml_nodes import Node
 
@@ -22,7 +23,7 @@ def read_needs(ctx: Context, node: Node, path: str, row: Field) -> object:
     """Amounts by resource; or licences and locks, as a mapping with a resource_type or a list of them."""
     virtual = node.kind == "map" and any(key.text == "resource_type" for key, _ in node.entries())
     if is_null(node) or node.kind != "map" or virtual:
-        return READERS["demands"](ctx, node, path, row)
+        return read_locks(ctx, node, path, row)
     found: dict[str, object] = {}
     for name, key, value in entries(ctx, node, path):
         here = join(path, name)

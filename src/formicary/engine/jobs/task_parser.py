@@ -11,6 +11,7 @@ from formicary.engine.jobs.composition_check import check_composition
 from formicary.engine.jobs.container_reader import CONTAINER_READERS
 from formicary.engine.jobs.fields import NOW, TASK_BY_NAME
 from formicary.engine.jobs.graph_check import Edge, GraphTask
+from formicary.engine.jobs.lock_reader import read_locks
 from formicary.engine.jobs.model import (
     AVAILABLE_METHODS,
     CONTAINER_METHODS,
@@ -46,6 +47,7 @@ TASK_READERS: Mapping[str, Reader] = {
     **CONTAINER_READERS,
     "error_handling": read_error_handling,
     "needs": read_needs,
+    "demands": read_locks,
     "placement": read_placement,
     "backup": read_backup,
 }

@@ -17,6 +17,8 @@ Gate = tuple[str, str]
 """(organisation, job type) of a definition with `max_concurrency`."""
 Payer = tuple[str, str, bool]
 """Organisation and user whose limits hold, and whether it is for a job that has not begun."""
+Lock = tuple[str, str, float]
+"""Organisation, name and amount of a virtual resource."""
 EPSILON = 1e-9
 
 
@@ -61,6 +63,7 @@ class Demand:
         level: Priority of all its candidates, where waiting raises it.
         gang: Candidates are whole gangs of tasks.
         payer: Whose limits hold; None where there are none.
+        locks: Virtual resources that it takes, sorted by name.
     """
 
     method: str
@@ -73,12 +76,13 @@ class Demand:
     level: int = 0
     gang: bool = False
     payer: Payer | None = None
+    locks: tuple[Lock, ...] = ()
     _hash: int = field(init=False, repr=False, compare=False)
     """Demands are looked up for every decision."""
 
     def __post_init__(self) -> None:
         key = (self.method, self.tags, self.gate, self.needs, self.match, self.queue, self.tenant, self.level)
-        object.__setattr__(self, "_hash", hash((key, self.gang, self.payer)))
+        object.__setattr__(self, "_hash", hash((key, self.gang, self.payer, self.locks)))
 
     def __hash__(self) -> int:
         """As the fields say."""
@@ -91,13 +95,28 @@ class Demand:
 
     @staticmethod
     @lru_cache(maxsize=65_536)
-    def of(method: str, tags: frozenset[str], gate: Gate | None = None, needs: Needs = (), match: str = "") -> Demand:
+    def of(
+        method: str,
+        tags: frozenset[str],
+        gate: Gate | None = None,
+        needs: Needs = (),
+        match: str = "",
+        locks: tuple[Lock, ...] = (),
+    ) -> Demand:
         """The demand, the same object for equal ones as long as it is in use: looking it up compares nothing then."""
-        return Demand(method, tags, gate, needs, match)
+        return Demand(method, tags, gate, needs, match, locks=locks)
 
     def gated(self, gate: Gate | None) -> Demand:
         """The same demand behind a concurrency limit."""
-        return self if gate == self.gate else Demand.of(self.method, self.tags, gate, self.needs, self.match)
+        if gate == self.gate:
+            return self
+        return Demand.of(self.method, self.tags, gate, self.needs, self.match, self.locks)
+
+    def locking(self, locks: tuple[Lock, ...]) -> Demand:
+        """The same demand with other virtual resources."""
+        if locks == self.locks:
+            return self
+        return Demand.of(self.method, self.tags, self.gate, self.needs, self.match, locks)
 
     def fits(self, ant: Offer) -> bool:
         """True where an ant can serve the demand when nothing else runs on it."""

@@ -35,6 +35,7 @@ from formicary.v1 import (
     error_codes_pb2,
     events_pb2,
     jobs_pb2,
+    locks_pb2,
     notifications_pb2,
     queues_pb2,
     tokens_pb2,
@@ -84,6 +85,7 @@ _SERVICES = (
     (triggers_pb2, "TriggerService"),
     (dead_letters_pb2, "DeadLetterService"),
     (breakers_pb2, "BreakerService"),
+    (locks_pb2, "LockService"),
 )
 
 

@@ -28,6 +28,7 @@ from formicary.server.api.definitions import DefinitionServicer
 from formicary.server.api.error_codes import ErrorCodeServicer
 from formicary.server.api.events import LAST_EVENT, EventServicer
 from formicary.server.api.jobs import KEY_HEADER, REPLAYED_HEADER, JobServicer
+from formicary.server.api.locks import LockServicer
 from formicary.server.api.notifications import NotificationServicer
 from formicary.server.api.queues import QueueServicer
 from formicary.server.api.rules import check_requests
@@ -101,6 +102,7 @@ def servicers(queen: Queen, tokens: TokenBook) -> list[object]:
         DefinitionServicer(queen),
         ErrorCodeServicer(queen),
         JobServicer(queen),
+        LockServicer(queen),
         NotificationServicer(queen),
         EventServicer(queen),
         AuditServicer(queen.store),

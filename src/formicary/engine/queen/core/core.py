@@ -38,6 +38,7 @@ from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.fanning import Fanning
 from formicary.engine.queen.core.gangs import Gangs
 from formicary.engine.queen.core.leases import Hello, Leases
+from formicary.engine.queen.core.locking import Locking
 from formicary.engine.queen.core.notifying import Notifying
 from formicary.engine.queen.core.occurrences import in_order, of_ant
 from formicary.engine.queen.core.outcome import COMPLETED, Outcome, task_variables
@@ -105,6 +106,7 @@ class Core:
         self.approving = Approving(self)
         self.pausing = Pausing(self)
         self.breaking = Breaking(self)
+        self.locking = Locking(self)
         self.gangs = Gangs(self)
         self.backups = Backups(self)
         self.queueing: Queueing | None = None
@@ -575,6 +577,7 @@ class Core:
 
     def count_running(self, job: Job, change: int) -> None:
         """Keeps the number of running executions of a limited job type and of a limited tenant."""
+        self.locking.count(job, change)
         if self.queueing is not None:
             self.queueing.quotas.count(job, change)
         gate = job.definition.gate
@@ -585,8 +588,8 @@ class Core:
                 holders[job] = None
                 return
             holders.pop(job, None)
-            if self.queueing is not None:
-                self.queueing.inherited.pop(job, None)
+        if change < 0 and self.queueing is not None:
+            self.queueing.inherited.pop(job, None)
 
     def forget(self, job: Job) -> None:
         """An ended job leaves memory."""
@@ -635,6 +638,7 @@ class Core:
         """Takes over what the store holds; open leases get one fresh full lease from now."""
         self.number, self.order = snapshot.last_number, snapshot.last_order
         self.breaking.recover(snapshot.states)
+        self.locking.recover(snapshot.states)
         self.waiting.recover(snapshot.states)
         for row in snapshot.definitions:
             self._admit(row, models[str(row[0])])

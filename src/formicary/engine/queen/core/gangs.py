@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.queen.core.records import Ant, Job, TaskRun
-from formicary.engine.scheduling.demand import Demand
+from formicary.engine.scheduling.demand import Demand, Lock
 
 if TYPE_CHECKING:
     from formicary.engine.queen.core.core import Core
@@ -33,6 +33,14 @@ class GangRun:
         self.started = False
         self.waited = False
         """It did not fit when its turn came."""
+
+    @property
+    def locks(self) -> tuple[Lock, ...]:
+        """Virtual resources of all members together."""
+        found: dict[tuple[str, str], float] = {}
+        for org, name, amount in (lock for member in self.members for lock in member.locks):
+            found[org, name] = found.get((org, name), 0.0) + amount
+        return tuple((*key, amount) for key, amount in sorted(found.items()))
 
     @property
     def state(self) -> str:

@@ -18,6 +18,7 @@ from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.records import EPOCH_SHIFT, Ant, TaskRun
 from formicary.engine.queen.core.timers import TimerWheel
 from formicary.engine.scheduling.demand import EPSILON, Demand
+from formicary.engine.scheduling.locks import LockBook
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ class Leases:
         """Told of each attempt that never reached its ant."""
         self.credit: Callable[[TaskRun], None] = _nobody
         """Told of each attempt that was charged and is released."""
+        self.locks = LockBook()
+        """Who holds which virtual resources."""
         self.version = self.members = 0
         """Grows when an ant comes, goes, changes or has less to do."""
         self.expiries = 0
@@ -153,6 +156,7 @@ class Leases:
         run.holder = ant
         self.tokens[run.token] = run
         self._take(run, ant, needs_of(run.task.resources))
+        self._lock(run)
 
     def follow(self, earlier: Leases) -> None:
         """After a reload in the same process: a hello that the earlier core would have seen as overtaken still is."""
@@ -170,6 +174,7 @@ class Leases:
         self.tokens[token] = run
         if run.task.resources is not None:
             self._take(run, ant, needs_of(run.task.resources))
+            self._lock(run)
         return token
 
     def release(self, run: TaskRun) -> None:
@@ -184,6 +189,12 @@ class Leases:
         if run.charge is not None:
             self.credit(run)
             run.charge = None
+        if run.task.resources is not None:
+            self.locks.give((run.job, run.position))
+
+    def _lock(self, run: TaskRun) -> None:
+        if locks := run.demand.locks:
+            self.locks.take((run.job, run.position), locks)
 
     def _take(self, run: TaskRun, ant: Ant, needs: Needs) -> None:
         run.needs = needs

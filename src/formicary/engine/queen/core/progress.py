@@ -23,7 +23,6 @@ from formicary.engine.queen.core.dead_letters import note_death
 from formicary.engine.queen.core.outcome import Outcome, decode_outputs, merged_outputs
 from formicary.engine.queen.core.records import Ant, Execution, Job, TaskRun
 from formicary.engine.queen.core.time_limits import is_late, until
-from formicary.engine.scheduling.placing import has_room
 
 if TYPE_CHECKING:
     from formicary.engine.jobs.rendering import RenderedTask
@@ -195,7 +194,7 @@ class Progress:
             self.core.gangs.gather(run)
             return
         demand = run.demand
-        if ant is not None and demand.fits(ant) and has_room(ant, demand, self.core.waiting.places(ant)):
+        if ant is not None and self.core.locking.admits(run, ant, demand):
             self.core.grant(run, ant)
         else:
             self.core.waiting.queue_task(run, demand)

@@ -22,6 +22,7 @@ from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.amounts import needs_of
 from formicary.engine.jobs.fan_out import definition_position
 from formicary.engine.jobs.gang import deadline_of
+from formicary.engine.jobs.locks import locks_of
 from formicary.engine.queen.core.backups import Backup
 from formicary.engine.queen.core.gangs import GangRun
 from formicary.engine.queen.core.quotas import Quotas
@@ -49,7 +50,8 @@ REMEMBERED = 64
 def asks_for_queues(definition: Definition) -> bool:
     """Whether its jobs need what only queues can do."""
     waits = any(demand is not None and demand.match and patience_s(demand.match) for demand in definition.demands)
-    return definition.gang is not None or waits
+    locks = definition.locks or any(locks_of(task.resources) for task in definition.model.tasks)
+    return definition.gang is not None or waits or bool(locks)
 
 
 class Queueing:
@@ -60,7 +62,7 @@ class Queueing:
         self.config = config
         self.ledger = Ledger()
         self.quotas = Quotas(core, config.tenants)
-        self.deciding = Deciding(config, self.ledger, self.quotas)
+        self.deciding = Deciding(config, self.ledger, self.quotas, core.leases.locks)
         self.inherited: dict[Job, int] = {}
         """Priority that a running job has from one that waits for its place."""
         self.history: dict[tuple[str, str, int], deque[float]] = {}
@@ -208,11 +210,17 @@ class Queueing:
         if self.core.running_of(gate) < self.core.limit_of(gate):
             return
         for holder in self.core.holders.get(gate, ()):
-            if self.priority(holder) < priority:
-                self.inherited[holder] = priority
-                for run in holder.run.runs.values() if holder.run is not None else ():
-                    if run.state == life.READY and not self.core.gangs.holds(run):
-                        self.core.waiting.queue_task(run, run.demand)
+            self.inherit(holder, priority)
+
+    def inherit(self, holder: Job, priority: int) -> None:
+        """A job has at least this priority until it ends; what waits of it takes its new place in the order."""
+        if self.priority(holder) >= priority:
+            return
+        self.inherited[holder] = priority
+        execution = holder.run
+        for run in (*execution.runs.values(), *execution.elements.values()) if execution is not None else ():
+            if run.state == life.READY and not self.core.gangs.holds(run):
+                self.core.waiting.queue_task(run, run.demand)
 
     # --- preemption -------------------------------------------------------------------------------------------------
 

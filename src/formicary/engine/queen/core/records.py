@@ -26,10 +26,11 @@ from formicary.engine.jobs.fan_out import (
 )
 from formicary.engine.jobs.flow import Flow, Plan, Routes
 from formicary.engine.jobs.gang import gang_of
+from formicary.engine.jobs.locks import Locks, beyond, locks_of, together
 from formicary.engine.jobs.model import COMPOSING_METHODS, QUEEN_METHODS, JobDefinition, TaskDefinition, task_to_json
 from formicary.engine.jobs.notices import Channel, read_channels
 from formicary.engine.queen.core.timers import Timer
-from formicary.engine.scheduling.demand import Demand
+from formicary.engine.scheduling.demand import Demand, Lock
 from formicary.engine.scheduling.queues.ledger import Charge
 from formicary.engine.scheduling.requirements import as_text
 from formicary.engine.storage.port import Row
@@ -74,9 +75,11 @@ class Definition:
         "gate",
         "id",
         "job_type",
+        "locks",
         "model",
         "needs_preparation",
         "notices",
+        "org",
         "plan",
         "row",
         "simple",
@@ -84,25 +87,41 @@ class Definition:
 
     def __init__(self, row: Row, model: JobDefinition) -> None:
         self.row = row
-        self.id = str(row[0])
+        self.id, self.org = str(row[0]), str(row[1])
         self.model = model
+        self.locks = locks_of(model.resources)
+        """What its jobs hold from their start to their end."""
         self.job_type = model.job_type
         self.plan = Plan(model)
         self.notices = notices_of(model)
-        self.gate = (str(row[1]), model.job_type) if model.max_concurrency or model.circuit_breaker else None
+        self.gate = (self.org, model.job_type) if model.max_concurrency or model.circuit_breaker else None
         self.gang = gang_of(model.gang, model.index)
-        self.demands = tuple(demand_of(task) if task.is_static else None for task in model.tasks)
+        self.demands = tuple(self.demand_of(task) if task.is_static else None for task in model.tasks)
         starts = self.plan.starts or self.plan.finals
         self.needs_preparation = bool(model.skip_if) or model.variables_templated
         first = self.demands[starts[0]] if starts and not self.needs_preparation else None
         if first is not None and first.method in QUEEN_METHODS:
             first = None
-        self.demand = (first or Demand.of("", frozenset())).gated(self.gate)
+        first = first or Demand.of("", frozenset())
+        self.demand = first.gated(self.gate).locking(self._owned(together(self.locks, _unowned(first.locks))))
         # One static task that sees nothing but the request's parameters: they travel as the bytes they came in.
         task = model.tasks[0] if self.plan.single else None  # none at all before its template has made them
         seen = task is None or model.variables or task.variables or task.arguments or task.fan_out
         self._elements: dict[int, tuple[TaskDefinition, bytes]] = {}
         self.simple = task is not None and task.is_static and not seen
+
+    def demand_of(self, task: TaskDefinition) -> Demand:
+        """What an ant must have to run this task, and which virtual resources it takes beside those of its job."""
+        locks = () if task.method in QUEEN_METHODS else beyond(locks_of(task.resources), self.locks)
+        return demand_of(task).locking(self._owned(locks))
+
+    def _owned(self, locks: Locks) -> tuple[Lock, ...]:
+        return tuple((self.org, name, amount) for name, amount in locks)
+
+    @property
+    def own_locks(self) -> tuple[Lock, ...]:
+        """What its jobs hold from their start to their end, with the organisation."""
+        return self._owned(self.locks)
 
     def element(self, position: int) -> tuple[TaskDefinition, bytes]:
         """What an element of a task without templates runs, and its JSON as it is sent; that is made once."""
@@ -119,6 +138,10 @@ class Definition:
 def demand_of(task: TaskDefinition) -> Demand:
     """What an ant must have to run this task."""
     return Demand.of(task.method, task.tags, needs=needs_of(task.resources), match=as_text(task.placement))
+
+
+def _unowned(locks: tuple[Lock, ...]) -> Locks:
+    return tuple((name, amount) for _, name, amount in locks)
 
 
 class Job:
@@ -397,7 +420,7 @@ class TaskRun:
     def demand(self) -> Demand:
         """What an ant must have to run it."""
         position = definition_position(self.position) if self.is_element else self.position
-        return self.job.definition.demands[position] or demand_of(self.task)
+        return self.job.definition.demands[position] or self.job.definition.demand_of(self.task)
 
     @property
     def routes(self) -> Routes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from formicary.engine.queen.core.gangs import GangRun
-from formicary.engine.queen.core.queueing import follow
+from formicary.engine.queen.core.queueing import PLAIN, follow
 from formicary.engine.queen.core.records import Ant, Job, TaskRun
 from formicary.engine.queen.core.timers import Alarm, Timer
 from formicary.engine.scheduling.candidates import CandidateQueue, OrderKey
@@ -92,6 +92,8 @@ class Waiting:
         self.core.fresh[demand] = None
         if self.core.queueing is not None and demand.gate is not None:
             self.core.queueing.waits_at(demand.gate, job.priority)
+        if demand.locks:
+            self.core.locking.waits(demand.locks, job.priority)
 
     def queue_of(self, demand: Demand) -> CandidateQueue:
         """The queue of a demand."""
@@ -102,15 +104,19 @@ class Waiting:
 
     def queue_task(self, run: TaskRun, demand: Demand) -> None:
         """Queues a ready task."""
+        if demand.locks and self.core.queueing is None:  # its text has asked for them only when it was rendered
+            self.follow(PLAIN)
         if self.core.queueing is not None:
             demand = self.core.queueing.demand(run.job, demand)
         self.queue_of(demand).push(self.order_key(run.job, run.position), run)
         self.core.fresh[demand] = None
+        if demand.locks and self.core.queueing is not None:
+            self.core.locking.waits(demand.locks, self.core.queueing.priority(run.job))
 
     def gang_demand(self, gang: GangRun) -> Demand:
         """What a gang waits for, beside what its members need."""
         alike = frozenset({f"{gang.job.definition.id}/{hash((gang.members, gang.least))}"})
-        demand = Demand("", alike, gang=True)
+        demand = Demand("", alike, gang=True, locks=gang.locks)
         return demand if self.core.queueing is None else self.core.queueing.demand(gang.job, demand)
 
     def queue_gang(self, gang: GangRun) -> None:
@@ -118,6 +124,8 @@ class Waiting:
         demand = self.gang_demand(gang)
         self.queue_of(demand).push(self.order_key(gang.job, gang.runs[0].position), gang)
         self.core.fresh[demand] = None
+        if demand.locks:
+            self.core.locking.waits(demand.locks, gang.job.priority)
 
     def fetch(self) -> None:
         """Asks for the parameters of jobs whose turn comes soon; forgets queues in which nobody waits."""

@@ -16,6 +16,7 @@ import msgspec
 
 from formicary.engine.scheduling.candidates import Candidate, Entry
 from formicary.engine.scheduling.demand import Demand, Payer
+from formicary.engine.scheduling.locks import LockBook, Name
 from formicary.engine.scheduling.pipeline import AntView, Decision, View
 from formicary.engine.scheduling.placing import RANKS, Ranking
 from formicary.engine.scheduling.policies.delay import ANY, NODE, LocalityWait
@@ -84,15 +85,21 @@ class Deciding:
         config: The queues.
         ledger: Who holds what; kept by the caller.
         accounts: Limits of tenants and what they have; kept by the caller too.
+        locks: Who holds which virtual resources; kept by the caller.
     """
 
-    def __init__(self, config: Queues, ledger: Ledger, accounts: Accounts | None = None) -> None:
+    def __init__(
+        self, config: Queues, ledger: Ledger, accounts: Accounts | None = None, locks: LockBook | None = None
+    ) -> None:
         self.config = config
         self.ledger = ledger
         self.accounts = accounts
         self._softly_refused = False
         self.gangs_waited = 0
         """Gangs that did not fit at once when their turn came."""
+        self.locks = locks if locks is not None else LockBook()
+        self._awaited: set[Name] = set()
+        """Virtual resources that somebody waits for in this pass: nobody behind takes of them."""
         self.wake_at: float | None = None
         """When to look again though nothing happens, in seconds since the epoch; of the last round."""
         self.reserved: GangCandidate | None = None
@@ -123,6 +130,7 @@ class Deciding:
 
     def _pass(self, view: QueueView[AntView], moment: Moment, *, soft: bool) -> Iterator[Decision | GangDecision]:
         view.fresh.clear()
+        self._awaited.clear()
         groups = self._groups(view, moment)
         turns = between(self.config, moment, self._stride, self.tree)
         while (group := turns.pick(groups)) is not None:
@@ -226,7 +234,10 @@ class Deciding:
             return "concurrency", f"{most} of at most {most} executions of {gate[1]} are running (max_concurrency)"
         if gate is not None and not view.permits(gate):
             return "breaker", f"the circuit breaker of {gate[1]} lets nothing through"
-        return None if demand.payer is None else self._over(demand.payer, wall, tasks, soft=soft)
+        if demand.payer is not None and (over := self._over(demand.payer, wall, tasks, soft=soft)) is not None:
+            return over
+        why = self.locks.refusal(demand.locks) if demand.locks else None
+        return None if why is None else ("lock", why)
 
     def _over(self, payer: Payer, wall: float, tasks: int, *, soft: bool) -> tuple[str, str] | None:
         """The limit of its tenant that holds a demand up."""
@@ -237,6 +248,10 @@ class Deciding:
         if found.until is not None:
             self._wake(found.until)
         return "quota", found.message
+
+    def _stands_behind(self, demand: Demand) -> bool:
+        """Whether somebody before it waits for one of its virtual resources."""
+        return any((org, name) in self._awaited for org, name, _ in demand.locks)
 
     def _wake(self, wall: float) -> None:
         self.wake_at = wall if self.wake_at is None else min(self.wake_at, wall)
@@ -256,7 +271,10 @@ class Deciding:
     ) -> Decision | GangDecision | None:
         gang: GangCandidate = entry[4]  # type: ignore[assignment]  # what waits for the demand of a gang is one
         tasks = gang.least if demand.gang else 1
-        if self.refusal(view, demand, moment.wall, tasks=tasks, soft=soft) is not None:
+        refusal = self.refusal(view, demand, moment.wall, tasks=tasks, soft=soft)
+        if refusal is not None or (demand.locks and self._stands_behind(demand)):
+            if refusal is not None and refusal[0] == "lock" and not any(map(self.locks.is_hopeless, demand.locks)):
+                self._awaited.update((org, name) for org, name, _ in demand.locks)
             return None
         if demand.gang:
             amount = sum(map(moment.amount, gang.members))
