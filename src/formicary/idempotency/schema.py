@@ -41,6 +41,8 @@ _TYPES: Final[dict[Dialect, tuple[str, str, str]]] = {
     "mysql": ("LONGBLOB", "VARCHAR(1024) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", "BIGINT"),
 }
 _STATES: Final = {state.value: state for state in State}
+_NAMES: Final = {state: state.value for state in State}
+"""Quicker than the attribute of an enumeration's member."""
 
 
 def table_statements(dialect: Dialect) -> tuple[str, ...]:
@@ -84,7 +86,7 @@ def to_row(record: Record) -> tuple[object, ...]:
     """The values of :data:`COLUMNS`."""
     r = record
     return (
-        r.id, r.key, r.fingerprint, r.tenant, r.method, r.route, r.parent, r.state.value, r.token, r.attempts,
+        r.id, r.key, r.fingerprint, r.tenant, r.method, r.route, r.parent, _NAMES[r.state], r.token, r.attempts,
         r.created_ms, r.lease_ms, r.expires_ms, r.response, r.point, r.data,
     )  # fmt: skip
 

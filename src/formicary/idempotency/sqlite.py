@@ -146,14 +146,10 @@ class SqliteStore:
             known = self._replay(claim)
             if known is not None:
                 return _told(known)
-        done = cast(
-            "Executed | Replay | Busy | Mismatch",
-            await self._open_writer().submit(
-                Job(claim.id, lambda batch: _grouped(batch, claim, fn, rule), executes=True)
-            ),
-        )
+        job = Job(claim.id, lambda batch: _grouped(batch, claim, fn, rule), executes=True)
+        done = await self._open_writer().submit(job)
         self._know(claim.id)
-        return done if isinstance(done, Executed) else _told(done)
+        return done if isinstance(done, Executed) else _told(cast("Replay | Busy | Mismatch", done))
 
     async def renew(self, record_id: bytes, token: int, lease_s: float) -> None:
         """Moves the lease's end."""
@@ -248,9 +244,11 @@ class SqliteStore:
     def _know(self, record_id: bytes) -> None:
         """Remembers that an answer is kept under the id, so that it is looked for beside the writer."""
         known = self._known
-        known.pop(record_id, None)
-        known[record_id] = None  # the last of all now
-        while len(known) > _MAX_KNOWN:
+        if record_id in known:
+            known.move_to_end(record_id)
+            return
+        known[record_id] = None
+        if len(known) > _MAX_KNOWN:
             known.popitem(last=False)  # whose answer is then asked of the writer once, and known again
 
     def _read(self, record_id: bytes) -> Record | None:

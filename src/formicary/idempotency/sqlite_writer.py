@@ -92,13 +92,14 @@ class Batch:
         least_token: No token below it may be given.
     """
 
-    __slots__ = ("_changed", "_records", "connection", "least_token", "now_ms", "ran")
+    __slots__ = ("_changed", "_cursor", "_records", "connection", "least_token", "now_ms", "ran")
 
     def __init__(self, connection: Guarded, now_ms: int, least_token: int, ids: Sequence[bytes]) -> None:
         self.connection = connection
         self.now_ms = now_ms
         self.least_token = least_token
         self.ran = False
+        self._cursor = connection.cursor()
         self._changed: dict[bytes, Record | None] = {}
         self._records = self._load(ids)
 
@@ -122,8 +123,8 @@ class Batch:
     def effect(self, fn: Callable[[sqlite3.Connection], object], keep: Callable[[object], bool]) -> object:
         """Runs a function inside a savepoint, which is undone if it fails or `keep` says no to its value."""
         self.ran = True
-        connection = self.connection
-        connection.execute("SAVEPOINT formicary_effect")
+        connection, execute = self.connection, self._cursor.execute
+        execute("SAVEPOINT formicary_effect")
         connection.guarded = True
         try:
             value = fn(connection)
@@ -138,7 +139,7 @@ class Batch:
         if not kept:
             self._undo()
         else:
-            connection.execute("RELEASE formicary_effect")
+            execute("RELEASE formicary_effect")
         return value
 
     def _undo(self) -> None:
@@ -209,34 +210,36 @@ class Writer:
         self._queue: deque[Job] = deque()
         self._signal: SimpleQueue[bool] = SimpleQueue()
         self._flushing: asyncio.AbstractEventLoop | None = None
-        self._waiting: set[Job] = set()
-        self._sweeping = False
+        self._waiting: dict[asyncio.AbstractEventLoop, deque[Job]] = {}
         self._beginning = threading.Lock()
         self._last_token = 0
         self.commits = 0
         self._thread = threading.Thread(target=self._run, name="formicary-idempotency", daemon=True)
         self._thread.start()
 
-    async def submit(self, job: Job) -> object:
-        """Waits for the job's answer.
-
-        Raises:
-            Problem: What the job raised, or IDEMPOTENCY_STORE_UNAVAILABLE.
-        """
-        loop = job.future.get_loop()
+    def submit(self, job: Job) -> asyncio.Future[object]:
+        """The job's answer, to be awaited; what the job raised, or Problem IDEMPOTENCY_STORE_UNAVAILABLE."""
+        future = job.future
+        loop = future.get_loop()
         job.deadline = loop.time() + self._timeout_s
+        waiting = self._waiting.get(loop)
+        if waiting is None:
+            waiting = self._begin_to_wait(loop)
+        while waiting and waiting[0].future.done():  # answers come nearly in the order of the jobs
+            waiting.popleft()
+        waiting.append(job)
         self._queue.append(job)
-        self._waiting.add(job)
         if self._flushing is not loop:  # what else this turn of the loop brings goes into the same commit
             self._flushing = loop
             loop.call_soon(self._flush)
-        if not self._sweeping:
-            self._sweeping = True
-            loop.call_later(self._timeout_s, self._sweep, loop)
-        try:
-            return await job.future
-        finally:
-            self._waiting.discard(job)
+        return future
+
+    def _begin_to_wait(self, loop: asyncio.AbstractEventLoop) -> deque[Job]:
+        for each in list(self._waiting):
+            if each.is_closed():
+                del self._waiting[each]
+        loop.call_later(self._timeout_s, self._sweep, loop)
+        return self._waiting.setdefault(loop, deque())
 
     def stop(self) -> None:
         """Lets the thread finish what waits, and waits for it."""
@@ -248,15 +251,17 @@ class Writer:
         self._signal.put(True)
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = loop.time()
+        """Tells the loop's callers whose time is over; the first that waits is the first to be told."""
+        now, waiting = loop.time(), self._waiting[loop]
         with self._beginning:
-            for job in list(self._waiting):
-                if job.future.get_loop() is loop and job.deadline <= now and not job.future.done():
+            while waiting and (waiting[0].future.done() or waiting[0].deadline <= now):
+                job = waiting.popleft()
+                if not job.future.done():
                     job.future.set_exception(self._timed_out(job))
-        self._sweeping = bool(self._waiting)
-        if self._sweeping:
-            soonest = min(job.deadline for job in list(self._waiting))
-            loop.call_later(max(0.01, soonest - now), self._sweep, loop)
+        if waiting:
+            loop.call_later(max(0.01, waiting[0].deadline - now), self._sweep, loop)
+        else:
+            del self._waiting[loop]
 
     # --- on the thread ----------------------------------------------------------------------------------------------
 
@@ -351,8 +356,13 @@ def _answer_of(job: Job, batch: Batch) -> object:
 def _answer(answers: list[tuple[Job, object]]) -> None:
     """Gives the answers, each loop all of its own at once."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Job, object]]] = {}
+    some: list[tuple[Job, object]] = []
+    last = None
     for answer in answers:
-        by_loop.setdefault(answer[0].future.get_loop(), []).append(answer)
+        loop = answer[0].future.get_loop()
+        if loop is not last:
+            some, last = by_loop.setdefault(loop, []), loop
+        some.append(answer)
     for loop, some in by_loop.items():
         try:
             loop.call_soon_threadsafe(_resolve, some)
