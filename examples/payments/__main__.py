@@ -19,6 +19,7 @@ from examples.payments.rpc import Payments
 from examples.payments.service import Service
 from formicary.gateway import add_services
 from formicary.gateway.interceptors import standard_chain
+from formicary.idempotency.purging import Purger
 from formicary.problems import Problem
 from formicary.problems.asgi import ProblemMiddleware
 
@@ -75,7 +76,8 @@ async def _serve(args: argparse.Namespace, bank: Bank) -> None:
         kind = "postgresql" if args.database.startswith("postgres") else args.database  # a URL may hold a password
         port = f" grpc={args.host}:{calls[1]}" if calls else ""
         print(f"ready http={args.host}:{listener.getsockname()[1]}{port} database={kind}", flush=True)
-        await serving
+        async with Purger(bank.records, counted=0):  # keys whose time is over
+            await serving
         if calls:
             await calls[0].stop(DRAIN_S)
     finally:

@@ -11,7 +11,7 @@ from queue import Empty, LifoQueue
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from examples.payments.ledger import TABLES, Ledger, Posting
-from formicary.idempotency import Claim, SqliteStore, StoredResponse
+from formicary.idempotency import Claim, PostgresStore, SqliteStore, Store, StoredResponse
 from formicary.idempotency.connections import ensure_table_sync
 from formicary.idempotency.grouped import Executed
 from formicary.idempotency.refusals import store_unavailable
@@ -28,7 +28,13 @@ CONNECTIONS = 8
 
 
 class Bank(Protocol):
-    """Keeps the accounts. Raises Problem IDEMPOTENCY_STORE_UNAVAILABLE where its database cannot be asked."""
+    """Keeps the accounts. Raises Problem IDEMPOTENCY_STORE_UNAVAILABLE where its database cannot be asked.
+
+    Attributes:
+        records: The same table of keys as a store, to be purged.
+    """
+
+    records: Store
 
     async def open(self) -> None:
         """Makes the tables."""
@@ -59,6 +65,7 @@ class SqliteBank:
         self._path = path
         self._slow_s = slow_s
         self._store = SqliteStore(path, timeout_s=LOCK_WAIT_S)
+        self.records: Store = self._store
 
     async def open(self) -> None:
         """Makes the tables."""
@@ -120,6 +127,7 @@ class PostgresBank:
     def __init__(self, url: str, slow_s: float = 0.0) -> None:
         self._url = url
         self._slow_s = slow_s
+        self.records: Store = PostgresStore(url, max_connections=1)
         self._idle: LifoQueue[PgConnection] = LifoQueue()
         self._free = asyncio.Semaphore(CONNECTIONS)
 
@@ -134,9 +142,11 @@ class PostgresBank:
                         connection.execute(statement.encode())
 
         await asyncio.to_thread(make)
+        await self.records.open()
 
     async def close(self) -> None:
         """Closes the connections."""
+        await self.records.close()
         while not self._idle.empty():
             self._idle.get_nowait().close()
 

@@ -1,11 +1,12 @@
 """Clients retry while the server is killed with SIGKILL every second; afterwards each key has had one effect.
 
     python -m tests.acceptance.idempotency_storm --keys 1000 --retries 10 [--kill-every-s 1] [--seed S]
+        [--store postgresql://…|mysql://…|redis://…]
 
-A real server process on a temporary SQLite file is killed that long after the one before, give or take a fifth. The
-next one has been loaded meanwhile and begins at once. Two clients for each key repeat its request until it has been
-answered `retries` times. Exit status 0 only if every key has exactly one row of effect, and all answers to a key are
-the same bytes.
+A real server process on a temporary SQLite file, or on the database server named, is killed that long after the one
+before, give or take a fifth. The next one has been loaded meanwhile and begins at once. Two clients for each key repeat
+its request until it has been answered `retries` times. Exit status 0 only if every key has exactly one row of effect,
+and all answers to a key are the same bytes.
 """
 
 from __future__ import annotations
@@ -16,17 +17,16 @@ import os
 import random
 import signal
 import socket
-import sqlite3
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
+from tests.acceptance.idempotency_places import Place, place_of
 from tests.integration.idempotency.wire import ask, kept_part
 
 CLIENTS = 32
@@ -99,20 +99,18 @@ class Storm:
     """One run.
 
     Args:
-        folder: Where the file is.
+        place: Where the orders are kept.
         keys: How many operations.
         retries: How many answers each is to have.
         kill_every_s: Seconds between two kills.
         rng: Draws when it is killed.
     """
 
-    def __init__(self, folder: Path, keys: int, retries: int, kill_every_s: float, rng: random.Random) -> None:
+    def __init__(self, place: Place, keys: int, retries: int, kill_every_s: float, rng: random.Random) -> None:
         self.seen = Seen(keys, retries)
-        self._path = folder / "orders.db"
+        self._place = place
         self._kill_every_s = kill_every_s
         self._rng = rng
-        with closing(sqlite3.connect(self._path)) as connection, connection:
-            connection.execute("CREATE TABLE effects (number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL)")
 
     async def run(self) -> Seen:
         """Begins, waits for the clients, counts."""
@@ -130,9 +128,7 @@ class Storm:
                 for task in (clients, killing):
                     task.cancel()
                 await asyncio.gather(clients, killing, return_exceptions=True)
-        with closing(sqlite3.connect(self._path)) as connection:
-            rows = connection.execute("SELECT key, count(*) FROM effects GROUP BY key").fetchall()
-        self.seen.effects = dict(rows)
+        self.seen.effects = self._place.effects()
         return self.seen
 
     async def _kill_again_and_again(self, listening: socket.socket) -> None:
@@ -164,7 +160,7 @@ class Storm:
     async def _loaded(self, listening: socket.socket) -> asyncio.subprocess.Process:
         """A server that begins when it is told to."""
         server = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.acceptance.idempotency_orders", self._path, str(listening.fileno()),
+            sys.executable, "-m", "tests.acceptance.idempotency_orders", self._place.url, str(listening.fileno()),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             pass_fds=[listening.fileno()], cwd=_REPOSITORY,
         )  # fmt: skip
@@ -212,10 +208,14 @@ async def _ended(coming: asyncio.Task[asyncio.subprocess.Process]) -> None:
         await server.wait()
 
 
-def storm(keys: int, retries: int, kill_every_s: float, seed: int) -> Seen:
-    """Runs one storm in a temporary folder and says what was seen."""
+def storm(keys: int, retries: int, kill_every_s: float, seed: int, server: str = "") -> Seen:
+    """Runs one storm, in a temporary folder where no server is named, and says what was seen."""
     with tempfile.TemporaryDirectory() as folder:
-        return asyncio.run(Storm(Path(folder), keys, retries, kill_every_s, random.Random(seed)).run())
+        place = place_of(server, Path(folder))
+        try:
+            return asyncio.run(Storm(place, keys, retries, kill_every_s, random.Random(seed)).run())
+        finally:
+            place.remove()
 
 
 def main() -> int:
@@ -225,9 +225,10 @@ def main() -> int:
     parser.add_argument("--retries", type=int, default=10, help="answers that each key is to have")
     parser.add_argument("--kill-every-s", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
+    parser.add_argument("--store", default="", metavar="URL", help="a server; none = an SQLite file")
     chosen = parser.parse_args()
     began = time.monotonic()
-    seen = storm(chosen.keys, chosen.retries, chosen.kill_every_s, chosen.seed)
+    seen = storm(chosen.keys, chosen.retries, chosen.kill_every_s, chosen.seed, chosen.store)
     print(seen.summary())
     print(
         f"seed {chosen.seed}, {time.monotonic() - began:.0f} s, {seen.broken} requests without an answer,"

@@ -1,20 +1,25 @@
-"""PyMySQL's ``Connection`` for a transaction of one's own: MySQL (8.0.16 on) or MariaDB (10.3 on), tables of InnoDB.
+"""A transaction of one's own on MySQL (8.0.16 on) or MariaDB (10.3 on), tables of InnoDB: PyMySQL's ``Connection``, and
+SQLAlchemy's ``Session`` and ``AsyncSession``.
 
-A key has a named lock of the server, which belongs to the session and outlives the transaction: it is given back after
-the transaction's end. A statement that ends the transaction by itself (MySQL commits before every DDL) is an error.
+A key has a named lock of the server, which belongs to the connection and outlives the transaction. It is given back
+after the transaction's end. A session of SQLAlchemy parts with its connection when it commits: there the lock is given
+back just before, and whoever gets it in between is refused by the primary key when it writes its record.
+A statement that ends the transaction by itself (MySQL commits before every DDL) is an error.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from formicary.idempotency.connections import SAVEPOINT, percent
+from formicary.idempotency.connections import SAVEPOINT, AlchemySession, Values, percent
 from formicary.idempotency.schema import Dialect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import pymysql  # type: ignore[import-untyped]  # the driver has no types
+    import sqlalchemy.ext.asyncio
+    import sqlalchemy.orm
 
 _IN_TRANSACTION: Final = 1
 """The server's flag SERVER_STATUS_IN_TRANS."""
@@ -22,6 +27,15 @@ _DUPLICATE: Final = 1062
 _NO_SAVEPOINT: Final = 1305
 _LOCK_CHARS: Final = 54
 """Of the record's id, as a name of a lock has 64 at most."""
+
+
+_GET_LOCK: Final = "SELECT GET_LOCK(:name, 0)"
+_RELEASE_LOCK: Final = "SELECT RELEASE_LOCK(:name)"
+_ENDED: Final = "the block has ended the transaction itself: its writes may be there without a record"
+
+
+def _lock_name(record_id: bytes) -> str:
+    return f"formicary:{record_id.hex()[:_LOCK_CHARS]}"
 
 
 class MysqlConnection:
@@ -51,8 +65,8 @@ class MysqlConnection:
 
     async def lock(self, record_id: bytes) -> bool:
         """Takes the named lock, if nobody has it."""
-        name = f"formicary:{record_id.hex()[:_LOCK_CHARS]}"
-        rows = await self.fetch("SELECT GET_LOCK(:name, 0)", {"name": name})
+        name = _lock_name(record_id)
+        rows = await self.fetch(_GET_LOCK, {"name": name})
         if rows[0][0] != 1:
             return False
         self._locked = name
@@ -62,7 +76,7 @@ class MysqlConnection:
         """Gives it back; with the session it goes by itself."""
         name, self._locked = self._locked, ""
         if name and self._connection.open:
-            await self.fetch("SELECT RELEASE_LOCK(:name)", {"name": name})
+            await self.fetch(_RELEASE_LOCK, {"name": name})
             if not self._connection.get_autocommit():
                 self._connection.rollback()  # without autocommit a question begins a transaction
 
@@ -100,8 +114,7 @@ class MysqlConnection:
         except self._error as error:
             if error.args[:1] != (_NO_SAVEPOINT,):
                 raise
-            text = "the block has ended the transaction itself: its writes may be there without a record"
-            raise RuntimeError(text) from error
+            raise RuntimeError(_ENDED) from error
 
     async def commit(self) -> None:
         """COMMIT."""
@@ -110,3 +123,75 @@ class MysqlConnection:
     async def rollback(self) -> None:
         """ROLLBACK."""
         self._connection.rollback()
+
+
+class AlchemyMysqlSession(AlchemySession):
+    """SQLAlchemy's ``Session`` and ``AsyncSession`` on MySQL or MariaDB."""
+
+    def __init__(self, session: sqlalchemy.ext.asyncio.AsyncSession | sqlalchemy.orm.Session) -> None:
+        from sqlalchemy import exc
+
+        super().__init__(session)
+        self._integrity = exc.IntegrityError
+        self._failed = exc.DBAPIError
+        self._locked = ""
+
+    async def lock(self, record_id: bytes) -> bool:
+        """Takes the named lock, if nobody has it."""
+        name = _lock_name(record_id)
+        rows = await self.fetch(_GET_LOCK, {"name": name})
+        if rows[0][0] != 1:
+            return False
+        self._locked = name
+        return True
+
+    async def change(self, statement: str, values: Values) -> int:
+        """How many rows a statement has changed; 0 where the row is there already."""
+        try:
+            return await super().change(statement, values)
+        except self._integrity as error:
+            if _number(error) != _DUPLICATE:
+                raise
+            return 0
+
+    async def keep(self) -> None:
+        """Writes what the session has gathered, and ends the nested transaction."""
+        try:
+            await super().keep()
+        except self._failed as error:
+            raise self._told(error) from error
+
+    async def undo(self) -> None:
+        """Undoes the nested transaction."""
+        try:
+            await super().undo()
+        except self._failed as error:
+            raise self._told(error) from error
+
+    async def commit(self) -> None:
+        """Gives the lock back, and commits."""
+        await self._let_go()
+        await super().commit()
+
+    async def rollback(self) -> None:
+        """Gives the lock back, and rolls back: also where the connection has gone, and the lock with it."""
+        try:
+            await self._let_go()
+        except self._failed:
+            pass
+        await super().rollback()
+
+    async def _let_go(self) -> None:
+        name, self._locked = self._locked, ""
+        if name:
+            await self.fetch(_RELEASE_LOCK, {"name": name})
+
+    @staticmethod
+    def _told(error: Exception) -> Exception:
+        return RuntimeError(_ENDED) if _number(error) == _NO_SAVEPOINT else error
+
+
+def _number(error: Exception) -> object:
+    """The server's number of an error that SQLAlchemy has wrapped."""
+    arguments: tuple[object, ...] = getattr(getattr(error, "orig", None), "args", ())
+    return arguments[0] if arguments else None

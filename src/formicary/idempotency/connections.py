@@ -1,8 +1,8 @@
 """The connections that a transaction of one's own may be on, each behind the same few verbs.
 
 Supported are ``sqlite3.Connection``, psycopg's ``AsyncConnection`` and ``Connection``, asyncpg's ``Connection``,
-PyMySQL's ``Connection``, and SQLAlchemy's ``AsyncSession`` and ``Session`` on SQLite and PostgreSQL. No driver is
-imported here: a connection that comes in has brought its own. Statements name their parameters ``:like_this``.
+PyMySQL's ``Connection``, and SQLAlchemy's ``AsyncSession`` and ``Session`` on SQLite, PostgreSQL and MySQL. No driver
+is imported here: a connection that comes in has brought its own. Statements name their parameters ``:like_this``.
 
 Every verb is a coroutine. Those of a synchronous driver never give way, so that :func:`drive` can run them at once.
 """
@@ -401,9 +401,9 @@ class AlchemySession(_AdvisoryLock):
         self.synchronous = not hasattr(session, "sync_session")
         engine = session.get_bind()
         name = engine.dialect.name
-        if name not in ("sqlite", "postgresql"):
-            raise TypeError(f"transactions of your own are on SQLite and PostgreSQL; this session is on {name}")
-        self.dialect: Dialect = cast(Dialect, name)
+        if name not in _SPOKEN:
+            raise TypeError(f"transactions of your own are on SQLite, PostgreSQL and MySQL; this session is on {name}")
+        self.dialect: Dialect = _SPOKEN[name]
         self.database = f"sqlite:{engine.engine.url.database or id(engine)}" if name == "sqlite" else ""
         self.unavailable: tuple[type[Exception], ...] = (exc.OperationalError, exc.InterfaceError)
         self._text = lru_cache(64)(text)
@@ -473,10 +473,23 @@ class AlchemySession(_AdvisoryLock):
         return value if self.synchronous else await cast("Awaitable[object]", value)
 
 
+_SPOKEN: Final[dict[str, Dialect]] = {
+    "sqlite": "sqlite", "postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql",
+}  # fmt: skip
+"""SQLAlchemy's names of dialects."""
+
+
 def _mysql(connection: pymysql.Connection) -> Adapter:
     from formicary.idempotency.connection_mysql import MysqlConnection
 
     return MysqlConnection(connection)
+
+
+def _alchemy(session: sqlalchemy.ext.asyncio.AsyncSession | sqlalchemy.orm.Session) -> Adapter:
+    from formicary.idempotency.connection_mysql import AlchemyMysqlSession
+
+    is_mysql = _SPOKEN.get(session.get_bind().dialect.name) == "mysql"
+    return AlchemyMysqlSession(session) if is_mysql else AlchemySession(session)
 
 
 _KINDS: Final = {
@@ -486,8 +499,8 @@ _KINDS: Final = {
     ("psycopg", "Connection"): PsycopgSyncConnection,
     ("asyncpg", "Connection"): AsyncpgConnection,
     ("asyncpg", "PoolConnectionProxy"): AsyncpgConnection,
-    ("sqlalchemy", "AsyncSession"): AlchemySession,
-    ("sqlalchemy", "Session"): AlchemySession,
+    ("sqlalchemy", "AsyncSession"): _alchemy,
+    ("sqlalchemy", "Session"): _alchemy,
 }
 
 

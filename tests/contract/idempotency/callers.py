@@ -16,7 +16,7 @@ from tests.contract.idempotency.places import Ask, connect_mysql
 
 CALLERS = (
     "sqlite3", "sqlite3-autocommit", "session-sqlite", "psycopg", "psycopg-autocommit", "psycopg-sync", "asyncpg",
-    "session-psycopg", "async-session", "pymysql", "pymysql-autocommit",
+    "session-psycopg", "async-session", "pymysql", "pymysql-autocommit", "session-pymysql",
 )  # fmt: skip
 SYNCHRONOUS = (
     "sqlite3",
@@ -26,6 +26,7 @@ SYNCHRONOUS = (
     "session-psycopg",
     "pymysql",
     "pymysql-autocommit",
+    "session-pymysql",
 )
 CREATED = StoredResponse(201, ((b"location", b"/orders/1"), (b"x", b"1"), (b"x", b"2")), b"\x00made")
 _INSERT = "INSERT INTO orders (what) VALUES ('one')"
@@ -72,7 +73,7 @@ class Caller:
             from sqlalchemy import text
 
             statement = text(_INSERT)
-        if self.on_mysql:
+        if self.kind.startswith("pymysql"):
             with connection.cursor() as cursor:
                 cursor.execute(statement)
             return
@@ -127,11 +128,12 @@ async def _open(kind: str, target: str) -> tuple[Any, Callable[[], Any]]:
         level = None if kind.endswith("autocommit") else ""
         connection = sqlite3.connect(target, isolation_level=level, timeout=5)
         return connection, connection.close
-    if kind == "session-sqlite" or kind == "session-psycopg":
+    if kind.startswith("session-"):
         from sqlalchemy import create_engine
         from sqlalchemy.orm import Session
 
-        url = f"sqlite:///{target}" if kind == "session-sqlite" else target.replace("://", "+psycopg://", 1)
+        driver = kind.removeprefix("session-")
+        url = f"sqlite:///{target}" if driver == "sqlite" else target.replace("://", f"+{driver}://", 1)
         engine = create_engine(url)
         session = Session(engine)
         return session, lambda: (session.close(), engine.dispose())[0]
