@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import tempfile
 from hashlib import sha256
 from pathlib import Path
@@ -23,11 +24,13 @@ import uvloop
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 from bench.load import TOKEN
+from formicary.engine.queen.runtime import GC_THRESHOLD
 from formicary.engine.storage.memory import MemoryStore
-from formicary.gateway import Call, Interceptor, Run, Service, Transcoder, add_services
+from formicary.gateway import Call, Interceptor, Service, Transcoder, add_services, before
 from formicary.gateway.interceptors import standard_chain
 from formicary.gateway.transcoding.exchange import Receive, Scope, Send
 from formicary.gateway.transcoding.transcoder import Application
+from formicary.problems import problem
 from formicary.server.api.serving import engine_chain
 from formicary.server.auth.interceptors import Authenticate, LimitRate
 from formicary.server.auth.principal import HOME
@@ -80,10 +83,11 @@ async def full_chain(kind: str) -> list[Interceptor]:
     book = TokenBook(MemoryStore())
     await book.add(Token(TOKEN.split("_")[1], HOME, "viewer", "bench", _HASH, TOKEN[-4:], 0.0, None))
 
-    async def permit(call: Call, proceed: Run) -> None:
+    @before
+    def permit(call: Call) -> None:
         """As `authorise`, for a method that is in no table."""
-        if may_call(call.principal, call.method.full_name) or call.principal.roles:
-            await proceed(call)
+        if not (may_call(call.principal, call.method.full_name) or call.principal.roles):
+            raise problem("PERMISSION_DENIED")
 
     access: list[Interceptor] = [Authenticate(book), LimitRate(1e9, 1_000_000_000), permit]
     return engine_chain(access) if kind == "engine" else standard_chain(access)
@@ -142,7 +146,8 @@ async def _serve_http(service: ServiceDescriptor | None, port: int, grpc_port: i
 
 
 def main() -> None:
-    """The command."""
+    """The command; garbage is looked for as seldom as where a queen serves the API."""
+    gc.set_threshold(*GC_THRESHOLD)
     parser = argparse.ArgumentParser(prog="python -m bench.gateway_servers", description=__doc__)
     parser.add_argument("kind", choices=("asgi", "generic", "rest", "grpc", "hop"))
     parser.add_argument("--port", type=int, required=True, help="to listen on, at 127.0.0.1")

@@ -9,11 +9,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from formicary.gateway.call import Call
     from formicary.gateway.grpc_server import add_services
-    from formicary.gateway.service import Interceptor, Method, Run, Service, bind
+    from formicary.gateway.service import Interceptor, Method, Run, Service, before, bind
     from formicary.gateway.shared import SharedMessage
     from formicary.gateway.transcoding.transcoder import Transcoder
 
-__all__ = ["Call", "Interceptor", "Method", "Run", "Service", "SharedMessage", "Transcoder", "add_services", "bind"]
+__all__ = [
+    "Call",
+    "Interceptor",
+    "Method",
+    "Run",
+    "Service",
+    "SharedMessage",
+    "Transcoder",
+    "add_services",
+    "before",
+    "bind",
+]
 
 _EXPORTS = {
     "Call": "formicary.gateway.call",
@@ -23,6 +34,7 @@ _EXPORTS = {
     "Run": "formicary.gateway.service",
     "Service": "formicary.gateway.service",
     "SharedMessage": "formicary.gateway.shared",
+    "before": "formicary.gateway.service",
     "bind": "formicary.gateway.service",
     "Transcoder": "formicary.gateway.transcoding.transcoder",
 }

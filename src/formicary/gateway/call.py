@@ -121,6 +121,11 @@ class Call:
             self.request = await source()
         return self.request
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the request of a call with one request is there, so that :meth:`load` has nothing to wait for."""
+        return self._source is None
+
     def value(self, key: str) -> str:
         """The first value of a metadata key, empty where it was not sent."""
         for name, value in self.metadata:

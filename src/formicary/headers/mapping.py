@@ -138,7 +138,8 @@ class HeaderMapping:
                 return []
             plan = self._find(path)
         pairs = headers if headers.__class__ in _SEQUENCES else list(headers)
-        note = note or self._logger()
+        if note is None and _LOG.isEnabledFor(self._level):
+            note = self._logger()
         done: Done | None = None
         if note is None:
             keys, values = zip(*pairs) if pairs else _NONE  # noqa: B905  # all are pairs, and the keyword costs time
@@ -255,7 +256,8 @@ class HeaderMapping:
             if self.skips(path):
                 return []
             plan = self._find(path)
-        note = note or self._logger()
+        if note is None and _LOG.isEnabledFor(self._level):
+            note = self._logger()
         done: Done | None = None
         if note is None:
             headers_md = pairs = [*headers_md, *trailers_md]

@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import msgspec
 
@@ -277,13 +278,19 @@ def traceparent(value: str) -> str:
     return "" if value.startswith("00") and found.group(1) else value
 
 
+@lru_cache(maxsize=256)
+def _sanitized(value: str) -> str:
+    """A user agent without what does not belong into one; few are met, so those are remembered."""
+    return _AGENT.sub("", value)[:200]
+
+
 TRANSFORMS: Mapping[str, Callable[[Argument | None], Transform]] = {
     "same": _simple("same", lambda value: value),
     "trim": _simple("trim", str.strip),
     "lower": _simple("lower", str.lower),
     "upper": _simple("upper", str.upper),
     "normalize": _simple("normalize", lambda value: " ".join(value.split()).lower()),
-    "sanitize_user_agent": _simple("sanitize_user_agent", lambda value: _AGENT.sub("", value)[:200], plain=False),
+    "sanitize_user_agent": _simple("sanitize_user_agent", _sanitized, plain=False),
     "traceparent": _simple("traceparent", traceparent),
     "add_prefix": _add_prefix,
     "remove_prefix": _remove_prefix,

@@ -14,7 +14,7 @@ from formicary.problems import Problem
 from formicary.server.auth.principal import Principal
 from formicary.server.auth.roles import ALLOWED, ROLES, may_call
 from formicary.server.auth.token_bucket import TokenBucket
-from formicary.server.auth.tokens import TokenBook, new_token
+from formicary.server.auth.tokens import MOST_REMEMBERED, TokenBook, new_token
 
 
 def test_every_method_says_who_may_call_it() -> None:
@@ -61,6 +61,35 @@ def test_a_token_is_kept_as_a_hash_and_ends() -> None:
         assert [row[-1] for row in store.tokens()] == [now[0]] and other.find(text) is not None
         await other.load()
         assert other.find(text) is None
+
+    asyncio.run(test())
+
+
+def test_a_remembered_token_ends_as_any_other() -> None:
+    """The header of a good token is known the next time; not when it was revoked, has expired, or was never shown."""
+
+    async def test() -> None:
+        now = [0.0]
+        book = TokenBook(MemoryStore(), wall=lambda: now[0])
+        text, token = new_token("viewer", "acme", "for tests", 60)
+        now[0] = token.created_at
+        await book.add(token)
+        header = f"Bearer {text}"
+        assert book.remembered(header) is None
+        book.remember(header, token)
+        assert book.remembered(header) == token.principal and book.remembered(header + "0") is None
+        now[0] += 60
+        assert book.remembered(header) is None
+        now[0] -= 60
+        assert book.remembered(header) == token.principal
+        for at in range(MOST_REMEMBERED - 1):
+            book.remember(f"Bearer {at}", token)
+        assert book.remembered(header) is not None
+        book.remember("Bearer one more", token)
+        assert book.remembered(header) is None, "the oldest goes"
+        book.remember(header, token)
+        await book.revoke(token.id, "acme")
+        assert book.remembered(header) is None
 
     asyncio.run(test())
 

@@ -6,10 +6,16 @@ import asyncio
 import time
 
 from formicary.gateway.call import Call
-from formicary.gateway.service import Run
+from formicary.gateway.service import Run, stepping
 from formicary.problems import problem
 
 
+def _has_none(call: Call) -> bool:
+    """Nothing is to be done for a call without a deadline."""
+    return call.deadline is None
+
+
+@stepping(_has_none)
 async def keep_deadline(call: Call, proceed: Run) -> None:
     """Raises Problem DEADLINE_EXCEEDED and cancels the handler when the deadline has passed."""
     deadline = call.deadline

@@ -29,6 +29,16 @@ class Validate:
             return False
         return self._validator.concerns(method.descriptor.input_type)
 
+    def step(self, call: Call) -> bool:
+        """As the interceptor, where the request is there already."""
+        if call.requests is None and not call.is_loaded:
+            return False
+        if call.requests is None:
+            self._check(call.request)
+        else:
+            call.requests = self._checked(call.requests)
+        return True
+
     async def __call__(self, call: Call, proceed: Run) -> None:
         """Raises Problem VALIDATION_FAILED with all violations of a message."""
         if call.requests is None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 
-from formicary.gateway import Call, Run
+from formicary.gateway import Call, Run, before
 from formicary.problems import Problem, problem
 from formicary.server.auth.principal import HOME, Known, Principal, Verify
 from formicary.server.auth.roles import may_call
@@ -46,21 +46,29 @@ class Authenticate:
         self._book = book
         self._others = others
 
+    def step(self, call: Call) -> bool:
+        """As the interceptor, for a call that is no stream and has an API token that came before."""
+        method, sent = call.method, [value for name, value in call.metadata if name == HEADER]
+        if method.server_streaming or method.client_streaming or len(sent) != 1:
+            return False
+        principal = self._book.remembered(sent[0])
+        if principal is None:
+            return False
+        call.principal = principal
+        return True
+
     async def __call__(self, call: Call, proceed: Run) -> None:
         """Sets the call's principal. Raises Problem UNAUTHENTICATED; UNAVAILABLE where nobody can tell at present."""
         sent = [value for name, value in call.metadata if name == HEADER]
         text = _bearer(sent)
         token = self._book.find(text) if text else None
-        is_short = call.requests is None and not call.method.server_streaming
-        if token is not None and is_short:
-            call.principal = token.principal
-            await proceed(call)
-            return
+        if token is not None:
+            self._book.remember(sent[0], token)
         known = await self._known(text, token) if sent else _certified(call)
         if known is None:
             raise _refused()
         call.principal = known.principal
-        if is_short:
+        if not call.method.streaming:
             await proceed(call)
         else:
             await _while_known(known, call, proceed)
@@ -134,15 +142,22 @@ class LimitRate:
         self._now = now
         self._policy = ("ratelimit-policy", f'"default";q={burst};w={max(1, math.ceil(burst / rate_per_s))}')
         self._limit = ("ratelimit-limit", str(burst))
+        self._refills = max(1, math.ceil(1 / rate_per_s))
+        self._told = self._headers(burst, self._refills)
+        self._told_left = burst
         self._buckets: dict[str, TokenBucket] = {}
 
     async def __call__(self, call: Call, proceed: Run) -> None:
         """Takes one call of the principal's. Raises Problem RATE_LIMIT_EXCEEDED with the time to wait."""
+        self.step(call)
+        await proceed(call)
+
+    def step(self, call: Call) -> None:
+        """As the interceptor."""
         headers, refusal = self.take(call.principal.id)
         call.headers += headers
         if refusal is not None:
             raise refusal
-        await proceed(call)
 
     def take(self, caller: str) -> tuple[tuple[tuple[str, str], ...], Problem | None]:
         """Takes one call of a caller's; the headers that tell what is left, and the refusal where nothing is."""
@@ -151,18 +166,23 @@ class LimitRate:
         if bucket is None:
             bucket = self._new_bucket(caller, now)
         wait_s = bucket.take(now)
-        left, reset = str(bucket.left), str(max(1, math.ceil(wait_s or 1 / self._rate)))
-        headers = (
+        left = bucket.left
+        if wait_s:
+            text = f"More than {self._rate:g} calls a second: wait {wait_s:.2g} s."
+            refusal = problem("RATE_LIMIT_EXCEEDED", text, retry_after_s=wait_s)
+            return self._headers(left, max(1, math.ceil(wait_s))), refusal
+        if left != self._told_left:
+            self._told, self._told_left = self._headers(left, self._refills), left
+        return self._told, None
+
+    def _headers(self, left: int, reset_s: int) -> tuple[tuple[str, str], ...]:
+        return (
             self._policy,
-            ("ratelimit", f'"default";r={left};t={reset}'),
+            ("ratelimit", f'"default";r={left};t={reset_s}'),
             self._limit,  # the mapping makes X-RateLimit-* of this and the next
-            ("ratelimit-remaining", left),
-            ("ratelimit-reset", reset),
+            ("ratelimit-remaining", str(left)),
+            ("ratelimit-reset", str(reset_s)),
         )
-        if not wait_s:
-            return headers, None
-        text = f"More than {self._rate:g} calls a second: wait {wait_s:.2g} s."
-        return headers, problem("RATE_LIMIT_EXCEEDED", text, retry_after_s=wait_s)
 
     def _new_bucket(self, principal: str, now: float) -> TokenBucket:
         if len(self._buckets) >= MOST_BUCKETS:
@@ -171,10 +191,10 @@ class LimitRate:
         return bucket
 
 
-async def authorise(call: Call, proceed: Run) -> None:
+@before
+def authorise(call: Call) -> None:
     """Interceptor: raises Problem PERMISSION_DENIED where no role of the caller may call the method."""
     if not may_call(call.principal, call.method.full_name):
         roles = ", ".join(sorted(call.principal.roles))
         who = f"The role {roles}" if roles else "A caller without a role"
         raise problem("PERMISSION_DENIED", f"{who} may not call {call.method.name}.")
-    await proceed(call)

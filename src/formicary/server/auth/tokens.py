@@ -5,6 +5,9 @@ enough: there is nothing to guess. The store has the hashes, the server a copy i
 changes together with the store, so that a revoked token is refused by the very next look and ends the streams that it
 opened; its row stays, as history. Whatever is wrong with a token, the answer is the same and a comparison of hashes in
 constant time has been made.
+
+Hashing costs a call more than all else here, so the headers of good tokens are remembered, the newest of them, for whom
+they stand for; whether the token is still good is looked up each time.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ ID_BYTES = 6
 SECRET_BYTES = 24
 SHOWN = 4
 LONGEST = 200
+MOST_REMEMBERED = 1000
 _NOBODY = sha256(b"").hexdigest()
 
 
@@ -124,12 +128,14 @@ class TokenBook:
         self._wall = wall
         self._tokens: dict[str, Token] = {}
         self._streams: dict[str, list[Callable[[], None]]] = {}
+        self._remembered: dict[str | bytes, tuple[str, Principal]] = {}
 
     async def load(self) -> None:
         """Reads what the store has. Raises Problem UNAVAILABLE."""
         with as_problems():
             rows = await asyncio.to_thread(self._store.tokens)
         self._tokens = {token.id: token for token in map(_from_row, rows)}
+        self._remembered.clear()
 
     async def add(self, token: Token) -> None:
         """Keeps a token that was just made. Raises Problem UNAVAILABLE."""
@@ -179,6 +185,20 @@ class TokenBook:
         token = self._tokens.get(parts[1]) if len(parts) == 3 else None
         is_same = compare_digest(_hash(text), token.hash if token is not None else _NOBODY)
         return token if token is not None and is_same and self._is_good(token) else None
+
+    def remember(self, header: str | bytes, token: Token) -> None:
+        """Has :meth:`remembered` know the header that a token which was found came in."""
+        if len(self._remembered) >= MOST_REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+        self._remembered[header] = token.id, token.principal
+
+    def remembered(self, header: str | bytes) -> Principal | None:
+        """Who holds the token that came in this header before and is still good; None = find out."""
+        found = self._remembered.get(header)
+        if found is None:
+            return None
+        token = self._tokens.get(found[0])
+        return found[1] if token is not None and self._is_good(token) else None
 
     def principal(self, text: str) -> Principal | None:
         """Who holds the token of this text, None where anything is wrong with it."""
