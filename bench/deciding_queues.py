@@ -118,12 +118,13 @@ class View:
         while True:
             begun, count = time.thread_time(), 0
             for decision in decisions:
-                self.move(decision.ant, decision.candidate, +1)  # type: ignore[attr-defined]  # there are no gangs
+                if decision is not None:
+                    self.move(decision.ant, decision.candidate, +1)  # type: ignore[attr-defined]  # there are no gangs
+                    made += 1
                 count += 1
                 if count == at_most:
                     break
             slices.append(time.thread_time() - begun)
-            made += count
             if count < at_most:
                 return slices, made
 
@@ -139,6 +140,7 @@ class View:
         else:
             del ant.held[job.number]
             self.ledger.give(charge)
+            self.deciding.given_back(ant)
             self.version += 1
 
 

@@ -55,6 +55,7 @@ class Job:
     members: tuple[Demand, ...] = ()
     state: str = "READY"
     waiting_since: float = 0.0
+    waited: bool = False
 
     @property
     def least(self) -> int:
@@ -69,6 +70,7 @@ class World:
         found = read_queues(source)
         assert found.queues is not None, found.violations
         self.config, self.ants, self.jobs, self.version = found.queues, ants, jobs, 0
+        self.given = 0
         self.fresh: dict[Demand, None] = {}
         self.queues: dict[Demand, CandidateQueue] = {}
         self.ledger = Ledger()
@@ -102,6 +104,8 @@ class World:
     def run(self) -> None:
         """One round to its end."""
         for decision in self.deciding.decide(self, 0.0, Random(1)):  # type: ignore[arg-type]  # a view of its own ants
+            if decision is None:
+                continue
             job: Job = decision.candidate  # type: ignore[assignment]  # the only candidates there are
             job.state = "STARTED"
             self.started.append(job)
@@ -115,11 +119,21 @@ class World:
 
     def give(self, ant: Ant, job: Job, demand: Demand) -> None:
         assert demand.fits(ant)
-        ant.held[len(ant.held)] = demand
+        self.given += 1
+        ant.held[self.given] = demand
         for name, amount in demand.needs:
             ant.used[name] = ant.used.get(name, 0.0) + amount
         group = job.demand.queue if self.config.apart else ""
         self.ledger.take((job.demand.queue, group, job.demand.tenant, demand.needs))
+
+    def end(self, ant: Ant) -> None:
+        """What the ant was given first has ended."""
+        demand = ant.held.pop(min(ant.held))
+        for name, amount in demand.needs:
+            ant.used[name] -= amount
+        self.ledger.give((demand.queue, demand.queue if self.config.apart else "", demand.tenant, demand.needs))
+        self.deciding.given_back(ant)
+        self.version += 1
 
     def check(self) -> None:
         for ant in self.ants:
@@ -194,6 +208,28 @@ def test_nothing_is_oversubscribed_and_nobody_who_could_start_is_left(
 
 
 @settings(max_examples=150, deadline=None)
+@given(st.sampled_from(POLICIES), ANTS, st.lists(SHAPES, max_size=40), st.randoms(use_true_random=False))
+def test_what_was_full_is_asked_about_again_once_it_matters(
+    source: str, ants: list[Ant], shapes: list[tuple[int, int, bool, str, int, int]], rng: Random
+) -> None:
+    """Rounds remember which demands no ant had room for: none may be forgotten when an ant is given something back."""
+    world = World(source, ants, jobs_of(source, shapes, gangs=False))
+    later = [job for job in world.jobs if rng.random() < 0.3]
+    for job in later:
+        job.state = "LATER"
+    for _ in range(12):
+        world.run()
+        if "capacity" not in source:
+            assert not [job for job in world.jobs if job.state == "READY" and world.could_start(job)]
+        for job in [job for job in later if job.state == "LATER" and rng.random() < 0.2]:
+            job.state = "READY"
+            world.queues[job.demand].push((0, job.number, 0), job)
+        busy = [ant for ant in world.ants if ant.held]
+        for ant in rng.sample(busy, min(len(busy), rng.randint(0, 2))):
+            world.end(ant)
+
+
+@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(POLICIES), ANTS, st.lists(SHAPES, max_size=12))
 def test_gangs_start_whole_and_all_that_fit_start_in_the_end(
     source: str, ants: list[Ant], shapes: list[tuple[int, int, bool, str, int, int]]
@@ -205,6 +241,7 @@ def test_gangs_start_whole_and_all_that_fit_start_in_the_end(
         for ant in world.ants:  # all that runs ends
             ant.held.clear()
             ant.used.clear()
+            world.deciding.given_back(ant)
         world.ledger.queues.clear()
         world.ledger.tenants.clear()
         world.ledger.running.clear()

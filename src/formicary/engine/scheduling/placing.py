@@ -73,7 +73,7 @@ class Ranking:
         kept: Ants that are left for others.
     """
 
-    __slots__ = ("_changed", "_heaps", "_kept", "_last", "_open", "_places", "_rank")
+    __slots__ = ("_changed", "_heaps", "_kept", "_last", "_open", "_places", "_rank", "looked")
 
     def __init__(self, rank: Rank, places: Callable[[AntView], int], kept: Collection[AntView] = frozenset()) -> None:
         self._rank = rank
@@ -84,6 +84,8 @@ class Ranking:
         """Of each list those with a free place, and where they stand; by identity of the list."""
         self._changed: list[AntView] = []
         self._last: AntView | None = None
+        self.looked = 0
+        """Ants that were looked at for the first time, by demand."""
 
     def __call__(self, ants: list[AntView], demand: Demand) -> AntView | None:
         """The ant to use, or None where none has room. The next call assumes that it was used."""
@@ -94,7 +96,9 @@ class Ranking:
         heap = self._heaps.get(name)
         if heap is None:
             heap = self._heaps[name] = _Heap(ants, [])
-            for at, ant in self._with_a_place(ants):
+            able = self._with_a_place(ants)
+            self.looked += len(able)
+            for at, ant in able:
                 if has_room(ant, demand, self._places(ant)):
                     heap.entries.append((*self._key(ant, demand), at, ant))
             heapq.heapify(heap.entries)
@@ -122,15 +126,14 @@ class Ranking:
         return found
 
     def _catch_up(self, heap: _Heap, demand: Demand) -> None:
-        for ant in dict.fromkeys(self._changed[heap.seen :]):
-            at = heap.places.get(ant)
-            if at is not None and has_room(ant, demand, self._places(ant)):
-                heapq.heappush(heap.entries, (*self._key(ant, demand), at, ant))
+        entries, places, most = heap.entries, heap.places, self._places
+        for ant in heap.places.keys() & self._changed[heap.seen :]:
+            if has_room(ant, demand, most(ant)):
+                heapq.heappush(entries, (*self._key(ant, demand), places[ant], ant))
         heap.seen = len(self._changed)
 
     def _key(self, ant: AntView, demand: Demand) -> tuple[float, float]:
-        score = -requirements(demand.match).score(ant) if demand.match else 0
-        return score, self._rank(ant, demand)
+        return -requirements(demand.match).score(ant) if demand.match else 0, self._rank(ant, demand)
 
 
 class _Heap:

@@ -184,11 +184,11 @@ class Leases:
             if run.needs:
                 self._give_back(run, run.holder)
             run.holder.held.pop(run.token, None)
-            run.holder = None
         self.version += 1
         if run.charge is not None:
             self.credit(run)
             run.charge = None
+        run.holder = None
         if run.task.resources is not None:
             self.locks.give((run.job, run.position))
 

@@ -67,7 +67,7 @@ class Queueing:
         """Priority that a running job has from one that waits for its place."""
         self.history: dict[tuple[str, str, int], deque[float]] = {}
         """Run times in seconds by (organisation, job type, position)."""
-        self._round: Iterator[Decision | GangDecision] | None = None
+        self._round: Iterator[Decision | GangDecision | None] | None = None
         """The round that goes on with the next slice, as long as ants have only been given more."""
         self._round_of = -1
         self._leaves: dict[tuple[str, str], str] = {}
@@ -146,6 +146,8 @@ class Queueing:
         self.ledger.give(run.charge)
         self.quotas.give(run, run.charge[3])
         run.ran_s = None
+        if run.holder is not None:
+            self.deciding.given_back(run.holder)
 
     def ran(self, run: TaskRun, seconds: float, *, completed: bool) -> None:
         """An attempt is about to be released; the run times of those that completed are remembered."""
@@ -167,7 +169,9 @@ class Queueing:
             self._round = self.deciding.decide(cast("QueueView[AntView]", core), core.wall, core.rng)
             self._round_of = core.versions[0]
         for decision in self._round:
-            if isinstance(decision, GangDecision):
+            if decision is None:  # a pause
+                pass
+            elif isinstance(decision, GangDecision):
                 core.gangs.start(cast(GangRun, decision.candidate), cast(Sequence[Ant], decision.ants))
             else:
                 self._carry_out(decision)

@@ -100,6 +100,18 @@ class CapacityTree:
         self._children: dict[str | None, list[Queue]] = {}
         for queue in sorted(listed, key=lambda one: one.name):
             self._children.setdefault(queue.parent, []).append(queue)
+        self._paths: dict[str, list[Queue]] = {}
+        self._parts: dict[str, tuple[float, float, float]] = {}
+        """Of the whole: the guarantee and the maximum, as parts; and the least hard limit with burst."""
+        for name in self.queues:
+            path = self._paths[name] = self._path(name)
+            own, most, limit = 1.0, 1.0, inf
+            for queue in reversed(path):
+                own *= queue.guaranteed / 100
+                most *= queue.maximum / 100
+                if queue.hard_limit is not None:
+                    limit = min(limit, queue.hard_limit + queue.burst)
+            self._parts[name] = own, most, limit
 
     def children(self, name: str | None) -> list[Queue]:
         """Queues right below one, None for the top; by name."""
@@ -111,6 +123,9 @@ class CapacityTree:
 
     def path(self, name: str) -> list[Queue]:
         """The queue and all above it, from the queue upwards."""
+        return self._paths[name]
+
+    def _path(self, name: str) -> list[Queue]:
         found = []
         at: str | None = name
         while at is not None:
@@ -120,27 +135,23 @@ class CapacityTree:
 
     def guarantee(self, name: str, capacity: float) -> float:
         """The amount that is always the queue's own."""
-        share = capacity
-        for queue in self.path(name):
-            share *= queue.guaranteed / 100
-        return share
+        return capacity * self._parts[name][0]
 
     def ceiling(self, name: str, capacity: float) -> float:
         """The most that the queue can hold: every maximum above it, and its hard limit with burst."""
-        share, least = 1.0, inf
-        for queue in reversed(self.path(name)):
-            share *= queue.maximum / 100
-            if queue.hard_limit is not None:
-                least = min(least, queue.hard_limit + queue.burst)
-            least = min(least, share * capacity)
-        return least
+        _, most, limit = self._parts[name]
+        return min(limit, most * capacity)
 
     def total(self, name: str | None, amounts: Mapping[str, float]) -> float:
         """Sum over the leaves of a queue."""
         below = self.children(name)
         if not below and name is not None:
             return amounts.get(name, 0.0)
-        return sum(self.total(child.name, amounts) for child in below)
+        children = self._children
+        return sum(
+            self.total(child.name, amounts) if child.name in children else amounts.get(child.name, 0.0)
+            for child in below
+        )
 
     # --- may it start? ----------------------------------------------------------------------------------------------
 
@@ -166,8 +177,9 @@ class CapacityTree:
             users: How many users of the queue hold or want something.
             others_want: Another queue below its guarantee waits: nothing above a soft limit or guarantee plus burst.
         """
-        if self.total(None, used) + amount > capacity + EPSILON:
-            return f"no capacity: {self.total(None, used):g} of {capacity:g} in use, {amount:g} asked for"
+        total = self.total(None, used)
+        if total + amount > capacity + EPSILON:
+            return f"no capacity: {total:g} of {capacity:g} in use, {amount:g} asked for"
         for queue in self.path(name):
             held, most = self.total(queue.name, used), self.ceiling(queue.name, capacity)
             if held + amount > most + EPSILON:
@@ -201,6 +213,14 @@ class CapacityTree:
             return [leaf for child in ranked for leaf in walk(child.name)]
 
         return walk(None)
+
+    def first(self, capacity: float, used: Mapping[str, float], waiting: Iterable[str]) -> str | None:
+        """The first of `order`, without the others."""
+        wanted = {queue.name for leaf in waiting for queue in self._paths[leaf]}
+        at: str | None = None
+        while below := [queue.name for queue in self.children(at) if queue.name in wanted]:
+            at = below[0] if len(below) == 1 else min(below, key=lambda name: self._served(name, capacity, used))
+        return at
 
     def _served(self, name: str, capacity: float, used: Mapping[str, float]) -> float:
         own, held = self.guarantee(name, capacity), self.total(name, used)

@@ -2,8 +2,9 @@
 
 Theory of operation. A round looks at each demand that waits once, forms groups (`groups`) and then asks: whose turn is
 it between them, who goes first within, may it (hours, limits, shares, concurrency), and where (`placing`, `gangs`)? A
-demand that may not or cannot is closed for the round, so what cannot run costs one look and nothing more. The ranking
-of ants stays as long as ants have only been given more.
+demand that may not or cannot is closed for the round, so what cannot run costs one look and nothing more; what no ant
+has room for not even that in later rounds (`full`). The ranking of ants stays as long as ants have only been given
+more.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from formicary.engine.scheduling.pipeline import AntView, Decision, View
 from formicary.engine.scheduling.placing import RANKS, Ranking
 from formicary.engine.scheduling.policies.delay import ANY, NODE, LocalityWait
 from formicary.engine.scheduling.policies.fair import Stride
+from formicary.engine.scheduling.queues.full import Full
 from formicary.engine.scheduling.queues.gangs import ants_to_keep, places_for
 from formicary.engine.scheduling.queues.groups import Between, Group, Moment, between
 from formicary.engine.scheduling.queues.ledger import SLOTS, Ledger
@@ -30,6 +32,11 @@ from formicary.engine.scheduling.requirements import best_score, patience_s, req
 
 TICKETS = 1000
 """Of a queue of weight 1."""
+LOOKS = 20
+"""Ants that can be looked at in the time of a decision."""
+LOOKS_OF_REFUSAL = 5
+DEMANDS = 10
+"""Demands that can be taken into groups in the time of a decision."""
 A = TypeVar("A", bound=AntView)
 
 
@@ -116,9 +123,24 @@ class Deciding:
         self._ranked = (-1, frozenset[AntView]())
         self._totals: dict[str, float] = {}
         self._counted = -1
+        self._full = Full()
+        self._near: dict[Demand, list[AntView]] = {}
+        """Ants that alone may have room for a demand, of this round."""
+        self._looks = 0
+        """Since the last decision or pause."""
 
-    def decide(self, view: QueueView[AntView], wall: float, rng: Random) -> Iterator[Decision | GangDecision]:
-        """Yields decisions, each carried out before the next is drawn, until nothing more can start."""
+    def given_back(self, ant: AntView) -> None:
+        """To be told of each ant that has less to do than before."""
+        self._full.given_back(ant)
+
+    def decide(self, view: QueueView[AntView], wall: float, rng: Random) -> Iterator[Decision | GangDecision | None]:
+        """Yields decisions, each carried out before the next is drawn, until nothing more can start.
+
+        None is a pause: it took the time of a decision to find none.
+        """
+        self._full.begin(view.versions[1], len(view.queues))
+        self._near.clear()
+        self._looks = 0
         moment = Moment(wall, rng, self.totals(view), self.ledger)
         self.wake_at = self._first = None
         if self.reserved is not None and self.reserved.state != "READY":
@@ -128,29 +150,40 @@ class Deciding:
         if self._softly_refused:  # what those within their soft limits cannot use is anybody's
             yield from self._pass(view, moment, soft=False)
 
-    def _pass(self, view: QueueView[AntView], moment: Moment, *, soft: bool) -> Iterator[Decision | GangDecision]:
+    def _pass(
+        self, view: QueueView[AntView], moment: Moment, *, soft: bool
+    ) -> Iterator[Decision | GangDecision | None]:
         view.fresh.clear()
         self._awaited.clear()
         groups = self._groups(view, moment)
+        for _ in range(sum(group.waiting for group in groups.values()) // DEMANDS):
+            yield None
         turns = between(self.config, moment, self._stride, self.tree)
-        while (group := turns.pick(groups)) is not None:
+        while True:
+            while self._looks >= LOOKS:  # here nothing is known that an event meanwhile could change
+                self._looks -= LOOKS
+                yield None
+            while view.fresh:
+                joined, _ = view.fresh.popitem()
+                if joined in view.queues:
+                    self._joined(joined.queue)
+                    self._group(groups, joined, moment).add(joined, view.queues[joined])
+            group = turns.pick(groups)
+            if group is None:
+                return
             head = group.draw()
             if head is None:
                 continue
             demand, queue, entry = head[5], head[6], head[7]
             found = self._find(view, moment, turns, group, demand, entry, soft=soft)
             if found is None:
+                self._looks += LOOKS_OF_REFUSAL
                 group.close()
                 continue
             queue.pop()
             yield found
             group.served()
             turns.served(group)
-            while view.fresh:
-                joined, _ = view.fresh.popitem()
-                if joined in view.queues:
-                    self._joined(joined.queue)
-                    self._group(groups, joined, moment).add(joined, view.queues[joined])
 
     def totals(self, view: QueueView[AntView]) -> dict[str, float]:
         """What all ants that take work have together."""
@@ -175,6 +208,11 @@ class Deciding:
         for demand, waiting in view.queues.items():
             if not demand.gang:
                 ants = view.ants_for(demand)
+                if demand in self._full:
+                    near = self._full.candidates(demand, ants)
+                    if not near:
+                        continue
+                    self._near[demand] = near
                 known = is_open.get(id(ants))
                 if known is None:
                     known = is_open[id(ants)] = any(len(ant.held) < ant.slots and not ant.draining for ant in ants)
@@ -282,7 +320,13 @@ class Deciding:
         if turns.refusal(group, moment.amount(demand)) is not None:
             return None
         ranking = self._ranking_of(view)
-        ant = ranking(view.ants_for(demand), demand)
+        before = ranking.looked
+        ant = ranking(self._near.get(demand) or view.ants_for(demand), demand)
+        self._looks += ranking.looked - before
+        if (
+            ant is None and not self.kept and not demand.locks
+        ):  # ants that are kept, and places in a line, may come free
+            self._full.add(demand)
         if ant is None or (demand.match and self._waits_for_better(ant, demand, entry, moment.wall)):
             return None
         return Decision(entry[4], ant)

@@ -251,8 +251,7 @@ class Capacity(Only):
     def pick(self, groups: Mapping[str, Group]) -> Group | None:
         """See Between."""
         waiting = [name for name, group in groups.items() if group.waiting]
-        ranked = self.tree.order(WHOLE, self.used, waiting) if len(waiting) > 1 else waiting
-        return groups[ranked[0]] if ranked else None
+        return groups[self.tree.first(WHOLE, self.used, waiting) or ""] if waiting else None
 
     def refusal(self, group: Group, amount: float) -> str | None:
         """See Between."""

@@ -249,7 +249,7 @@ class Capacity(Shared):
 
     def pick(self, names: list[str], now: float) -> str:
         """See Shared."""
-        return self.tree.order(1.0, self.used(), names)[0]
+        return self.tree.first(1.0, self.used(), names) or names[0]
 
     def refused(self, name: str, entry: Entry) -> bool:
         """See Shared."""
