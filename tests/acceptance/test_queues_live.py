@@ -242,6 +242,52 @@ def test_capacity_lends_and_takes_back(stage: Callable[..., Stage]) -> None:
     assert attempts == [1, 1, 2, 2]
 
 
+def test_running_tasks_give_way_by_priority_by_slices_and_at_once(stage: Callable[..., Stage]) -> None:
+    """One slot and three configurations after each other; who gives way runs again and ends, nothing is retried."""
+    one = stage("policy: priority\nset: {preemptive: true}\n", "--slots", "1")
+
+    def gives_way(name: str, **options: Any) -> None:
+        one.hold()
+        one.submit(name, one.work(name, **options))
+        assert one.done(name)[0]["tasks"][0]["attempts"] == 1
+        assert one.job("hold0")["state"] == "EXECUTING", "it has not ended before"
+        one.open()
+        assert one.done("hold0")[0]["tasks"][0]["attempts"] == 2
+        one.gate.unlink()
+
+    def apply(text: str) -> None:
+        one.file.write_text(text)
+        one.up.cli("queues", "apply", str(one.file))
+
+    one.submit("equal", one.work("equal", more="priority: 10\n"))
+    one.done("equal")
+    apply("policy: multilevel\nset: {mode: feedback, quantum: 0.3, preemptive: true}\n")
+    gives_way("short")
+    apply("policy: multilevel\nset: {preemptive: true}\nqueues: [{name: top, priority: 1}, low]\ndefault: low\n")
+    gives_way("urgent", more="queue: top\n")
+    apply(
+        "policy: capacity\nset: {reclaim: aggressive}\ndefault: low\n"
+        "queues: [{name: top, guaranteed: 100}, {name: low, guaranteed: 0}]\n"
+    )
+    gives_way("owner", more="queue: top\n")
+
+
+def test_deadlines_under_overload_are_given_up_by_value(stage: Callable[..., Stage]) -> None:
+    one = stage("policy: edf\nset: {overload: shed}\n", "--slots", "1")
+    one.hold()
+    for name, priority in (("cheap", 1), ("dear", 9)):
+        more = f"priority: {priority}\nestimated_runtime: 40s\ndeadline: 70s\n"
+        one.submit(name, one.work(name, more=more))
+    one.open()
+    one.done("dear")
+    assert one.client.wait(one.names["cheap"], 20).state == "CANCELLED"
+    assert "its deadline cannot be kept" in str(one.job("cheap")["error"])
+    one.file.write_text("policy: edf\nset: {overload: reject}\n")
+    one.up.cli("queues", "apply", str(one.file))
+    with pytest.raises(Problem, match="The deadline cannot be kept: 40.0 s of work are due in 10"):
+        one.submit("late", one.work("late", more="estimated_runtime: 40s\ndeadline: 10s\n"))
+
+
 def test_a_tenant_has_no_more_than_its_limit_and_is_charged_over_a_kill(stage: Callable[..., Stage]) -> None:
     """Six jobs on four slots run two at a time; the CPU time of all of them is there after kill -9."""
     limits = "tenant_limits: {'*': {max_concurrent_jobs: 2, max_cpu_hours_per_month: 1, max_storage_gb: 1.0e-6}}\n"

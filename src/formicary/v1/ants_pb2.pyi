@@ -208,20 +208,22 @@ class TaskProgress(_message.Message):
     def __init__(self, token: _Optional[int] = ..., fraction: _Optional[float] = ..., message: _Optional[str] = ...) -> None: ...
 
 class QueenMessage(_message.Message):
-    __slots__ = ("welcome", "beat", "specs", "assignments", "acknowledged", "cancelled")
+    __slots__ = ("welcome", "beat", "specs", "assignments", "acknowledged", "cancelled", "at_once")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     BEAT_FIELD_NUMBER: _ClassVar[int]
     SPECS_FIELD_NUMBER: _ClassVar[int]
     ASSIGNMENTS_FIELD_NUMBER: _ClassVar[int]
     ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
     CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    AT_ONCE_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     beat: int
     specs: _containers.RepeatedCompositeFieldContainer[TaskSpec]
     assignments: _containers.RepeatedCompositeFieldContainer[Assignment]
     acknowledged: _containers.RepeatedScalarFieldContainer[int]
     cancelled: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., beat: _Optional[int] = ..., specs: _Optional[_Iterable[_Union[TaskSpec, _Mapping]]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., acknowledged: _Optional[_Iterable[int]] = ..., cancelled: _Optional[_Iterable[int]] = ...) -> None: ...
+    at_once: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., beat: _Optional[int] = ..., specs: _Optional[_Iterable[_Union[TaskSpec, _Mapping]]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., acknowledged: _Optional[_Iterable[int]] = ..., cancelled: _Optional[_Iterable[int]] = ..., at_once: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("epoch", "lease_s", "reconnect_grace_s", "beat_interval_s", "keep", "kill")

@@ -350,6 +350,24 @@ def test_the_copy_of_a_straggler_wins_and_the_loser_changes_nothing() -> None:
     assert made.core.stats.backups == 1
 
 
+def test_a_slow_rate_of_progress_asks_for_a_copy_before_anything_has_ended() -> None:
+    """LATE: of five siblings that say how far they are, the slowest is copied to the ant that is free."""
+    made = colony(check_twin=False)
+    made.ant("x", 5)
+    slow = made.define(SLOW.replace("least_history: 3", "least_history: 100"))
+    for name in ("j0", "j1", "j2", "j3", "late"):
+        made.submit(name, slow)
+        made.started(name, "a")
+    made.ant("y", 3)
+    made.advance(2.0)
+    assert made.core.stats.backups == 0
+    for name, fraction in (("j0", 0.8), ("j1", 0.9), ("j2", 0.7), ("j3", 0.8), ("late", 0.05)):
+        made.core.leases.tokens[made.token(name, "a")].fraction = fraction
+    made.advance(2.0)
+    assert made.core.stats.backups == 1
+    assert [made.holder(token).name for token in made.tokens["late", "a"]] == ["x", "y"]
+
+
 def test_a_task_goes_on_as_its_copy_when_its_ant_is_lost_and_the_first_may_win_too() -> None:
     made = colony(check_twin=False)
     made.ant("x", 1)

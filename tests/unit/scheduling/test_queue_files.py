@@ -56,7 +56,7 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
         ("policy: [\n", "YAML_SYNTAX"),
         ("queues: 5\n", "WRONG_TYPE"),
         ("policy: fcfs\npolicy: edf\n", "DUPLICATE_FIELD"),
-        ("policy: capacity\nset: {reclaim: aggressive}\n", "UNKNOWN_VALUE"),
+        ("policy: capacity\nset: {reclaim: violent}\n", "UNKNOWN_VALUE"),
         ("policy: fair\nset: {by: queue, weights: {nobody: 2}}\nqueues: [a]\n", "UNKNOWN_VALUE"),
         ("x" * (MAX_BYTES + 1), "FILE_TOO_LARGE"),
     ],

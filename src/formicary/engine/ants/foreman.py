@@ -119,15 +119,16 @@ class Foreman:
         self._shed()
         self._tick_soon()
 
-    def cancel(self, tokens: Iterable[int], *, reason: Stop = Stop.CANCELLED) -> None:
-        """Ends attempts; each answers with a result unless the reason is FORGET."""
-        at_once = reason is Stop.FORGET
+    def cancel(
+        self, tokens: Iterable[int], *, reason: Stop = Stop.CANCELLED, at_once: frozenset[int] = frozenset()
+    ) -> None:
+        """Ends attempts, those of `at_once` without a grace; each answers with a result unless the reason is FORGET."""
         queued = False
         for token in tokens:
             attempt = self._attempts.get(token)
             if attempt is not None and attempt.stop < reason:
                 attempt.stop = reason
-                queued = self._end(attempt, at_once=at_once) or queued
+                queued = self._end(attempt, at_once=token in at_once or reason is Stop.FORGET) or queued
         if queued:
             waiting = [attempt for attempt in self._queue if attempt.stop is Stop.NONE]
             ended = [attempt for attempt in self._queue if attempt.stop is not Stop.NONE]

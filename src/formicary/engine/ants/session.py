@@ -218,7 +218,7 @@ class Session:
         if message.assignments:
             self._accept(message)
         if message.cancelled:
-            self._cancel(list(message.cancelled))
+            self._cancel(list(message.cancelled), frozenset(message.at_once))
 
     def _accept(self, message: QueenMessage) -> None:
         attempts: list[Attempt] = []
@@ -265,8 +265,8 @@ class Session:
         self.outbox.add_result(attempt, result)
         return None
 
-    def _cancel(self, tokens: list[int]) -> None:
-        self.foreman.cancel([token for token in tokens if self.foreman.holds(token)])
+    def _cancel(self, tokens: list[int], at_once: frozenset[int]) -> None:
+        self.foreman.cancel([token for token in tokens if self.foreman.holds(token)], at_once=at_once)
         for token in tokens:
             if self.outbox.holds(token):
                 self.outbox.resend_one(token)

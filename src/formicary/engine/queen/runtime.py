@@ -629,6 +629,7 @@ class Queen:
         """An attempt says how far it is; shown, never stored."""
         run = self.pump.core.leases.held_by(session, token)
         if run is not None:
+            run.fraction = fraction
             self._progress.setdefault(run.job.id, {})[run.position] = (fraction, message)
             self._tell_touched({run.job.id})
 

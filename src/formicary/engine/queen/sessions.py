@@ -77,6 +77,7 @@ class AntSession:
         out.assignments += outgoing.assignments
         out.acknowledged += outgoing.acknowledged
         out.cancelled += outgoing.cancelled
+        out.at_once += outgoing.at_once
         if outgoing.is_urgent:
             self._news.set()
         elif self._later is None:
@@ -178,10 +179,12 @@ class AntSession:
         if welcome is None and not beat and not (out.assignments or out.acknowledged or out.cancelled):
             return None
         self._welcome, self._beat = None, 0
-        message = ants.QueenMessage(beat=beat, acknowledged=out.acknowledged, cancelled=out.cancelled)
+        message = ants.QueenMessage(
+            beat=beat, acknowledged=out.acknowledged, cancelled=out.cancelled, at_once=out.at_once
+        )
         if welcome is not None:
             message.welcome.CopyFrom(welcome)
-        out.acknowledged, out.cancelled = [], []
+        out.acknowledged, out.cancelled, out.at_once = [], [], []
         room, taken = MAX_MESSAGE_BYTES, 0
         for assignment in out.assignments[:MAX_ASSIGNMENTS]:
             taken += 1

@@ -221,6 +221,7 @@ class Submitting:
         configs = self._queen.configs.view(org, items[0].user if items else "", definition.job_type)
         check_against(definition, items, configs.names)
         check_standing(definition, time.time())
+        self._check_overload(definition, items)
         if definition.model.dynamic_template_tasks:
             return await self._accept_expanded(definition, items, org, watcher, repeated, resend=resend, also=also)
         pump = self._queen.pump
@@ -252,6 +253,15 @@ class Submitting:
             known = {item.id for item in fresh}
             await self._queen.watch([job_id for job_id in ids if job_id not in known], watcher, org=org)
         return ids
+
+    def _check_overload(self, definition: Definition, items: Sequence[Submission]) -> None:
+        """Raises Problem FAILED_PRECONDITION where a queue takes in no deadline that cannot be kept."""
+        core = self._queen.pump.core
+        if core.queueing is None or definition.model.deadline is None or not items:
+            return
+        priority = definition.model.priority if items[0].priority is None else items[0].priority
+        if why := core.queueing.overload.refusal(definition, items[0].user, priority):
+            raise problem("FAILED_PRECONDITION", why)
 
     async def _without_repeats(
         self, items: list[Submission], org: str, definition_id: str, *, resend: bool

@@ -119,7 +119,7 @@ class Backups:
 
     def _change_places(self, run: TaskRun, copy: Backup) -> None:
         """The task goes on as its copy, and the copy as what the task was."""
-        for name in ("token", "ant", "holder", "needs", "charge", "granted_at"):
+        for name in ("token", "ant", "holder", "needs", "charge", "granted_at", "fraction"):
             mine, theirs = getattr(run, name), getattr(copy, name)
             setattr(run, name, theirs)
             setattr(copy, name, mine)
@@ -150,7 +150,7 @@ class Backups:
         for kind, runs in kinds.items():
             by_id = {str(run.token): run for run in runs}
             attempts = [
-                Attempt(name, kind, run.granted_at, has_backup=run in self.copies, ant=run.ant or "")
+                Attempt(name, kind, run.granted_at, run.fraction, has_backup=run in self.copies, ant=run.ant or "")
                 for name, run in by_id.items()
             ]
             free = sum(max(0, ant.slots - len(ant.held)) for ant in ants)

@@ -45,6 +45,8 @@ class Outgoing:
     assignments: list[Assignment] = field(default_factory=list)
     acknowledged: list[int] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
+    at_once: list[int] = field(default_factory=list)
+    """Those of the cancelled that are left no grace."""
     welcome: Welcome | None = None
 
     @property

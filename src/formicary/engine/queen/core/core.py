@@ -542,7 +542,7 @@ class Core:
 
     def lease(self, run: TaskRun, ant: Ant) -> None:
         """A new token for an attempt, and what the ant is told of it after the commit."""
-        run.granted_at = self.wall
+        run.granted_at, run.fraction = self.wall, None
         token, job = self.leases.grant(run, ant), run.job
         if self.queueing is not None:
             self.queueing.take(run)
@@ -579,7 +579,7 @@ class Core:
         """Keeps the number of running executions of a limited job type and of a limited tenant."""
         self.locking.count(job, change)
         if self.queueing is not None:
-            self.queueing.quotas.count(job, change)
+            self.queueing.counted(job, change)
         gate = job.definition.gate
         if gate is not None:
             self.running[gate] = self.running.get(gate, 0) + change

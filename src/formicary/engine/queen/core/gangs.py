@@ -85,15 +85,17 @@ class Gangs:
         found = execution.gang = GangRun(job, ready, min(gang.least, len(ready)))
         core.waiting.queue_gang(found)
 
-    def preempt(self, run: TaskRun) -> None:
-        """Asks the ant to end the attempt, which then takes its turn again."""
+    def preempt(self, run: TaskRun, *, at_once: bool = False) -> None:
+        """Asks the ant to end the attempt, which then takes its turn again; `at_once` leaves it no grace."""
         core = self.core
         if not (run.preempting or run.cancelling):
             run.preempting = True
             core.backups.drop(run)
             core.stats.preempted += 1
             if run.holder is not None and run.holder.session:
-                core.batch.to(run.holder.session).cancelled.append(run.token)
+                out = core.batch.to(run.holder.session)
+                out.cancelled.append(run.token)
+                out.at_once += [run.token] if at_once else []
 
     def ended(self, run: TaskRun) -> None:
         """A member has ended, though it may have been asked to stop: those that wait for it alone begin without it."""

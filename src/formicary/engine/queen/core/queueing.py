@@ -23,17 +23,17 @@ from formicary.engine.jobs.amounts import needs_of
 from formicary.engine.jobs.fan_out import definition_position
 from formicary.engine.jobs.gang import deadline_of
 from formicary.engine.jobs.locks import locks_of
-from formicary.engine.queen.core.backups import Backup
 from formicary.engine.queen.core.gangs import GangRun
+from formicary.engine.queen.core.overload import Overload
+from formicary.engine.queen.core.preempting import Feedback, Preempting, amount
 from formicary.engine.queen.core.quotas import Quotas
 from formicary.engine.queen.core.records import Ant, Definition, Job, TaskRun
 from formicary.engine.scheduling.candidates import OrderKey
 from formicary.engine.scheduling.demand import Demand, Gate, Payer
-from formicary.engine.scheduling.policies.capacity_tree import Running
 from formicary.engine.scheduling.policies.drf import dominant_share
 from formicary.engine.scheduling.queues.deciding import Deciding, GangDecision, QueueView
 from formicary.engine.scheduling.queues.groups import WHOLE
-from formicary.engine.scheduling.queues.ledger import SLOTS, Charge, Ledger
+from formicary.engine.scheduling.queues.ledger import Charge, Ledger
 from formicary.engine.scheduling.queues.model import SHARES, Queue, Queues, Rule, Subject
 from formicary.engine.scheduling.requirements import patience_s
 
@@ -73,6 +73,10 @@ class Queueing:
         self._leaves: dict[tuple[str, str], str] = {}
         self._demands: dict[tuple[Demand, str, str, int, Payer | None], Demand] = {}
         self._groups = config.apart
+        self.feedback = Feedback(config.rule)
+        self.preempting = Preempting(self)
+        self.overload = Overload(self)
+        self._boost_at = core.wall + config.rule.boost
 
     # --- where a candidate waits ------------------------------------------------------------------------------------
 
@@ -105,7 +109,11 @@ class Queueing:
         policy = rule.policy
         if policy == "fcfs" or (policy == "priority" and rule.aging):  # those of one level have waited in this order
             return 0, job.number, position
+        if rule.mode == "feedback":
+            return self.feedback.level(job), job.number, position
         if policy in ("edf", "sjf", "llf"):
+            if job in self.overload.demoted:
+                return inf, job.number, position
             due = deadline_of(job.definition.model.deadline, job.submitted_at)
             deadline = inf if due is None else due
             runtime = self.estimate_s(job, position)
@@ -145,9 +153,18 @@ class Queueing:
         assert run.charge is not None, "only what was charged is credited"
         self.ledger.give(run.charge)
         self.quotas.give(run, run.charge[3])
+        if self.config.rule.mode == "feedback":
+            self.feedback.ran(run.job, run.ran_s if run.ran_s is not None else self.core.wall - run.granted_at)
         run.ran_s = None
         if run.holder is not None:
             self.deciding.given_back(run.holder)
+
+    def counted(self, job: Job, change: int) -> None:
+        """A job has begun, or an execution of it has ended."""
+        self.quotas.count(job, change)
+        self.overload.demoted.discard(job)
+        if change < 0:
+            self.feedback.forget(job)
 
     def ran(self, run: TaskRun, seconds: float, *, completed: bool) -> None:
         """An attempt is about to be released; the run times of those that completed are remembered."""
@@ -165,6 +182,8 @@ class Queueing:
     def schedule(self, most: int) -> bool:
         """One slice of decisions; True where there may be more to decide at once."""
         core = self.core
+        if self._round is None:
+            self._before_round()
         if self._round is None or self._round_of != core.versions[0]:
             self._round = self.deciding.decide(cast("QueueView[AntView]", core), core.wall, core.rng)
             self._round_of = core.versions[0]
@@ -180,10 +199,22 @@ class Queueing:
                 return True
         self._round = None
         core.stats.gangs_waited, self.deciding.gangs_waited = core.stats.gangs_waited + self.deciding.gangs_waited, 0
-        if self.config.rule.reclaim != "none":
-            self.reclaim()
-        core.waiting.wake(self.deciding.wake_at)
+        core.waiting.wake(
+            min((at for at in (self.deciding.wake_at, self._after_round()) if at is not None), default=None)
+        )
         return False
+
+    def _before_round(self) -> None:
+        if self.config.rule.boost and self.core.wall >= self._boost_at:
+            self._boost_at = self.core.wall + self.config.rule.boost
+            self.feedback.boost()
+            requeue(self.core)
+        self.overload.before_round()
+
+    def _after_round(self) -> float | None:
+        """When another round is due though nothing happens; None = no such time."""
+        times = [self.preempting.after_round(), self._boost_at if self.config.rule.boost and self.core.queues else None]
+        return min((at for at in times if at is not None), default=None)
 
     def _carry_out(self, decision: Decision) -> None:
         core, candidate, ant = self.core, decision.candidate, cast(Ant, decision.ant)
@@ -200,7 +231,7 @@ class Queueing:
             return found
         totals = self.totals()
         used = {name: WHOLE * dominant_share(held, totals) for name, held in self.ledger.queues.items() if held}
-        why = self.deciding.tree.refusal(demand.queue, WHOLE, used, _amount(demand, totals))
+        why = self.deciding.tree.refusal(demand.queue, WHOLE, used, amount(demand, totals))
         return None if why is None else ("capacity", f"{why} (per cent of the colony)")
 
     def totals(self) -> dict[str, float]:
@@ -226,51 +257,6 @@ class Queueing:
             if run.state == life.READY and not self.core.gangs.holds(run):
                 self.core.waiting.queue_task(run, run.demand)
 
-    # --- preemption -------------------------------------------------------------------------------------------------
-
-    def reclaim(self) -> None:
-        """Capacity: queues that wait get back what others have borrowed from their guarantee."""
-        core, totals = self.core, self.totals()
-        pending = self._pending_shares(totals)
-        if not pending:
-            return
-        running = [
-            Running(str(token), run.charge[0], self._share(run, totals), run.job.priority, run.granted_at)
-            for token, run in core.leases.tokens.items()
-            if run.charge is not None and not run.preempting and not isinstance(run, Backup)
-        ]
-        for found in self.deciding.tree.reclaim(WHOLE, running, pending, tolerance=0.0):
-            run = core.leases.tokens[int(found.id)]
-            if run.job.verdict is None and not run.cancelling:
-                core.gangs.preempt(run)
-
-    def _pending_shares(self, totals: dict[str, float]) -> dict[str, float]:
-        """What waits, by leaf, in per cent of the colony; no more than the whole of it matters."""
-        found: dict[str, float] = {}
-        for demand, queue in self.core.queues.items():
-            head = queue.head()
-            if head is None or self.deciding.refusal(cast("QueueView[AntView]", self.core), demand, self.core.wall):
-                continue
-            if demand.gang:
-                each = sum(_amount(member, totals) for member in cast(GangRun, head[4]).members)
-            elif self.core.leases.ants_for(demand):
-                each = _amount(demand, totals)
-            else:
-                continue
-            most = found.get(demand.queue, 0.0)
-            found[demand.queue] = min(WHOLE, most + each * queue.count_at_most(int(WHOLE / each) + 1 if each else 1))
-        return found
-
-    def _share(self, run: TaskRun, totals: dict[str, float]) -> float:
-        assert run.charge is not None, "looked at before"
-        return _amount(Demand("", frozenset(), needs=run.charge[3]), totals)
-
-
-def _amount(demand: Demand, totals: dict[str, float]) -> float:
-    """Per cent of the colony that one task of it holds."""
-    amounts = {SLOTS: 1.0, **dict(demand.needs)}
-    return WHOLE * max(amount / totals[name] if totals.get(name) else 1.0 for name, amount in amounts.items())
-
 
 def _tenant(job: Job, rule: Rule) -> str:
     return job.org if rule.by == "org" or not job.submitted_by else job.submitted_by
@@ -280,8 +266,8 @@ def _subject(job: Job) -> Subject:
     model = job.definition.model
     most: dict[str, float] = {}
     for task in model.tasks:
-        for name, amount in needs_of(task.resources):
-            most[name] = max(most.get(name, 0.0), amount)
+        for name, held in needs_of(task.resources):
+            most[name] = max(most.get(name, 0.0), held)
     return Subject(
         model.job_type,
         job.submitted_by or "",
@@ -303,6 +289,11 @@ def follow(core: Core, config: Queues) -> None:
     queueing.quotas.follow(earlier.quotas if earlier is not None else None)
     for run in core.leases.tokens.values():
         queueing.take(run)
+    requeue(core)
+
+
+def requeue(core: Core) -> None:
+    """Puts what waits where it belongs now."""
     waiting, core.queues = core.queues, {}
     core.wanted.clear()
     core.fresh.clear()

@@ -273,6 +273,7 @@ class TaskRun:
         "polls",
         "position",
         "preempting",
+        "fraction",
         "ran_s",
         "rendered",
         "rendering",
@@ -301,6 +302,8 @@ class TaskRun:
         """What the present attempt holds of its ant."""
         self.charge: Charge | None = None
         """Whom it is charged to, where there are queues."""
+        self.fraction: float | None = None
+        """How far the attempt is, 0 to 1, where it says so."""
         self.ran_s: float | None = None
         """How long the attempt that has just ended ran, as its ant says."""
         self.granted_at = 0.0

@@ -219,7 +219,7 @@ class Deciding:
                 if not known:  # and room only shrinks while decisions are made
                     continue
             self._group(groups, demand, moment).add(demand, waiting)
-        if self.config.rule.policy == "multilevel":
+        if self.config.rule.policy == "multilevel" and self.config.apart:
             self._join({demand.queue for demand, waiting in view.queues.items() if waiting})
         return groups
 
@@ -241,7 +241,7 @@ class Deciding:
 
     def _joined(self, name: str) -> None:
         """Somebody waits in a queue: it has turns."""
-        if self.config.rule.policy == "multilevel" and not self._stride.has(name):
+        if self.config.rule.policy == "multilevel" and self.config.apart and not self._stride.has(name):
             weight = self.config.rule.weights.get(name, self._queues[name].weight)
             self._stride.join(name, max(1, round(weight * TICKETS)))
 

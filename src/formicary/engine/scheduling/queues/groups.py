@@ -277,7 +277,7 @@ def between(config: Queues, moment: Moment, stride: Stride, tree: CapacityTree) 
         return Capacity(tree, moment)
     if rule.policy == "multilevel" and rule.mode == "strict":
         return Strict({queue.name: queue.priority for queue in config.leaves()})
-    if rule.policy == "multilevel":
+    if rule.policy == "multilevel" and rule.mode == "weighted":
         return Turns(stride)
     if rule.policy in SHARES and rule.by == "queue":
         return Drawn(weights, moment.rng) if rule.policy == "lottery" else Least(rule, weights, moment)

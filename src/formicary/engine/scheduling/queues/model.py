@@ -32,11 +32,16 @@ class Rule:
         policy: Its name.
         aging: Of `priority`: gained for each second of waiting; 0 = none.
         cap: Of `priority`: the most that aging leads to.
-        mode: Of `multilevel`: strict or weighted.
-        reclaim: Of `capacity`: none or graceful.
+        mode: Of `multilevel`: strict, weighted or feedback.
+        reclaim: Of `capacity`: none, graceful or aggressive.
         by: Of a sharing: user, org or queue.
         weights: Of a sharing or of weighted `multilevel`, by name; 1 where missing.
         resource: Of `fair`: what is shared.
+        preemptive: Of an order or of strict `multilevel`: running tasks give way to what is before them.
+        overload: Of `edf` and `llf`: what becomes of deadlines that cannot be kept.
+        quantum: Of `multilevel` with feedback: seconds of the first level, doubled on each next one.
+        levels: Of it: how many levels there are.
+        boost: Of it: seconds after which all go to the first level; 0 = never.
     """
 
     policy: str
@@ -47,6 +52,11 @@ class Rule:
     by: str = "user"
     weights: Mapping[str, float] = field(default_factory=dict)
     resource: str = "slots"
+    preemptive: bool = False
+    overload: str = "continue"
+    quantum: float = 8.0
+    levels: int = 3
+    boost: float = 0.0
 
 
 PRIORITY = Rule("priority")
@@ -175,9 +185,9 @@ class Queues:
     @property
     def apart(self) -> bool:
         """Whether queues stand beside each other, each with an order of its own."""
-        return self.rule.policy in ("multilevel", "capacity") or (
-            self.rule.policy in SHARES and self.rule.by == "queue"
-        )
+        rule = self.rule
+        by_queue = rule.policy == "multilevel" and rule.mode != "feedback"
+        return by_queue or rule.policy == "capacity" or (rule.policy in SHARES and rule.by == "queue")
 
     def leaves(self) -> list[Queue]:
         """Queues that hold jobs."""

@@ -31,18 +31,24 @@ MAX_BYTES = 256 * 1024
 MAX_QUEUES = 1000
 PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "fcfs": (),
-    "priority": ("aging", "cap"),
-    "sjf": (),
-    "edf": (),
-    "llf": (),
-    "multilevel": ("mode", "weights"),
+    "priority": ("aging", "cap", "preemptive"),
+    "sjf": ("preemptive",),
+    "edf": ("preemptive", "overload"),
+    "llf": ("preemptive", "overload"),
+    "multilevel": ("mode", "weights", "preemptive", "quantum", "levels", "boost"),
     "capacity": ("reclaim",),
     "fair": ("by", "weights", "resource"),
     "drf": ("by", "weights"),
     "lottery": ("by", "weights"),
 }
 """Parameters of each policy that the live queen follows."""
-CHOICES = {"mode": ("strict", "weighted"), "reclaim": ("none", "graceful"), "by": ("user", "org", "queue")}
+CHOICES = {
+    "mode": ("strict", "weighted", "feedback"),
+    "reclaim": ("none", "graceful", "aggressive"),
+    "by": ("user", "org", "queue"),
+    "overload": ("continue", "shed", "demote", "reject"),
+}
+_FEEDBACK = ("quantum", "levels", "boost")
 _TOP = ("policy", "set", "placement", "default", "queues", "tenant_limits")
 _QUEUE = (
     "name", "parent", "weight", "priority", "guaranteed", "maximum", "limit", "policy", "set", "match", "hours",
@@ -215,11 +221,32 @@ def _rule(reader: _Reader, fields: Mapping[str, Node], path: str, known: tuple[s
             values[name] = reader.choice(node, place, choices, choices[0])
         elif name == "weights":
             values[name] = _weights(reader, node, place)
+        elif name == "preemptive":
+            values[name] = _flag(reader, node, place)
+        elif name == "levels":
+            values[name] = int(reader.number(node, place, 3.0, least=1.0))
+        elif name == "quantum":
+            values[name] = reader.number(node, place, 8.0, above=True)
         elif name == "resource":
             values[name] = reader.text(node, place, "slots")
         else:
             values[name] = reader.number(node, place, 0.0)
+    mode = values.get("mode", "strict")
+    for name in _FEEDBACK if policy == "multilevel" and mode != "feedback" else ():
+        if name in values:
+            message = f"{name} is for mode: feedback, and the mode is {mode}."
+            reader.wrong(given, f"{here}set.{name}", "UNKNOWN_PARAMETER", message)
+    if policy == "multilevel" and mode == "weighted" and values.get("preemptive"):
+        message = "Turns by weight have no order that could preempt: leave preemptive out, or take mode: strict."
+        reader.wrong(given, f"{here}set.preemptive", "BAD_VALUE", message)
     return Rule(policy, **values)  # type: ignore[arg-type]  # by the names of PARAMETERS
+
+
+def _flag(reader: _Reader, node: Node, path: str) -> bool:
+    value = to_json(node)
+    if not isinstance(value, bool):
+        reader.wrong(node, path, "WRONG_TYPE", f"Write true or false for {path}.")
+    return value is True
 
 
 def _weights(reader: _Reader, node: Node, path: str) -> dict[str, float]:
