@@ -284,7 +284,7 @@ def test_deadlines_under_overload_are_given_up_by_value(stage: Callable[..., Sta
     assert "its deadline cannot be kept" in str(one.job("cheap")["error"])
     one.file.write_text("policy: edf\nset: {overload: reject}\n")
     one.up.cli("queues", "apply", str(one.file))
-    with pytest.raises(Problem, match="The deadline cannot be kept: 40.0 s of work are due in 10"):
+    with pytest.raises(Problem, match="The deadline cannot be kept: 40"):
         one.submit("late", one.work("late", more="estimated_runtime: 40s\ndeadline: 10s\n"))
 
 

@@ -1,6 +1,6 @@
 """Requirements that no ant can ever meet, whatever there is: found before a job waits for one.
 
-For each label every value that could make a difference is tried: those that are named, one on either side of each
+For each label every value that could make a difference is tried: those that are named, some on either side of each
 bound, one that nobody names, and none. If none of them meets all that is asked of the label, nothing does.
 """
 
@@ -43,12 +43,13 @@ def _meets(value: str | None, key: str, expressions: Sequence[Expression], wante
 
 def _values(expressions: Sequence[Expression], wanted: str | None) -> Iterator[str | None]:
     yield from (None, _UNNAMED, "0", "0.0.0")
+    named = sum(len(one.values) for one in expressions) + len((wanted or "").split(","))  # so many may be left out
     for one in expressions:
         for text in one.values:
             yield text
             if one.operator in ("Gt", "Lt"):
-                yield from (str(int(text) - 1), str(int(text) + 1))
+                yield from (str(int(text) + step) for step in range(-named - 1, named + 2))
     for found in _BOUND.finditer(wanted or ""):
         major, minor, patch = (int(part or 0) for part in found.groups())
-        yield from (f"{major}.{minor}.{patch}", f"{major}.{minor}.{patch + 1}", f"{major}.{minor}.{patch}-0")
-        yield from (f"{major}.{minor + 1}.0", f"{major + 1}.0.0")
+        yield from (f"{major}.{minor}.{patch + step}" for step in range(named + 1))
+        yield from (f"{major}.{minor}.{patch}-0", f"{major}.{minor + 1}.0", f"{major + 1}.0.0")
