@@ -85,7 +85,7 @@ class IdempotencyMiddleware:
                     exchange = _Exchange(self._policy, rule, begun, body, receive, send)
                     scope[EXECUTION] = begun
                     work = self._execute(begun, rule, scope, exchange)
-                    await to_its_end(work, begun, self._heartbeats.of(rule.lease_s))
+                    await to_its_end(work, begun, self._heartbeats.of(rule))
                 else:
                     await replay(begun, rule, send)
                 return

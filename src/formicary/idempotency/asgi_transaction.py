@@ -127,6 +127,7 @@ class TransactionMiddleware:
             "IDEMPOTENCY_KEY_REUSED": "reused",
             "IDEMPOTENT_REQUEST_IN_PROGRESS": "busy",
             "IDEMPOTENCY_STORE_UNAVAILABLE": "store_failures",
+            "IDEMPOTENCY_OUTCOME_UNKNOWN": "store_failures",
         }.get(error.code)
         if name is not None:
             setattr(self.counts, name, getattr(self.counts, name) + 1)

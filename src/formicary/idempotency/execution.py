@@ -53,6 +53,7 @@ class Execution:
         attempt: 1 = the first.
         point: The recovery point that an earlier attempt has passed; empty = none.
         data: What it kept there.
+        first_beat: The beat of its heartbeat after which it began.
     """
 
     __slots__ = (
@@ -64,6 +65,7 @@ class Execution:
         "claim",
         "data",
         "ended",
+        "first_beat",
         "lost",
         "point",
         "token",
@@ -82,6 +84,7 @@ class Execution:
         self.data = acquired.data
         self.lost = False
         self.ended = False
+        self.first_beat = 0
 
     def keep_alive(self, heartbeat: Heartbeat, task: asyncio.Task[Any] | None = None) -> None:
         """Has the lease renewed while a task executes; that is cancelled when the lease is lost.
@@ -228,7 +231,7 @@ async def begin(
             give_up = now + rule.wait_s if rule.on_busy == "wait" else now
         if now >= give_up:
             counts.busy += 1
-            raise in_progress(outcome.retry_after_s)
+            raise in_progress(outcome.retry_after_s, rule.busy_retry_s)
         await asyncio.sleep(min(give_up - now, pause * random.uniform(0.5, 1.0)))
         pause = min(2 * pause, LAST_LOOK_S)
 

@@ -88,7 +88,7 @@ def once(
             begun = await begin(store, claim, used, figures, header="key")
             if not isinstance(begun, Execution):
                 return cast(T, _value(begun, kept_as))
-            return await to_its_end(_execute(begun, used, function, *args, **kwargs), begun, beats.of(used.lease_s))
+            return await to_its_end(_execute(begun, used, function, *args, **kwargs), begun, beats.of(used))
 
         return safe
 

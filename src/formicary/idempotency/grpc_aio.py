@@ -151,7 +151,7 @@ class _Guarded:
 
     async def _execute(self, execution: Execution, request: Any, held: HeldContext) -> StoredResponse:
         """The answer, kept if it is one to be kept: also where the call is cancelled meanwhile. Raises Problem."""
-        beats = self._interceptor.heartbeats.of(self._rule.lease_s)
+        beats = self._interceptor.heartbeats.of(self._rule)
         return await to_its_end(self._executed(execution, request, held), execution, beats)
 
     async def _executed(self, execution: Execution, request: Any, held: HeldContext) -> StoredResponse:

@@ -120,7 +120,7 @@ class ThreadedIdempotencyInterceptor(grpc.ServerInterceptor):
     ) -> Execution | StoredResponse | None:
         begun = await self._claims.begin(name, route, rule, request, context)
         if isinstance(begun, Execution):
-            begun.keep_alive(self._claims.heartbeats.of(rule.lease_s))
+            begun.keep_alive(self._claims.heartbeats.of(rule))
         return begun
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from formicary.idempotency.execution import Execution
+    from formicary.idempotency.policy import Rule
 
 log = logging.getLogger("formicary.idempotency")
 BEATS: Final = 4
@@ -24,16 +26,18 @@ class Heartbeat:
 
     Args:
         lease_s: Their length in seconds.
+        renew_for_s: How long each of them is renewed at most; None = as long as it executes.
 
     Attributes:
         alive: Each execution with the number of the beat after which it began or was renewed; an adapter takes those
             that have ended out by itself.
     """
 
-    __slots__ = ("_beat", "_every_s", "_loop", "_renewals", "alive")
+    __slots__ = ("_beat", "_every_s", "_loop", "_most_beats", "_renewals", "alive")
 
-    def __init__(self, lease_s: float) -> None:
+    def __init__(self, lease_s: float, renew_for_s: float | None = None) -> None:
         self._every_s = lease_s / BEATS
+        self._most_beats = math.inf if renew_for_s is None else renew_for_s / self._every_s
         self._beat = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._renewals: set[asyncio.Task[None]] = set()
@@ -41,7 +45,7 @@ class Heartbeat:
 
     def watch(self, execution: Execution, loop: asyncio.AbstractEventLoop) -> None:
         """Renews the execution's lease, on its loop, as long as it is in `alive`."""
-        self.alive[execution] = self._beat
+        self.alive[execution] = execution.first_beat = self._beat
         if self._loop is not loop:
             self._loop = loop
             loop.call_later(self._every_s, self._tick)
@@ -51,6 +55,9 @@ class Heartbeat:
         if loop is not self._loop:
             return  # another loop has begun to use it
         for execution in [each for each, beat in self.alive.items() if beat < self._beat]:
+            if self._beat - execution.first_beat > self._most_beats:
+                del self.alive[execution]
+                continue
             self.alive[execution] = self._beat
             renewal = loop.create_task(self._renew(execution))
             self._renewals.add(renewal)
@@ -77,11 +84,12 @@ class Heartbeats:
     __slots__ = ("_by_lease",)
 
     def __init__(self) -> None:
-        self._by_lease: dict[float, Heartbeat] = {}
+        self._by_lease: dict[tuple[float, float | None], Heartbeat] = {}
 
-    def of(self, lease_s: float) -> Heartbeat:
-        """The one for leases of this length."""
-        found = self._by_lease.get(lease_s)
+    def of(self, rule: Rule) -> Heartbeat:
+        """The one for leases of a rule."""
+        length = rule.lease_s, rule.renew_for_s
+        found = self._by_lease.get(length)
         if found is None:
-            found = self._by_lease[lease_s] = Heartbeat(lease_s)
+            found = self._by_lease[length] = Heartbeat(*length)
         return found

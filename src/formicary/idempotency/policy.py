@@ -42,8 +42,13 @@ class Rule:
         key: ``refuse`` = without a key it is answered 400; ``run`` = without a key it runs unprotected.
         ttl_s: How long an answer is kept. A client that retries later runs the operation again.
         lease_s: How long a holder may be silent before another takes over; it is renewed while the handler runs.
+        renew_for_s: How long a lease is renewed at most, so that a handler that hangs does not keep its key for ever:
+            it goes on, but another may take over, and what it answers then is refused. 0 = never, None = as long as it
+            runs. Too short runs slow operations twice.
         on_busy: A duplicate while the first one runs: ``refuse`` = 409 with Retry-After, ``wait`` = it waits for the
             answer, at most `wait_s`, then 409.
+        busy_retry_s: Longest Retry-After of that 409. The rest of the lease is told where it is shorter: the one that
+            executes mostly ends long before. Too short makes clients ask often, too long makes them wait for nothing.
         replay_5xx: Whether answers of 500 and above are kept and replayed (as Stripe's first version does); otherwise
             the operation may be tried again at once.
         keep: Statuses that are kept whatever the usual rule says.
@@ -59,8 +64,10 @@ class Rule:
     key: Missing = "refuse"
     ttl_s: float = DAY_S
     lease_s: float = 30.0
+    renew_for_s: float | None = None
     on_busy: OnBusy = "refuse"
     wait_s: float = 10.0
+    busy_retry_s: float = 5.0
     replay_5xx: bool = False
     keep: frozenset[int] = frozenset()
     release: frozenset[int] = frozenset()
@@ -71,8 +78,10 @@ class Rule:
     uuid_only: bool = False
 
     def __post_init__(self) -> None:
-        wrong = [name for name in ("ttl_s", "lease_s", "wait_s") if not getattr(self, name) > 0]
+        wrong = [name for name in ("ttl_s", "lease_s", "wait_s", "busy_retry_s") if not getattr(self, name) > 0]
         wrong += [name for name in ("max_body_bytes", "max_response_bytes") if getattr(self, name) < 1]
+        if self.renew_for_s is not None and not self.renew_for_s >= 0:
+            wrong.append("renew_for_s")
         if self.lease_s > self.ttl_s:
             wrong.append("lease_s (longer than ttl_s)")
         if both := self.keep & self.release:

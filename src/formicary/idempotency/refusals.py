@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 from formicary.problems import FieldError, Problem, problem
 
 STORE_RETRY_S = 2.0
@@ -23,8 +25,9 @@ def key_reused(header: str) -> Problem:
     return problem("IDEMPOTENCY_KEY_REUSED", text, errors=[FieldError(header, "CONFLICT", text)])
 
 
-def in_progress(retry_after_s: int) -> Problem:
-    """409: another request with the key executes just now."""
+def in_progress(retry_after_s: int, most_s: float = 5.0) -> Problem:
+    """409: another request with the key executes just now; asked again after at most `most_s`, whole seconds from 1."""
+    retry_after_s = min(retry_after_s, max(1, ceil(most_s)))
     return problem(
         "IDEMPOTENT_REQUEST_IN_PROGRESS",
         f"A request with this key is being executed: ask again in {retry_after_s} s.",

@@ -42,7 +42,7 @@ from formicary.idempotency.model import (
     encode_response,
 )
 from formicary.idempotency.policy import Rule
-from formicary.idempotency.refusals import in_progress, key_reused, store_unavailable
+from formicary.idempotency.refusals import in_progress, key_reused, outcome_unknown, store_unavailable
 from formicary.idempotency.schema import COLUMN_LIST, COLUMNS, TABLE, from_row, to_row
 from formicary.problems import Problem
 
@@ -117,7 +117,8 @@ class idempotent:
 
     Raises:
         Problem: On entering IDEMPOTENT_REQUEST_IN_PROGRESS, IDEMPOTENCY_KEY_REUSED or IDEMPOTENCY_STORE_UNAVAILABLE; on
-            leaving the latter where it cannot be committed, and the first where another has written the record.
+            leaving the latter where it cannot be written, IDEMPOTENCY_OUTCOME_UNKNOWN where the connection broke at the
+            commit, and the first where another has written the record.
         RuntimeError: The block ended without ``complete``, or has ended the transaction itself.
     """
 
@@ -174,7 +175,7 @@ class idempotent:
             if not isinstance(outcome, Busy):
                 break
             if time.monotonic() + delay_s > until:
-                raise in_progress(outcome.retry_after_s)
+                raise in_progress(outcome.retry_after_s, self._rule.busy_retry_s)
             await pause(self._adapter, delay_s)
             delay_s = min(2 * delay_s, 0.5)
         if isinstance(outcome, Mismatch):
@@ -266,7 +267,12 @@ class idempotent:
             raise RuntimeError("the block has ended the transaction itself: its writes may be there without a record")
         await (adapter.undo() if undo else adapter.keep())
         await self._write(encode_response(kept_form(response, self._rule)))
-        await adapter.commit()
+        try:
+            await adapter.commit()
+        except adapter.unavailable as failed:
+            if adapter.dialect == "sqlite":  # a commit that fails there is none
+                raise
+            raise outcome_unknown(f"the caller's database, at the commit: {failed}") from failed
 
     async def _write(self, stored: bytes) -> None:
         held, seen = self._held, self._seen

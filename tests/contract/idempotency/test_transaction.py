@@ -358,3 +358,27 @@ def test_duplicates_that_wait_for_one_lock_are_told_apart_from_strangers(tmp_pat
             return sorted(await asyncio.gather(*both))
 
     assert asyncio.run(scenario()) == ["IDEMPOTENT_REQUEST_IN_PROGRESS", "executed"]
+
+
+def test_a_connection_that_breaks_at_the_commit_claims_nothing(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """It may be committed: the caller is told that nobody knows, and a retry finds out."""
+    import psycopg
+
+    caller = Caller("psycopg-sync", tmp_path, request.getfixturevalue)
+
+    async def scenario() -> None:
+        async with caller.connect() as connection:
+
+            def commit() -> None:
+                del connection.commit
+                connection.commit()
+                raise psycopg.OperationalError("the connection is lost")
+
+            connection.commit = commit
+            with pytest.raises(Problem) as caught:
+                await order(caller, connection)
+            assert caught.value.code == "IDEMPOTENCY_OUTCOME_UNKNOWN"
+            assert await order(caller, connection) == CREATED
+
+    asyncio.run(scenario())
+    assert caller.orders() == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from formicary.idempotency import IdempotencyMiddleware, MemoryStore, Rule, SqliteStore, once
+from formicary.idempotency import IdempotencyMiddleware, MemoryStore, Policy, Rule, SqliteStore, once
 from formicary.problems import problem
 from tests.integration.idempotency.driving import Message, Receive, Scope, Send, call
 from tests.integration.idempotency.worlds import Ours
@@ -207,5 +207,32 @@ def test_what_has_begun_ends_although_its_caller_is_cancelled() -> None:
         assert effects == ["tea"]
         assert await charge("tea") == 1
         assert effects == ["tea"]
+
+    asyncio.run(check())
+
+
+def test_a_handler_that_hangs_does_not_keep_its_key_for_ever() -> None:
+    """Its lease is renewed no longer than the rule says; who took over is right, and it gets that answer too."""
+
+    async def check() -> None:
+        store, went_on, numbers = MemoryStore(), asyncio.Event(), iter((b"first", b"second"))
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            body = next(numbers)
+            if body == b"first":
+                await went_on.wait()
+            await send({"type": "http.response.start", "status": 201, "headers": []})
+            await send({"type": "http.response.body", "body": body})
+
+        protected = IdempotencyMiddleware(app, store, Policy(Rule(lease_s=0.04, renew_for_s=0.04)))
+        hanging = asyncio.create_task(call(protected, "k"))
+        await asyncio.sleep(0)
+        busy = 0
+        while (answer := await call(protected, "k")).status == 409:
+            busy += 1
+            await asyncio.sleep(0.005)
+        assert (busy > 0, answer.status, answer.body) == (True, 201, b"second")
+        went_on.set()
+        assert (await hanging).body == b"second"
 
     asyncio.run(check())

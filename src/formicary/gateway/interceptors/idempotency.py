@@ -94,7 +94,7 @@ class Idempotent:
         claim = claim_of_call(key, name, route, self._tenant(call), request, rule, self._fields)
         begun = await begin(self._store, claim, rule, self.counts, header=self._policy.header)
         if isinstance(begun, Execution):
-            await to_its_end(_execute(begun, rule, call, proceed), begun, self._heartbeats.of(rule.lease_s))
+            await to_its_end(_execute(begun, rule, call, proceed), begun, self._heartbeats.of(rule))
         else:
             _replay(begun, rule, call)
 
