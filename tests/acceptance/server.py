@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.forks import REPOSITORY, Forked, run_forked
+
 FORMICARY = (sys.executable, "-m", "formicary")
 
 
@@ -50,22 +51,28 @@ class Up:
     Args:
         data: Data directory.
         options: More options of `formicary up`.
+        is_forked: Not started as users do, which takes longer, but forked from a process with all modules.
     """
 
-    def __init__(self, data: Path, *options: str) -> None:
+    def __init__(self, data: Path, *options: str, is_forked: bool = True) -> None:
         self.data = data
         self.http, self.grpc = free_port(), free_port()
         self.address = f"127.0.0.1:{self.grpc}"
         self.scheme, self.context = "http", ssl.create_default_context()
         self.log = data.parent / f"{data.name}-up.log"
         ports = ("--http-port", str(self.http), "--grpc-port", str(self.grpc))
-        self._command = (*FORMICARY, "up", "--data", str(data), *ports, *options)
-        self.process: subprocess.Popen[bytes] | None = None
+        self._arguments = ("up", "--data", str(data), *ports, *options)
+        self._is_forked = is_forked
+        self.process: subprocess.Popen[bytes] | Forked | None = None
 
     def start(self, *, wait: bool = True) -> None:
         """Starts it; waits until it is ready."""
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=log, cwd=REPOSITORY)
+            if self._is_forked:
+                self.process = Forked(self._arguments, stderr=log)
+            else:
+                command = (*FORMICARY, *self._arguments)
+                self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, cwd=REPOSITORY)
         if wait:
             self.until_ready()
 
@@ -135,9 +142,7 @@ class Up:
     def cli(self, *arguments: str, status: int | None = 0) -> str:
         """Runs a client command against this server and returns its standard output."""
         environment = {**os.environ, "FORMICARY_SERVER": self.address}
-        done = subprocess.run(
-            (*FORMICARY, *arguments), capture_output=True, text=True, env=environment, cwd=REPOSITORY, timeout=60
-        )
+        done = run_forked(arguments, env=environment, cwd=REPOSITORY)
         if status is not None and done.returncode != status:
             raise AssertionError(f"{arguments}: exit {done.returncode}: {done.stdout}{done.stderr}")
         return done.stdout

@@ -17,6 +17,8 @@ from typing import ClassVar
 
 import pytest
 
+from tests.forks import run_forked
+
 CORPUS = Path(__file__).with_name("corpus")
 FILES = sorted(CORPUS.glob("*.yaml"))
 
@@ -103,9 +105,8 @@ def test_a_job_of_the_corpus_ends_as_it_says(name: str, group: list[Run], data_d
     """State of the job, and state and attempts of every task in file order."""
     for run in group:
         given = [argument.replace("{base}", base) for argument in run.arguments]
-        command = [sys.executable, "-m", "formicary", "run", str(CORPUS / name), *given]
-        command += ["--data", str(data_dir), "--output", "json"]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        command = ("run", str(CORPUS / name), *given, "--data", str(data_dir), "--output", "json")
+        ended = run_forked(command, timeout=120)
         assert ended.stdout, ended.stderr
         document = json.loads(ended.stdout)
         found = [(task["task_type"], task["state"], task["attempts"]) for task in document["tasks"]]

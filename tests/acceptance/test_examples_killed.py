@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from tests import components
+from tests.forks import run_forked
 
 ROOT = Path(__file__).resolve().parents[2]
 JOB = "examples/jobs/etl/earth_rotation.yaml"
@@ -156,8 +157,7 @@ class Up:
 
     def command(self, *arguments: str) -> Any:
         """Runs a client command and returns its JSON."""
-        words = [*FORMICARY, *arguments, "--server", f"127.0.0.1:{self.grpc}", "--output", "json"]
-        ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        ended = run_forked((*arguments, "--server", f"127.0.0.1:{self.grpc}", "--output", "json"), cwd=ROOT)
         assert ended.returncode == 0, ended.stderr
         return json.loads(ended.stdout)
 

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.server import FORMICARY, REPOSITORY
+from tests.forks import run_forked
 
 LIMIT_S = 60.0
 HEAD = "job_type: flow\npause_time: 3s\ndelay_between_retries: {delay}\nretry: 3\ntasks:\n"
@@ -166,13 +167,7 @@ def test_killed_while_a_failure_for_good_is_being_wound_up(action: str, code: st
 def people(command: str, job_id: str, run: Lines, *options: str) -> subprocess.CompletedProcess[str]:
     """Votes as the run says that one votes."""
     found = run.wait_for(rf"formicary approve {job_id} act --server (\S+)")
-    return subprocess.run(
-        (*FORMICARY, command, job_id, "--server", found.group(1), *options),
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-    )
+    return run_forked((command, job_id, "--server", found.group(1), *options), cwd=REPOSITORY, timeout=LIMIT_S)
 
 
 @pytest.mark.parametrize("kind", ["WAIT_FOR_APPROVAL", "MANUAL"])

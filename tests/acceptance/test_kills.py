@@ -58,7 +58,7 @@ def up(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[...
     def start(*options: str, **environment: str) -> Up:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        server = Up(data_dir, *options)
+        server = Up(data_dir, *options, is_forked=False)
         started.append(server)
         server.start()
         return server

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Sequence
@@ -67,6 +68,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "version": ("formicary.cli.about:version", "Print the version."),
 }
 """Name of a subcommand -> where it is, and its line in the overview."""
+
+
+CANNOT_WRITE = 120
+"""As Python ends where the last of the output cannot be written."""
 
 
 class LazyGroup(click.Group):
@@ -135,8 +140,33 @@ def cli() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command and ends the process with its status."""
-    sys.exit(status_of(arguments))
+    """Runs the command and ends the process with its status, without the time it takes to free what the system frees.
+
+    That all modules and what they made are taken apart one by one is a tenth of a second after a server's last word.
+    Threads have been waited for before, and all that others want done at the end is done before, since it was asked
+    for later.
+    """
+    end = _End()
+    atexit.register(end)
+    end.status = status_of(arguments)
+    sys.exit(end.status)
+
+
+class _End:
+    """Ends the process at once; the status is that of an error that nobody has caught, until it is set."""
+
+    def __init__(self) -> None:
+        self.status = 1
+
+    def __call__(self) -> None:
+        """Writes what is still to be written, and ends the process."""
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                if stream is not None and not stream.closed:
+                    stream.flush()
+            except OSError:  # nobody reads it any more, or the disk is full
+                self.status = self.status or CANNOT_WRITE
+        os._exit(self.status)
 
 
 def status_of(arguments: Sequence[str] | None = None) -> int:

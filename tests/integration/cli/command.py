@@ -1,14 +1,15 @@
-"""Runs the command as its user does: a process, two streams, an exit status."""
+"""Runs the command as its user does: two streams, an exit status; only that the process is forked from a ready one."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.forks import run_forked
 
 FORMICARY = (sys.executable, "-m", "formicary")
 LIMIT_S = 60
@@ -30,13 +31,6 @@ class Done:
 
 def formicary(*arguments: str | Path, cwd: Path | None = None, stdin: str = "", **environment: str) -> Done:
     """Runs the command to its end; standard output and error are pipes."""
-    done = subprocess.run(
-        (*FORMICARY, *map(str, arguments)),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        cwd=cwd,
-        env={**os.environ, **environment},
-    )
+    words = tuple(map(str, arguments))
+    done = run_forked(words, stdin=stdin, cwd=cwd, env={**os.environ, **environment}, timeout=LIMIT_S)
     return Done(done.returncode, done.stdout, done.stderr)

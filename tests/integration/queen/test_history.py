@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from formicary.embedded import Colony, ColonyConfig
 from formicary.engine.queen.history import read_history, with_more
 from formicary.engine.scheduling.simulation.workload import Ant, Cluster
 from formicary.engine.storage.backends import open_store
+from tests.forks import run_forked
 
 LONG = "job_type: long\ntasks:\n- task_type: t\n  script: ['sleep 1.2']\n"
 SHORT = "job_type: short\ntasks:\n- task_type: t\n  script: ['sleep 0.2']\n"
@@ -36,8 +35,8 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def simulate(past: Path, *more: str) -> dict[str, dict[str, float]]:
     """Summaries by policy, as the command prints them."""
-    command = [sys.executable, "-m", "formicary", "simulate", "--history", str(past), "--output", "json", *more]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = run_forked(("simulate", "--history", str(past), "--output", "json", *more))
+    assert done.returncode == 0, done.stderr
     return {one["policy"]: one["summary"] for one in json.loads(done.stdout)}
 
 
@@ -83,14 +82,12 @@ def test_more_ants_are_like_the_largest_with_every_tag() -> None:
     ],
 )
 def test_a_past_that_cannot_be_read_is_refused(arguments: list[str], sentence: str) -> None:
-    command = [sys.executable, "-m", "formicary", "simulate", *arguments, "--policy", "fcfs"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = run_forked(("simulate", *arguments, "--policy", "fcfs"))
     assert done.returncode == 2
     assert sentence in done.stderr
 
 
 def test_a_past_without_jobs_says_so(past: Path) -> None:
-    command = [sys.executable, "-m", "formicary", "simulate", "--history", str(past), "--org", "x", "--policy", "fcfs"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = run_forked(("simulate", "--history", str(past), "--org", "x", "--policy", "fcfs"))
     assert done.returncode == 2
     assert "no job of x that was submitted in the last 7d has run and ended" in done.stderr

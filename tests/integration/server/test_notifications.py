@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.server import FORMICARY, Up, free_port, until
+from tests.forks import run_forked
 from tests.integration.server.test_tokens import token
 from tests.integration.server.tls_server import Certificates
 from tests.integration.server.told import MailServer, Received, Receiver
@@ -115,7 +116,7 @@ def test_an_email_for_failure_and_fix(tmp_path: Path, mails: MailServer) -> None
 def test_a_call_is_signed_and_repeated_with_the_same_key(tmp_path: Path, receiver: Receiver) -> None:
     """503 and 429 are tried again under the same key; secrets are in the header and nowhere else; 410 is final."""
     key_file = tmp_path / "key"
-    subprocess.run((*FORMICARY, "secrets", "keygen", str(key_file)), check=True, capture_output=True)
+    assert run_forked(("secrets", "keygen", str(key_file))).returncode == 0
     up = serve(tmp_path, "--secret-key-file", str(key_file))
     answers = [(503, {}), (429, {"Retry-After": "1"}), (204, {}), (410, {}), (204, {})]
     receiver.answer = lambda _call: answers.pop(0)

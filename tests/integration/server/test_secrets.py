@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.server import Up, until
+from tests.forks import Forked, run_forked
 from tests.integration.server.test_rest_api import ask
 
 CANARY = "c4n4ry-value/with+signs"
@@ -38,15 +37,15 @@ tasks:
 
 
 def keygen(path: Path, *options: str) -> str:
-    command = (sys.executable, "-m", "formicary", "secrets", "keygen", str(path), *options)
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    done = run_forked(("secrets", "keygen", str(path), *options))
+    assert done.returncode == 0, done
+    return done.stdout.strip()
 
 
 def command(up: Up, *arguments: str, value: str = "", status: int = 0) -> str:
     """Runs a command; returns both of its outputs."""
     environment = {**os.environ, "FORMICARY_SERVER": up.address}
-    words = (sys.executable, "-m", "formicary", *arguments)
-    done = subprocess.run(words, input=value, capture_output=True, text=True, env=environment, timeout=60)
+    done = run_forked(arguments, stdin=value, env=environment)
     assert done.returncode == status, done
     return done.stdout + done.stderr
 
@@ -175,8 +174,8 @@ def test_a_rotation_that_is_killed_goes_on(up: Up, tmp_path: Path) -> None:
         assert ask(up, "POST", "/v1/configs", body)[0] == 200
     new = keygen(tmp_path / "keys", "--add")
     environment = {**os.environ, "FORMICARY_SERVER": up.address}
-    command = (sys.executable, "-m", "formicary", "secrets", "rotate", "--timeout", "1")
-    rotating = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with open(tmp_path / "rotating", "wb") as said:
+        rotating = Forked(("secrets", "rotate", "--timeout", "1"), env=environment, stderr=said)
     until(lambda: new in up.cli("secrets", "list"), 20, "the rotation has begun")
     up.kill()
     rotating.wait()

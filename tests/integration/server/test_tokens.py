@@ -27,7 +27,8 @@ def token(up: Up, *options: str) -> str:
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """A server with one ant; the environment has an administrator's token, made before it started."""
-    server = Up(tmp_path_factory.mktemp("tokens") / "data", "--auth", "token", "--verbose", "--rate", "30")
+    options = ("--auth", "token", "--verbose", "--rate", "30")
+    server = Up(tmp_path_factory.mktemp("tokens") / "data", *options, is_forked=False)  # its command line is looked at
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FORMICARY_TOKEN", token(server, "--role", "admin", "--data", str(server.data)))
         server.start()

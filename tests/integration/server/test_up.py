@@ -31,7 +31,7 @@ def up(data_dir: Path) -> Iterator[Callable[..., Up]]:
     started: list[Up] = []
 
     def start(*options: str) -> Up:
-        started.append(Up(data_dir, *options))
+        started.append(Up(data_dir, *options, is_forked=False))
         started[-1].start()
         return started[-1]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import ssl
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.acceptance.server import FORMICARY, REPOSITORY, Up, free_port, until
+from tests.acceptance.server import Up, free_port, until
+from tests.forks import Forked
 
 
 class Certificates:
@@ -66,16 +66,10 @@ class TlsUp(Up):
 
 
 @contextmanager
-def ant_process(log: Path, *options: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+def ant_process(log: Path, *options: str, **environment: str) -> Iterator[Forked]:
     """An ant of another machine, so to speak: its own process, told its way by options."""
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            (*FORMICARY, "ant", *options),
-            stdout=output,
-            stderr=output,
-            cwd=REPOSITORY,
-            env={**os.environ, **environment},
-        )
+        process = Forked(("ant", *options), stdout=output, stderr=output, env={**os.environ, **environment})
     try:
         yield process
     finally:
