@@ -36,6 +36,8 @@ from typing import IO, NoReturn
 REPOSITORY = Path(__file__).resolve().parents[1]
 MOST_BYTES = 1024 * 1024
 """Of a request: arguments and environment."""
+DESCRIPTOR = "FORMICARY_TEST_FORKS"
+"""Variable with the descriptor of the way to the prepared process, for shells."""
 ALSO = ("formicary.client.sync", "formicary.embedded", "formicary.server.serving", "rich.table", "rich.live")
 """What the prepared process reads besides the modules of the subcommands, which import these late."""
 
@@ -65,8 +67,6 @@ class Forked:
         self.args = ("formicary", *arguments)
         self.returncode: int | None = None
         environment = dict(os.environ if env is None else env)
-        if environment.get("PYTHONPATH") != os.environ.get("PYTHONPATH"):
-            raise ValueError("a fork has its modules already; start Python for another PYTHONPATH")
         request = json.dumps({"arguments": arguments, "cwd": str(cwd), "env": environment}).encode()
         reading, writing = os.pipe()
         self._status = open(reading, encoding="ascii")  # noqa: SIM115 - open until the process has ended
@@ -158,6 +158,41 @@ def _prepared() -> socket.socket:
     return ours
 
 
+SHIM = f"""#!{sys.executable} -IS
+import json, os, signal, socket, sys
+environment = dict(os.environ)
+prepared = socket.socket(fileno=int(environment.pop("{DESCRIPTOR}")))
+request = json.dumps({{"arguments": sys.argv[1:], "cwd": os.getcwd(), "env": environment}}).encode()
+reading, writing = os.pipe()
+socket.send_fds(prepared, [request], [0, 1, 2, writing])
+os.close(writing)
+with open(reading) as status:
+    pid = int(status.readline())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: os.kill(pid, number))
+    ended = int(status.readline())
+if ended < 0:
+    signal.signal(-ended, signal.SIG_DFL)
+    os.kill(os.getpid(), -ended)
+os._exit(ended)
+"""
+"""A program `formicary` for shells: has the command forked, passes signals on, and ends as it ends. Only SIGKILL reaches
+nobody but the program itself."""
+
+
+def make_shim(folder: Path) -> tuple[dict[str, str], int]:
+    """Writes the program `formicary` to a folder.
+
+    Returns:
+        What the shell's environment needs besides a PATH with the folder, and the descriptor to pass to it.
+    """
+    shim = folder / "formicary"
+    shim.write_text(SHIM)
+    shim.chmod(0o755)
+    descriptor = _prepared().fileno()
+    return {DESCRIPTOR: str(descriptor)}, descriptor
+
+
 def serve(requests: socket.socket) -> None:
     """Forks at each request until the other end is closed."""
     read_modules()
@@ -226,7 +261,8 @@ def _become(request: dict[str, object], streams: list[int]) -> NoReturn:
         arguments, folder, environment = request["arguments"], request["cwd"], request["env"]
         assert isinstance(arguments, list) and isinstance(folder, str) and isinstance(environment, dict)
         os.chdir(folder)
-        sys.path[0] = folder
+        given = [entry for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
+        sys.path[0:1] = [folder, *given]
         sys.argv = ["formicary", *arguments]
         os.environ.clear()
         os.environ.update(environment)
@@ -236,7 +272,7 @@ def _become(request: dict[str, object], streams: list[int]) -> NoReturn:
     except BaseException:
         traceback.print_exc()
     finally:
-        threading._shutdown()  # type: ignore[attr-defined]
+        threading._shutdown()  # type: ignore[attr-defined]  # as Python does at the end, which is not run to
         atexit._run_exitfuncs()
         for file in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests import components
+from tests.forks import run_forked
 
 ROOT = Path(__file__).resolve().parents[2]
 JOBS = ROOT / "examples" / "jobs"
@@ -148,8 +149,7 @@ EXPECTED: list[tuple[str, dict[str, str], str, dict[str, tuple[str, int]]]] = [
 def run_command(*arguments: str, data: Path, params: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Runs `formicary run … --output json`."""
     given = [word for name, value in (params or {}).items() for word in ("-p", f"{name}={value}")]
-    command = [sys.executable, "-m", "formicary", "run", *arguments, *given, "--data", str(data), "--output", "json"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return run_forked(("run", *arguments, *given, "--data", str(data), "--output", "json"), cwd=ROOT, timeout=120)
 
 
 def run_example(file: str, data: Path, params: dict[str, str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import components
+from tests.forks import make_shim
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -18,6 +19,8 @@ PAGES = [
     if "```console\n" in page.read_text(encoding="utf-8")
 ]
 """Pages that show a session; code of the others is run by the test of the documents."""
+AS_USERS_DO = {"tutorial", "resume-after-a-crash"}
+"""Pages whose commands start as their reader's do; those of the others are forked from a process with all modules."""
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", flags=re.M | re.S)
 SAVED = re.compile(r"save\s+this\s+as\s+`([\w.-]+)`[^`]*\Z|and\s+this\s+as\s+`([\w.-]+)`[^`]*\Z", flags=re.I)
 MARK = "=== command"
@@ -87,9 +90,15 @@ def test_a_session_of_the_documents_is_true(page: Path, tmp_path: Path, data_dir
     commands = read_page(page, folder)
     assert commands, "the page shows no command"
     grpc = free_port()
+    programs, forks, passed = str(Path(sys.executable).parent), {}, []
+    if page.stem not in AS_USERS_DO:
+        (tmp_path / "bin").mkdir()
+        forks, descriptor = make_shim(tmp_path / "bin")
+        programs, passed = f"{tmp_path / 'bin'}{os.pathsep}{programs}", [descriptor]
     environment = {
         **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        **forks,
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(tmp_path),
         "FORMICARY_DATA": str(data_dir),
         "FORMICARY_SERVER": f"127.0.0.1:{grpc}",
@@ -99,6 +108,7 @@ def test_a_session_of_the_documents_is_true(page: Path, tmp_path: Path, data_dir
         ["bash", "-c", to_script(commands, grpc)],
         cwd=folder,
         env=environment,
+        pass_fds=passed,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
