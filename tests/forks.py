@@ -176,7 +176,7 @@ if ended < 0:
     os.kill(os.getpid(), -ended)
 os._exit(ended)
 """
-"""A program `formicary` for shells: has the command forked, passes signals on, and ends as it ends. Only SIGKILL reaches
+"""A program `formicary` for shells: has the command forked, passes signals on, and ends as it ends. SIGKILL reaches
 nobody but the program itself."""
 
 

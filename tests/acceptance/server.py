@@ -58,10 +58,11 @@ class Up:
         self.data = data
         self.http, self.grpc = free_port(), free_port()
         self.address = f"127.0.0.1:{self.grpc}"
-        self.scheme, self.context = "http", ssl.create_default_context()
+        self.scheme = "http"
+        self.context: ssl.SSLContext | None = None
         self.log = data.parent / f"{data.name}-up.log"
         ports = ("--http-port", str(self.http), "--grpc-port", str(self.grpc))
-        self._arguments = ("up", "--data", str(data), *ports, *options)
+        self.arguments = ("up", "--data", str(data), *ports, *options)
         self._is_forked = is_forked
         self.process: subprocess.Popen[bytes] | Forked | None = None
 
@@ -69,9 +70,9 @@ class Up:
         """Starts it; waits until it is ready."""
         with open(self.log, "ab") as log:
             if self._is_forked:
-                self.process = Forked(self._arguments, stderr=log)
+                self.process = Forked(self.arguments, stderr=log)
             else:
-                command = (*FORMICARY, *self._arguments)
+                command = (*FORMICARY, *self.arguments)
                 self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, cwd=REPOSITORY)
         if wait:
             self.until_ready()

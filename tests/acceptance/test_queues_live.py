@@ -481,7 +481,7 @@ def test_queues_outlive_a_kill_and_bad_ones_change_nothing(stage: Callable[..., 
     bad = one.file.with_name("bad.yaml")
     bad.write_text("policy: none\nqueues: [{name: a, guaranteed: 70}, {name: b, guaranteed: 70, parent: c}]\n")
     one.up.cli("queues", "apply", str(bad), status=2)
-    one.up._command = tuple(part for part in one.up._command if part not in ("--queues", str(one.file)))
+    one.up.arguments = tuple(part for part in one.up.arguments if part not in ("--queues", str(one.file)))
     one.up.kill()
     one.up.start()
     calls = [call["resource"] for call in one.up.page("/v1/audit?method=PutQueues")[1]["records"]]
