@@ -1,4 +1,4 @@
-"""A server that speaks the Docker Engine API as documented, where no Docker engine can run.
+"""A server that speaks the Docker Engine API as documented, for tests that run everywhere.
 
 It is a real HTTP server on a UNIX socket: paths, status codes, JSON, chunked streams, tar archives and multiplexed log
 frames are those of the reference for version 1.44. What it does not have is isolation: a container is a process of this

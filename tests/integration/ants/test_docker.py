@@ -1,4 +1,4 @@
-"""DOCKER tasks against a server that speaks the Engine's API (see docker_engine.py: no Docker engine runs here)."""
+"""DOCKER tasks against docker_engine.py, which speaks the Engine's API; in real containers: test_docker_real.py."""
 
 from __future__ import annotations
 
