@@ -160,3 +160,29 @@ def test_the_configuration_shows_no_password() -> None:
             NotifyConfig(smtp_url=wrong)
     with pytest.raises(Problem, match="mailbox"):
         NotifyConfig(smtp_from="me")
+
+
+@pytest.mark.parametrize(
+    ("event", "more", "subject", "line"),
+    [
+        ("started", {}, "nightly: started", "Job nightly j is EXECUTING."),
+        ("paused", {}, "nightly: paused", "Job nightly j is PAUSED."),
+        (
+            "approval",
+            {"approval": {"message": "", "missing": "2 approvals"}},
+            "nightly waits for approval: a",
+            "2 approv",
+        ),
+        ("dead_letter", {"dead_letter": {"queue": "odd", "reason": "FATAL"}}, "nightly: dead letter", "queue odd"),
+    ],
+)
+def test_what_happens_on_the_way_has_words_of_its_own(event: str, more: Any, subject: str, line: str) -> None:
+    """Subject and text of the engine's own for each."""
+    state = {"started": "EXECUTING", "paused": "PAUSED"}.get(event, "FAILED")
+    job = {**PAYLOAD["job"], "state": state, "error": None}
+    payload = {**PAYLOAD, "outcome": event, "job": job, "tasks": [], **more}
+    if event == "approval":
+        payload["task"] = {**PAYLOAD["tasks"][0], "error": None, "ended_at": None}
+    mail = to_send(MAIL, Facts(payload), same, b"")
+    assert isinstance(mail, Mail)
+    assert mail.subject == subject and line in mail.body

@@ -101,7 +101,7 @@ JOB_FIELDS: tuple[Field, ...] = (
         "notify",
         "object",
         "Who is told when the job ends: email (recipients, when, subject, body), slack (url, recipients, when, text); "
-        "when is onSuccess, onFailure, onFixed, always or never.",
+        "when is onSuccess, onFailure, onFixed, always, onStart, onPause, onApproval, onDeadLetter, never or a list.",
     ),
     Field(
         "webhook",

@@ -23,7 +23,11 @@ FAILURE: Final = "failure"
 FIXED: Final = "fixed"
 CANCELLED: Final = "cancelled"
 ESCALATED: Final = "escalated"
-OUTCOMES: Final = (SUCCESS, FAILURE, FIXED, CANCELLED, ESCALATED)
+STARTED: Final = "started"
+PAUSED: Final = "paused"
+WANTED: Final = "approval"
+DEAD_LETTER: Final = "dead_letter"
+OUTCOMES: Final = (SUCCESS, FAILURE, FIXED, CANCELLED, ESCALATED, STARTED, PAUSED, WANTED, DEAD_LETTER)
 """What a notice is about; *fixed* is the first success of a job type after a failure."""
 
 WHEN: Final[Mapping[str, frozenset[str]]] = {
@@ -31,10 +35,16 @@ WHEN: Final[Mapping[str, frozenset[str]]] = {
     "onfailure": frozenset({FAILURE, FIXED}),
     "onfixed": frozenset({FIXED}),
     "always": frozenset({SUCCESS, FAILURE, FIXED, CANCELLED}),
+    "onstart": frozenset({STARTED}),
+    "onpause": frozenset({PAUSED}),
+    "onapproval": frozenset({WANTED}),
+    "ondeadletter": frozenset({DEAD_LETTER}),
     "never": frozenset(),
 }
 """Values of `when`, lower case without separators -> outcomes."""
-_WHEN_NAMES = ("onSuccess", "onFailure", "onFixed", "always", "never")
+_WHEN_NAMES = (
+    *("onSuccess", "onFailure", "onFixed", "always", "onStart", "onPause", "onApproval", "onDeadLetter", "never"),
+)
 NOTICE_STATES: Final = ("PENDING", "SENT", "DEAD")
 MOST_RECIPIENTS: Final = 50
 VERBS: Final = ("POST", "PUT", "PATCH", "GET")

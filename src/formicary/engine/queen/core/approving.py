@@ -131,6 +131,7 @@ class Approving:
         if policy.sla_deadline_s is not None:
             self._set_deadline(question, core.wall + policy.sla_deadline_s)
         self._write(question)
+        core.notifying.approval_wanted(run, policy)
         core.dirty_tasks[run] = None
         core.progress.check_end(job)
 

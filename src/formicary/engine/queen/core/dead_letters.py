@@ -54,6 +54,7 @@ def note_death(core: Core, job: Job) -> None:
         "",
     )
     core.stats.dead_letters += 1
+    core.notifying.died(job, queue or DEFAULT_QUEUE, reason, alert=alert)
 
 
 def changed(letter: Row, state: str, at: float, *, key: str = "", fingerprint: str = "") -> Row:

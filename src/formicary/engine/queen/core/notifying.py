@@ -1,4 +1,4 @@
-"""Notices: what somebody is to be told of the end of a job or a task, written in the commit of that end.
+"""Notices: what somebody is to be told of a job or a task, written in the commit of what has happened.
 
 A notice is a row; it is delivered after the commit, by the queen's :mod:`formicary.engine.queen.notify`. Its id is made
 of the job, the execution and the channel, so that whoever is told twice can see it. Jobs without `notify` and `webhook`
@@ -7,19 +7,24 @@ cost one look at their definition.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.approval import ApprovalPolicy
 from formicary.engine.jobs.notices import (
     CANCELLED,
+    DEAD_LETTER,
     EMAIL,
     ESCALATED,
     FAILURE,
     FIXED,
+    PAUSED,
+    STARTED,
     SUCCESS,
+    WANTED,
     WEBHOOK,
     Channel,
     is_address,
@@ -47,6 +52,8 @@ class Notifying:
         self.core = core
         self._last: dict[tuple[str, str], str] = {}
         """How the last job of a type with notices ended."""
+        self._letters: dict[Job, dict[str, Any]] = {}
+        """Letters of jobs that are just ending."""
 
     def recover(self, states: Iterable[Row]) -> None:
         """Takes over what the store holds."""
@@ -57,15 +64,19 @@ class Notifying:
 
     def job_ended(self, job: Job) -> None:
         """A job has ended: its state and error are final, its tasks are still there."""
-        notices = job.definition.notices
+        letter, notices = self._letters.pop(job, None), job.definition.notices
         if notices is None or not notices.job:
             return
+        if letter is not None:
+            self._dead(job, letter, notices.job)
         outcome = self._outcome(job)
         channels = [one for one in notices.job if outcome in one.when and (one.kind == WEBHOOK or not _is_forked(job))]
         if channels:
             payload = self._about(job, f"job.{job.state.lower()}", outcome)
             runs = [run for _, run in sorted(job.run.runs.items())] if job.run is not None else []
             payload["tasks"] = [_about_task(run) for run in runs if _is_news(run)][:MOST_TASKS]
+            if letter is not None:
+                payload["dead_letter"] = letter
             self._write(job, "job", payload, channels)
 
     def task_ended(self, run: TaskRun) -> None:
@@ -81,6 +92,57 @@ class Notifying:
             payload = self._about(job, f"task.{run.state.lower()}", outcome)
             payload["task"] = _about_task(run)
             self._write(job, f"{run.position}.{run.attempts}", payload, channels)
+
+    # --- on the way -------------------------------------------------------------------------------------------------
+
+    def job_started(self, job: Job) -> None:
+        """The first execution of a job has begun."""
+        if job.execution == 1 and job.definition.notices is not None:
+            self._tell(job, STARTED, "job.started", "started")
+
+    def job_paused(self, job: Job) -> None:
+        """A task or somebody has paused the job."""
+        if job.definition.notices is not None:
+            self._tell(job, PAUSED, "job.paused", f"paused.{round(self.core.wall * 1000)}")
+
+    def approval_wanted(self, run: TaskRun, policy: ApprovalPolicy) -> None:
+        """A task waits for people."""
+        job = run.job
+        if (notices := job.definition.notices) is None:
+            return
+        channels = [one for one in (*notices.tasks[run.position], *self._of(job)) if WANTED in one.when]
+        if channels:
+            payload = self._about(job, "approval.wanted", WANTED)
+            payload["task"] = _about_task(run)
+            payload["approval"] = {"message": "", "missing": policy.missing({})}
+            self._write(job, f"{run.position}.{run.attempts}.wanted", payload, channels)
+
+    def died(self, job: Job, queue: str, reason: str, *, alert: bool) -> None:
+        """The job that is about to end becomes a dead letter."""
+        if job.definition.notices is not None:
+            self._letters[job] = {"queue": queue, "reason": reason, "alert": alert}
+
+    def _dead(self, job: Job, letter: Mapping[str, Any], channels: Iterable[Channel]) -> None:
+        """Those who ask for it are told; with `alert_on_dlq` all that are told of anything and not of the failure."""
+
+        def asks(one: Channel) -> bool:
+            return DEAD_LETTER in one.when or (letter["alert"] and bool(one.when) and FAILURE not in one.when)
+
+        found = [one for one in channels if asks(one)]
+        if found:
+            payload = self._about(job, "job.dead_letter", DEAD_LETTER)
+            payload["dead_letter"] = letter
+            self._write(job, "dead_letter", payload, found)
+
+    def _tell(self, job: Job, outcome: str, event: str, what: str) -> None:
+        channels = [one for one in self._of(job) if outcome in one.when]
+        if channels:
+            self._write(job, what, self._about(job, event, outcome), channels)
+
+    def _of(self, job: Job) -> list[Channel]:
+        """Channels of the job; of a forked one those of programs only."""
+        notices = job.definition.notices
+        return [one for one in notices.job if one.kind == WEBHOOK or not _is_forked(job)] if notices else []
 
     def escalated(self, run: TaskRun, escalation: Escalation) -> None:
         """Nobody has decided in time: the recipients that can be reached are told."""

@@ -33,6 +33,7 @@ class Pausing:
         self.stop_clock(job)
         job.timer_at = core.wall + core.rng.uniform(*job.definition.model.pause_time_s)
         core.set_job_timer(job, job.timer_at)
+        core.notifying.job_paused(job)
 
     def begin(self, job: Job) -> None:
         """Somebody asks for a pause, until `resume`; a pause that a task has asked for does not end by itself any more.
@@ -48,6 +49,7 @@ class Pausing:
         job.state = life.job_state(job.state, "pause")
         self._park_queued(job)
         self.stop_clock(job)
+        self.core.notifying.job_paused(job)
 
     def _park_queued(self, job: Job) -> None:
         execution = _execution(job)

@@ -60,6 +60,7 @@ class Progress:
         core.set_job_timer(job, job.deadline_at)
         core.count_running(job, +1)
         core.breaking.begun(job)
+        core.notifying.job_started(job)
         core.dirty_jobs[job] = None
         kept = job.run
         job.run = run = Execution(job.definition.plan)

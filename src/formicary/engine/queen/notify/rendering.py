@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from formicary.engine.jobs.configs import NO_CONFIGS, ConfigView, without_secrets
-from formicary.engine.jobs.notices import EMAIL, ESCALATED, FIXED, SLACK, Channel
+from formicary.engine.jobs.notices import DEAD_LETTER, EMAIL, ESCALATED, FIXED, SLACK, STARTED, WANTED, Channel
 from formicary.engine.jobs.templates.engine import TemplateError, render_text
 from formicary.engine.queen.documents import timestamp
 from formicary.engine.queen.notify.attempts import NotDelivered
@@ -131,9 +131,11 @@ def builtins(facts: Facts) -> dict[str, object]:
 def subject_of(payload: Mapping[str, Any]) -> str:
     """The engine's own subject."""
     job, task = payload["job"], payload.get("task")
-    if payload["outcome"] == ESCALATED:
+    if payload["outcome"] in (ESCALATED, WANTED):
         return f"{job['job_type']} waits for approval: {task['task_type']}" if task else f"{job['job_type']} waits"
     what = f"{job['job_type']}, task {task['task_type']}" if task else str(job["job_type"])
+    if payload["outcome"] in (STARTED, DEAD_LETTER):
+        return f"{job['job_type']}: {'started' if payload['outcome'] == STARTED else 'dead letter'}"
     word = "fixed" if payload["outcome"] == FIXED else str((task or job)["state"]).lower()
     return f"{what}: {word}"
 
@@ -153,6 +155,9 @@ def body_of(facts: Facts) -> str:
         lines = [f"Task {task['task_type']} of job {job['job_type']} {job['id']} is {task['state']}."]
     if error := (task or job)["error"]:
         lines.append(f"{error['code']}: {error['message']}")
+    if letter := payload.get("dead_letter"):
+        lines.append(f"No retry helps ({letter['reason']}): it is in the dead-letter queue {letter['queue']}.")
+        lines.append(f"Run it again: formicary deadletters redrive {job['id']}")
     lines.append("")
     lines += [f"  {one['task_type']}: {one['state']}{_why(one)}" for one in payload.get("tasks", ())]
     if facts.report:
