@@ -499,7 +499,7 @@ def test_ended_jobs_are_removed_with_what_belongs_to_them(store: Store, epoch: i
     batch = changes(
         *(job(n, "COMPLETED", submitted_at=1.0, ended_at=2.0) for n in (1, 2, 5)),
         job(3, "EXECUTING", submitted_at=1.0),
-        job(4, "FAILED", submitted_at=1.0, ended_at=3.0),
+        job(4, "FAILED", submitted_at=1.0, ended_at=3.0, dead_letter=1),
         *(task(n, position, "COMPLETED") for n in (1, 2, 4, 5) for position in (0, 1)),
         values=[params(n) for n in range(1, 6)],
     )
@@ -513,6 +513,7 @@ def test_ended_jobs_are_removed_with_what_belongs_to_them(store: Store, epoch: i
         (1, job_id(1), "COMPLETED", 2.0, 2), (2, job_id(2), "COMPLETED", 2.0, 2),
         (4, job_id(4), "FAILED", 3.0, 2),
     ]  # fmt: skip
+    assert [bool(r[9]) for r in found] == [False, False, True]  # the last one is a dead letter
     assert [r[0] for r in store.ended_jobs(4, 3)] == [5] and store.ended_jobs(5, 3) == []
     assert store.remove_jobs(epoch, [1, 3, 5, 77]) == 2
     assert store.find_ids([job_id(n) for n in range(1, 6)]) == {job_id(n): n for n in (2, 3, 4)}

@@ -15,7 +15,7 @@ from formicary.engine.queen.retention import Retention, _batches, _Ended
 from formicary.engine.queen.runtime import Queen, QueenConfig
 from formicary.engine.storage.logs import MemoryLogs
 from formicary.engine.storage.memory import MemoryStore
-from formicary.engine.storage.port import StoreUnavailable
+from formicary.engine.storage.port import DeadLetterQuery, StoreUnavailable
 from formicary.problems import Problem
 from tests.contract.storage.rows import changes, job
 from tests.integration.queen.test_queen import NOOP, queen_on, run, submission
@@ -54,6 +54,24 @@ def test_each_job_stays_as_long_as_its_definition_says(tmp_path: Path) -> None:
             assert await in_days(queen, 9999).purge() == 0
             assert await left(queen) == ["kept"]
             assert (await queen.document(ids[1]))["state"] == "COMPLETED"
+
+    asyncio.run(test())
+
+
+def test_a_dead_letter_stays_until_somebody_has_handled_it_or_it_is_old() -> None:
+    """A purge of the letter lets the retention of its job hold again."""
+    dying = FAILING.replace("failing\n", "dying\nerror_handling: {dead_letter_queue: true}\n")
+
+    async def test() -> None:
+        async with Colony(ColonyConfig(None, slots=2)) as colony:
+            queen = colony.queen
+            definition = await colony.register(dying)
+            ids = [await colony.submit(definition) for _ in range(2)]
+            await queen.ended(ids)
+            assert await in_days(queen, 31).purge() == 0
+            await queen.dead_letters.purge(DeadLetterQuery(str((await queen.row(ids[0]))[2])), ids[0], 1)
+            assert await in_days(queen, 31).purge() == 1
+            assert await in_days(queen, 91).purge() == 1
 
     asyncio.run(test())
 

@@ -31,3 +31,13 @@ def test_the_definition_says_how_long_by_end(state: str, expected: float) -> Non
 
 def test_a_definition_that_cannot_be_read_has_the_defaults() -> None:
     assert kept_until(None, "COMPLETED", 5.0) == 5.0 + 7 * DAY_S
+
+
+def test_a_dead_letter_that_nobody_has_handled_stays_longer_than_its_job_asks_for() -> None:
+    """Ninety days at least; what is kept for ever or longer stays so."""
+    named = parse_source(SOURCE, filename="a.yaml")[0].definition
+    assert kept_until(named, "FAILED", 0.0, is_dead=True) == 90 * DAY_S
+    longer = parse_source(SOURCE.replace("failed: 2", "failed: 200"), filename="a.yaml")[0].definition
+    assert kept_until(longer, "FAILED", 0.0, is_dead=True) == 200 * DAY_S
+    ever = parse_source(SOURCE.replace("failed: 2", "failed: 0"), filename="a.yaml")[0].definition
+    assert kept_until(ever, "FAILED", 0.0, is_dead=True) == math.inf

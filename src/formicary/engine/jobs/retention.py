@@ -13,13 +13,18 @@ DEFAULT_DAYS: Final = {life.FAILED: 30, life.COMPLETED: 7, life.CANCELLED: 30}
 """Days by end, where the definition names none."""
 
 
-def kept_until(definition: JobDefinition | None, state: str, ended_at: float) -> float:
+LETTER_DAYS: Final = 90
+"""Days that a dead letter which nobody has redriven or purged is kept at least, whatever its job's retention."""
+
+
+def kept_until(definition: JobDefinition | None, state: str, ended_at: float, *, is_dead: bool = False) -> float:
     """When a job may be removed.
 
     Args:
         definition: Of the job; None where it cannot be read any more.
         state: How the job has ended; one that has not is kept for ever.
         ended_at: When, in seconds since the epoch.
+        is_dead: It is a dead letter that nobody has redriven or purged.
 
     Returns:
         Seconds since the epoch; infinity = never.
@@ -29,4 +34,6 @@ def kept_until(definition: JobDefinition | None, state: str, ended_at: float) ->
         return math.inf
     named = getattr(definition, f"retention_days_for_{state.lower()}", None)
     days = default if named is None else named
+    if is_dead and days:
+        days = max(days, LETTER_DAYS)
     return ended_at + days * DAY_S if days else math.inf

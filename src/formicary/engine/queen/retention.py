@@ -114,11 +114,11 @@ class Retention:
     async def _over(
         self, rows: Sequence[Row], models: dict[str, JobDefinition | None], now: float
     ) -> AsyncIterator[_Ended]:
-        for number, job_id, definition_id, state, _, ended_at, tasks, org, job_type in rows:
+        for number, job_id, definition_id, state, _, ended_at, tasks, org, job_type, dead in rows:
             key, ended = str(definition_id), float(ended_at or 0.0)
             if key not in models:
                 models[key] = await self._model(key)
-            if kept_until(models[key], str(state), ended) <= now:
+            if kept_until(models[key], str(state), ended, is_dead=bool(dead)) <= now:
                 yield _Ended(
                     int(number or 0), str(job_id), int(tasks or 0), (str(org), str(job_type), str(state)), ended
                 )

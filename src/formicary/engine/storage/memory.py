@@ -46,6 +46,7 @@ _STATE: Final = JOB_COLUMNS.index("state")
 _SUBMITTED: Final = JOB_COLUMNS.index("submitted_at")
 _ENDED_AT: Final = JOB_COLUMNS.index("ended_at")
 _EXECUTION: Final = JOB_COLUMNS.index("execution")
+_MARK: Final = JOB_COLUMNS.index("dead_letter")
 _STATES: Final = {
     "jobs": JOB_STATES,
     "tasks": TASK_STATES,
@@ -552,7 +553,7 @@ class MemoryStore:
                     row[0],
                     *(row[place] for place in places),
                     len(self._positions.get(_number(row), ())),
-                    *(row[2], row[4]),
+                    *(row[2], row[4], row[_MARK]),
                 )
                 for row in ended
             ]

@@ -76,7 +76,8 @@ TASK_COLUMNS = (
     "ended_order",  # the colony's order of ends: later outputs win
 )
 
-ENDED_COLUMNS = (*("number", "id", "definition_id", "state", "submitted_at", "ended_at", "tasks", "org", "job_type"),)
+_LAST = ("org", "job_type", "dead_letter")
+ENDED_COLUMNS = ("number", "id", "definition_id", "state", "submitted_at", "ended_at", "tasks", *_LAST)
 """What decides whether an ended job is removed; `tasks` is the number of their rows."""
 
 KEY_COLUMNS = ("org", "key", "fingerprint", "job", "job_id", "created_at")

@@ -186,7 +186,7 @@ ARTIFACT_BYTES: Final = "SELECT COALESCE(SUM(size), 0) FROM artifacts WHERE org 
 REMOVE_ARTIFACT: Final = "DELETE FROM artifacts WHERE id = ?"
 ENDED_JOBS: Final = (
     "SELECT number, id, definition_id, state, submitted_at, ended_at, "
-    "(SELECT count(*) FROM tasks WHERE tasks.job = jobs.number), org, job_type FROM jobs "
+    "(SELECT count(*) FROM tasks WHERE tasks.job = jobs.number), org, job_type, dead_letter FROM jobs "
     "WHERE number > ? AND ended_at IS NOT NULL ORDER BY number LIMIT ?"
 )
 HOLD_COLONY: Final = "UPDATE colony SET seq = seq + 1 WHERE epoch = ?"
