@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from formicary.idempotency.grouped import Executed
     from formicary.idempotency.grpc_aio import IdempotencyInterceptor
     from formicary.idempotency.grpc_client import AioIdempotencyClientInterceptor, IdempotencyClientInterceptor
+    from formicary.idempotency.grpc_outbox import AsyncCallOutbox, CallOutbox
     from formicary.idempotency.grpc_sync import ThreadedIdempotencyInterceptor
     from formicary.idempotency.mysql import MysqlStore
     from formicary.idempotency.outbox import AsyncOutbox, Outbox
@@ -57,9 +58,11 @@ __all__ = [
     "CONNECTION",
     "Acquired",
     "AioIdempotencyClientInterceptor",
+    "AsyncCallOutbox",
     "AsyncIdempotentClient",
     "AsyncOutbox",
     "Busy",
+    "CallOutbox",
     "Calling",
     "Capabilities",
     "Claim",
@@ -122,6 +125,7 @@ _LAZY |= dict.fromkeys(
 _LAZY |= dict.fromkeys(("Step", "Workflow", "workflow"), "workflows")
 _LAZY |= dict.fromkeys(("StepStatus", "WorkflowStatus", "status"), "workflow_status")
 _LAZY |= {"AsyncOutbox": "outbox", "Outbox": "outbox", "Intent": "outbox_file", "IntentState": "outbox_file"}
+_LAZY |= {"AsyncCallOutbox": "grpc_outbox", "CallOutbox": "grpc_outbox"}
 _LAZY |= dict.fromkeys(("AioIdempotencyClientInterceptor", "IdempotencyClientInterceptor"), "grpc_client")
 
 

@@ -31,9 +31,10 @@ REPLAYED: Final = "idempotency-replayed"
 _RETRY_INFO: Final = "google.rpc.RetryInfo"
 _READING: Final = ("Get", "List", "BatchGet", "Search", "Count", "Check", "Watch", "Read")
 _CODE = grpc.StatusCode
-_TRANSIENT: Final = frozenset(
+TRANSIENT: Final = frozenset(
     {_CODE.UNAVAILABLE, _CODE.RESOURCE_EXHAUSTED, _CODE.DEADLINE_EXCEEDED, _CODE.INTERNAL, _CODE.UNKNOWN}
 )
+"""Outcomes of an attempt: the next one may have another."""
 Pairs = Iterable[tuple[str, str | bytes]]
 
 
@@ -112,7 +113,7 @@ class _Call:
             foreign = found is not None and any(each.type_name == _RETRY_INFO for each in found.details)
             again = foreign or (found is not None and found.code in AGAIN)
         else:
-            again = code in _TRANSIENT
+            again = code in TRANSIENT
         wait_s = self._attempts.next_wait_s(time.monotonic(), asked_s) if again else None
         if wait_s is None or wait_s >= self._left_s():
             return None

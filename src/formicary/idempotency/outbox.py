@@ -23,7 +23,7 @@ import httpx
 
 from formicary.idempotency.client_httpx import QUIET, AsyncIdempotentClient, IdempotentClient, problem_of, sent
 from formicary.idempotency.keys import check_key
-from formicary.idempotency.outbox_file import Answer, Intent, IntentState, OutboxFile
+from formicary.idempotency.outbox_file import RPC, Answer, Intent, IntentState, OutboxFile
 from formicary.idempotency.policy import OF_THE_ATTEMPT
 from formicary.idempotency.retrying import is_transient
 from formicary.problems import Problem, problem
@@ -31,38 +31,17 @@ from formicary.problems import Problem, problem
 WINDOW_S: Final = 23 * 3600.0
 MAX_BODY_BYTES: Final = 1024 * 1024
 MAX_ANSWER_BYTES: Final = 1024 * 1024
-_SECRET = re.compile(r"authori[sz]ation|cookie|token|secret|passw|api-?key|credential|signature|session", re.I)
+SECRET: Final = re.compile(r"authori[sz]ation|cookie|token|secret|passw|api-?key|credential|signature|session", re.I)
 
 
-class _Outbox:
-    """What both kinds share: everything but the sending."""
+class PlainOutbox:
+    """What outboxes of every protocol share: the file, and what may be sent from it."""
 
     def __init__(
         self, path: str | PathLike[str], *, window_s: float = WINDOW_S, now_ms: Callable[[], int] | None = None
     ) -> None:
         self.file = OutboxFile(path, now_ms)
         self._window_ms = round(window_s * 1000)
-
-    def write(self, header: str, method: str, url: str, key: str | None, options: Mapping[str, Any]) -> Intent:
-        """Writes an intent. Raises Problem where it holds a secret, is too large, or its key belongs to another."""
-        rest = dict(options)
-        given = httpx.Headers(rest.pop("headers", None))
-        params = rest.pop("params", None)
-        address = httpx.URL(url) if params is None else httpx.URL(url, params=params)
-        if address.userinfo:
-            raise problem("VALIDATION_FAILED", "The address holds credentials: give them to the client as `auth`.")
-        for name in given:
-            if _SECRET.search(name):
-                text = f"The header {name} may be a secret and is not written: give it to the client."
-                raise problem("VALIDATION_FAILED", text)
-        made = httpx.Request(method, "http://body.invalid/", headers=given, **rest)
-        body = made.read()
-        if len(body) > MAX_BODY_BYTES:
-            raise problem("PAYLOAD_TOO_LARGE", f"The body has {len(body)} bytes, at most {MAX_BODY_BYTES} are kept.")
-        wanted = {*(name.lower() for name in given), "content-type"} - {header.lower()}
-        headers = [(name, value) for name, value in made.headers.multi_items() if name in wanted]
-        key = check_key(key or given.get(header) or str(uuid.uuid4()), header=header)
-        return self.file.add(key, made.method, str(address), headers, body)
 
     def is_to_be_sent(self, intent: Intent) -> bool:
         """Whether it has no final answer and the server still knows its key; notes it where that one is over."""
@@ -74,22 +53,6 @@ class _Outbox:
             return False
         self.file.note_attempt(intent.key)
         return True
-
-    def note(self, intent: Intent, response: httpx.Response) -> None:
-        """Keeps what came back."""
-        how, status = sent(response), response.status_code
-        failed = problem_of(response) if status >= 400 else None
-        if failed is not None and not _is_final(response, failed):
-            self.file.note_failure(intent.key, failed, how.tries - 1)
-            return
-        pairs = [(name, value) for name, value in response.headers.multi_items() if name.lower() != "set-cookie"]
-        whole = len(response.content) <= MAX_ANSWER_BYTES
-        answer = Answer(status, tuple(pairs), response.content if whole else b"", how.replayed, whole)
-        self.file.note_answer(intent.key, answer, failed, how.tries - 1)
-
-    def note_error(self, intent: Intent, error: httpx.TransportError) -> None:
-        """Keeps that nothing came back; the text of the error may name addresses, its class does not."""
-        self.file.note_failure(intent.key, problem("UNAVAILABLE", f"No answer: {type(error).__name__}."), 0)
 
     def now(self, intent: Intent) -> Intent:
         """The intent as it is now."""
@@ -110,6 +73,50 @@ class _Outbox:
     def close(self) -> None:
         """Closes the file; the client stays open."""
         self.file.close()
+
+
+class _Outbox(PlainOutbox):
+    """What both kinds for httpx share: everything but the sending."""
+
+    def write(self, header: str, method: str, url: str, key: str | None, options: Mapping[str, Any]) -> Intent:
+        """Writes an intent. Raises Problem where it holds a secret, is too large, or its key belongs to another."""
+        rest = dict(options)
+        given = httpx.Headers(rest.pop("headers", None))
+        params = rest.pop("params", None)
+        address = httpx.URL(url) if params is None else httpx.URL(url, params=params)
+        if address.userinfo:
+            raise problem("VALIDATION_FAILED", "The address holds credentials: give them to the client as `auth`.")
+        for name in given:
+            if SECRET.search(name):
+                text = f"The header {name} may be a secret and is not written: give it to the client."
+                raise problem("VALIDATION_FAILED", text)
+        made = httpx.Request(method, "http://body.invalid/", headers=given, **rest)
+        body = made.read()
+        if len(body) > MAX_BODY_BYTES:
+            raise problem("PAYLOAD_TOO_LARGE", f"The body has {len(body)} bytes, at most {MAX_BODY_BYTES} are kept.")
+        wanted = {*(name.lower() for name in given), "content-type"} - {header.lower()}
+        headers = [(name, value) for name, value in made.headers.multi_items() if name in wanted]
+        key = check_key(key or given.get(header) or str(uuid.uuid4()), header=header)
+        return self.file.add(key, made.method, str(address), headers, body)
+
+    def _waiting(self) -> list[Intent]:
+        return [intent for intent in self.intents(IntentState.WAITING) if intent.method != RPC]
+
+    def note(self, intent: Intent, response: httpx.Response) -> None:
+        """Keeps what came back."""
+        how, status = sent(response), response.status_code
+        failed = problem_of(response) if status >= 400 else None
+        if failed is not None and not _is_final(response, failed):
+            self.file.note_failure(intent.key, failed, how.tries - 1)
+            return
+        pairs = [(name, value) for name, value in response.headers.multi_items() if name.lower() != "set-cookie"]
+        whole = len(response.content) <= MAX_ANSWER_BYTES
+        answer = Answer(status, tuple(pairs), response.content if whole else b"", how.replayed, whole)
+        self.file.note_answer(intent.key, answer, failed, how.tries - 1)
+
+    def note_error(self, intent: Intent, error: httpx.TransportError) -> None:
+        """Keeps that nothing came back; the text of the error may name addresses, its class does not."""
+        self.file.note_failure(intent.key, problem("UNAVAILABLE", f"No answer: {type(error).__name__}."), 0)
 
 
 class Outbox(_Outbox):
@@ -157,7 +164,7 @@ class Outbox(_Outbox):
     def resume(self) -> list[Intent]:
         """Sends what has no final answer, in order, up to the first that gets none now. Returns what it looked at."""
         looked_at = list[Intent]()
-        for intent in self.intents(IntentState.WAITING):
+        for intent in self._waiting():
             looked_at.append(self._deliver(intent))
             if looked_at[-1].state is IntentState.WAITING:
                 break
@@ -200,7 +207,7 @@ class AsyncOutbox(_Outbox):
     async def resume(self) -> list[Intent]:
         """As :meth:`Outbox.resume`."""
         looked_at = list[Intent]()
-        for intent in await asyncio.to_thread(self.intents, IntentState.WAITING):
+        for intent in await asyncio.to_thread(self._waiting):
             looked_at.append(await self._deliver(intent))
             if looked_at[-1].state is IntentState.WAITING:
                 break

@@ -31,6 +31,8 @@ CREATE TABLE IF NOT EXISTS formicary_outbox (
 """
 _COLUMNS: Final = "number, key, method, url, headers, body, state, attempts, created_ms, first_ms, problem, answer"
 _encode = msgspec.json.encode
+RPC: Final = "RPC"
+"""The method of an intent that is a gRPC call."""
 
 
 class IntentState(StrEnum):
