@@ -331,6 +331,39 @@ def test_fair_shares_between_queues(stage: Callable[..., Stage]) -> None:
     assert sorted(name[0] for name in found[:8]).count("a") == 6, found
 
 
+def test_placements_and_lots(stage: Callable[..., Stage]) -> None:
+    """Two ants of two slots: first and best fit join what runs, worst fit goes to the other ant; then lots."""
+    one = stage("placement: first_fit\n", "--ants", "2", "--slots", "2")
+    until(lambda: len(one.up.page("/v1/ants")[1].get("ants", ())) == 2, 20, "both are there")
+    work = one.work("work", seconds=0.3)
+
+    def joins(placement: str) -> bool:
+        """Whether a task joins the one that runs already."""
+        one.file.write_text(f"placement: {placement}\n")
+        one.up.cli("queues", "apply", str(one.file))
+        one.hold()
+        held = one.job("hold0")["tasks"][0]["ant"]
+        one.submit("t", work)
+        beside = bool(one.done("t")[0]["tasks"][0]["ant"] == held)
+        one.open()
+        one.done("hold0")
+        one.gate.unlink()
+        return beside
+
+    assert (joins("first_fit"), joins("best_fit"), joins("worst_fit")) == (True, True, False)
+    one.file.write_text("policy: lottery\nset: {by: queue, weights: {a: 99, b: 1}}\ndefault: b\nqueues: [a, b]\n")
+    one.up.cli("queues", "apply", str(one.file))
+    one.hold(4)
+    a, b = one.work("a", more="queue: a\n"), one.work("b")
+    for number in range(8):
+        one.submit(f"b{number}", b)
+    for number in range(8):
+        one.submit(f"a{number}", a)
+    one.open()
+    first = one.order(*(f"{kind}{number}" for kind in "ab" for number in range(8)))[:8]
+    assert [name[0] for name in first].count("a") >= 5, first
+
+
 def test_drf_of_the_paper(stage: Callable[..., Stage]) -> None:
     """NSDI 2011: 9 CPU and 18 GB; A asks for <1, 4> and B for <3, 1>: 3 and 2 tasks run side by side."""
     one = stage(

@@ -1,0 +1,53 @@
+"""The page of algorithms tells the truth: its examples run, its tests are there, no public function is missing."""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from formicary.engine.scheduling import policies
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGE = (ROOT / "docs/reference/scheduling-algorithms.md").read_text("utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: str(BLOCKS.index(block)))
+def test_an_example_runs(block: str) -> None:
+    exec(compile(block, "scheduling-algorithms.md", "exec", dont_inherit=True), {"__name__": "__main__"})
+
+
+def test_every_test_that_is_named_is_there() -> None:
+    named = set(re.findall(r"`(test_\w+)`", PAGE))
+    there = set()
+    for folder in ("unit", "property", "acceptance"):
+        for file in (ROOT / "tests" / folder).rglob("test_*.py"):
+            there |= set(re.findall(r"^def (test_\w+)", file.read_text("utf-8"), re.MULTILINE))
+    assert len(named) > 60 and named <= there, named - there
+
+
+def test_every_public_function_and_class_with_a_life_has_an_example() -> None:
+    values = {
+        "Violation",
+        "CapacityError",
+        "Preemption",
+        "Reservation",
+        "Plan",
+        "Backup",
+        "Limits",
+        "Host",
+    }  # are answers
+    helpers = {"version", "attempt_at"}
+    examples, missing = "\n".join(BLOCKS), []
+    for module in pkgutil.iter_modules(policies.__path__):
+        found = import_module(f"{policies.__name__}.{module.name}")
+        for name, what in vars(found).items():
+            is_ours = getattr(what, "__module__", "") == found.__name__ and not name.startswith("_")
+            if is_ours and (inspect.isfunction(what) or inspect.isclass(what)) and name not in values | helpers:
+                missing += [] if re.search(rf"\b{name}\b", examples) else [f"{module.name}.{name}"]
+    assert not missing
