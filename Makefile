@@ -35,10 +35,11 @@ format: $(DEV)  ## let ruff rewrite what `make check` would complain about
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(DEV)  ## measure the engine, gateway, headers, events and idempotency beside peers and floors
+bench: $(DEV)  ## measure the engine, gateway, headers, access, events and idempotency beside peers and floors
 	$(BIN)/python -m bench.engine
 	$(BIN)/python -m bench.gateway
 	$(BIN)/python -m bench.headers
+	$(BIN)/python -m bench.access
 	$(BIN)/python -m bench.events
 	$(BIN)/python -m bench.composition
 	$(BIN)/python -m bench.idempotency

@@ -38,7 +38,7 @@ def pages(*, authenticated: bool) -> Application:
     async def app(scope: Scope, _: Any, send: Any) -> None:
         page = found.get(scope["path"])
         if page is None or scope["method"] not in ("GET", "HEAD"):
-            raise problem("NOT_FOUND", f"Nothing is served at {scope['path'][:200]}.")
+            raise problem("ROUTE_NOT_FOUND", f"Nothing is served at {scope['path'][:200]}.")
         headers = {"content-type": page.media_type, "content-length": str(len(page.content)), **page.headers}
         pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": 200, "headers": pairs})

@@ -22,7 +22,7 @@ from examples.todo.pages import pages
 from examples.todo.service import TodoService, time_processing
 from examples.todo.store import Store, away
 from examples.todo.v1 import todo_pb2
-from formicary.gateway import Call, Interceptor, Run, Transcoder, add_services
+from formicary.gateway import Call, Interceptor, Run, Transcoder, add_services, refuse_unknown
 from formicary.gateway.interceptors import standard_chain
 from formicary.headers.grpc_aio import ServerInterceptor
 from formicary.problems.asgi import ProblemMiddleware
@@ -87,6 +87,7 @@ class Server:
         add_services(self._grpc, [servicer], chain)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
+        refuse_unknown(self._grpc)
         self.grpc_port = self._grpc.add_insecure_port(f"{options.host}:{options.grpc_port}")
         await self._grpc.start()
         others = pages(authenticated=bool(options.tokens))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from formicary.gateway.call import Call
-    from formicary.gateway.grpc_server import add_services
+    from formicary.gateway.grpc_server import add_services, refuse_unknown
     from formicary.gateway.service import Interceptor, Method, Run, Service, before, bind
     from formicary.gateway.shared import SharedMessage
     from formicary.gateway.transcoding.transcoder import Transcoder
@@ -24,6 +24,7 @@ __all__ = [
     "add_services",
     "before",
     "bind",
+    "refuse_unknown",
 ]
 
 _EXPORTS = {
@@ -34,6 +35,7 @@ _EXPORTS = {
     "Run": "formicary.gateway.service",
     "Service": "formicary.gateway.service",
     "SharedMessage": "formicary.gateway.shared",
+    "refuse_unknown": "formicary.gateway.grpc_server",
     "before": "formicary.gateway.service",
     "bind": "formicary.gateway.service",
     "Transcoder": "formicary.gateway.transcoding.transcoder",

@@ -17,6 +17,7 @@ from formicary.gateway.service import Interceptor, Method, bind
 from formicary.gateway.shared import SharedMessage
 from formicary.problems import Problem, problem
 from formicary.problems.rpc import to_grpc
+from formicary.problems.trace_context import trace_id_of
 
 log = logging.getLogger("formicary.gateway")
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -49,6 +50,32 @@ class _Handlers(grpc.GenericRpcHandler):
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         """The handler, or None where another one may know it."""
         return self._handlers.get(cast(Any, handler_call_details).method)
+
+
+def refuse_unknown(server: grpc.aio.Server) -> None:
+    """Has methods that nobody serves refused with a problem, as every other error is; call it after all are added.
+
+    Args:
+        server: Of grpc.aio, not started yet.
+    """
+    server.add_generic_rpc_handlers((_Unknown(),))
+
+
+class _Unknown(grpc.GenericRpcHandler):
+    """Refuses what nobody before it knows, whatever kind of call it is."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
+        """A handler for every method."""
+        name = str(cast(Any, handler_call_details).method)[:200]
+
+        async def refuse(_: Any, context: Context) -> None:
+            sent = next((str(v) for k, v in cast(Any, context.invocation_metadata()) or () if k == "traceparent"), "")
+            trace_id = trace_id_of(sent)
+            log.info("%r is not served, trace %s", name, trace_id)
+            refusal = problem("ROUTE_NOT_FOUND", f"Nothing is served at {name}.")
+            await context.abort(*to_grpc(refusal, trace_id=trace_id))
+
+        return grpc.stream_stream_rpc_method_handler(refuse)  # the wire does not tell kinds apart
 
 
 _MAKERS: dict[tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any]]] = {

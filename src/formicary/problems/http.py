@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -14,10 +15,12 @@ import msgspec
 
 from formicary.problems import pages
 from formicary.problems.catalogue import entry, problem
+from formicary.problems.fresh_digits import fresh_digits
 from formicary.problems.problem import Problem, type_uri
 from formicary.problems.showing import shown
 from formicary.problems.trace_context import sent_trace_id
 
+log = logging.getLogger("formicary.problems")
 Headers = list[tuple[str, str]]
 
 PROBLEM_JSON = "application/problem+json"
@@ -74,9 +77,12 @@ def render_http(
         problem: What went wrong; what its caller may not see is left out.
         accept: The header ``Accept``; empty = anything.
         instance: Path of the request, where the problem names no occurrence of its own.
-        trace_id: Of the request (W3C).
+        trace_id: Of the request (W3C); where neither it nor the problem has one, a new one is made and logged.
         type_base: Scheme and authority of type URIs, empty = relative.
     """
+    if not (trace_id or problem.trace_id):
+        trace_id = fresh_digits()
+        log.info("%s at %s, trace %s", problem.code, instance[:200] or "?", trace_id)
     document = public_document(problem, instance=instance, trace_id=trace_id, type_base=type_base)
     kind = preferred(accept, (PROBLEM_JSON, JSON, HTML)) or PROBLEM_JSON
     body = pages.problem_html(document) if kind == HTML else _encode(document)

@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
+from formicary.problems.rpc import from_rpc_error
 from formicary.server.api.serving import MAX_MESSAGE_BYTES
 from tests.acceptance.server import REPOSITORY, Up, until
 
@@ -151,6 +152,7 @@ def test_a_bad_request_is_told_what_is_wrong_with_it(
     found, answered, document = ask(up, line, body, CANARIES | headers)
     assert (found, answered["content-type"]) == (status, "application/problem+json"), document
     assert document["status"] == status and document["code"] == code
+    assert re.fullmatch("[0-9a-f]{32}", document["traceId"])
     assert "canary" not in json.dumps([document, answered])
     assert not INSIDE.search(json.dumps(document)), document
 
@@ -263,6 +265,20 @@ def test_garbage_over_grpc_is_refused_and_harms_nobody(up: Up) -> None:
             assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
             assert not INSIDE.search(caught.value.details() or "")
     assert up.page("/readyz")[0] == 200
+
+
+@pytest.mark.parametrize("method", ["/formicary.v1.JobService/Nonsense", "/elsewhere.Service/Do"])
+def test_an_unknown_method_over_grpc_is_a_problem_like_any_other(up: Up, method: str) -> None:
+    """It has the code of an unknown route over HTTP, and the caller's trace."""
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    with grpc.insecure_channel(up.address) as channel:
+        calls: list[Any] = [channel.unary_unary(method), channel.unary_stream(method)]
+        for call in calls:
+            with pytest.raises(grpc.RpcError) as caught:
+                list(call(b"", timeout=10, metadata=[("traceparent", f"00-{trace}-00f067aa0ba902b7-01")]))
+            found = from_rpc_error(caught.value)
+            assert (found.code, found.trace_id) == ("ROUTE_NOT_FOUND", trace)
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_nothing_of_this_was_an_error_of_the_server(up: Up) -> None:

@@ -28,6 +28,7 @@ from formicary.gateway.transcoding.request_message import RequestReader
 from formicary.gateway.transcoding.router import Match, PathError, Router
 from formicary.problems import Problem, problem
 from formicary.problems.http import fallback_http, public_document, render_http
+from formicary.problems.trace_context import sent_trace_id
 
 log = logging.getLogger("formicary.gateway")
 
@@ -177,7 +178,7 @@ class Transcoder:
                 error,
                 accept=exchange.headers.get("accept", ""),
                 instance=exchange.path,
-                trace_id=exchange.trace_id,
+                trace_id=exchange.trace_id or sent_trace_id(exchange.headers.get("traceparent", "")),
             )
         except Exception:
             log.exception("a problem of %s cannot be rendered", exchange.path)

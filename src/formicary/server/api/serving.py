@@ -11,7 +11,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from formicary.engine.queen.runtime import Queen
-from formicary.gateway import Interceptor, add_services
+from formicary.gateway import Interceptor, add_services, refuse_unknown
 from formicary.gateway.interceptors import AccessLog, MapHeaders, standard_chain
 from formicary.headers import HeaderMapping, Rule, engine_mapping
 from formicary.headers.model import Direction
@@ -150,6 +150,7 @@ async def serve(
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    refuse_unknown(server)
     bound = _bind(server, f"{host}:{port}", tls)
     if socket:
         _bind(server, f"unix:{socket}", None)

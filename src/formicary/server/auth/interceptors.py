@@ -169,7 +169,7 @@ class LimitRate:
         left = bucket.left
         if wait_s:
             text = f"More than {self._rate:g} calls a second: wait {wait_s:.2g} s."
-            refusal = problem("RATE_LIMIT_EXCEEDED", text, retry_after_s=wait_s)
+            refusal = problem("RATE_LIMIT_EXCEEDED", text, retry_after_s=math.ceil(wait_s * 1000) / 1000)
             return self._headers(left, max(1, math.ceil(wait_s))), refusal
         if left != self._told_left:
             self._told, self._told_left = self._headers(left, self._refills), left
