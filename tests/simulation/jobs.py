@@ -254,6 +254,7 @@ def _gangs() -> list[Kind]:
     pair = (_task("a"), _task("b"))
     then = (*pair, _task("c", dependencies=("a", "b")))
     again = (_task("a", retry=3), _task("b"))
+    makes = {"source": [1, 2, 3], "max_parallel": 2, "fork_job_type": "made"}
     mutex, pool = {"resource_type": "mutex"}, {"resource_type": "pool", "value": 0.5}
     locked = (_task("a", resources=mutex, on_completed="b"), _task("b", resources=pool))
     early = {"least_history": 1, "extra_work": 1.0, "percentile": 50, "delay_threshold": 1.0, "cap": 1.0}
@@ -267,12 +268,22 @@ def _gangs() -> list[Kind]:
         ),
         Kind(_job("locked_alone", _task("a", resources={"resource_type": "pool", "value": 2})), (good,), C, (C,)),
         Kind(_job("locked_whole", *locked, resources=mutex), (good, good), C, (C, C)),
+        Kind(
+            _job("forked_made", _task("a", method="FAN_OUT_JOB", fan_out=makes)),
+            (good,),
+            C,
+            (C,),
+            children=3,
+            joins=True,
+        ),
         Kind(_job("copied_again", _task("a", speculative_backup=early, retry=9)), (until(3),), C, (C,)),
     ]
 
 
 GANGS: Mapping[str, Kind] = {kind.definition.job_type: kind for kind in _gangs()}
 """Jobs of worlds with queues: gangs, whose members are the first two tasks, tasks that may have a copy, locks."""
+MADE: Mapping[str, Kind] = {"made": Kind(_job("made", dynamic_template_tasks=True), (), "", ())}
+"""A job whose template makes its tasks: those of `two`, once it is forked; nobody submits it."""
 KINDS: Mapping[str, Kind] = {
     kind.definition.job_type: kind
     for kind in (*_plain(), *_failing(), *_returning(), *_people(), *_composing(), *_fanning())

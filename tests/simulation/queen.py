@@ -15,7 +15,7 @@ from formicary.engine.jobs.fan_out import definition_task
 from formicary.engine.jobs.rendering import RenderedTask
 from formicary.engine.queen.children import find_children
 from formicary.engine.queen.core.approving import CannotVote, Vote
-from formicary.engine.queen.core.batch import Batch, ChildrenRequest, Outgoing, RenderRequest
+from formicary.engine.queen.core.batch import Batch, ChildrenRequest, ExpandRequest, Outgoing, RenderRequest
 from formicary.engine.queen.core.core import Core, Submission
 from formicary.engine.scheduling.queues.reading import read_queues
 from formicary.engine.storage.port import StoreError
@@ -296,6 +296,8 @@ class QueenHost:
             after(0.001, self._render, life, self.reloads, request)
         for wanted in batch.children:
             after(0.001, self._find_children, life, self.reloads, wanted)
+        for dynamic in batch.expand:
+            after(0.002, self._expand, life, self.reloads, dynamic)
         self._woken = True
         after(LOOP_S, self._cut, life)
 
@@ -352,6 +354,11 @@ class QueenHost:
             found = replace(found, definition=(self.world.rows[request.job_type], models[request.job_type]))
         self._now().found(request, found)
         self._wake()
+
+    def _expand(self, life: int, reloads: int, request: ExpandRequest) -> None:
+        if life == self.life and reloads == self.reloads and self.is_ready:
+            self._now().composing.expanded(request, (self.world.rows["two"], self.world.models["two"]))
+            self._wake()
 
     def _set_timer(self) -> None:
         due = self.core.timers.next_due()

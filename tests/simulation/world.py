@@ -15,7 +15,7 @@ from tests.simulation.ant import SimulatedAnt
 from tests.simulation.client import Client, Order
 from tests.simulation.faults import Faults, Plan
 from tests.simulation.invariants import Monitor
-from tests.simulation.jobs import GANGS, KINDS, Kind
+from tests.simulation.jobs import GANGS, KINDS, MADE, Kind
 from tests.simulation.loop import Loop
 from tests.simulation.network import Stream, Weather
 from tests.simulation.queen import WALL_AT_START, QueenHost
@@ -25,7 +25,7 @@ from tests.simulation.wild import wild_kinds
 
 SCAN_EVERY = 50
 WILD: dict[str, Kind] = {kind.definition.job_type: kind for kind in wild_kinds(300)}
-ALL_KINDS = {**KINDS, **GANGS, **WILD}
+ALL_KINDS = {**KINDS, **GANGS, **MADE, **WILD}
 MODELS = {name: kind.definition for name, kind in ALL_KINDS.items()}
 ROWS = {name: kind.row for name, kind in ALL_KINDS.items()}
 _EVIDENCE = 1_000_000_000.0

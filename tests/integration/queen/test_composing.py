@@ -60,3 +60,32 @@ def test_a_resumed_run_goes_on_with_its_forked_jobs(tmp_path: Path) -> None:
             assert len(await colony.queen.page(job_type="child")) == 3
 
     asyncio.run(go_on(asyncio.run(begin())))
+
+
+MADE = """job_type: child
+dynamic_template_tasks: true
+tasks:
+- task_type: begin
+  script: [echo begun]
+{{- range $n := Iterate .item }}
+- task_type: step-{{ $n }}
+  script: ["echo ::set-output name=last::{{ $n }}"]
+  dependencies: [begin]
+{{- end }}
+"""
+
+
+def test_jobs_whose_template_makes_their_tasks_are_forked(tmp_path: Path) -> None:
+    """Each has as many tasks as its parameter says; its definition is no version of its own."""
+
+    async def test() -> None:
+        async with Colony(ColonyConfig(tmp_path, slots=4)) as colony:
+            await colony.register(MADE)
+            job_id = await colony.submit(await colony.register(FAN), {"list": [1, 3]})
+            assert (await colony.queen.ended([job_id]))[job_id].state == "COMPLETED"
+            rows = await colony.queen.page(job_type="child")
+            documents = [await colony.queen.document(str(row[1])) for row in rows]
+            assert sorted(len(one["tasks"]) for one in documents) == [2, 4]
+            assert {one["state"] for one in documents} == {"COMPLETED"}
+
+    asyncio.run(test())

@@ -23,19 +23,21 @@ from formicary.engine.jobs.fan_out import (
 )
 from formicary.engine.jobs.model import JobDefinition
 from formicary.engine.jobs.parse import parse_source
-from formicary.engine.queen.children import find_children
+from formicary.engine.queen.children import expand_child, find_children
 from formicary.engine.queen.core import outcome as ends
 from formicary.engine.queen.core.approving import Vote
-from formicary.engine.queen.core.batch import Assignment, Batch, ChoreRequest, JobEnded, Welcome
+from formicary.engine.queen.core.batch import Assignment, Batch, ChoreRequest, ExpandRequest, JobEnded, Welcome
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.core import Core, Submission
 from formicary.engine.queen.core.leases import Hello
 from formicary.engine.queen.core.outcome import Outcome
 from formicary.engine.queen.core.records import Definition, Job, TaskRun
+from formicary.engine.queen.definitions import Definitions
 from formicary.engine.queen.error_codes import ErrorCodes
 from formicary.engine.queen.rendering import Prepared, render
 from formicary.engine.storage.memory import MemoryStore
 from formicary.engine.storage.port import Row
+from formicary.problems import Problem
 
 WALL = 1_700_000_000.0
 ORG = "org"
@@ -90,6 +92,8 @@ class Colony:
         self.tokens: dict[tuple[str, str], list[int]] = {}
         """Every token of (job id, task), oldest first."""
         self.holds_rendering = False
+        self.expands = True
+        self.to_expand: list[ExpandRequest] = []
         self.chores: dict[tuple[str, str], ChoreRequest] = {}
         self.rules = ErrorCodes(self.store, lambda: WALL)
         self._check_twin = check_twin
@@ -375,6 +379,21 @@ class Colony:
             self.events.append(f"chore {chore.job_id}/{name} {chore.method} attempt {chore.attempt}")
         for wanted in batch.children:
             self.core.found(wanted, find_children(self.store, lambda row: self.models[str(row[0])], wanted))
+        self.to_expand += batch.expand
+        if self.expands:
+            self.expand()
+
+    def expand(self) -> None:
+        """Answers what forks of jobs whose template makes their tasks have asked for."""
+        asked, self.to_expand = self.to_expand, []
+        for request in asked:
+            answer, why = None, ""
+            try:
+                answer = expand_child(Definitions(self.store), request)
+                self.models[str(answer[0][0])] = answer[1]
+            except Problem as error:
+                why = error.detail
+            self.core.composing.expanded(request, answer, why)
 
     def _welcomed(self, worker: Worker, welcome: Welcome) -> None:
         worker.welcome = welcome

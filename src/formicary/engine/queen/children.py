@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +11,10 @@ import msgspec
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.model import JobDefinition
-from formicary.engine.queen.core.batch import Children, ChildrenRequest, JobEnded
+from formicary.engine.queen.core.batch import Children, ChildrenRequest, ExpandRequest, JobEnded
 from formicary.engine.queen.core.outcome import decode_outputs
+from formicary.engine.queen.definitions import Definitions
+from formicary.engine.queen.rendering import expand
 from formicary.engine.storage.port import JOB_COLUMNS, TASK_COLUMNS, Row, Store
 from formicary.problems import Problem, problem
 
@@ -57,10 +61,18 @@ def newest_definition(
         if error.code == "NOT_FOUND":
             raise
         raise problem("FAILED_PRECONDITION", f"{name} cannot be read: {error}") from error
-    if found.dynamic_template_tasks:
-        why = f"{name} makes its tasks by a template: such a job cannot be started by another one"
-        raise problem("FAILED_PRECONDITION", why)
     return row, found
+
+
+def expand_child(
+    parser: Definitions, request: ExpandRequest, clock: Callable[[], float] = time.monotonic
+) -> tuple[Row, JobDefinition]:
+    """The definition that a template makes for a fork; blocking. Raises StoreError; Problem with the reason."""
+    row = request.row
+    source = expand(request.model, request.params, time.time(), clock, random.getrandbits(32), request.configs)
+    methods, path, filename, org = dict(request.model.methods), str(row[6] or ""), str(row[7] or ""), str(row[1])
+    key, model = parser.build(source, methods, path, filename, org, expanded=True)
+    return parser.row(key, model, methods, path, filename, org, abs(int(row[3] or 0))), model
 
 
 def find_version(

@@ -20,12 +20,13 @@ from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Protocol, TypeVar
 
-from formicary.engine.queen.children import find_children
+from formicary.engine.queen.children import expand_child, find_children
 from formicary.engine.queen.core.batch import (
     Batch,
     ChildrenRequest,
     ChoreRequest,
     Escalation,
+    ExpandRequest,
     JobEnded,
     Outgoing,
     RenderRequest,
@@ -274,6 +275,8 @@ class Pump:
             self.spawn(self._do_chore(chore, self._generation))
         for wanted in batch.children:
             self.spawn(self._find_children(wanted, self._generation))
+        for dynamic in batch.expand:
+            self.spawn(self._expand(dynamic, self._generation))
         if not self._closed:
             self._cut()
 
@@ -336,6 +339,20 @@ class Pump:
             return
         if generation == self._generation and self.ready:
             self.now().found(request, answer)
+            self.wake()
+
+    async def _expand(self, request: ExpandRequest, generation: int) -> None:
+        answer, why = None, ""
+        try:
+            answer = await self.read(lambda: expand_child(self.definitions, request))
+        except StoreError as error:
+            if generation == self._generation and self.ready:
+                self._failed(error, [])
+            return
+        except Problem as error:
+            why = error.detail
+        if generation == self._generation and self.ready:
+            self.now().composing.expanded(request, answer, why)
             self.wake()
 
     async def _do_chore(self, request: ChoreRequest, generation: int) -> None:

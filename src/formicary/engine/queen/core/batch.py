@@ -127,6 +127,33 @@ class ChildrenRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpandRequest:
+    """A job to fork whose template makes its tasks; the answer comes back as `Core.expanded` with the same request.
+
+    Attributes:
+        job_id: The job whose task forks it.
+        execution: Of that job.
+        position: Of the task.
+        attempt: Of the task.
+        index: Of the forked job among those of the task.
+        row: Row of the definition with the template.
+        model: That definition.
+        params: Of the forked job, JSON.
+        configs: What the forked job sees of the configurations.
+    """
+
+    job_id: str
+    execution: int
+    position: int
+    attempt: int
+    index: int
+    row: Row
+    model: JobDefinition
+    params: bytes
+    configs: ConfigView = NO_CONFIGS
+
+
+@dataclass(frozen=True, slots=True)
 class ChoreRequest:
     """A task whose work the queen does itself; the answer comes back as `Chores.answered` with the same request."""
 
@@ -172,6 +199,7 @@ class Batch:
     """Numbers of jobs whose parameters are wanted; answered by `Core.loaded`."""
     render: list[RenderRequest] = field(default_factory=list)
     children: list[ChildrenRequest] = field(default_factory=list)
+    expand: list[ExpandRequest] = field(default_factory=list)
     chores: list[ChoreRequest] = field(default_factory=list)
     closing: list[int] = field(default_factory=list)
     """Sessions that another stream of the same ant has replaced."""
@@ -188,7 +216,7 @@ class Batch:
 
     def __bool__(self) -> bool:
         """True where there is anything to write or to do."""
-        asks = self.load or self.render or self.children or self.chores
+        asks = self.load or self.render or self.children or self.expand or self.chores
         return bool(self.changes or self.outgoing or asks or self.closing or self.occurrences)
 
     def to(self, session: int) -> Outgoing:

@@ -21,7 +21,7 @@ from formicary.engine.jobs.fan_out import definition_position
 from formicary.engine.jobs.model import JobDefinition, task_to_json
 from formicary.engine.jobs.variables import missing_params, wrong_params
 from formicary.engine.queen.core import outcome as ends
-from formicary.engine.queen.core.batch import Children, ChildrenRequest, JobEnded, TemplateJob
+from formicary.engine.queen.core.batch import Children, ChildrenRequest, ExpandRequest, JobEnded, TemplateJob
 from formicary.engine.queen.core.family import (
     AWAIT,
     FAN_OUT,
@@ -36,8 +36,9 @@ from formicary.engine.queen.core.family import (
     params_of,
 )
 from formicary.engine.queen.core.outcome import Outcome, decode_outputs
-from formicary.engine.queen.core.records import Job, TaskRun
+from formicary.engine.queen.core.records import Definition, Job, TaskRun
 from formicary.engine.queen.core.time_limits import attempt_timeout
+from formicary.engine.storage.port import Row
 
 if TYPE_CHECKING:
     from formicary.engine.queen.core.core import Core
@@ -224,21 +225,57 @@ class Composing:
                 self._start(family, index)
         if not family.answered or self.families.get(family.run) is not family:
             return
-        is_forked = family.kind == FORK and not family.joins and not family.stopped
+        is_forked = family.kind == FORK and not family.joins and not (family.stopped or family.expanding)
         if is_forked or not family.open:
             self._join(family)
 
     def _start(self, family: Family, index: int) -> None:
-        from formicary.engine.queen.core.core import Submission  # the core imports this module
-
-        definition, job = family.definition, family.run.job
+        definition, run = family.definition, family.run
         assert definition is not None, "an answer without a definition stops the family"
         family.open.add(index)
         params = msgspec.json.encode(params_of(family, index))
+        if not definition.model.dynamic_template_tasks:
+            self._submit(family, index, definition, params)
+            return
+        family.expanding.add(index)
+        job, row, model = run.job, definition.row, definition.model
+        configs = self.core.configs.view(job.org, job.submitted_by or "", definition.job_type)
+        place = (job.id, job.execution, run.position, run.attempts, index)
+        self.core.batch.expand.append(ExpandRequest(*place, row, model, params, configs))
+
+    def _submit(self, family: Family, index: int, definition: Definition, params: bytes) -> None:
+        from formicary.engine.queen.core.core import Submission  # the core imports this module
+
+        job = family.run.job
         priority = max(job.priority, definition.model.priority)
         self.core.submit(
             definition, job.org, [Submission(family.ids[index], params, priority, user=job.submitted_by or "")]
         )
+
+    def expanded(self, request: ExpandRequest, answer: tuple[Row, JobDefinition] | None, problem: str = "") -> None:
+        """The tasks of a job to fork have been made by its template, or could not be; then no more are forked."""
+        run = self._asking(request)
+        family = self.families.get(run) if run is not None else None
+        if family is None or request.index not in family.expanding:
+            return
+        family.expanding.discard(request.index)
+        if answer is None:
+            family.open.discard(request.index)
+            family.run.error_message, family.stopped = problem, "ERR_FORK"
+            self._cancel_open(family)
+        else:
+            row, model = answer
+            definition = self.core.definitions.get(str(row[0])) or self.core.define(row, model)
+            self._submit(family, request.index, definition, request.params)
+        self._go_on(family)
+
+    def _asking(self, request: ExpandRequest) -> TaskRun | None:
+        """The task that has asked, in the very attempt."""
+        job = self.core.jobs.get(request.job_id)
+        if job is None or job.run is None or job.execution != request.execution:
+            return None
+        run = job.run.runs.get(request.position)
+        return run if run is not None and run.attempts == request.attempt else None
 
     def submit(self, job: Job, jobs: Sequence[TemplateJob]) -> str:
         """Submits what a template of the job asks for; why it cannot be, empty = it is done."""
@@ -346,6 +383,8 @@ class Composing:
 
     def _cancel_open(self, family: Family) -> None:
         if family.kind != AWAIT:
+            family.open -= family.expanding  # what comes of them is looked at no more
+            family.expanding.clear()
             for index in sorted(family.open):
                 self._cancel(family.ids[index], family.run.job.id)
 

@@ -65,6 +65,8 @@ class Family:
     definition: Definition | None = None
     answered: bool = False
     open: set[int] = field(default_factory=set)
+    expanding: set[int] = field(default_factory=set)
+    """Those of the open ones whose tasks are being made by their template."""
     ends: dict[int, JobEnded] = field(default_factory=dict)
     next: int = 0
     stopped: str = ""
