@@ -26,6 +26,7 @@ from formicary import v1
 from formicary.client import Client, RestClient
 from formicary.problems.rpc import from_trailing_metadata
 from formicary.v1 import (
+    alerts_pb2,
     ants_pb2,
     approvals_pb2,
     artifacts_pb2,
@@ -252,6 +253,7 @@ REST: dict[str, list[Rest]] = {
         Rest("GET /v1/locks/none", None, "NOT_FOUND"),
     ],
     "LockService.DeleteLock": [Rest("DELETE /v1/locks/none", None, "NOT_FOUND")],
+    "AlertService.ListAlerts": [Rest("GET /v1/alerts")],
     "BreakerService.ListBreakers": [Rest("GET /v1/breakers")],
     "BreakerService.ResetBreaker": [Rest("POST /v1/breakers/none:reset", {}, "NOT_FOUND")],
     "TriggerService.ListTriggers": [Rest("GET /v1/triggers")],
@@ -298,6 +300,7 @@ def letter_calls(job: str) -> dict[str, list[tuple[Message, str]]]:
         "LockService.ListLocks": [(locks_pb2.ListLocksRequest(), OK)],
         "LockService.GetLock": [(locks_pb2.GetLockRequest(name="none"), "NOT_FOUND")],
         "LockService.DeleteLock": [(locks_pb2.DeleteLockRequest(name="none"), "NOT_FOUND")],
+        "AlertService.ListAlerts": [(alerts_pb2.ListAlertsRequest(), OK)],
         "BreakerService.ListBreakers": [(breakers_pb2.ListBreakersRequest(), OK)],
         "BreakerService.ResetBreaker": [(breakers_pb2.ResetBreakerRequest(name="none"), "NOT_FOUND")],
         "DeadLetterService.ListDeadLetters": [(dead_letters_pb2.ListDeadLettersRequest(), OK)],

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from formicary.problems import Problem
 from formicary.v1 import (
+    alerts_pb2,
     approvals_pb2,
     artifacts_pb2,
     audit_pb2,
@@ -237,6 +238,20 @@ def dead_letter(message: dead_letters_pb2.DeadLetter) -> dict[str, Any]:
         "dead_at": _time(message, "dead_at"),
         "state": message.state,
         "changed_at": _time(message, "changed_at"),
+    }
+
+
+def alert(message: alerts_pb2.Alert) -> dict[str, Any]:
+    """An alert rule and its state."""
+    return {
+        "name": message.name,
+        "state": message.state,
+        "since": _time(message, "since"),
+        "episodes": message.episodes,
+        "action": message.action,
+        "acted_at": _time(message, "acted_at"),
+        "condition": message.condition,
+        "message": message.message,
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import grpc.aio
 
 from formicary.v1 import (
+    alerts_pb2_grpc,
     approvals_pb2_grpc,
     artifacts_pb2_grpc,
     audit_pb2_grpc,
@@ -29,6 +30,7 @@ _STUBS: tuple[Any, ...] = (  # generated, without types
     approvals_pb2_grpc.ApprovalServiceStub,
     artifacts_pb2_grpc.ArtifactServiceStub,
     audit_pb2_grpc.AuditServiceStub,
+    alerts_pb2_grpc.AlertServiceStub,
     breakers_pb2_grpc.BreakerServiceStub,
     configs_pb2_grpc.ConfigServiceStub,
     dead_letters_pb2_grpc.DeadLetterServiceStub,

@@ -77,9 +77,9 @@ class Hook:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/alerts"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
-    def of(self, alert: str) -> list[str]:
+    def of(self, alert: str, state: str = "firing") -> list[str]:
         """Keys of the messages about an alert."""
-        return [key for key, body in self.taken if body["alert"] == alert]
+        return [key for key, body in self.taken if (body["alert"], body["state"]) == (alert, state)]
 
     def stop(self) -> None:
         """Ends it."""
@@ -130,10 +130,15 @@ def test_a_deep_queue_adds_ants_and_idle_ones_go_again(up: Up, hook: Hook, tmp_p
         until(lambda: figure(up, "formicary_ants_connected") == 3, 20, "they are there after a kill as well")
         until(lambda: figure(up, 'formicary_alert_firing{alert="deep queue"}') == 1, 10, "the episode goes on")
         assert figure(up, "formicary_alerts_fired_total") == 0, "it did not begin anew"
+        shown = {one["name"]: one for one in up.page("/v1/alerts")[1]["alerts"]}
+        assert (shown["deep queue"]["state"], shown["deep queue"]["episodes"]) == ("FIRING", 1)
+        assert shown["deep queue"]["condition"] == "queue_depth > 5" and shown["dead letters"]["state"] == "QUIET"
+        assert "deep queue" in up.cli("alerts", "list", "--state", "FIRING")
         gate.touch()
         assert [client.wait(job_id, 60).state for job_id in jobs] == ["COMPLETED"] * 16
         until(lambda: figure(up, "formicary_ants_connected") == 1, 20, "the idle ones have gone")
         assert client.wait(client.submit(definition, {"gate": str(gate)}).id, 20).state == "COMPLETED"
+    until(lambda: len(hook.of("deep queue", "resolved")) == 1, 20, "that it is over was told, too")
     assert len(hook.of("deep queue")) == 1
     until(lambda: len(up.ants()) == 1, 20, "their processes have ended")
     up.kill()
@@ -153,7 +158,10 @@ def test_a_dead_letter_that_asks_for_it_is_told(up: Up, hook: Hook) -> None:
             until(lambda n=episode: len(hook.of("dead letters")) == n, 20, "it was told")  # type: ignore[misc]  # the default
             up.cli("deadletters", "purge", "--all")
             until(lambda: figure(up, 'formicary_alert_firing{alert="dead letters"}') == 0, 20, "it is over")
-    assert len(set(hook.of("dead letters"))) == 2
+    until(lambda: len(hook.of("dead letters", "resolved")) == 2, 20, "both ends were told")
+    assert len({*hook.of("dead letters"), *hook.of("dead letters", "resolved")}) == 4
+    events = [one["event"] for one in up.page("/v1/notifications")[1]["notifications"]]
+    assert sorted(events) == ["alert.firing"] * 2 + ["alert.resolved"] * 2
     assert hook.taken[-1][1]["recipients"] == ["oncall@example.com"]
 
 

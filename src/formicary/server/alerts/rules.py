@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from formicary.engine.jobs.fields import Field
 from formicary.engine.jobs.model import Violation
+from formicary.engine.jobs.notices import is_address
 from formicary.engine.jobs.policy_reader import read_mapping
 from formicary.engine.jobs.readers import Context, join
 from formicary.engine.jobs.templates.masking import mask
@@ -170,8 +171,12 @@ def _check_action(ctx: Context, node: Node, nodes: Mapping[str, Node], path: str
     url = values.get("url")
     if url is not None and (urlsplit(str(url)).scheme not in ("http", "https") or not urlsplit(str(url)).hostname):
         ctx.add(nodes["url"], join(path, "url"), "BAD_URL", f"Write {path}.url as http://HOST/… or https://HOST/….")
-    if action in (WEBHOOK, NOTIFY) and url is None:
+    if action == WEBHOOK and url is None:
         ctx.add(node, join(path, "url"), "MISSING_FIELD", f"{path} needs url: where {action} tells of the alert.")
+    recipients = values.get("recipients") or ()
+    if action == NOTIFY and url is None and not any(is_address(str(one)) for one in recipients):
+        message = f"{path} needs url, or recipients with addresses of mailboxes: where notify tells of the alert."
+        ctx.add(node, join(path, "url"), "MISSING_FIELD", message)
 
 
 def _condition(ctx: Context, node: Node | None, path: str, text: object) -> Condition | None:

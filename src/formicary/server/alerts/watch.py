@@ -2,8 +2,8 @@
 
 Theory of operation. Each episode is a row of the store's `states`. That an action is done, and how many local ants
 there are from then on, is one commit, made before an ant is started or stopped: a server that is killed in between
-starts with the new number. A message to a URL is sent first and noted as done then: one that is killed in between sends
-it again, under the same Idempotency-Key.
+starts with the new number. Messages are notices, written in the commit in which an episode begins or ends, and
+delivered by the queen's outbox: one that is killed in between sends them again, under the same Idempotency-Key.
 """
 
 from __future__ import annotations
@@ -12,26 +12,24 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
-from hashlib import sha256
-from typing import Any, Protocol
+from dataclasses import asdict, fields
+from typing import Protocol
 
-import httpx
 import msgspec
 
+from formicary.engine.queen.notify.alerting import channels_of, write
 from formicary.engine.queen.runtime import Queen
 from formicary.engine.storage.port import StoreError
 from formicary.problems import Problem
 from formicary.server.alerts.condition import Sample
 from formicary.server.alerts.episodes import FIRING, Episode, done, step
 from formicary.server.alerts.rules import CONSOLIDATE, SCALE, AlertRule, AlertRules
+from formicary.server.auth.principal import HOME
 from formicary.server.metrics.collector import ServerCollector, Sources
 
 log = logging.getLogger("formicary.alerts")
 KIND, SCALING = "alert", "scaling"
-SEND_TIMEOUT_S = 10.0
-PAUSE_S = (1.0, 60.0)
-"""First and longest pause before a message is sent again."""
+EPISODE = tuple(one.name for one in fields(Episode))
 
 
 class Ants(Protocol):
@@ -86,24 +84,22 @@ class AlertWatch:
         self.episodes: dict[str, Episode] = {}
         self.fired = 0
         """Episodes that have begun since the server started."""
-        self._sending: dict[str, asyncio.Task[None]] = {}
         self._task: asyncio.Task[None] | None = None
-        self._client = httpx.AsyncClient(timeout=SEND_TIMEOUT_S)
 
     async def start(self) -> None:
         """Reads what is remembered and begins to look."""
         for _, _, name, value, _ in await self._queen.pump.read(lambda: self._queen.store.states(KIND)):
             if isinstance(value, bytes):
-                self.episodes[str(name)] = Episode(**msgspec.json.decode(value))
+                kept = msgspec.json.decode(value)
+                self.episodes[str(name)] = Episode(**{key: kept[key] for key in EPISODE if key in kept})
+        await self._show()
         self._task = asyncio.create_task(self._loop())
 
     async def stop(self) -> None:
-        """Looks no more; messages under way are sent again by the next server."""
-        tasks = [task for task in (self._task, *self._sending.values()) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._client.aclose()
+        """Looks no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
     def firing(self) -> Mapping[str, float]:
         """1 for each rule that fires, 0 for the others."""
@@ -120,15 +116,17 @@ class AlertWatch:
         for rule in self._rules.rules:
             before = self._of(rule)
             after = step(rule, before, at, holds=rule.condition.holds(figures))
-            if after != before:
+            if after != before or (after.owes and rule.action not in (SCALE, CONSOLIDATE)):
                 changed = True
-                self._remember(rule, after)
                 self._tell(rule, before, after)
+                if after.owes and rule.action not in (SCALE, CONSOLIDATE):
+                    after = done(after)
+                self._remember(rule, after)
         if changed:
             await self._queen.pump.commit()
         for rule in self._rules.rules:
             if self._of(rule).owes:
-                await self._act(rule)
+                await self._scale(rule)
 
     async def _loop(self) -> None:
         while True:
@@ -138,13 +136,24 @@ class AlertWatch:
                 log.warning("alerts are looked at again later: %s", error)
             await asyncio.sleep(self._rules.interval_s)
 
+    async def _show(self) -> None:
+        """The store has each rule, and none that is there no more."""
+        core = self._queen.pump.now()
+        for rule in self._rules.rules:
+            self._remember(rule, self._of(rule))
+        for name in self.episodes.keys() - {rule.name for rule in self._rules.rules}:
+            del self.episodes[name]
+            core.batch.changes.states[KIND, "", name] = (KIND, "", name, None, core.wall)
+        await self._queen.pump.commit()
+
     def _of(self, rule: AlertRule) -> Episode:
         return self.episodes.get(rule.name, Episode())
 
     def _remember(self, rule: AlertRule, episode: Episode) -> None:
         core = self._queen.pump.now()
         self.episodes[rule.name] = episode
-        value = msgspec.json.encode(asdict(episode))
+        shown = {"condition": rule.text, "action": rule.action, "message": rule.message}
+        value = msgspec.json.encode({**shown, **asdict(episode)})
         core.batch.changes.states[KIND, "", rule.name] = (KIND, "", rule.name, value, core.wall)
 
     def _tell(self, rule: AlertRule, before: Episode, after: Episode) -> None:
@@ -153,15 +162,9 @@ class AlertWatch:
             log.warning("alert %s fires: %s (%s)", rule.name, rule.text, rule.action)
         elif before.state == FIRING and after.state != FIRING:
             log.warning("alert %s is over", rule.name)
-            if before.owes:
-                log.warning("alert %s is over before %s could be told", rule.name, rule.url)
-
-    async def _act(self, rule: AlertRule) -> None:
-        if rule.action in (SCALE, CONSOLIDATE):
-            await self._scale(rule)
-        if rule.url and rule.name not in self._sending:
-            self._sending[rule.name] = asyncio.create_task(self._send(rule, self._of(rule)))
-            self._sending[rule.name].add_done_callback(lambda _: self._sending.pop(rule.name, None))
+            self._write(rule, before, "resolved")
+        if after.owes and (after.due > before.due or rule.action not in (SCALE, CONSOLIDATE)):
+            self._write(rule, after, "firing")
 
     async def _scale(self, rule: AlertRule) -> None:
         now = self._ants.count
@@ -183,38 +186,21 @@ class AlertWatch:
         held = {ant.id: len(ant.held) for ant in self._queen.pump.core.leases.ants.values()}
         return sorted(self._ants.ids, key=lambda ant_id: (held.get(ant_id, 0), ant_id))[: max(0, number)]
 
-    async def _send(self, rule: AlertRule, episode: Episode) -> None:
-        """Tells a URL until it has taken it, or the episode is over."""
-        key = f"alert-{sha256(rule.name.encode()).hexdigest()[:16]}-{episode.number}-{episode.due}"
-        pause_s, longest = PAUSE_S
-        while (now := self._of(rule)).number == episode.number and now.state == FIRING:
-            try:
-                answer = await self._client.post(rule.url, json=_body(rule, episode), headers={"Idempotency-Key": key})
-                if answer.is_success:
-                    if rule.action not in (SCALE, CONSOLIDATE):
-                        self._remember(rule, done(self._of(rule)))
-                        await self._queen.pump.commit()
-                    return
-                why = f"it answered {answer.status_code}"
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
-                why = str(error) or type(error).__name__
-            except Problem as error:
-                why = error.detail
-            log.warning("alert %s cannot be told to %s yet: %s", rule.name, rule.url, why)
-            await asyncio.sleep(pause_s)
-            pause_s = min(longest, pause_s * 2)
-
-
-def _body(rule: AlertRule, episode: Episode) -> dict[str, Any]:
-    return {
-        "alert": rule.name,
-        "condition": rule.text,
-        "action": rule.action,
-        "message": rule.message,
-        "recipients": list(rule.recipients),
-        "episode": episode.number,
-        "firing_since": episode.since,
-    }
+    def _write(self, rule: AlertRule, episode: Episode, state: str) -> None:
+        """Tells of the alert: the notices are in the same commit as the episode."""
+        channels = channels_of(rule.url, rule.recipients, can_mail=self._queen.outbox.can_mail)
+        key = f"{episode.number}-{episode.due if state == 'firing' else state}"
+        body = {
+            "alert": rule.name,
+            "state": state,
+            "condition": rule.text,
+            "action": rule.action,
+            "message": rule.message,
+            "recipients": list(rule.recipients),
+            "episode": episode.number,
+            "firing_since": episode.since,
+        }
+        write(self._queen.pump.now(), HOME, key, body, channels)
 
 
 async def ants_to_start(queen: Queen, base: int) -> int:

@@ -24,6 +24,7 @@ from formicary.server.auth.principal import HOME
 from formicary.server.auth.roles import ROLES
 from formicary.server.auth.tokens import LONGEST
 from formicary.v1 import (
+    alerts_pb2,
     ants_pb2,
     approvals_pb2,
     artifacts_pb2,
@@ -84,6 +85,7 @@ _SERVICES = (
     (tokens_pb2, "TokenService"),
     (triggers_pb2, "TriggerService"),
     (dead_letters_pb2, "DeadLetterService"),
+    (alerts_pb2, "AlertService"),
     (breakers_pb2, "BreakerService"),
     (locks_pb2, "LockService"),
 )

@@ -17,6 +17,7 @@ from formicary.headers import HeaderMapping, Rule, engine_mapping
 from formicary.headers.model import Direction
 from formicary.headers.transforms import make
 from formicary.problems import problem
+from formicary.server.api.alerts import AlertServicer
 from formicary.server.api.ants import AntServicer
 from formicary.server.api.approvals import ApprovalServicer
 from formicary.server.api.artifacts import ArtifactServicer
@@ -92,6 +93,7 @@ def engine_chain(
 def servicers(queen: Queen, tokens: TokenBook) -> list[object]:
     """What the queen serves, whatever the protocol."""
     return [
+        AlertServicer(queen),
         AntServicer(queen),
         ApprovalServicer(queen),
         ArtifactServicer(queen.artifacts),

@@ -48,6 +48,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "/formicary.v1.DeadLetterService/GetDeadLetter": _VIEW,
     "/formicary.v1.DeadLetterService/RedriveDeadLetters": _OPERATE,
     "/formicary.v1.DeadLetterService/PurgeDeadLetters": _OPERATE,
+    "/formicary.v1.AlertService/ListAlerts": _VIEW,
     "/formicary.v1.BreakerService/ListBreakers": _VIEW,
     "/formicary.v1.BreakerService/ResetBreaker": _OPERATE,
     "/formicary.v1.LockService/ListLocks": _VIEW,
@@ -85,6 +86,7 @@ ALLOWED: dict[str, frozenset[str]] = {
 
 HOME_ONLY = frozenset(
     {
+        "/formicary.v1.AlertService/ListAlerts",
         "/formicary.v1.AntService/Session",
         "/formicary.v1.AntService/ListAnts",
         "/formicary.v1.ArtifactService/UploadArtifact",

@@ -37,6 +37,7 @@ class HttpCall:
         headers: Beside our own.
         query: Added to the URL's.
         secret: Signs the body, empty = it is not signed.
+        is_trusted: The address comes from the server's operator: it may be a private one.
     """
 
     notice_id: str
@@ -46,6 +47,7 @@ class HttpCall:
     headers: dict[str, str] = field(default_factory=dict, repr=False)
     query: dict[str, str] = field(default_factory=dict, repr=False)
     secret: bytes = field(default=b"", repr=False)
+    is_trusted: bool = False
 
 
 class Calls:
@@ -72,7 +74,8 @@ class Calls:
             raise NotDelivered("The address does not begin with http:// or https://.", is_final=True)
         port = url.port or (443 if url.scheme == "https" else 80)
         where = f"{url.scheme}://{url.host}:{port}"
-        ip = await checked_address(url.host, port, may_reach_private=self._config.may_reach_private)
+        may_reach_private = self._config.may_reach_private or call.is_trusted
+        ip = await checked_address(url.host, port, may_reach_private=may_reach_private)
         headers = self._headers(call, url)
         try:
             request = self._open().build_request(

@@ -21,6 +21,7 @@ from formicary.engine.jobs.configs import without_secrets
 from formicary.engine.jobs.notices import EMAIL, Channel
 from formicary.engine.queen.documents import timestamp
 from formicary.engine.queen.keyring import CannotDecrypt
+from formicary.engine.queen.notify import alerting
 from formicary.engine.queen.notify.attempts import NotDelivered
 from formicary.engine.queen.notify.calls import Calls
 from formicary.engine.queen.notify.config import NotifyConfig
@@ -88,6 +89,11 @@ class Outbox:
             task.cancel()
         await asyncio.gather(self._runner, *self._under_way.values(), return_exceptions=True)
         await self._calls.close()
+
+    @property
+    def can_mail(self) -> bool:
+        """There is a mail server to hand e-mails in."""
+        return bool(self._config.smtp_url)
 
     def wake(self) -> None:
         """There may be something to deliver."""
@@ -203,6 +209,12 @@ class Outbox:
     async def _send(self, row: Row) -> str:
         """Renders and sends one; returns what is remembered of it. Raises NotDelivered."""
         channel, payload = _channel(_bytes(row[_TARGET])), _payload(_bytes(row[_PAYLOAD]))
+        if payload["outcome"] == alerting.ALERT:
+            message = alerting.to_send(channel, payload)
+            if isinstance(message, Mail):
+                return await self._mailer.send(message)
+            await self._calls.send(message)
+            return ""
         configs, org, job_type = self._queen.configs, str(row[_ORG]), str(payload["job"]["job_type"])
         try:
             facts = await self._facts(row, payload)
