@@ -102,3 +102,68 @@ def test_it_goes_on_without_its_caller_and_says_how_it_failed(caplog: pytest.Log
     asyncio.run(check())
     assert ended == ["here"]
     assert "an operation whose caller has gone failed" in caplog.text
+
+
+def test_a_task_is_used_again_only_where_nothing_is_left_of_it() -> None:
+    """By work that never gave way; not after a cancellation that nobody has taken, nor by work that waits."""
+
+    async def check() -> None:
+        seen: list[object] = []
+
+        async def quick() -> None:
+            seen.append(asyncio.current_task())
+
+        async def cancels() -> None:
+            await quick()
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+
+        async def waits() -> None:
+            await quick()
+            await asyncio.sleep(0)
+
+        for work in (quick, quick, cancels, waits, waits, quick, quick):
+            await carried(work())
+            await asyncio.sleep(0)
+        one, two, three, four, five, six, seven = map(id, seen)
+        assert one == two == three
+        assert len({three, four, five, six}) == 4
+        assert six == seven
+
+    asyncio.run(check())
+
+
+def test_work_inside_of_work_has_a_task_of_its_own() -> None:
+    """As where an operation calls another one in its first step."""
+
+    async def inner() -> object:
+        return asyncio.current_task()
+
+    async def outer() -> tuple[object, object, object]:
+        before = asyncio.current_task()
+        return before, await carried(inner()), asyncio.current_task()
+
+    before, inside, after = asyncio.run(carried(outer()))
+    assert before is after is not inside
+
+
+def test_the_end_of_the_loop_cancels_what_waits() -> None:
+    """Nothing hangs: the work is told, and what does nothing is not waited for."""
+    told: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(20)
+        finally:
+            told.append("the end")
+
+    async def check() -> None:
+        caller = asyncio.create_task(carried(work()))
+        await asyncio.sleep(0)
+        caller.cancel()
+        await asyncio.wait({caller})
+        await carried(asyncio.sleep(0))
+
+    asyncio.run(check())
+    assert told == ["the end"]
