@@ -2,6 +2,7 @@
 
 Every library runs in an environment of its own with its records in memory, in turn, several rounds; a figure is the
 median over the rounds. Powertools is a decorator around a function: it reads no request and stores no headers.
+asgi-idempotency-header reads no body at a replay: it never sees that a key came with another request.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pathlib import Path
 from bench.peers import environments
 
 PEERS = ("powertools", "idemkit", "asgi-idempotency-header")
+_BLIND = "asgi-idempotency-header"
+"""It compares no requests."""
 LIMITS_US = {"new": 25.0, "replay": 12.0}
 _REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -67,7 +70,7 @@ def _one(name: str, python: Path, costs: Costs) -> str | None:
         return f"{name}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}"
     found = json.loads(done.stdout.splitlines()[-1])
     costs.pythons[name] = found["python"]
-    for what in ("bare", "whole", "store"):
+    for what in ("bare", "whole", "store", "comparison"):
         for kind, value in found.get(what, {}).items():
             costs.us.setdefault((name, what, kind), []).append(value)
     return None
@@ -92,6 +95,11 @@ def bars(costs: Costs) -> list[dict[str, object]]:
             ours, theirs = (costs.of(each, "whole", kind) for each in ("ours", name))
             ratio = None if ours is None or theirs is None else ours / theirs
             rows.append(_bar(f"ours, {kind}: whole call as a share of {name}'s", ratio, 1.0))
+        ours, compared, theirs = (
+            costs.of("ours", "whole", kind), costs.of("ours", "comparison", kind), costs.of(_BLIND, "whole", kind)
+        )  # fmt: skip
+        ratio = None if ours is None or compared is None or theirs is None else (ours - compared) / theirs
+        rows.append(_bar(f"ours, {kind}: the same without comparing requests, as a share of {_BLIND}'s", ratio, 1.0))
     return rows
 
 

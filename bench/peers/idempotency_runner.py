@@ -2,7 +2,8 @@
 
 ``python -m bench.peers.idempotency_runner NAME`` prints one JSON line: for ``new`` and ``replay`` the median over the
 windows of the thread time of one call in µs; ``bare`` is the application alone, ``store`` (ours only) what the calls of
-the store take. No socket: the application is called as a server would. All keep their records in memory.
+the store take, ``comparison`` (ours only) what it takes to see that a key came with the same request. No socket: the
+application is called as a server would. All keep their records in memory.
 """
 
 from __future__ import annotations
@@ -55,7 +56,13 @@ def calling(app: Any) -> Call:
 
 
 def _ours() -> dict[str, Call]:
-    from formicary.idempotency import IdempotencyMiddleware, MemoryStore, StoredResponse, encode_response
+    from formicary.idempotency import (
+        IdempotencyMiddleware,
+        MemoryStore,
+        StoredResponse,
+        encode_response,
+        request_fingerprint,
+    )
     from formicary.idempotency.model import Claim
 
     kept = encode_response(StoredResponse(201, tuple(_HEADERS), _ANSWER))
@@ -68,7 +75,11 @@ def _ours() -> dict[str, Call]:
         if token is not None:
             await store.complete(claim.id, token, kept, 86_400.0)
 
-    return {"whole": calling(IdempotencyMiddleware(application, MemoryStore())), "store": store_calls}
+    async def comparison(key: str) -> None:
+        request_fingerprint(path="/orders", query=b"", content_type="application/json", body=BODY)
+
+    whole = calling(IdempotencyMiddleware(application, MemoryStore()))
+    return {"whole": whole, "store": store_calls, "comparison": comparison}
 
 
 def _idemkit() -> dict[str, Call]:
