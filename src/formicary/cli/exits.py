@@ -51,7 +51,9 @@ def tell(error: Problem) -> int:
             say(f"error: {line}")
     else:
         say(f"error: {error.detail}")
-    if error.remedy and error.remedy not in error.detail:
+    # A remedy that points into the document is for those who read one: here the sentences stand just above.
+    points = "`errors`" in error.remedy or "`detail`" in error.remedy
+    if error.remedy and not points and error.remedy not in error.detail:
         say(error.remedy)
     return exit_status(error)
 
