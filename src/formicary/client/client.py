@@ -458,6 +458,21 @@ class Client:
         await self._call("PauseJob", pb.PauseJobRequest(id=job_id), again=False)
         return await self.get(job_id)
 
+    async def vote(
+        self, job_id: str, *, approve: bool, task_type: str = "", comment: str = "", idempotency_key: str = ""
+    ) -> dict[str, Any]:
+        """Votes for or against; returns the document of the question. See :func:`formicary.client.approvals.vote`."""
+        from formicary.client.approvals import vote  # it imports this module
+
+        key = idempotency_key
+        return await vote(self, job_id, approve=approve, task_type=task_type, comment=comment, idempotency_key=key)
+
+    async def approvals(self, job_id: str = "", *, mine: bool = False) -> Sequence[dict[str, Any]]:
+        """Documents of the open questions to people, or of all of one job. Raises Problem NOT_FOUND."""
+        from formicary.client.approvals import list_approvals  # it imports this module
+
+        return await list_approvals(self, job_id, mine=mine)
+
     async def resume(self, job_id: str) -> dict[str, Any]:
         """A paused job goes on now. Returns the document. Raises Problem FAILED_PRECONDITION."""
         await self._call("ResumeJob", pb.ResumeJobRequest(id=job_id), again=False)

@@ -23,7 +23,7 @@ from formicary.client.ids import IdMaker
 from formicary.client.values import DefinitionRef, Event, JobEnd, JobHandle, LogLine, event_of
 from formicary.problems import Problem, problem
 from formicary.problems.http import parse_http
-from formicary.v1 import approvals_pb2, definitions_pb2, events_pb2, tokens_pb2
+from formicary.v1 import approvals_pb2, artifacts_pb2, audit_pb2, definitions_pb2, events_pb2, tokens_pb2
 from formicary.v1 import jobs_pb2 as pb
 
 DEFAULT_URL = "http://127.0.0.1:7777"
@@ -211,6 +211,84 @@ class RestClient:
             for job in jobs:
                 yield documents.summary(_job(job))
             left, token = left - len(jobs), page.get("next_page_token", "")
+            if not token:
+                return
+
+    async def elements(
+        self, job_id: str, task_type: str, *, states: Iterable[str] = (), limit: int = 0
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Documents of the elements of a task that have begun, in the order of its list. Arguments as there."""
+        pairs: list[_Pair] = [("exact", "true"), *(("states", state) for state in states)]
+        path = f"/v1/jobs/{job_id}/tasks/{quote(task_type, safe='')}/elements"
+        async for found in self._pages(path, pairs, limit, pb.ListElementsResponse, "elements"):
+            yield documents.element(found)
+
+    async def audit(
+        self, *, principal: str = "", method: str = "", resource: str = "", code: str = "", limit: int = 0
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Documents of calls that changed something or were refused, newest first. Arguments as there."""
+        given = {"principal": principal, "method": method, "resource": resource, "code": code}
+        pairs: list[_Pair] = [(name, value) for name, value in given.items() if value]
+        async for found in self._pages("/v1/audit", pairs, limit, audit_pb2.ListAuditRecordsResponse, "records"):
+            yield documents.audit_record(found)
+
+    async def approvals(self, job_id: str = "", *, mine: bool = False) -> Sequence[dict[str, Any]]:
+        """Documents of the open questions to people, or of all of one job. Raises Problem NOT_FOUND."""
+        path = f"/v1/jobs/{job_id}/approvals" if job_id else "/v1/approvals"
+        pairs: list[_Pair] = [("mine", "true")] if mine else []
+        found = self._pages(path, pairs, 0, approvals_pb2.ListApprovalsResponse, "approvals")
+        return [documents.approval(one) async for one in found]
+
+    async def artifacts(self, job_id: str) -> Sequence[dict[str, Any]]:
+        """Documents of what the tasks of a job left, in order of the tasks. Raises Problem NOT_FOUND."""
+        found = await self._call("GET", f"/v1/jobs/{job_id}/artifacts")
+        answer = ParseDict(found, artifacts_pb2.ListArtifactsResponse(), ignore_unknown_fields=True)
+        return [documents.artifact(one) for one in answer.artifacts]
+
+    async def artifact(self, artifact_id: str) -> dict[str, Any]:
+        """The document of one artifact. Raises Problem NOT_FOUND."""
+        found = await self._call("GET", f"/v1/artifacts/{quote(artifact_id, safe='')}")
+        return documents.artifact(ParseDict(found, artifacts_pb2.Artifact(), ignore_unknown_fields=True))
+
+    async def download(self, artifact_id: str, offset: int = 0) -> AsyncIterator[bytes]:
+        """The content of an artifact from `offset` on, in pieces; a connection that is lost is taken up again.
+
+        Raises:
+            Problem: NOT_FOUND, UNAVAILABLE.
+        """
+        loop = asyncio.get_running_loop()
+        deadline, attempt = loop.time() + self.timeout_s, 0
+        while True:
+            path = f"/v1/artifacts/{quote(artifact_id, safe='')}:download?offset={offset}"
+            try:
+                async with self._http.stream("GET", path) as answer:
+                    if not answer.is_success:
+                        raise parse_http(answer.status_code, answer.headers.multi_items(), await answer.aread())
+                    async for piece in answer.aiter_raw():
+                        offset, attempt, deadline = offset + len(piece), 0, loop.time() + self.timeout_s
+                        yield piece
+                return
+            except httpx.TransportError:
+                error = unreachable(self.address)
+            except Problem as found:
+                error = found
+            attempt += 1
+            if error.code != "UNAVAILABLE" or loop.time() + backoff_s(attempt) > deadline:
+                raise error
+            await asyncio.sleep(backoff_s(attempt))
+
+    async def _pages(
+        self, path: str, pairs: Iterable[_Pair], limit: int, answer: type[Any], name: str
+    ) -> AsyncIterator[Any]:
+        """The messages of all pages of a list, at most `limit` (0 = all)."""
+        left, token = limit or 2**62, ""
+        while left > 0:
+            query: list[_Pair] = [*pairs, ("page_size", min(left, PAGE)), *([("page_token", token)] if token else [])]
+            found = await self._call("GET", f"{path}?{httpx.QueryParams(query)}")
+            page = getattr(ParseDict(found, answer(), ignore_unknown_fields=True), name)
+            for one in page:
+                yield one
+            left, token = left - len(page), found.get("next_page_token", "")
             if not token:
                 return
 

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mappin
 from pathlib import Path
 from typing import Any, TypeVar
 
-from formicary.client import approvals as votes
 from formicary.client.client import DEFAULT_ADDRESS, Client
 from formicary.client.values import DefinitionRef, Event, JobEnd, JobHandle, LogLine
 
@@ -113,12 +112,22 @@ class SyncClient:
         params: Iterable[Mapping[str, object] | None],
         *,
         idempotency_keys: Sequence[str] | None = None,
+        priority: int | None = None,
+        scheduled_at: float | None = None,
         watch: bool = False,
         chunk: int = 500,
     ) -> list[str]:
         """Submits many jobs of one definition."""
         return self._run(
-            self._client.submit_many(ref, params, idempotency_keys=idempotency_keys, watch=watch, chunk=chunk)
+            self._client.submit_many(
+                ref,
+                params,
+                idempotency_keys=idempotency_keys,
+                priority=priority,
+                scheduled_at=scheduled_at,
+                watch=watch,
+                chunk=chunk,
+            )
         )
 
     def wait(self, job_id: str, timeout_s: float | None = None) -> JobEnd:
@@ -215,24 +224,38 @@ class SyncClient:
         self, job_id: str, *, approve: bool, task_type: str = "", comment: str = "", idempotency_key: str = ""
     ) -> dict[str, Any]:
         """Votes for or against; returns the document of the question."""
+        key = idempotency_key
         return self._run(
-            votes.vote(
-                self._client,
-                job_id,
-                approve=approve,
-                task_type=task_type,
-                comment=comment,
-                idempotency_key=idempotency_key,
-            )
+            self._client.vote(job_id, approve=approve, task_type=task_type, comment=comment, idempotency_key=key)
         )
 
     def approvals(self, job_id: str = "", *, mine: bool = False) -> Sequence[dict[str, Any]]:
         """Documents of the open questions to people, or of all of one job."""
-        return self._run(votes.list_approvals(self._client, job_id, mine=mine))
+        return self._run(self._client.approvals(job_id, mine=mine))
 
     def resume(self, job_id: str) -> dict[str, Any]:
         """A paused job goes on now."""
         return self._run(self._client.resume(job_id))
+
+    def audit(
+        self, *, principal: str = "", method: str = "", resource: str = "", code: str = "", limit: int = 0
+    ) -> Iterator[dict[str, Any]]:
+        """Documents of calls that changed something or were refused, newest first."""
+        return self._iterate(
+            self._client.audit(principal=principal, method=method, resource=resource, code=code, limit=limit)
+        )
+
+    def artifacts(self, job_id: str) -> Sequence[dict[str, Any]]:
+        """Documents of what the tasks of a job left."""
+        return self._run(self._client.artifacts(job_id))
+
+    def artifact(self, artifact_id: str) -> dict[str, Any]:
+        """The document of one artifact."""
+        return self._run(self._client.artifact(artifact_id))
+
+    def download(self, artifact_id: str, offset: int = 0) -> Iterator[bytes]:
+        """The content of an artifact from `offset` on, in pieces."""
+        return self._iterate(self._client.download(artifact_id, offset))
 
     def create_token(self, role: str, *, org: str = "", name: str = "", lifetime_s: float = 0.0) -> str:
         """Makes a token and returns its text."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from formicary.client import Client, RestClient, SyncClient
 from tests.acceptance.server import Up, until
 from tests.integration.server.test_rest_api import ask
 
@@ -96,6 +98,30 @@ def test_what_depends_on_a_fan_out_gets_the_files_of_all_elements(up: Up) -> Non
     ]
     children = job["tasks"][0]["children"]
     assert (children["kind"], children["total"], children["completed"]) == ("task", 3, 3)
+
+
+def test_the_other_clients_read_the_same(up: Up) -> None:
+    """Artifacts, elements, questions and the audit log over REST and blocking, as over gRPC."""
+    made = ended(up, JOB % "clients", "clients")
+    parts = ended(up, PARTS.replace("parts", "pieces"), "pieces")["id"]
+
+    async def read(client: Client | RestClient) -> list[Any]:
+        async with client:
+            listed = await client.artifacts(made["id"])
+            big = await client.artifact(listed[0]["id"])
+            content = b"".join([piece async for piece in client.download(big["id"], SIZE - 2_000_000)])
+            elements = [one async for one in client.elements(parts, "make", states=["COMPLETED"], limit=2)]
+            audit = [one["method"] async for one in client.audit(method="SubmitJob", limit=1)]
+            open_ones = [await client.approvals(), await client.approvals(parts, mine=True)]
+            return [listed, big, hashlib.sha256(content).hexdigest(), elements, audit, open_ones]
+
+    over_rest = asyncio.run(read(RestClient(f"http://127.0.0.1:{up.http}")))
+    assert over_rest == asyncio.run(read(Client(up.address)))
+    assert len(over_rest[0]) == len(over_rest[3]) == 2 and over_rest[4] == ["formicary.v1.JobService/SubmitJob"]
+    with SyncClient(up.address) as client:
+        assert client.artifacts(made["id"]) == over_rest[0] and client.artifact(over_rest[1]["id"]) == over_rest[1]
+        assert sum(map(len, client.download(over_rest[1]["id"]))) == SIZE
+        assert [one["method"] for one in client.audit(method="SubmitJob", limit=1)] == over_rest[4]
 
 
 def test_a_part_that_does_not_belong_is_not_taken(up: Up, tmp_path: Path) -> None:
