@@ -40,6 +40,7 @@ bench: $(DEV)  ## measure the engine, gateway, headers, access, events and idemp
 	$(BIN)/python -m bench.gateway
 	$(BIN)/python -m bench.headers
 	$(BIN)/python -m bench.access
+	$(BIN)/python -m bench.messages
 	$(BIN)/python -m bench.events
 	$(BIN)/python -m bench.composition
 	$(BIN)/python -m bench.idempotency

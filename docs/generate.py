@@ -17,7 +17,7 @@ from formicary.engine.jobs import lifecycle
 from formicary.engine.jobs.container_fields import SERVICE_FIELDS
 from formicary.engine.jobs.fields import JOB_FIELDS, NOW, TASK_FIELDS, Field
 from formicary.engine.jobs.schema import job_schema
-from formicary.problems.catalogue import ALIASES, CATALOGUE
+from formicary.problems.catalogue import ALIASES, CATALOGUE, GRPC_CODES, generic
 from formicary.server.metrics.catalogue import CATALOGUE as METRICS
 from formicary.server.metrics.collector import MOST_LABELS
 
@@ -180,6 +180,30 @@ def life_cycles() -> str:
     )
 
 
+_PROBLEM_FUNCTIONS = """## From Python
+
+| function | does |
+|---|---|
+| `formicary.problems.problem(code, detail, errors=…)` | makes the `Problem` to raise |
+| `formicary.problems.asgi.ProblemMiddleware(app)` | what an ASGI application raises becomes a document |
+| `formicary.problems.grpc_aio.ProblemInterceptor()` | whatever a handler of grpc.aio raises becomes a rich status |
+| `formicary.problems.http.render_http(problem)` · `parse_http(status, headers, body)` | to an answer, and back |
+| `formicary.problems.rpc.to_grpc(problem)` · `from_rpc_error(error)` | to a status, and back on a client |
+| `formicary.problems.rpc.to_status(problem)` · `from_status(status)` | `google.rpc.Status` |
+| `formicary.problems.validation.Validator(rules=…)` | checks messages by protovalidate's rules and your own |
+
+A status without any of our details becomes the general code of its number, and keeps every detail that it has:
+
+| gRPC | code | HTTP |
+|---|---|---:|
+%s"""
+
+
+def _general_codes() -> str:
+    found = ((name, generic(name)) for name in GRPC_CODES if name != "OK")
+    return "\n".join(f"| {name} | `{row.code}` | {row.status} |" for name, row in found)
+
+
 def problems() -> str:
     """Every code of a problem document."""
     rows = (
@@ -202,6 +226,7 @@ def problems() -> str:
         "job files may add their own `ERR_*`. The page of each is on the server at `/problems/<code-in-lower-case>`.\n"
         "Where the detail is hidden, a client sees the title alone; the log has the rest under the `traceId`.\n\n"
         f"{table(heads, rows)}\n\n"
+        f"{_PROBLEM_FUNCTIONS % _general_codes()}\n\n"
         "## Aliases\n\nOther names that are accepted where a problem is made; the code itself goes out.\n\n"
         f"{table(('alias', 'code'), ((f'`{alias}`', f'`{code}`') for alias, code in ALIASES.items()))}\n"
     )

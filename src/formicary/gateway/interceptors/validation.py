@@ -16,11 +16,14 @@ class Validate:
     Args:
         validator: With its business rules; None = the rules of the contract alone.
         streams: Whether the messages of streams are checked, too: each costs what a request costs.
+
+    Attributes:
+        check: Checks one message; raises Problem VALIDATION_FAILED.
     """
 
     def __init__(self, validator: Validator | None = None, *, streams: bool = True) -> None:
         self._validator = validator or Validator(names="proto")
-        self._check = self._validator.check
+        self.check = self._validator.check
         self._streams = streams
 
     def applies(self, method: Method) -> bool:
@@ -34,7 +37,7 @@ class Validate:
         if call.requests is None and not call.is_loaded:
             return False
         if call.requests is None:
-            self._check(call.request)
+            self.check(call.request)
         else:
             call.requests = self._checked(call.requests)
         return True
@@ -42,12 +45,12 @@ class Validate:
     async def __call__(self, call: Call, proceed: Run) -> None:
         """Raises Problem VALIDATION_FAILED with all violations of a message."""
         if call.requests is None:
-            self._check(await call.load())
+            self.check(await call.load())
         else:
             call.requests = self._checked(call.requests)
         await proceed(call)
 
     async def _checked(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         async for request in requests:
-            self._check(request)
+            self.check(request)
             yield request
