@@ -251,6 +251,40 @@ async def test_a_stream_keeps_the_request_until_a_worker_comes() -> None:
 
 
 @in_loop
+async def test_a_worker_that_dies_is_found_by_its_silence() -> None:
+    """It has promised signs of life; one that promised nothing is waited for, and messages of others do not count."""
+    subject, shared = a_subject(), a_subject()
+    async with client() as plain, colony(config=config()) as (queen, _):
+        asked: asyncio.Queue[Any] = asyncio.Queue()
+        await plain.subscribe(subject, cb=asked.put)
+        token = await queen.grant(ask(subject, messaging_reply_queue=shared))
+        request = await asked.get()
+        told = {"type": "alive", "every_s": 0.1, "correlation_id": json.loads(request.data)["correlation_id"]}
+        await plain.publish(request.reply, json.dumps(told).encode())
+        result_of = asyncio.create_task(queen.result(token))
+        while not result_of.done():  # of another attempt
+            await plain.publish(shared, b'{"type": "log", "text": "x", "correlation_id": "other"}')
+            await asyncio.wait({result_of}, timeout=0.05)
+        result = result_of.result()
+        assert (result.outcome, result.error_code) == (TaskResult.FAILED, "ERR_WORKER_LOST")
+        assert "0.3 s" in result.error_message
+
+
+@in_loop
+async def test_a_worker_that_is_slow_gives_signs_of_life() -> None:
+    """Longer than three of its beats, and the task completes."""
+
+    async def slow(task: WorkerTask) -> Mapping[str, object]:
+        await asyncio.sleep(0.8)
+        return {"done": True}
+
+    subject = a_subject()
+    async with worker(slow, subject, beat_s=0.1), colony(config=config()) as (queen, _):
+        result = await queen.run(ask(subject))
+        assert (result.outcome, queen.outputs(result.token)) == (TaskResult.COMPLETED, {"done": True})
+
+
+@in_loop
 async def test_what_is_too_large_to_send_is_said_before() -> None:
     async with colony(config=config()) as (queen, _):
         result = await queen.run(ask(a_subject()), variables={"text": "x" * 1_100_000})

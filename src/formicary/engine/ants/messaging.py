@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
 
 CODE = "ERR_MESSAGING"
+WORKER_LOST = "ERR_WORKER_LOST"
+"""Of an attempt whose worker has promised signs of life and gives none."""
 CONNECT_S = 5
 _CANCEL_S = 1.0
 _QUEUED = 1000
@@ -125,13 +127,19 @@ class MessagingExecutor:
         correlation: str,
     ) -> Result:
         """Takes messages until the result is among them."""
+        loop = asyncio.get_running_loop()
+        last = loop.time()
         while True:
             getting = asyncio.ensure_future(heard.get())
+            left = None if hearing.patience_s is None else max(0.0, last + hearing.patience_s - loop.time())
             try:
-                await asyncio.wait({getting, connection.lost}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({getting, connection.lost}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 if not getting.done():
                     getting.cancel()
+            if not getting.done() and not connection.lost.done():
+                text = f"The worker on {subject} has said nothing for {hearing.patience_s:g} s: it is taken for dead."
+                return failure(WORKER_LOST, text)
             if not getting.done() or getting.cancelled():
                 text = f"The connection to NATS was lost before {subject} answered; it may have done the work."
                 return failure(CODE, text)
@@ -147,6 +155,7 @@ class MessagingExecutor:
                 continue  # of another attempt
             if "Nats-Service-Error" in headers:
                 return _service_error(headers)
+            last = loop.time()
             result = hearing.take(message.data)
             if result is not None:
                 return result

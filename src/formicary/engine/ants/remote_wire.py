@@ -4,6 +4,9 @@ Theory of operation. The ant sends one object of type ``task``. The worker answe
 ``progress`` and one ``result``, which ends the attempt; the ant may send ``cancel``. What a worker sends that is no
 such object is taken as a whole for its result, so that a service which knows nothing of this can be asked, too.
 
+A worker may say ``alive`` with the seconds until it says so again; when nothing comes for three times as long it is
+taken for dead. One that never says so is waited for until the time of the attempt is over.
+
 Every message of an attempt carries its ``correlation_id``. A repeated attempt has another one, but the same ``key``: it
 tells a worker that it has been asked before.
 """
@@ -18,7 +21,10 @@ import msgspec
 from formicary.engine.ants.attempt import BUILT_INS, Attempt, Outcome, Result, failure
 from formicary.engine.ants.output import STDERR, STDOUT
 
-TASK, CANCEL, LOG, PROGRESS, RESULT = "task", "cancel", "log", "progress", "result"
+TASK, CANCEL, LOG, PROGRESS, RESULT, ALIVE = "task", "cancel", "log", "progress", "result", "alive"
+MISSED = 3
+"""Signs of life that may be missing in a row."""
+_LEAST_S, _MOST_S = 0.1, 3600.0
 PROTOCOL = 1
 CORRELATION_HEADER = "Formicary-Correlation-Id"
 _PROGRESS_S = 0.1
@@ -64,12 +70,13 @@ class Said(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What a worker says; which fields count depends on the type.
 
     Attributes:
-        type: ``log``, ``progress`` or ``result``.
+        type: ``log``, ``progress``, ``alive`` or ``result``.
         correlation_id: Of the attempt; may be left out where only one can be meant.
         text: Of ``log``: one or several lines.
         is_error: Of ``log``: the text belongs to standard error.
         fraction: Of ``progress``: from 0 to 1.
         message: Of ``progress``: a few words.
+        every_s: Of ``alive``: seconds until the next one.
         exit_code: Of ``result``: 0 completes the task, anything else fails it; ``on_exit_code`` can take it.
         outputs: Of ``result``: JSON values by name.
         error: Of ``result``: one sentence for people where it failed.
@@ -81,6 +88,7 @@ class Said(msgspec.Struct, kw_only=True, omit_defaults=True):
     is_error: bool = False
     fraction: float = 0.0
     message: str = ""
+    every_s: float = 0.0
     exit_code: int = 0
     outputs: Mapping[str, object] = msgspec.field(default_factory=dict)
     error: str = ""
@@ -159,11 +167,13 @@ class Hearing:
         self._max_outputs = max_outputs_bytes
         self._progressed = progressed
         self._last = 0.0
+        self.patience_s: float | None = None
+        """How long nothing may be heard; None = for ever, since the worker has promised nothing."""
 
     def take(self, data: bytes) -> Result | None:
         """Takes one message; returns the attempt's result where this was it."""
         kind = kind_of(data)
-        if kind not in (LOG, PROGRESS, RESULT):
+        if kind not in (LOG, PROGRESS, RESULT, ALIVE):
             return self._foreign(data)
         try:
             said = _SAID.decode(data)
@@ -174,6 +184,8 @@ class Hearing:
         if said.type == LOG:
             text = said.text if said.text.endswith("\n") else said.text + "\n"
             self._attempt.feed(STDERR if said.is_error else STDOUT, text.encode("utf-8", "replace"))
+        elif said.type == ALIVE:
+            self.patience_s = MISSED * min(max(said.every_s, _LEAST_S), _MOST_S) if said.every_s > 0 else None
         elif said.type == PROGRESS:
             self._progress(min(max(said.fraction, 0.0), 1.0), said.message)
         else:

@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from formicary.engine.ants.remote_wire import (
+    ALIVE,
     CANCEL,
     CORRELATION_HEADER,
     LOG,
@@ -35,6 +36,8 @@ from formicary.engine.ants.remote_wire import (
 )
 
 _LOG = logging.getLogger(__name__)
+BEAT_S = 5.0
+"""Seconds between a worker's signs of life over NATS."""
 _TASK = msgspec.json.Decoder(TaskMessage)
 
 
@@ -116,6 +119,7 @@ async def serve_nats(
     *,
     group: str = "workers",
     slots: int = 4,
+    beat_s: float = BEAT_S,
     ready: Callable[[], None] | None = None,
 ) -> None:
     """Carries out tasks of a subject until it is cancelled.
@@ -126,6 +130,8 @@ async def serve_nats(
         subject: The ``messaging_request_queue``.
         group: Of the workers of one group each task goes to one.
         slots: Tasks at a time.
+        beat_s: Seconds between signs of life, so that a worker that dies is found soon: one that is silent for three
+            times as long is taken for dead, also while the function holds the loop. 0 = none.
         ready: Called once it listens.
 
     Raises:
@@ -142,12 +148,12 @@ async def serve_nats(
     try:
         async with asyncio.TaskGroup() as group_of_slots:
             for _ in range(slots):
-                group_of_slots.create_task(_nats_slot(client, waiting, work))
+                group_of_slots.create_task(_nats_slot(client, waiting, work, beat_s))
     finally:
         await client.close()
 
 
-async def _nats_slot(client: Any, waiting: asyncio.Queue[Any], work: Work) -> None:
+async def _nats_slot(client: Any, waiting: asyncio.Queue[Any], work: Work, beat_s: float) -> None:
     """Carries out one task after the other."""
     while True:
         asked = await waiting.get()
@@ -162,6 +168,7 @@ async def _nats_slot(client: Any, waiting: asyncio.Queue[Any], work: Work) -> No
 
         starting = asyncio.Event()  # no cancel may come before it is listened for
         working = asyncio.create_task(_begin(starting, carry_out(work, message, send)))
+        beating = asyncio.create_task(_beat(beat_s, message.correlation_id, send))
 
         async def cancelled(_: Any, working: asyncio.Task[None] = working) -> None:
             working.cancel()
@@ -176,10 +183,22 @@ async def _nats_slot(client: Any, waiting: asyncio.Queue[Any], work: Work) -> No
             if not working.cancelled():
                 working.result()
         finally:
+            beating.cancel()
             working.cancel()
             if listening is not None:
                 with contextlib.suppress(Exception):  # the connection may be gone
                     await listening.unsubscribe()
+
+
+async def _beat(every_s: float, correlation_id: str, send: Callable[[bytes], Awaitable[None]]) -> None:
+    """Says again and again that the worker lives."""
+    while every_s > 0:
+        try:
+            await send(encode(Said(type=ALIVE, correlation_id=correlation_id, every_s=every_s)))
+        except Exception:
+            _LOG.warning("no sign of life could be sent for %s", correlation_id, exc_info=True)
+            return  # the connection is gone; its loss is told by others
+        await asyncio.sleep(every_s)
 
 
 async def _begin(starting: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
