@@ -52,7 +52,7 @@ class Served:
     def __init__(self, policy: Policy | None = None) -> None:
         self.now_s = 1_800_000_000.0
         self.store = MemoryStore(lambda: round(self.now_s * 1000))
-        self.interceptor = IdempotencyInterceptor(self.store, policy)
+        self.interceptor: grpc.aio.ServerInterceptor = IdempotencyInterceptor(self.store, policy)
         self.orders = Orders()
         self.create: Callable[[Any, Any], Any] = self.orders.CreateOrder
         self.channel: Any = None
@@ -83,6 +83,42 @@ class Served:
             found = from_trailing_metadata(error.trailing_metadata() or ()) or from_rpc_error(error)
         initial, trailing = list(await call.initial_metadata()), list(await call.trailing_metadata())
         return Answer(await call.code(), message, initial, trailing, await call.details(), found)
+
+
+class OriginalInterceptor(grpc.aio.ServerInterceptor):
+    """What the articles' interceptor does: outcomes are kept without their status, nobody is told how long to wait."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, bytes | None] = {}
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        """Wraps the handler."""
+        inner = await continuation(handler_call_details)
+        key = dict(handler_call_details.invocation_metadata)["idempotency-key"]
+
+        async def answer(request: Any, context: Any) -> bytes:
+            if key in self._kept:
+                kept = self._kept[key]
+                if kept is None:
+                    await context.abort(grpc.StatusCode.ABORTED, "in progress")
+                return kept or b""
+            self._kept[key] = None
+            try:
+                self._kept[key] = inner.response_serializer(await inner.unary_unary(request, context))
+            except grpc.aio.AbortError:
+                self._kept[key] = b""
+                raise
+            return self._kept[key] or b""
+
+        return grpc.unary_unary_rpc_method_handler(answer, request_deserializer=inner.request_deserializer)
+
+
+class ServedByOriginal(Served):
+    """D17."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.interceptor = OriginalInterceptor()
 
 
 def serve(policy: Policy | None = None, *, make: Callable[[], Served] | None = None) -> Callable[[Check], Any]:
@@ -116,8 +152,7 @@ async def test_a_retry_gets_the_same_message_and_metadata(served: Served) -> Non
     assert (first.replayed, again.replayed, again.same_as(first)) == (False, True, True)
 
 
-@serve()
-async def test_d17_a_kept_refusal_is_never_replayed_as_ok(served: Served) -> None:
+async def _a_kept_refusal_is_never_replayed_as_ok(served: Served) -> None:
     """A refusal comes again with its code, its text and its details, however the handler says it."""
 
     async def abort(request: Any, context: Any) -> Any:
@@ -143,6 +178,38 @@ async def test_d17_a_kept_refusal_is_never_replayed_as_ok(served: Served) -> Non
         assert (again.replayed, again.same_as(first)) == (True, True)
     assert len(served.orders.made) == 3
     assert ("x-why", "stock") in (await served.call("abort")).trailing
+
+
+async def _a_call_in_progress_says_when_to_come_again(served: Served) -> None:
+    """ABORTED comes with RetryInfo of at least a second."""
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: Any, context: Any) -> Any:
+        began.set()
+        await go_on.wait()
+        return Order(number=1)
+
+    served.orders.do = slow
+    first = asyncio.create_task(served.call("k"))
+    await began.wait()
+    second = await served.call("k")
+    go_on.set()
+    await first
+    assert second.code is grpc.StatusCode.ABORTED
+    assert second.problem is not None and (second.problem.retry.after_s or 0) >= 1
+
+
+@pytest.mark.parametrize(
+    "check", [_a_kept_refusal_is_never_replayed_as_ok, _a_call_in_progress_says_when_to_come_again]
+)
+@pytest.mark.parametrize("faulty", [False, True], ids=["ours", "with the fault"])
+def test_d17_calls_are_told_what_happened(check: Check, faulty: bool) -> None:
+    """Holds for ours and fails for what the articles' interceptor does."""
+    if not faulty:
+        asyncio.run(Served().run(check))
+        return
+    with pytest.raises(AssertionError):
+        asyncio.run(ServedByOriginal().run(check))
 
 
 @serve()
