@@ -38,6 +38,12 @@ _OPTIONS = (
         metavar="HOST:PORT",
         help="Let KEDA ask how much work there is (gRPC, its external scaler); nobody is asked for a token there.",
     ),
+    click.option(
+        "--scaler-tls",
+        is_flag=True,
+        envvar="FORMICARY_SCALER_TLS",
+        help="Encrypt that port with the server's certificate; with --client-ca KEDA has to show one.",
+    ),
 )
 
 
@@ -48,6 +54,7 @@ class Observed(TypedDict):
     audit_days: float
     alerts: Path | None
     scaler: str
+    scaler_tls: bool
 
 
 def observing_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,6 +67,7 @@ def observing_options(command: Callable[..., Any]) -> Callable[..., Any]:
             audit_days=given.pop("audit_days"),
             alerts=given.pop("alerts"),
             scaler=given.pop("scaler"),
+            scaler_tls=given.pop("scaler_tls"),
         )
         return command(**given, observed=observed)
 

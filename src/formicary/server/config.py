@@ -67,6 +67,7 @@ class UpConfig:
         alerts: File of alert rules; None = there are none.
         notify: How notices of the ends of jobs are delivered.
         scaler: ``HOST:PORT`` where KEDA finds the external scaler, which asks nobody who they are; empty = nowhere.
+        scaler_tls: It uses the server's certificate, and with `client_ca` its callers have to show one.
         keep_jobs: No job is removed, whatever its retention says: the store only grows.
         lease_s: How long a silent ant keeps its tasks; the default is FORMICARY_LEASE_S, else 10. A shorter one runs
             the tasks of a lost ant again sooner and takes them away from one that was merely slow.
@@ -101,6 +102,7 @@ class UpConfig:
     keep_jobs: bool = False
     alerts: Path | None = None
     scaler: str = ""
+    scaler_tls: bool = False
     cors_origins: tuple[str, ...] = ()
     otlp_endpoint: str = ""
     queue_url: str = ""
@@ -128,6 +130,8 @@ class UpConfig:
             raise problem("VALIDATION_FAILED", f"The address of the queue begins with {known}, not with anything else.")
         if self.scaler and not self.scaler.rpartition(":")[2].isdigit():
             raise problem("VALIDATION_FAILED", f"--scaler {self.scaler[:80]}: give it as HOST:PORT, like 0.0.0.0:7780.")
+        if self.scaler_tls and not (self.scaler and self.tls_cert):
+            raise problem("VALIDATION_FAILED", "--scaler-tls goes with --scaler HOST:PORT and --tls-cert FILE.")
         for text in self.cors_origins:
             origin(text)
         self._check_tls()

@@ -163,7 +163,10 @@ class _Server:
         self._pages.add_below(external_metrics.PREFIX, page)
         if self._config.scaler:
             scaler = ExternalScaler(self._metrics, figures.count_jobs)
-            server, _ = await serve_scaler(scaler, self._config.scaler)
+            tls = self._tls if self._config.scaler_tls else None
+            ask = self._config.client_ca is not None
+            credentials = tls.for_grpc(client_certificates=ask) if tls is not None else None
+            server, _ = await serve_scaler(scaler, self._config.scaler, credentials)
             stack.push_async_callback(server.stop, CLOSE_STREAMS_S)
 
     async def _ants_to_start(self, queen: Queen) -> int:

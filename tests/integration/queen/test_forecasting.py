@@ -10,6 +10,8 @@ import pytest
 from formicary.embedded import Colony, ColonyConfig
 from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.edge import new_id
+from formicary.engine.queen.queues import QueueBook
+from formicary.engine.scheduling.queues.limits import period_of
 from formicary.engine.storage.memory import MemoryStore
 from formicary.problems import Problem
 from tests.integration.queen.test_queen import NOOP, queen_on, run
@@ -63,6 +65,29 @@ def test_before_submitting_a_limit_of_the_type_counts(tmp_path: Path) -> None:
             other = await queen.submitting.looked_at(NAP, "", "", "local")
             assert (await queen.forecasting.of_definition(other, "local", None, 0.0, 0.0, dry_run=False)).wait_s == 0
             assert [row[2] for row in await queen.definitions()] == ["limited"]
+
+    asyncio.run(test())
+
+
+def test_limits_of_the_tenant_count(tmp_path: Path) -> None:
+    """One job at a time of an organisation: the ants are free and the job has to wait; CPU hours: until tomorrow."""
+
+    async def test() -> None:
+        async with Colony(ColonyConfig(tmp_path, slots=4)) as colony:
+            queen = colony.queen
+            key = await colony.register(NAP)
+            await queen.ended([await colony.submit(key)])
+            book = QueueBook(queen)
+            await book.put("tenant_limits: {local: {max_concurrent_jobs: 1}}\n", by="test")
+            ids = [await colony.submit(key) for _ in range(3)]
+            definition = await queen.submitting.looked_at("", key, "", "local")
+            found = await queen.forecasting.of_definition(definition, "local", None, 0.0, 0.0, dry_run=False)
+            assert found.limited and 1.0 < found.wait_s < 3.0
+            await queen.ended(ids)
+            await book.put("tenant_limits: {local: {max_cpu_hours_per_day: 0}}\n", by="test")
+            found = await queen.forecasting.of_definition(definition, "local", None, 0.0, 0.0, dry_run=False)
+            tomorrow = period_of("day", queen.pump.now().wall)[1]
+            assert found.starts_at == pytest.approx(tomorrow, abs=2)
 
     asyncio.run(test())
 

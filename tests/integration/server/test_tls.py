@@ -14,7 +14,7 @@ import pytest
 
 from formicary.client import Client, RestClient, SyncClient
 from formicary.problems import Problem
-from tests.acceptance.server import until
+from tests.acceptance.server import free_port, until
 from tests.integration.server.test_rest_api import JOB
 from tests.integration.server.tls_server import Certificates, TlsUp, ant_process, started, until_in
 
@@ -25,7 +25,9 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsUp]:
     folder = tmp_path_factory.mktemp("tls")
     ants = Certificates(folder / "ants")
     options = ("--auth", "token", "--host", "0.0.0.0", "--client-ca", str(ants.ca), "--verbose")
-    server = TlsUp(folder, *options)
+    scaler = free_port()
+    server = TlsUp(folder, *options, "--scaler", f"127.0.0.1:{scaler}", "--scaler-tls")
+    server.scaler = scaler  # type: ignore[attr-defined]  # for a test here
     with started(server):
         yield server
 
@@ -177,6 +179,19 @@ def test_strangers_are_refused_at_the_handshake(up: TlsUp, ants: Certificates, t
     way = ("--queen", f"127.0.0.1:{up.ant_port}", "--cert", str(cert), "--key", str(key), "--id", "a9")
     with ant_process(tmp_path / "log", *way), pytest.raises(AssertionError):
         until_in(tmp_path / "log", "ready ant", 2)
+
+
+def test_keda_shows_a_certificate_on_its_own_port(up: TlsUp, ants: Certificates, tmp_path: Path) -> None:
+    """`--scaler-tls` with `--client-ca`: without one, or with a stranger's, that port does not talk."""
+    cert, key = ants.issue("stranger", "keda.example")
+    stranger, known = (ssl.create_default_context(cafile=up.ca) for _ in range(2))
+    stranger.load_cert_chain(cert, key)
+    authority = Certificates(tmp_path / "again")
+    authority.ca.replace(up.data.parent / "ants" / "ca.pem")
+    known.load_cert_chain(*authority.issue("keda", "keda.example"))
+    for context in (stranger, known):
+        context.set_alpn_protocols(["h2"])
+    assert [first_byte(one, up.scaler) == b"" for one in (up.context, stranger, known)] == [True, True, False]  # type: ignore[attr-defined]  # see above
 
 
 def test_an_ant_with_a_token_uses_the_port_of_everybody(up: TlsUp, tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ def test_what_is_lacking_is_said() -> None:
         "label zone=us",
         "cores Gt 32",
         "cuda >=12.5 (has 12.4.1)",
-        "driver ^5 (has None)",
+        "driver ^5 (has none)",
     ]
 
 

@@ -70,7 +70,7 @@ class Estimate:
         run_s: How long jobs of this type have run on average; None where none has ended.
         ahead: Jobs and tasks whose turn comes before.
         slots: Slots of the ants that serve it.
-        limited: `max_concurrency` decides, not the ants.
+        limited: `max_concurrency` or a limit of its tenant decides, not the ants.
         in_time: How likely it ends by the deadline, None where none was given.
         dry_run: Where asked for.
     """
@@ -144,6 +144,10 @@ class Forecasting:
         book.settle()
         if (gate := wanted.demand.gate) is not None and not core.breaking.permits(gate):
             return Estimate(job_type, "its circuit breaker is open")
+        if (payer := wanted.demand.payer) is not None and core.queueing is not None:
+            over = core.queueing.quotas.refusal(payer, now, soft=False)
+            if over is not None and over.until is not None:  # until its tenant's day, week or month begins anew
+                wanted = replace(wanted, starts_at=max(wanted.starts_at, over.until))
         asked = asking.questions(core, wanted)
         if not asked[0].slots:
             return Estimate(job_type, "no ant that is connected could run its first task", ahead=len(asked[0].ahead))

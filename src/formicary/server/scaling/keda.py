@@ -89,12 +89,26 @@ async def _wish(request: pb.ScaledObjectRef, context: Context) -> Wish:
         raise
 
 
-async def serve_scaler(scaler: ExternalScaler, address: str) -> tuple[grpc.aio.Server, int]:
-    """Serves KEDA on ``HOST:PORT``; returns the server and its port. Raises Problem FAILED_PRECONDITION."""
+async def serve_scaler(
+    scaler: ExternalScaler, address: str, credentials: grpc.ServerCredentials | None = None
+) -> tuple[grpc.aio.Server, int]:
+    """Serves KEDA on ``HOST:PORT``; returns the server and its port.
+
+    Args:
+        scaler: Answers.
+        address: Where.
+        credentials: Encrypt it; None = it is read by whoever can.
+
+    Raises:
+        Problem: FAILED_PRECONDITION where the address cannot be bound.
+    """
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     cast(Any, external_scaler_pb2_grpc).add_ExternalScalerServicer_to_server(scaler, server)
     try:
-        port = server.add_insecure_port(address)
+        if credentials is not None:
+            port = server.add_secure_port(address, credentials)
+        else:
+            port = server.add_insecure_port(address)
     except RuntimeError as error:
         raise problem(
             "FAILED_PRECONDITION", f"{address} of --scaler cannot be bound: is another server using it?"

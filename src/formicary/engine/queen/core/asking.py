@@ -17,6 +17,7 @@ from formicary.engine.queen.core.records import Job
 from formicary.engine.scheduling.concurrency import UNLIMITED
 from formicary.engine.scheduling.estimate_book import kind_of
 from formicary.engine.scheduling.estimating import Ahead, Busy, Question
+from formicary.engine.scheduling.queues.limits import JOBS
 
 if TYPE_CHECKING:
     from formicary.engine.queen.core.core import Core
@@ -87,7 +88,8 @@ def questions(core: Core, asked: Wanted) -> list[Question]:
     )
     gate = asked.demand.gate  # one with a circuit breaker may have no limit
     is_limited = gate is not None and core.limit_of(gate) < UNLIMITED
-    return [question, _limit(core, asked, question)] if is_limited else [question]
+    limits = [_limit(core, asked, question)] if is_limited else []
+    return [question, *limits, *_tenants(core, asked, question)]
 
 
 def _held(core: Core, ants: Iterable[Ant], asked: Job) -> tuple[list[Busy], list[Ahead]]:
@@ -163,6 +165,31 @@ def _scheduled(core: Core, asked: Wanted, ants: list[Ant]) -> Iterator[Ahead]:
         share = _shared(core, core.waiting.pending_demand(job), own)
         if share:
             yield Ahead(kind_of(job.org, job.definition.job_type), max(1e-3, due - core.wall), share=share)
+
+
+def _tenants(core: Core, asked: Wanted, question: Question) -> Iterator[Question]:
+    """The same for the concurrent jobs of its organisation and its user, where they are limited."""
+    payer = asked.demand.payer
+    if payer is None or not payer[2] or core.queueing is None:
+        return
+    for account in core.queueing.quotas.of(payer[0], payer[1]):
+        limit = account.limits.get(JOBS)
+        if limit is None or limit.hard >= UNLIMITED:
+            continue
+        running = [
+            Busy(kind_of(job.org, job.definition.job_type), max(0.0, core.wall - (job.started_at or core.wall)))
+            for job in core.jobs.values()
+            if job.state not in (life.PENDING, *life.JOB_ENDED) and account.holds_for(job.org, job.submitted_by or "")
+        ]
+        ahead = [
+            Ahead(kind_of(entry[4].org, entry[4].definition.job_type))
+            for demand, queue in core.queues.items()
+            if demand.payer is not None and account.holds_for(demand.payer[0], demand.payer[1])
+            for entry in (*queue.ready, *queue.cold, *queue.loading.values())
+            if isinstance(entry[4], Job) and _before(entry, demand, asked)
+        ]
+        slots = int(limit.hard)
+        yield replace(question, slots=slots, running=tuple(running[:slots]), ahead=tuple(ahead), overtaking=0.0)
 
 
 def _limit(core: Core, asked: Wanted, question: Question) -> Question:

@@ -154,7 +154,8 @@ class Queueing:
         self.ledger.give(run.charge)
         self.quotas.give(run, run.charge[3])
         if self.config.rule.mode == "feedback":
-            self.feedback.ran(run.job, run.ran_s if run.ran_s is not None else self.core.wall - run.granted_at)
+            held_s = self.core.wall - run.granted_at  # as its slice was counted
+            self.feedback.ran(run.job, max(run.ran_s or 0.0, held_s))
         run.ran_s = None
         if run.holder is not None:
             self.deciding.given_back(run.holder)

@@ -149,6 +149,10 @@ class Quotas:
             found = found or one
         return found
 
+    def of(self, org: str, user: str) -> tuple[Account, ...]:
+        """The accounts that pay for the jobs of a user."""
+        return self._accounts(org, user) if self._tenants else ()
+
     def usage(self) -> Iterator[Usage]:
         """Each limit that somebody has used, and what is used of it."""
         wall = self._core.wall

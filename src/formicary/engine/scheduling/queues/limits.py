@@ -190,6 +190,10 @@ class Account:
                 changed = burst.look(limit, self.has(name, wall), wall) or changed
         return changed
 
+    def holds_for(self, org: str, user: str) -> bool:
+        """Whether it pays for the jobs of this user."""
+        return self.org == org and self.user in ("", user)
+
     @property
     def who(self) -> str:
         """In words."""
