@@ -30,7 +30,7 @@ from formicary.headers.carrying import (
     too_long,
 )
 from formicary.headers.model import MappingConfig
-from formicary.headers.quick import Quick, Raw
+from formicary.headers.quick import NO_ANSWER, Quick, Raw
 from formicary.headers.shapes import Shape
 from formicary.headers.statistics import KIND_COUNT, Statistics
 from formicary.headers.transforms import Rejected, decode_base64
@@ -338,11 +338,19 @@ class HeaderMapping:
             plan = self._find(path)
         if _LOG.isEnabledFor(self._level):
             return None
-        keys, values = zip(*sent) if sent else _NONE  # noqa: B905  # all are pairs, and the keyword costs time
-        found = plan.quick.answer.find((keys, tuple([name for name, _ in request_md])))
-        parts = None if found is None else found.shape.texts(values)
-        ready = None if found is None or parts is None else found.filled(parts, request_md)
-        if found is not None and ready is not None:
+        names_sent = tuple([name for name, _ in request_md])
+        same_sent, same_names, found, parts = plan.quick.latest
+        if found is None or sent != same_sent or names_sent != same_names:
+            keys, values = zip(*sent) if sent else _NONE  # noqa: B905  # all are pairs, and the keyword costs time
+            found = plan.quick.answer.find((keys, names_sent))
+            parts = None if found is None else found.shape.texts(values)
+            if found is None or parts is None:
+                return None
+            plan.quick.latest = list(sent), names_sent, found, parts
+        elif not found.shape.tally.kept:
+            plan.quick.latest = NO_ANSWER
+        ready = found.filled(parts or [], request_md)
+        if ready is not None:
             self._count(found.shape)
         return ready
 

@@ -92,6 +92,11 @@ class Answer:
         return (*zip(self.targets, parts), *found)  # noqa: B905  # the first ones arrive
 
 
+Latest = tuple[Sequence[tuple[str, Value]], Names, Answer | None, list[str] | None]
+"""Metadata of an answer, names of its request's metadata, and what was made of them."""
+NO_ANSWER: Latest = ((), (), None, None)
+
+
 class Quick:
     """The shapes of one plan.
 
@@ -105,6 +110,9 @@ class Quick:
         rate_limit: Whether rate limit fields are made of metadata.
         strips: Names in lower case that applications behind strangers do not see.
         overwrites: Lower-case names of response headers that replace the application's.
+
+    Attributes:
+        latest: The answer before: the next one often says the same, but for its ids.
     """
 
     def __init__(
@@ -124,6 +132,7 @@ class Quick:
         self._rules, self._statistics = rules, statistics
         self._prefixed, self._rate_limit = prefixed, rate_limit
         self.stripped = frozenset(name.encode() for name in strips)
+        self.latest: Latest = NO_ANSWER
         self._overwrites = frozenset(name.encode() for name in overwrites)
         retire, from_wire, to_wire = self._retire, self._retire_arrival, self._retire_departure
         self.strange: Shapes[Names, Shape] = Shapes(lambda key: self._of_request(key, trusted=False), retire, budget)
