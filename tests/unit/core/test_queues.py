@@ -310,6 +310,27 @@ def test_a_configuration_outlives_the_queen() -> None:
     assert started(made) == ["a"]
 
 
+def test_a_floor_gives_part_of_the_starts_to_the_oldest() -> None:
+    """Under a stream of urgent jobs every fourth start is of who waits longest: nobody starves."""
+    made = colony("policy: priority\nset: {floor: 25}\n")
+    low, high = made.define(job("low")), made.define(job("high", "priority: 9"))
+    for number in range(3):
+        made.submit(f"low{number}", low)
+    for number in range(12):
+        made.submit(f"high{number}", high)
+    made.ant("ant", 1)
+    order = started(made)
+    while len(order) < 13:
+        made.ok(order[-1], "a")
+        made.submit(f"more{len(order)}", high)
+        order += started(made)
+    assert [at for at, name in enumerate(order) if name.startswith("low")] == [3, 7, 11]
+    assert [name for name in order if name.startswith("low")] == ["low0", "low1", "low2"]
+    assert [name for name in order if name.startswith("high")] == [f"high{number}" for number in range(10)]
+    told = [one.message for one in explain(made.core, made.core.jobs["high11"]).reasons if one.gate == "order"]
+    assert told[0].endswith("(queue default, policy priority 9, 25 % to the oldest)")
+
+
 SLOW = "job_type: slow\ntasks:\n- task_type: a\n  script: x\n  speculative_backup: {least_history: 3, extra_work: 1}\n"
 
 

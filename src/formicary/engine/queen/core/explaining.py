@@ -233,6 +233,7 @@ def _rule(core: Core, job: Job) -> str:
     words = f"queue {leaf}, policy {rule.policy}"
     if rule.policy == "priority":
         words += f" {core.queueing.priority(job)}" + (f", aging {rule.aging:g}/s" if rule.aging else "")
+        words += f", {rule.floor:g} % to the oldest" if rule.floor else ""
     return words + (f", {config.rule.policy} between queues" if config.apart else "")
 
 

@@ -154,7 +154,7 @@ class Preempting:
 
     def _of_waiting(self, entry: Entry, demand: Demand, rule: Rule) -> float:
         if rule.policy == "priority":
-            return float(-demand.level) if rule.aging else entry[0]
+            return float(-demand.level) if rule.aging or rule.floor else entry[0]
         if rule.policy in ("edf", "sjf", "llf") or rule.mode == "feedback":
             return entry[0]
         return 0.0

@@ -95,7 +95,7 @@ class Queueing:
         tenant = ""
         if rule.policy in SHARES:
             tenant = self.leaf(job) if rule.by == "queue" else _tenant(job, rule)
-        level = self.priority(job) if rule.policy == "priority" and rule.aging else 0
+        level = self.priority(job) if rule.policy == "priority" and (rule.aging or rule.floor) else 0
         payer = self.quotas.payer(job, begins=begins)
         key = (demand, leaf, tenant, level, payer)
         found = self._demands.get(key)
@@ -107,7 +107,9 @@ class Queueing:
         """Where a candidate stands among those of its demand."""
         rule = self.config.within(self.leaf(job))
         policy = rule.policy
-        if policy == "fcfs" or (policy == "priority" and rule.aging):  # those of one level have waited in this order
+        if policy == "fcfs" or (
+            policy == "priority" and (rule.aging or rule.floor)
+        ):  # those of one level have waited in this order
             return 0, job.number, position
         if rule.mode == "feedback":
             return self.feedback.level(job), job.number, position

@@ -116,6 +116,7 @@ class Deciding:
         """The gang whose turn came first in the round: where it does not fit, the reservation is its own."""
         self._queues = {queue.name: queue for queue in config.queues}
         self._stride = Stride()
+        self._starts: dict[str, int] = {}
         self.tree = config.tree()
         self._passed: dict[tuple[int, int], float] = {}
         """When a candidate was first passed over for a better ant, by its number and position."""
@@ -141,7 +142,7 @@ class Deciding:
         self._full.begin(view.versions[1], len(view.queues))
         self._near.clear()
         self._looks = 0
-        moment = Moment(wall, rng, self.totals(view), self.ledger)
+        moment = Moment(wall, rng, self.totals(view), self.ledger, self._starts)
         self.wake_at = self._first = None
         if self.reserved is not None and self.reserved.state != "READY":
             self._unreserve()

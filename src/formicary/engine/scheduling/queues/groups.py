@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from random import Random
 from typing import Protocol
 
@@ -36,12 +37,19 @@ class Moment:
         rng: Of lotteries.
         totals: What all ants have together, slots among it.
         ledger: Who holds what.
+        starts: How many have started under each order, as long as the configuration holds.
     """
 
     wall: float
     rng: Random
     totals: Mapping[str, float]
     ledger: Ledger
+    starts: dict[str, int] = field(default_factory=dict)
+
+    def is_floor_s_turn(self, group: str, floor: float) -> bool:
+        """Whether the next start of a group is one of those that its floor gives away."""
+        number = self.starts.get(group, 0)
+        return int((number + 1) * floor / WHOLE) > int(number * floor / WHOLE)
 
     def share(self, used: Mapping[str, float]) -> float:
         """Per cent of the colony: the largest share of one resource."""
@@ -115,7 +123,19 @@ class Group:
                 winner = lottery({name: weights.get(name, 1.0) for name in names}, self._moment.rng)
                 self._shares = [(float(name != winner), name) for name in names]
                 heapq.heapify(self._shares)
+        if self.rule.floor and self.waiting and self._moment.is_floor_s_turn(self.name, self.rule.floor):
+            self._raise_oldest()
         return self.first()
+
+    def _raise_oldest(self) -> None:
+        """Who has waited longest goes first this time."""
+        tenant = self._shares[0][1] if self._shares else ""
+        heads = self._tenants.get(tenant, [])
+        if heads:
+            oldest = min(heads, key=lambda head: (head[2], head[3]))
+            heads.remove(oldest)
+            heapq.heapify(heads)
+            heapq.heappush(heads, (-inf, *oldest[1:]))
 
     def close(self) -> None:
         """The demand of the first candidate can place nothing more in this round."""
@@ -126,6 +146,8 @@ class Group:
     def served(self) -> None:
         """The first candidate has been taken, and holds what it needs."""
         tenant = self._shares[0][1]
+        if self.rule.floor:
+            self._moment.starts[self.name] = self._moment.starts.get(self.name, 0) + 1
         heapq.heapreplace(self._shares, (self._share(tenant), tenant))
 
     def _share(self, tenant: str) -> float:
@@ -140,7 +162,7 @@ class Group:
     def _rank(self, entry: Entry, demand: Demand) -> float:
         """With aging the priority that it has reached; else its key says all."""
         rule = self.rule
-        if rule.policy != "priority" or not rule.aging:
+        if rule.policy != "priority" or not (rule.aging or rule.floor):
             return entry[0]
         waited_s = max(0.0, self._moment.wall - entry[4].waiting_since)
         return -max(demand.level, min(rule.cap, demand.level + rule.aging * waited_s))

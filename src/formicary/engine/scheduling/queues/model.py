@@ -32,6 +32,7 @@ class Rule:
         policy: Its name.
         aging: Of `priority`: gained for each second of waiting; 0 = none.
         cap: Of `priority`: the most that aging leads to.
+        floor: Of `priority`: per cent of the starts that go to who waits longest, whatever the priority; 0 = none.
         mode: Of `multilevel`: strict, weighted or feedback.
         reclaim: Of `capacity`: none, graceful or aggressive.
         by: Of a sharing: user, org or queue.
@@ -47,6 +48,7 @@ class Rule:
     policy: str
     aging: float = 0.0
     cap: float = 10.0
+    floor: float = 0.0
     mode: str = "strict"
     reclaim: str = "none"
     by: str = "user"

@@ -31,7 +31,7 @@ MAX_BYTES = 256 * 1024
 MAX_QUEUES = 1000
 PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "fcfs": (),
-    "priority": ("aging", "cap", "preemptive"),
+    "priority": ("aging", "cap", "floor", "preemptive"),
     "sjf": ("preemptive",),
     "edf": ("preemptive", "overload"),
     "llf": ("preemptive", "overload"),
@@ -225,6 +225,10 @@ def _rule(reader: _Reader, fields: Mapping[str, Node], path: str, known: tuple[s
             values[name] = _flag(reader, node, place)
         elif name == "levels":
             values[name] = int(reader.number(node, place, 3.0, least=1.0))
+        elif name == "floor":
+            values[name] = reader.number(node, place, 0.0)
+            if float(values[name]) > 50:  # type: ignore[arg-type]  # it is a number
+                reader.wrong(node, place, "OUT_OF_RANGE", f"{place} is {values[name]:g} %: write 50 or less.")
         elif name == "quantum":
             values[name] = reader.number(node, place, 8.0, above=True)
         elif name == "resource":
