@@ -23,14 +23,15 @@ _FIELDS = ("id", "task_type", "attempt", "name", "form", "size_bytes", "expires_
 _PART = ".part"
 
 
-@click.group(short_help="List and fetch the files that tasks left.", epilog=exits.EXIT_HELP)
+@click.group(short_help="List, fetch and put files of tasks.", epilog=exits.EXIT_HELP)
 def artifacts() -> None:
-    r"""Lists the files that the tasks of a job left on the server, and fetches them.
+    r"""Lists the files that the tasks of a job left on the server, fetches them, and keeps others for tasks.
 
     \b
     Examples:
       formicary artifacts list JOB
       formicary artifacts get ID -o report.html
+      formicary artifacts put model.bin
     """
 
 
@@ -80,6 +81,40 @@ def get_artifact(artifact_id: str, target: str, server: str, timeout_s: float) -
     place = asyncio.run(work())
     if place:
         write(f"{place}\n")
+
+
+@artifacts.command("put", short_help="Keep a file for tasks.", epilog=exits.EXIT_HELP)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--name", default="", help="Where tasks get it in their working directory; default its own name.")
+@click.option("--expires-after", default="", metavar="DURATION", help="When it is removed, like 12h; default 30d.")
+@options.server
+@options.timeout
+@options.output
+def put_artifact(file: Path, name: str, expires_after: str, server: str, timeout_s: float, output: str) -> None:
+    r"""Keeps a file on the server and prints its id, which tasks name in `artifact_ids`.
+
+    \b
+    Examples:
+      formicary artifacts put model.bin --expires-after 7d
+      formicary submit score.yaml -p model=$(formicary artifacts put model.bin)
+    """
+    from formicary.engine.jobs.durations import parse_duration
+
+    address = options.read_address(server, "--server")
+    try:
+        expires_s = parse_duration(expires_after) if expires_after else 0.0
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--expires-after") from error
+
+    async def work() -> dict[str, Any]:
+        async with options.client(address, timeout_s) as client:
+            return await client.upload(file, name=name, expires_after_s=expires_s)
+
+    found = asyncio.run(work())
+    if output == "table":
+        write(f"{found['id']}\n")
+    else:
+        emit(found, output)
 
 
 def _file_name(found: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("formicary.cli.reading:explain", "Say why a job is not running now."),
     "estimate": ("formicary.cli.estimate:estimate", "Say when a job would start."),
     "logs": ("formicary.cli.reading:logs", "Show the log lines of a job."),
-    "artifacts": ("formicary.cli.artifacts:artifacts", "List and fetch the files that tasks left."),
+    "artifacts": ("formicary.cli.artifacts:artifacts", "List, fetch and put files of tasks."),
     "events": ("formicary.cli.events:events", "Show what happens to jobs, tasks and ants."),
     "cancel": ("formicary.cli.changing:cancel", "Cancel a job; its always_run tasks still run."),
     "retry": ("formicary.cli.changing:retry", "Run an ended job again."),

@@ -18,6 +18,7 @@ from formicary.client.failures import backoff_s, from_rpc
 from formicary.client.ids import IdMaker
 from formicary.client.session import Call, Session
 from formicary.client.stubs import every_method
+from formicary.client.uploads import upload
 from formicary.client.values import DefinitionRef, Event, JobEnd, JobHandle, LogLine, end_of, event_of
 from formicary.problems import Problem, problem
 from formicary.v1 import artifacts_pb2, audit_pb2, definitions_pb2, events_pb2, tokens_pb2
@@ -578,6 +579,15 @@ class Client:
                 if error.code != "UNAVAILABLE" or loop.time() + backoff_s(attempt) > deadline:
                     raise
             await asyncio.sleep(backoff_s(attempt))
+
+    async def upload(self, path: str | Path, *, name: str = "", expires_after_s: float = 0.0) -> dict[str, Any]:
+        """Keeps a file for tasks that name it in `artifact_ids`; returns its document. See :mod:`.uploads`."""
+        try:
+            rpc = self._stub().UploadArtifact
+            found = await upload(lambda sent: rpc(sent, metadata=self._metadata), Path(path), name, expires_after_s)
+        except grpc.aio.AioRpcError as failure:
+            raise from_rpc(failure, self.address) from failure
+        return documents.artifact(found)
 
     # --- calls ------------------------------------------------------------------------------------------------------
 

@@ -257,6 +257,10 @@ class SyncClient:
         """The content of an artifact from `offset` on, in pieces."""
         return self._iterate(self._client.download(artifact_id, offset))
 
+    def upload(self, path: str | Path, *, name: str = "", expires_after_s: float = 0.0) -> dict[str, Any]:
+        """Keeps a file for tasks that name it in `artifact_ids`; returns its document."""
+        return self._run(self._client.upload(path, name=name, expires_after_s=expires_after_s))
+
     def create_token(self, role: str, *, org: str = "", name: str = "", lifetime_s: float = 0.0) -> str:
         """Makes a token and returns its text."""
         return self._run(self._client.create_token(role, org=org, name=name, lifetime_s=lifetime_s))

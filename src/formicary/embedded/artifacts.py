@@ -22,6 +22,10 @@ class DirectArtifactLink:
         """The artifacts of the attempt's job."""
         return [to_message(found) for found in await self._artifacts().inputs(token)]
 
+    async def named(self, token: int, ids: Sequence[str]) -> Sequence[Artifact]:
+        """Artifacts of the attempt's organisation."""
+        return [to_message(found) for found in await self._artifacts().named(token, ids)]
+
     async def cached(self, token: int, cache_key: str) -> Artifact | None:
         """The entry of the cache."""
         found = await self._artifacts().cached(token, cache_key)

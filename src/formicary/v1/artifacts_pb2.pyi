@@ -36,14 +36,16 @@ class Artifact(_message.Message):
     def __init__(self, id: _Optional[str] = ..., job_id: _Optional[str] = ..., task_type: _Optional[str] = ..., attempt: _Optional[int] = ..., name: _Optional[str] = ..., form: _Optional[str] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ListArtifactsRequest(_message.Message):
-    __slots__ = ("job_id", "token", "cache_key")
+    __slots__ = ("job_id", "token", "cache_key", "ids")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     CACHE_KEY_FIELD_NUMBER: _ClassVar[int]
+    IDS_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     token: int
     cache_key: str
-    def __init__(self, job_id: _Optional[str] = ..., token: _Optional[int] = ..., cache_key: _Optional[str] = ...) -> None: ...
+    ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, job_id: _Optional[str] = ..., token: _Optional[int] = ..., cache_key: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListArtifactsResponse(_message.Message):
     __slots__ = ("artifacts",)

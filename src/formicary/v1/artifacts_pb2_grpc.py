@@ -86,7 +86,8 @@ class ArtifactServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UploadArtifact(self, request_iterator, context):
-        """Keeps a file of a running attempt; for ants. The first message carries `begin`, the others `data`.
+        """Keeps a file: of a running attempt (ants show its token), or one that tasks name in `artifact_ids` (without a token).
+        The first message carries `begin`, the others `data`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

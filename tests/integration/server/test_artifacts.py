@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from formicary.client import Client, RestClient, SyncClient
+from formicary.problems import Problem
 from tests.acceptance.server import Up, until
 from tests.integration.server.test_rest_api import ask
 
@@ -122,6 +123,32 @@ def test_the_other_clients_read_the_same(up: Up) -> None:
         assert client.artifacts(made["id"]) == over_rest[0] and client.artifact(over_rest[1]["id"]) == over_rest[1]
         assert sum(map(len, client.download(over_rest[1]["id"]))) == SIZE
         assert [one["method"] for one in client.audit(method="SubmitJob", limit=1)] == over_rest[4]
+
+
+TAKES = """
+job_type: takes
+tasks:
+- task_type: take
+  script: ['echo "::set-output name=sum::$(sha256sum < models/m.bin | cut -c1-64)"']
+  artifact_ids: ["{{.model}}"]
+"""
+
+
+def test_a_file_that_somebody_puts_there_is_fetched_by_tasks_that_name_it(up: Up, tmp_path: Path) -> None:
+    """Every byte, at the place that was said; an id that nobody has fails the task; what is damaged is not kept."""
+    file = tmp_path / "local.bin"
+    file.write_bytes(bytes(range(256)) * 10_000)
+    artifact_id = up.cli("artifacts", "put", str(file), "--name", "models/m.bin", "--expires-after", "1h").strip()
+    with SyncClient(up.address) as client:
+        definition = client.register(TAKES)
+        done = client.wait(client.submit(definition, {"model": artifact_id}).id, 30)
+        assert done.state == "COMPLETED" and done.outputs["sum"] == hashlib.sha256(file.read_bytes()).hexdigest()
+        failed = client.wait(client.submit(definition, {"model": "none"}).id, 30)
+        assert failed.error is not None and "no artifact 'none'" in failed.error.detail
+        assert b"".join(client.download(artifact_id)) == file.read_bytes()
+        for name in ("../x", "/x"):
+            with pytest.raises(Problem, match="is no name of an artifact"):
+                client.upload(file, name=name)
 
 
 def test_a_part_that_does_not_belong_is_not_taken(up: Up, tmp_path: Path) -> None:

@@ -15,6 +15,10 @@ class ArtifactLink(Protocol):
         """The artifacts of the job that a running attempt belongs to."""
         ...
 
+    async def named(self, token: int, ids: Sequence[str]) -> Sequence[Artifact]:
+        """Artifacts of the attempt's organisation, whoever left them."""
+        ...
+
     async def cached(self, token: int, cache_key: str) -> Artifact | None:
         """The entry of the cache, None where there is none."""
         ...

@@ -129,13 +129,14 @@ class _Steps:
         attempt = self._attempt
         found = await self._link.inputs(attempt.token)
         known = {artifact.id for artifact in found}
-        for artifact_id in attempt.task.artifact_ids:
-            if artifact_id not in known:
-                raise DataError(f"There is no artifact {artifact_id[:40]!r} in this job.")
+        others = [one for one in dict.fromkeys(attempt.task.artifact_ids) if one not in known]
+        if others:
+            found = [*found, *(await self._link.named(attempt.token, others))]
         for artifact in found:
             if task_name(artifact.task_type) in attempt.inputs or artifact.id in attempt.task.artifact_ids:
                 await self._fetch(artifact)
-                attempt.say(f"artifact {artifact.name} of {artifact.task_type}: {artifact.size_bytes:,} bytes fetched")
+                of = f" of {artifact.task_type}" if artifact.task_type else ""
+                attempt.say(f"artifact {artifact.name}{of}: {artifact.size_bytes:,} bytes fetched")
 
     async def _restore(self, cache: Mapping[str, object]) -> None:
         self._key = await asyncio.to_thread(cache_key, self._folder, cache)

@@ -39,6 +39,10 @@ class GrpcArtifactLink:
         """The artifacts of the attempt's job."""
         return await self._list(pb.ListArtifactsRequest(token=token))
 
+    async def named(self, token: int, ids: Sequence[str]) -> Sequence[pb.Artifact]:
+        """Artifacts of the attempt's organisation."""
+        return await self._list(pb.ListArtifactsRequest(token=token, ids=ids))
+
     async def cached(self, token: int, cache_key: str) -> pb.Artifact | None:
         """The entry of the cache."""
         found = await self._list(pb.ListArtifactsRequest(token=token, cache_key=cache_key))

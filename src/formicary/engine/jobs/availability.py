@@ -37,7 +37,7 @@ def availability_violations(
     found: list[Violation] = []
     start = Position(definition.source_line, 1)
     for row in _JOB_LATER:
-        if getattr(definition, row.target) not in (None, (), {}):
+        if getattr(definition, row.target) not in (None, (), {}, False):
             found.append(_later(row, row.name, definition.marks.get(row.name, start)))
     for i, task in enumerate(definition.tasks):
         _check_task(definition, task, f"tasks[{i}]", methods or {}, found)

@@ -113,7 +113,14 @@ JOB_FIELDS: tuple[Field, ...] = (
         "demands",
         "Licences, locks and quotas that the job holds from its start to its end: resource_type, value.",
     ),
-    Field("public_plugin", "bool", "Other tenants may use the job.", default=False),
+    Field(
+        "public_plugin",
+        "bool",
+        "Other tenants may use the job.",
+        default=False,
+        available="jobs of other tenants",
+        ignored=True,
+    ),
     Field("labels", "text_map", "Free labels."),
     Field(
         "template",
@@ -214,7 +221,11 @@ TASK_FIELDS: tuple[Field, ...] = (
     Field("pod_labels", "text_map", "Labels of the pod.", aliases=("podLabels",), for_containers=True),
     Field("pod_annotations", "text_map", "Annotations of the pod.", aliases=("podAnnotations",), for_containers=True),
     Field("artifacts", "artifacts", "Files to keep: paths, when (onSuccess, onFailure, always), expires_after."),
-    Field("artifact_ids", "text_list", "Kept files of this job to fetch."),
+    Field(
+        "artifact_ids",
+        "text_list",
+        "Kept files to fetch, of this job, of others or put there by people (`formicary artifacts put`).",
+    ),
     Field("artifact_key_prefix", "text", "Where files are kept.", most=500),
     Field("artifacts_dir", "text", "Directory of artifacts.", most=1000),
     Field("cache", "cache", "Files to keep between jobs: paths, key or key_paths, expires_after."),

@@ -16,7 +16,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from formicary.engine.jobs.fan_out import task_name
@@ -31,6 +31,9 @@ from formicary.v1 import artifacts_pb2 as pb
 log = logging.getLogger("formicary.queen")
 FORMS = ("file", "tar")
 MAX_NAME = 1000
+KEPT_FOR_S = 30 * 86_400.0
+"""How long a file of the caller's own is kept where nothing is said."""
+UPLOADED = "uploaded/"
 PURGE_BATCH = 500
 PURGE_EVERY_S = 3600.0
 LEFT_FOR_S = 86_400.0
@@ -126,10 +129,38 @@ class Artifacts:
             Problem: FAILED_PRECONDITION for a token that nobody holds; VALIDATION_FAILED where what arrives is not
                 what was offered; UNAVAILABLE.
         """
-        contents = self._place()
         _check(offer)
         run = self._run(offer.token)
-        await self._check_quota(run.job.org, offer)
+
+        def about(key: str, size: int, digest: str) -> Artifact:
+            self._run(offer.token)  # its lease may have ended meanwhile
+            now = self._wall()
+            return Artifact(
+                key, run.job.org, run.job.number, run.position, run.job.id, run.job.definition.job_type,
+                run.name, run.attempts, offer.token, offer.cache_key, offer.name, offer.form, size,
+                digest, now, now + offer.expires_after_s,
+            )  # fmt: skip
+
+        return await self._store_it(run.job.org, offer, pieces, about)
+
+    async def keep(self, org: str, offer: Offer, pieces: AsyncIterator[bytes]) -> Artifact:
+        """Keeps a file that no attempt has left: tasks name it in `artifact_ids`. Raises Problem as `add`."""
+        offer = replace(offer, expires_after_s=offer.expires_after_s or KEPT_FOR_S, cache_key="")
+        _check(offer)
+
+        def about(key: str, size: int, digest: str) -> Artifact:
+            now = self._wall()
+            kept = f"{UPLOADED}{key}"  # seen at once, and removed when it expires, as entries of the cache are
+            there = (key, org, 0, 0, "", "", "", 0, 0, kept, offer.name, offer.form)
+            return Artifact(*there, size, digest, now, now + offer.expires_after_s)
+
+        return await self._store_it(org, offer, pieces, about)
+
+    async def _store_it(
+        self, org: str, offer: Offer, pieces: AsyncIterator[bytes], about: Callable[[str, int, str], Artifact]
+    ) -> Artifact:
+        contents = self._place()
+        await self._check_quota(org, offer)
         key = new_id(self._wall())
         try:
             stored = await contents.put(key, _bounded(pieces, offer.size))
@@ -139,13 +170,7 @@ class Artifacts:
                     f"The artifact {offer.name[:200]!r} was damaged on its way: {offer.size} bytes with SHA-256 "
                     f"{offer.sha256} were offered, {stored.size} with {stored.sha256} came.",
                 )
-            self._run(offer.token)  # its lease may have ended meanwhile
-            now = self._wall()
-            found = Artifact(
-                key, run.job.org, run.job.number, run.position, run.job.id, run.job.definition.job_type,
-                run.name, run.attempts, offer.token, offer.cache_key, offer.name, offer.form, stored.size,
-                stored.sha256, now, now + offer.expires_after_s,
-            )  # fmt: skip
+            found = about(key, stored.size, stored.sha256)
             await self._pump.read(lambda: self._store.add_artifact(found.row()))
         except BaseException as error:
             with contextlib.suppress(StoreError):  # the purge finds nothing to remove: there is no row
@@ -153,7 +178,7 @@ class Artifacts:
             if isinstance(error, StoreUnavailable):
                 raise unavailable(error) from error
             raise
-        await self._count(run.job.org)
+        await self._count(org)
         return found
 
     async def _check_quota(self, org: str, offer: Offer) -> None:
@@ -201,6 +226,12 @@ class Artifacts:
                     "have expired.",
                 )
         return found
+
+    async def named(self, token: int, ids: Sequence[str]) -> list[Artifact]:
+        """Artifacts of a running attempt's organisation. Raises Problem FAILED_PRECONDITION, NOT_FOUND, UNAVAILABLE."""
+        org = self._run(token).job.org
+        await self._pump.settle()
+        return [await self.find(org, artifact_id) for artifact_id in ids]
 
     async def cached(self, token: int, cache_key: str) -> Artifact | None:
         """The entry of the cache for a running attempt. Raises Problem FAILED_PRECONDITION, UNAVAILABLE."""

@@ -27,6 +27,9 @@ class ArtifactServicer(artifacts_pb2_grpc.ArtifactServiceServicer):
         if not request.token:
             _check_person(call)
             found = await self._artifacts.of_job(call.principal.org, request.job_id)
+        elif request.ids:
+            _check_ant(call)
+            found = await self._artifacts.named(request.token, request.ids)
         elif request.cache_key:
             _check_ant(call)
             entry = await self._artifacts.cached(request.token, request.cache_key)
@@ -57,11 +60,15 @@ class ArtifactServicer(artifacts_pb2_grpc.ArtifactServiceServicer):
             yield HttpBody(content_type=kind)
 
     async def UploadArtifact(self, requests: AsyncIterator[pb.UploadArtifactRequest], call: Call) -> pb.Artifact:
-        """Keeps a file of a running attempt."""
-        _check_ant(call)
+        """Keeps a file of a running attempt, or one of the caller's own."""
         first = await anext(requests, None)
         if first is None or not first.HasField("begin"):
             raise problem("VALIDATION_FAILED", "The first message of an upload says what comes: `begin`.")
+        if not first.begin.token:
+            _check_person(call)
+            org = call.principal.org
+            return to_message(await self._artifacts.keep(org, offer_of(first.begin), _pieces(requests)))
+        _check_ant(call)
         return to_message(await self._artifacts.add(offer_of(first.begin), _pieces(requests)))
 
 

@@ -60,7 +60,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "/formicary.v1.ArtifactService/ListArtifacts": _VIEW | {"ant"},
     "/formicary.v1.ArtifactService/GetArtifact": _VIEW,
     "/formicary.v1.ArtifactService/DownloadArtifact": _VIEW | {"ant"},
-    "/formicary.v1.ArtifactService/UploadArtifact": _ADMIN | {"ant"},
+    "/formicary.v1.ArtifactService/UploadArtifact": _SUBMIT | {"ant"},  # with a lease token: ants alone
     "/formicary.v1.ConfigService/SetConfig": _OPERATE,
     "/formicary.v1.ConfigService/ListConfigs": _VIEW,
     "/formicary.v1.ConfigService/GetConfig": _VIEW,
@@ -89,7 +89,6 @@ HOME_ONLY = frozenset(
         "/formicary.v1.AlertService/ListAlerts",
         "/formicary.v1.AntService/Session",
         "/formicary.v1.AntService/ListAnts",
-        "/formicary.v1.ArtifactService/UploadArtifact",
         "/formicary.v1.ConfigService/RotateSecrets",
         "/formicary.v1.QueueService/GetQueues",
         "/formicary.v1.QueueService/PutQueues",
