@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from formicary.engine.queen.notify.alerting import channels_of, write
 from formicary.problems import Problem
 from formicary.server.alerts.condition import SHORT, Figures, WrongCondition, parse
 from formicary.server.alerts.episodes import FIRING, PENDING, QUIET, Episode, done, step
 from formicary.server.alerts.rules import METRICS, AlertRule, read_file, read_rules
+from tests.unit.core.colony import Colony
 
 ROOT = Path(__file__).resolve().parents[3]
 FIGURES: Figures = {
@@ -153,3 +156,19 @@ def test_a_short_breach_is_none_and_a_long_one_may_be_told_again() -> None:
     assert now.due == 1 and step(one, now, 500.0, holds=True).due == 1
     now = step(one, done(now), 78.0, holds=True)
     assert now.due == 2 and now.owes and now.number == 1
+
+
+def test_notices_of_alerts_are_bounded_and_each_has_a_key_of_its_own() -> None:
+    """An alert that flaps for ever keeps the rows of a hundred episodes; receivers see every message once."""
+    made, rows, keys = Colony(check_twin=False), set(), set()
+    body = {"alert": "a", "state": "firing", "condition": "x", "action": "notify", "message": "", "recipients": []}
+    for episode in range(250):
+        for which in (*range(1, 13), 0):
+            channels = channels_of("http://h", ["ann@example.com", "ops"], can_mail=True)
+            assert [one.kind for one in channels] == ["webhook", "email"]
+            write(made.core, "local", episode, which, body, channels)
+            for key, row in made.core.batch.changes.notices.items():
+                rows.add(key)
+                keys.add(json.loads(bytes(row[8] or b""))["id"])  # type: ignore[arg-type]  # the payload
+            made.core.batch.changes.notices.clear()
+    assert len(rows) == 100 * 11 * 2 and len(keys) == 250 * 13 * 2

@@ -189,7 +189,7 @@ class AlertWatch:
     def _write(self, rule: AlertRule, episode: Episode, state: str) -> None:
         """Tells of the alert: the notices are in the same commit as the episode."""
         channels = channels_of(rule.url, rule.recipients, can_mail=self._queen.outbox.can_mail)
-        key = f"{episode.number}-{episode.due if state == 'firing' else state}"
+        which = episode.due if state == "firing" else 0
         body = {
             "alert": rule.name,
             "state": state,
@@ -200,7 +200,7 @@ class AlertWatch:
             "episode": episode.number,
             "firing_since": episode.since,
         }
-        write(self._queen.pump.now(), HOME, key, body, channels)
+        write(self._queen.pump.now(), HOME, episode.number, which, body, channels)
 
 
 async def ants_to_start(queen: Queen, base: int) -> int:

@@ -1,7 +1,8 @@
 """Notices of alerts: they are about the server, not about a job. Their channels come from its operator's own file.
 
 An alert's notice is written in the commit in which its episode begins or ends, so that it is told although the server
-is killed right then, and delivered, tried again and given up like every other.
+is killed right then, and delivered, tried again and given up like every other. No job's end removes it: of each alert
+the messages of the last hundred episodes are kept, the next one takes the row of the oldest.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from formicary.engine.queen.core.core import Core
 
 ALERT = "alert"
+KEPT_EPISODES, KEPT_MESSAGES = 100, 10
+"""Of each alert, and of each episode."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -34,21 +37,26 @@ def channels_of(url: str, recipients: Sequence[str], *, can_mail: bool) -> list[
     return [*found, Channel(EMAIL, when, addresses)] if addresses and (can_mail or not url) else found
 
 
-def write(core: Core, org: str, key: str, payload: Mapping[str, Any], channels: Sequence[Channel]) -> None:
+def write(
+    core: Core, org: str, episode: int, which: int, payload: Mapping[str, Any], channels: Sequence[Channel]
+) -> None:
     """Puts the notices of an alert into the next commit.
 
     Args:
         core: Of the queen.
         org: Whose notices they are.
-        key: Of this message: the same is told once.
+        episode: Number of the episode.
+        which: Of its messages, from 1; 0 = that it is over. The same is told once.
         payload: With `alert`, its name, and `state`, firing or resolved.
         channels: Where it is told.
     """
     batch, wall, name = core.batch, round(core.wall, 3), str(payload["alert"])
     event = f"alert.{payload['state']}"
+    digest, last = sha256(name.encode()).hexdigest()[:16], which or "over"
     for number, channel in enumerate(channels):
-        notice_id = f"alert-{sha256(name.encode()).hexdigest()[:16]}-{key}.{number}"
-        stored = {"id": notice_id, "event": event, "outcome": ALERT, "time": wall, **payload}
+        slot = f"{episode % KEPT_EPISODES}-{which % KEPT_MESSAGES if which else last}"
+        notice_id, own = f"alert-{digest}-{slot}.{number}", f"alert-{digest}-{episode}-{last}.{number}"
+        stored = {"id": own, "event": event, "outcome": ALERT, "time": wall, **payload}
         batch.changes.notices[notice_id] = (
             *(notice_id, 0, org, "", name, channel.kind, event),
             *(_encode(channel), _encode(stored), "PENDING", 0, wall, wall, None, ""),
