@@ -26,7 +26,7 @@ from formicary.idempotency.heartbeat import Heartbeats
 from formicary.idempotency.keys import check_key
 from formicary.idempotency.model import Claim, StoredResponse
 from formicary.idempotency.policy import Rule
-from formicary.idempotency.refusals import lease_lost
+from formicary.idempotency.refusals import lease_lost, response_not_kept
 from formicary.idempotency.store import Store
 from formicary.idempotency.uncancelled import to_its_end
 from formicary.problems import Problem
@@ -65,7 +65,9 @@ def once(
 
     Raises:
         Problem: What :func:`formicary.idempotency.begin` raises, LEASE_LOST, and the function's own refusals: those
-            that the rule keeps are raised again at a repeat. Any other error releases the key.
+            that the rule keeps are raised again at a repeat. Any other error releases the key. RESPONSE_NOT_KEPT at a
+            repeat where the value could not be kept.
+        TypeError: The value is nothing that JSON can say.
     """
     used, figures, beats = rule or Rule(), counts or Counts(), Heartbeats()
 
@@ -107,7 +109,6 @@ async def _execute(
             value = cast(T, await function(*args, **kwargs))
         else:
             value = cast(T, await asyncio.to_thread(function, *args, **kwargs))
-        answer = StoredResponse(_DONE, body=_encode(value))
     except asyncio.CancelledError:
         if not execution.lost:
             await asyncio.shield(execution.release())
@@ -123,6 +124,11 @@ async def _execute(
         raise
     except Exception:
         await execution.release()
+        raise
+    try:
+        answer = StoredResponse(_DONE, body=_encode(value))
+    except Exception:  # it was done: a repeat is told so, and does nothing
+        await execution.complete(_refusal(response_not_kept(_DONE, "is nothing that JSON can say")))
         raise
     await execution.complete(answer)
     return value

@@ -50,8 +50,6 @@ def outcome_unknown(cause: str) -> Problem:
     return problem("IDEMPOTENCY_OUTCOME_UNKNOWN", cause, retry_after_s=STORE_RETRY_S)
 
 
-def response_not_kept(status: int) -> Problem:
-    """409: it was done, and its answer was too large to keep."""
-    return problem(
-        "RESPONSE_NOT_KEPT", f"The operation was executed and answered with {status}; its answer was too large to keep."
-    )
+def response_not_kept(status: int, why: str = "was too large to keep") -> Problem:
+    """409: it was done, and its answer could not be kept."""
+    return problem("RESPONSE_NOT_KEPT", f"The operation was executed and answered with {status}; its answer {why}.")

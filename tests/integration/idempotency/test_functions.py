@@ -128,3 +128,22 @@ def test_calls_at_the_same_time_are_one() -> None:
 
     assert asyncio.run(check()) == [1] * 50
     assert executed == [1]
+
+
+def test_a_value_that_cannot_be_kept_is_not_made_again() -> None:
+    """The first caller gets the error of what JSON cannot say; a repeat is told that it was done."""
+    executed: list[int] = []
+
+    @once(MemoryStore(), key=lambda: "k")
+    async def work() -> object:
+        executed.append(1)
+        return object()
+
+    async def check() -> None:
+        with pytest.raises(TypeError):
+            await work()
+        with pytest.raises(Problem) as again:
+            await work()
+        assert (again.value.code, len(executed)) == ("RESPONSE_NOT_KEPT", 1)
+
+    asyncio.run(check())
