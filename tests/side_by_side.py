@@ -1,7 +1,7 @@
 """``python -m tests.side_by_side``: the whole suite in four processes, since most of it waits for servers.
 
-One process runs the acceptance tests, one most of those of the server, one all other tests that start servers and
-commands, the last one all the rest. What the first prints is seen as it comes, the others' once they have ended. The
+One process runs the acceptance tests, one those of the server, one all other tests that start servers and commands, the
+last one all the rest. What the first prints is seen as it comes, the others' once they have ended. The
 exit status is 0 only where all are well; options go to all.
 """
 
@@ -14,9 +14,6 @@ import tempfile
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-SPLIT = "test_c"
-"""Tests of the server whose file's name comes before this one run with all the rest, so that all take about as long."""
-
 
 def parts() -> list[list[str]]:
     """The folders and files with tests, by the process that runs them."""
@@ -24,7 +21,7 @@ def parts() -> list[list[str]]:
     for file in TESTS.glob("*/**/test_*.py"):
         path = file.relative_to(TESTS)
         if path.parts[:2] == ("integration", "server"):
-            names["server" if path.name >= SPLIT else ""].add(str(path))
+            names["server"].add("/".join(path.parts[:3]))
         elif path.parts[0] == "integration":
             names["integration"].add("/".join(path.parts[:2]))
         else:
