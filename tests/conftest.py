@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests import components
+
+settings.register_profile("formicary", deadline=None)  # how long an example takes says how busy the machine is
+settings.load_profile("formicary")
 
 _POSTGRES_ADMIN = os.environ.get("FORMICARY_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent
 
+
 def parts() -> list[list[str]]:
     """The folders and files with tests, by the process that runs them."""
     names: dict[str, set[str]] = {"acceptance": set(), "server": set(), "integration": set(), "": set()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import ssl
@@ -21,11 +22,20 @@ from tests.forks import REPOSITORY, Forked, run_forked
 FORMICARY = (sys.executable, "-m", "formicary")
 
 
-def free_port() -> int:
-    """A port that nobody listens on at the moment."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+def free_port(count: int = 1) -> int:
+    """A port that nobody listens on at the moment, the first of so many.
+
+    None that the system gives to who asks for any port, or to who connects: else somebody else soon had it.
+    """
+    while True:
+        first = random.randrange(12_000, 32_000)
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as tried:
+                    tried.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first
 
 
 def until(condition: Callable[[], bool], limit_s: float, what: str) -> None:

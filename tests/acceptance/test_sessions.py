@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import components
+from tests.acceptance.server import free_port
 from tests.forks import make_shim
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,14 +24,6 @@ AS_USERS_DO = {"tutorial", "resume-after-a-crash"}
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", flags=re.M | re.S)
 SAVED = re.compile(r"save\s+this\s+as\s+`([\w.-]+)`[^`]*\Z|and\s+this\s+as\s+`([\w.-]+)`[^`]*\Z", flags=re.I)
 MARK = "=== command"
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 def read_page(page: Path, folder: Path) -> list[tuple[str, list[str]]]:
@@ -60,7 +52,7 @@ def to_script(commands: list[tuple[str, list[str]]], grpc: int) -> str:
         lines.append(f"echo; echo '{MARK} {number}'")
         command = command.replace("formicary up", f"formicary up --http-port 0 --grpc-port {grpc}")
         for port, step in (("8093", 1), ("8094", 2)):
-            command = command.replace(port, str(grpc + step if grpc < 65000 else grpc - step))
+            command = command.replace(port, str(grpc + step))
         if command.endswith("&") and shown:
             lines.append(f"{command[:-1]} >out-{number} 2>&1 &")
             lines.append(
@@ -89,7 +81,7 @@ def test_a_session_of_the_documents_is_true(page: Path, tmp_path: Path, data_dir
     (folder / "examples").symlink_to(ROOT / "examples")
     commands = read_page(page, folder)
     assert commands, "the page shows no command"
-    grpc = free_port()
+    grpc = free_port(3)
     programs, forks, passed = str(Path(sys.executable).parent), {}, []
     if page.stem not in AS_USERS_DO:
         (tmp_path / "bin").mkdir()

@@ -25,17 +25,17 @@ _IN_TRANSACTION: Final = 1
 """The server's flag SERVER_STATUS_IN_TRANS."""
 _DUPLICATE: Final = 1062
 _NO_SAVEPOINT: Final = 1305
-_LOCK_CHARS: Final = 54
-"""Of the record's id, as a name of a lock has 64 at most."""
 
 
-_GET_LOCK: Final = "SELECT GET_LOCK(:name, 0)"
+_NAME: Final = "SHA2(CONCAT(COALESCE(DATABASE(), ''), :name), 224)"
+"""Of a lock: names are the whole server's, and other databases of it may know the same keys."""
+_GET_LOCK: Final = f"SELECT GET_LOCK({_NAME}, 0), {_NAME}"
 _RELEASE_LOCK: Final = "SELECT RELEASE_LOCK(:name)"
 _ENDED: Final = "the block has ended the transaction itself: its writes may be there without a record"
 
 
 def _lock_name(record_id: bytes) -> str:
-    return f"formicary:{record_id.hex()[:_LOCK_CHARS]}"
+    return f"formicary:{record_id.hex()}"
 
 
 class MysqlConnection:
@@ -65,11 +65,10 @@ class MysqlConnection:
 
     async def lock(self, record_id: bytes) -> bool:
         """Takes the named lock, if nobody has it."""
-        name = _lock_name(record_id)
-        rows = await self.fetch(_GET_LOCK, {"name": name})
+        rows = await self.fetch(_GET_LOCK, {"name": _lock_name(record_id)})
         if rows[0][0] != 1:
             return False
-        self._locked = name
+        self._locked = str(rows[0][1])
         return True
 
     async def unlock(self) -> None:
@@ -138,11 +137,10 @@ class AlchemyMysqlSession(AlchemySession):
 
     async def lock(self, record_id: bytes) -> bool:
         """Takes the named lock, if nobody has it."""
-        name = _lock_name(record_id)
-        rows = await self.fetch(_GET_LOCK, {"name": name})
+        rows = await self.fetch(_GET_LOCK, {"name": _lock_name(record_id)})
         if rows[0][0] != 1:
             return False
-        self._locked = name
+        self._locked = str(rows[0][1])
         return True
 
     async def change(self, statement: str, values: Values) -> int:
