@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import uuid
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -281,6 +282,29 @@ def _opened(caller: Caller) -> tuple[Any, Any]:
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]  # a pair of any kind of connection and its end
     raise AssertionError("it gave way")
+
+
+def test_the_lock_of_a_key_on_mysql_is_its_databases_own(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Locks have names of the whole server; another database on it that knows the same key is not held up."""
+    caller = Caller("pymysql", tmp_path, request.getfixturevalue)
+    other = f"formicary_other_{uuid.uuid4().hex[:12]}"
+
+    async def scenario() -> None:
+        async with caller.connect() as one, caller.connect() as two:
+            with two.cursor() as cursor:
+                cursor.execute(f"CREATE DATABASE {other}")
+            try:
+                two.select_db(other)
+                await ensure_table(two)
+                async with idempotent(claim(), one) as tx:
+                    async with idempotent(claim(), two) as beside:
+                        beside.complete(CREATED)
+                    tx.complete(CREATED)
+            finally:
+                with two.cursor() as cursor:
+                    cursor.execute(f"DROP DATABASE {other}")
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("kind", ["pymysql", "pymysql-autocommit"])

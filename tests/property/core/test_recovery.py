@@ -3,7 +3,7 @@
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from formicary.engine.jobs import lifecycle as life
@@ -152,6 +152,7 @@ class Walk:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(salt=st.integers(0, 10_000), steps=STEPS)
+@example(1352, [("submit", 158), ("end", 266), ("end", 0)])  # an element is cancelled while its job is paused
 def test_a_recovered_core_is_the_same(salt: int, steps: list[tuple[str, int]]) -> None:
     """After each event a core that is built from the store equals the one that went on (`Colony.twin`)."""
     walk = Walk(salt)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
+from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.fan_out import (
     definition_task,
     element_name,
@@ -491,7 +492,9 @@ def picture(core: Core) -> dict[str, object]:
             execution.preparing,
             list(execution.outputs.items()),
         )
-        seen[f"{job.id} parked"] = sorted(execution.parked)
+        begun = ((position, execution.at(position)) for position in execution.parked)
+        # One that was cancelled while its job was paused is passed over when the job goes on.
+        seen[f"{job.id} parked"] = sorted(at for at, run in begun if run is None or run.state not in life.TASK_ENDED)
         for run in (*execution.runs.values(), *execution.elements.values()):
             if run in core.fanning.families:
                 family = core.fanning.families[run]
