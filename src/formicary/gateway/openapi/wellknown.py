@@ -53,6 +53,17 @@ def kind_of(field: FieldDescriptor) -> str:
     return _KINDS[field.type]
 
 
+def _at_most(limit: int) -> str:
+    """A pattern of the whole numbers up to a limit: shorter ones, then those that differ in one digit and are less."""
+    digits = str(limit)
+    found = [f"[0-9]{{1,{len(digits) - 1}}}"]
+    for at, digit in enumerate(digits):
+        least, rest = "1" if at == 0 else "0", len(digits) - at - 1
+        if digit > least:
+            found.append(f"{digits[:at]}[{least}-{int(digit) - 1}]" + (f"[0-9]{{{rest}}}" if rest else ""))
+    return "|".join([*found, digits])
+
+
 def scalar(kind: str) -> Json:
     """The schema of a scalar kind, as protobuf's JSON mapping writes it."""
     match kind:
@@ -63,7 +74,7 @@ def scalar(kind: str) -> Json:
         case "int64":
             return {"type": "string", "format": INT64, "pattern": "^-?[0-9]{1,19}$"}
         case "uint64":
-            return {"type": "string", "format": UINT64, "pattern": "^[0-9]{1,20}$"}
+            return {"type": "string", "format": UINT64, "pattern": f"^(?:{_at_most(2**64 - 1)})$"}
         case "float" | "double":
             number: Json = {"type": "number", "format": kind}
             return {"anyOf": [number, {"type": "string", "enum": ["NaN", "Infinity", "-Infinity"]}]}
