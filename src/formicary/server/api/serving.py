@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import grpc.aio
@@ -47,6 +48,37 @@ _HEADERS = (
 )
 """What one of our methods reads or says and no preset has."""
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcConnections:
+    """How long connections of the gRPC port live.
+
+    Attributes:
+        ping_after_s: A connection on which nothing happened for so long is asked whether it is alive, > 0. Too short:
+            idle callers are woken for nothing.
+        answer_s: How long its answer may take before the connection, and every stream on it, is over, > 0.
+        pings_s: Shortest time between two such questions of a caller; whoever asks more often is sent away, as gRPC
+            does. gRPC's own five minutes would send clients away whose proxy closes idle connections after one.
+        age_s: A connection of this age is not used for new calls any more, so that callers spread over the servers
+            that there are by now; calls and streams on it run to their end. Core adds up to a tenth, at random.
+    """
+
+    ping_after_s: float = 30.0
+    answer_s: float = 10.0
+    pings_s: float = 10.0
+    age_s: float = 3600.0
+
+    def options(self) -> list[tuple[str, int]]:
+        """As grpc takes them."""
+        return [
+            ("grpc.keepalive_time_ms", round(self.ping_after_s * 1000)),
+            ("grpc.keepalive_timeout_ms", round(self.answer_s * 1000)),
+            ("grpc.http2.ping_timeout_ms", round(self.answer_s * 1000)),  # else a minute, whatever the line above says
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_ping_interval_without_data_ms", round(self.pings_s * 1000)),
+            ("grpc.max_connection_age_ms", round(self.age_s * 1000)),
+        ]
 
 
 class GrpcServer:
@@ -123,6 +155,7 @@ async def serve(
     tls: grpc.ServerCredentials | None = None,
     socket: str = "",
     for_certified: tuple[int, grpc.ServerCredentials] | None = None,
+    connections: GrpcConnections | None = None,
 ) -> GrpcServer:
     """Serves the queen over gRPC.
 
@@ -134,6 +167,7 @@ async def serve(
         tokens: What the token service administers; None = those of the queen's store.
         tls: What encrypts the port; None = nothing does.
         socket: Path of a socket file to be served too, for callers of the same machine.
+        connections: How long they live; None = as the defaults say.
         for_certified: A further port (0 = any free one) whose callers show a certificate, and what checks it.
 
     Raises:
@@ -144,6 +178,7 @@ async def serve(
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ("grpc.so_reuseport", 0),
+            *(connections or GrpcConnections()).options(),
         ]
     )
     book = TokenBook(queen.store) if tokens is None else tokens
