@@ -26,7 +26,7 @@ class Executed(msgspec.Struct, frozen=True):
 
 
 def response_of(problem: Problem) -> StoredResponse:
-    """A refusal as an answer that can be kept: the document of RFC 9457 without anything of this attempt."""
+    """A refusal as an answer that can be kept: the document of RFC 9457, with the trace id of what decided it."""
     answer = render_http(problem)
     headers = tuple((name.encode(), value.encode()) for name, value in answer.headers)
     return StoredResponse(answer.status, headers, answer.body)
