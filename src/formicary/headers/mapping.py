@@ -30,7 +30,7 @@ from formicary.headers.carrying import (
     too_long,
 )
 from formicary.headers.model import MappingConfig
-from formicary.headers.quick import NO_ANSWER, Quick, Raw
+from formicary.headers.quick import NO_ANSWER, Before, Quick, Raw
 from formicary.headers.shapes import Shape
 from formicary.headers.statistics import KIND_COUNT, Statistics
 from formicary.headers.transforms import Rejected, decode_base64
@@ -142,6 +142,10 @@ class HeaderMapping:
             note = self._logger()
         done: Done | None = None
         if note is None:
+            before = plan.quick.request_before
+            if pairs == before.pairs and trusted == before.trusted and before.shape.tally.kept:
+                before.shape.hit()
+                return self._filled(before.shape, before.parts, before.values)
             keys, values = zip(*pairs) if pairs else _NONE  # noqa: B905  # all are pairs, and the keyword costs time
             shape = (plan.quick.trusted if trusted else plan.quick.strange).find(keys)
             parts = None if shape is None else shape.texts(values)
@@ -151,6 +155,8 @@ class HeaderMapping:
                     shape.hit()
                     if not shape.tally.kept:
                         self.statistics.late(shape.tally)
+                    elif pairs.__class__ is tuple and not shape.measured:  # no transform of somebody else's
+                        plan.quick.request_before = Before(pairs, trusted, shape, parts, values)
                     return self._filled(shape, parts, values)
         return self._request(plan, pairs, trusted, note, done)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from formicary.headers import names, rate_limits
 from formicary.headers.carrying import Carrier, Rules, Value
@@ -92,6 +93,24 @@ class Answer:
         return (*zip(self.targets, parts), *found)  # noqa: B905  # the first ones arrive
 
 
+class Before(NamedTuple):
+    """The request before, where it was a tuple and its transforms are ours: the next one is often the same.
+
+    Attributes:
+        pairs: Its metadata; None = there is none.
+        trusted: Whether its sender was believed.
+        shape: What becomes of it.
+        parts: What arrives, transformed.
+        values: Of the pairs.
+    """
+
+    pairs: Sequence[tuple[str, Value]] | None
+    trusted: bool
+    shape: Shape
+    parts: list[str]
+    values: Sequence[Value]
+
+
 Latest = tuple[Sequence[tuple[str, Value]], Names, Answer | None, list[str] | None]
 """Metadata of an answer, names of its request's metadata, and what was made of them."""
 NO_ANSWER: Latest = ((), (), None, None)
@@ -112,6 +131,7 @@ class Quick:
         overwrites: Lower-case names of response headers that replace the application's.
 
     Attributes:
+        request_before: The request before.
         latest: The answer before: the next one often says the same, but for its ids.
     """
 
@@ -133,6 +153,9 @@ class Quick:
         self._prefixed, self._rate_limit = prefixed, rate_limit
         self.stripped = frozenset(name.encode() for name in strips)
         self.latest: Latest = NO_ANSWER
+        nothing = build((), (), rules, statistics, trusted=False)
+        assert nothing is not None, "without rules and names there is nothing to be slow about"
+        self.request_before = Before(None, False, nothing, [], ())
         self._overwrites = frozenset(name.encode() for name in overwrites)
         retire, from_wire, to_wire = self._retire, self._retire_arrival, self._retire_departure
         self.strange: Shapes[Names, Shape] = Shapes(lambda key: self._of_request(key, trusted=False), retire, budget)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from formicary.headers import (
     Direction,
@@ -15,6 +16,8 @@ from formicary.headers import (
     compile_mapping,
     engine_mapping,
 )
+from formicary.headers.carrying import Value
+from formicary.problems import Problem
 
 SENT = [("ratelimit-limit", "10"), ("ratelimit-remaining", "9")]
 
@@ -49,6 +52,36 @@ def test_every_answer_is_counted_once() -> None:
             calls += mapping.answer("/x", sent, ()) is not None or bool(mapping.response("/x", sent))
     rule = next(one for one in mapping.statistics.read() if one.header == "A")
     assert rule.counts["mapped"] == calls == 8000
+
+
+def test_each_request_is_mapped_by_itself() -> None:
+    """The request before is remembered, too: values, order, trust and refusals are never those of another call."""
+    mapping, rng = engine_mapping(trusted_peers=["10.0.0.0/8"]), random.Random(2)
+    for turn in range(400):
+        pairs = [("authorization", f"Bearer {rng.randrange(2)}"), ("user-agent", rng.choice(["a", "b<>", "\x07"]))]
+        pairs += [("x-user-id", "u"), ("x-request-id", "r"), ("x-correlation-id", "c")]
+        if rng.random() < 0.3:
+            pairs.reverse()
+        trusted = rng.random() < 0.5
+        found = [outcome(mapping, given, trusted) for given in (tuple(pairs), pairs)]
+        assert found[0] == found[1], turn
+        assert isinstance(found[0], str) or ("user-id" in dict(found[0])) == trusted
+
+
+def outcome(mapping: HeaderMapping, pairs: Sequence[tuple[str, str]], trusted: bool) -> list[tuple[str, Value]] | str:
+    """The metadata, or the refusal's code."""
+    try:
+        return mapping.request("/x", pairs, trusted)
+    except Problem as error:
+        return error.code
+
+
+def test_what_somebody_else_wrote_runs_each_time() -> None:
+    """A transform of one's own may count, or look at a clock."""
+    turns = iter(range(100))
+    mapping = MappingBuilder().incoming("A", "a").with_transform(lambda value: f"{value}{next(turns)}").build()
+    found = [mapping.request("/x", (("a", "v"),)) for _ in range(9)]
+    assert found == [[("a", f"v{turn}")] for turn in range(9)]
 
 
 def test_routes_have_answers_of_their_own() -> None:
