@@ -130,8 +130,13 @@ def test_the_voter_is_whose_token_it_is(guarded: Up, tmp_path: Path) -> None:
     status, _, answer = ask(guarded, "POST", path, body("APPROVED"), **as_bearer(token(guarded, "--role", "operator")))
     assert (status, answer["code"]) == (409, "APPROVAL_NOT_OPEN")
     until(lambda: state(guarded, job_id) == "COMPLETED", 20, "it goes on")
-    votes = json.loads(guarded.cli("audit", "list", "--method", "Vote", "--resource", job_id, "--output", "json"))
-    assert {one["code"] for one in votes} >= {"OK", "VOTE_NOT_ALLOWED", "ALREADY_VOTED", "APPROVAL_NOT_OPEN"}
+
+    def told() -> set[str]:
+        listed = guarded.cli("audit", "list", "--method", "Vote", "--resource", job_id, "--output", "json")
+        return {one["code"] for one in json.loads(listed)}
+
+    # the log is appended to a moment after the answer
+    until(lambda: told() >= {"OK", "VOTE_NOT_ALLOWED", "ALREADY_VOTED", "APPROVAL_NOT_OPEN"}, 10, "all are in the log")
 
 
 def test_votes_and_questions_survive_kill_9(up: Up, tmp_path: Path) -> None:
