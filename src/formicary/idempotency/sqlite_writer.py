@@ -16,7 +16,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
 from typing import Final
 
@@ -150,19 +150,23 @@ class Batch:
 
     def write(self) -> bool:
         """Writes what changed; says whether there is anything to commit."""
-        rows = [record for record in self._changed.values() if record is not None]
+        known = self._records
+        self._write_rows([record for key, record in self._changed.items() if record and key not in known], _INSERT)
+        self._write_rows([record for key, record in self._changed.items() if record and key in known], _REPLACE)
+        gone = [record_id for record_id, record in self._changed.items() if record is None]
+        if gone:
+            self.connection.executemany(_DELETE, [(record_id,) for record_id in gone])
+        return self.ran or bool(self._changed)
+
+    def _write_rows(self, rows: list[Record], statements: Mapping[int, str]) -> None:
         at = 0
         while at < len(rows):
             count = min(_CHUNK, 1 << ((len(rows) - at).bit_length() - 1))
             values: list[object] = []
             for record in rows[at : at + count]:
                 values += to_row(record)
-            self.connection.execute(_REPLACE[count], values)
+            self._cursor.execute(statements[count], values)
             at += count
-        gone = [record_id for record_id, record in self._changed.items() if record is None]
-        if gone:
-            self.connection.executemany(_DELETE, [(record_id,) for record_id in gone])
-        return self.ran or bool(self._changed)
 
     def _load(self, ids: Sequence[bytes]) -> dict[bytes, Sequence[object]]:
         found: dict[bytes, Sequence[object]] = {}
@@ -387,5 +391,11 @@ def _sizes() -> tuple[int, ...]:
 
 _ROW: Final = f"({', '.join('?' * len(COLUMNS))})"
 _REPLACE: Final = {size: f"REPLACE INTO {TABLE} ({COLUMN_LIST}) VALUES {', '.join([_ROW] * size)}" for size in _sizes()}
+_INSERT: Final = {
+    size: f"INSERT OR FAIL INTO {TABLE} ({COLUMN_LIST}) VALUES {', '.join([_ROW] * size)}" for size in _sizes()
+}
+"""Of rows that were not there when the transaction began. FAIL, since what fails ends the transaction anyway: SQLite
+need not keep copies of all pages to undo the one statement.
+"""
 _SELECT: Final = {size: f"SELECT {COLUMN_LIST} FROM {TABLE} WHERE id IN ({', '.join('?' * size)})" for size in _sizes()}
 _DELETE: Final = f"DELETE FROM {TABLE} WHERE id = ?"
