@@ -31,7 +31,7 @@ class Reason(msgspec.Struct, frozen=True):
     """One gate on the way to an ant."""
 
     gate: str
-    """`state`, `time`, `work`, `concurrency`, `breaker`, `queue`, `quota`, `gang`, `order` or `place`."""
+    """`state`, `time`, `work`, `concurrency`, `breaker`, `queue`, `quota`, `lock`, `gang`, `order` or `place`."""
     passed: bool
     """False: this holds the job up."""
     message: str
