@@ -266,7 +266,7 @@ def test_what_another_consumer_left_lying_is_claimed() -> None:
             taker = Taker(queen.triggers, ("local", "orders", "order"))
             stream = asyncio.create_task(RedisStream(taker, REDIS, queue.topic, "g", claim_idle_ms=50).run())
             limit = time.monotonic() + 60
-            while queen.triggers.get("local", "orders", "order").fired < 3:
+            while queen.triggers.get("local", "orders", "order").fired < 3 or queue.waiting():
                 assert time.monotonic() < limit and not stream.done()
                 await asyncio.sleep(0.02)
             await end([stream])
