@@ -16,6 +16,7 @@ from formicary.engine.jobs.rendering import RenderedTask, expand_dynamic, render
 from formicary.engine.jobs.templates.engine import Lookup, TemplateError, is_true, render_text
 from formicary.engine.jobs.variables import defaults, job_builtins, layer, task_builtins
 from formicary.engine.queen.core.batch import RenderRequest, TemplateJob
+from formicary.engine.queen.core.passing import first_element
 from formicary.engine.queen.definitions import refused
 
 Clock = Callable[[], float]
@@ -127,7 +128,7 @@ def _render(request: RenderRequest, clock: Clock, lookup: JobLookup | None) -> R
             context={**context, **request.outputs},  # `.task.name` is exact, whatever else carries the task's name
             builtins={**_builtins(request), **task_builtins(task.task_type, request.failures)},
         )
-        return {**found, **(request.element or {})}
+        return {**found, **(request.element or first_element(task, found))}
 
     def render_with(own: Mapping[str, object]) -> RenderedTask:
         if lookup is not None:

@@ -40,12 +40,13 @@ _AFTER_WORD = frozenset(_SPACE + ".,|:)(=")
 
 @dataclass(slots=True)
 class Token:
-    """One token of an action; ``spaced`` says that white space stands before it."""
+    """One token of an action; ``spaced`` says that white space stands before it, ``width`` how long it is there."""
 
     kind: str
     text: str
     pos: int
     spaced: bool
+    width: int = 0
 
 
 @dataclass(slots=True)
@@ -124,7 +125,7 @@ def _action(source: str, left: int, trim_left: bool) -> tuple[Segment, bool]:
             return Segment("action", left, pos + 3, tokens=tokens), True
         token = _token(source, pos, left, spaced)
         tokens.append(token)
-        pos += len(token.text)
+        pos += token.width or len(token.text)
 
 
 def _comment(source: str, left: int, pos: int) -> tuple[Segment, bool]:
@@ -141,6 +142,8 @@ def _comment(source: str, left: int, pos: int) -> tuple[Segment, bool]:
 
 _NAME_OF_FILE = re.compile(r"'([^'\"\\\n]{2,})'")
 """The one place where text in single quotes is taken: ``checksum 'FILE'``, as job files write it."""
+_ESCAPED = re.compile(r'\\"([^"\\\n`]*)\\"')
+"""Text whose quotes are escaped, since the action stands in a YAML text that is in double quotes itself."""
 
 
 def _token(source: str, pos: int, left: int, spaced: bool) -> Token:
@@ -148,6 +151,8 @@ def _token(source: str, pos: int, left: int, spaced: bool) -> Token:
         name = _NAME_OF_FILE.match(source, pos)
         if name is not None:
             return Token("string", f'"{name[1]}"', pos, spaced)
+    if source[pos] == "\\" and (escaped := _ESCAPED.match(source, pos)) is not None:
+        return Token("raw", f"`{escaped[1]}`", pos, spaced, len(escaped[0]))
     match = _TOKEN.match(source, pos)
     if match is None or match.lastgroup is None:
         char = source[pos]

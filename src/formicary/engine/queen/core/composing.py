@@ -36,6 +36,7 @@ from formicary.engine.queen.core.family import (
     params_of,
 )
 from formicary.engine.queen.core.outcome import Outcome, decode_outputs
+from formicary.engine.queen.core.passing import per_element
 from formicary.engine.queen.core.records import Definition, Job, TaskRun
 from formicary.engine.queen.core.time_limits import attempt_timeout
 from formicary.engine.storage.port import Row
@@ -205,11 +206,15 @@ class Composing:
         if family.kind == AWAIT or family.definition is None:
             return ""
         model = family.definition.model
-        if not model.required_params and not model.parameters:
+        has_templates = family.kind == FAN_OUT and bool(per_element(family.run.source))
+        if not (model.required_params or model.parameters or has_templates):
             return ""
         configs = self.core.configs.view(family.run.job.org, family.run.job.submitted_by or "", model.job_type)
-        refusals = (_lacks(model, params_of(family, index), configs) for index in range(len(family.ids)))
-        return next(filter(None, refusals), "")
+        every, now = range(len(family.ids)), self.core.wall
+        try:
+            return next(filter(None, (_lacks(model, params_of(family, index, now), configs) for index in every)), "")
+        except CannotCompose as error:
+            return str(error)
 
     def _go_on(self, family: Family) -> None:
         """Starts what may start; ends the task when nothing is left to wait for. Nothing before the answer has come."""
@@ -233,7 +238,7 @@ class Composing:
         definition, run = family.definition, family.run
         assert definition is not None, "an answer without a definition stops the family"
         family.open.add(index)
-        params = msgspec.json.encode(params_of(family, index))
+        params = msgspec.json.encode(params_of(family, index, self.core.wall))
         if not definition.model.dynamic_template_tasks:
             self._submit(family, index, definition, params)
             return
@@ -327,7 +332,7 @@ class Composing:
             message = f"the job {failed.id} is {failed.state}: {failed.error_message or failed.error_code}"
         outputs = b""
         try:
-            outputs = outputs_of(family) if code in ("", "ERR_CHILD_FAILED") else b""
+            outputs = outputs_of(family, self.core.wall) if code in ("", "ERR_CHILD_FAILED") else b""
         except CannotCompose as error:
             code, message = error.code, str(error)
         kind = ends.TIMED_OUT if code == "ERR_TIMEOUT" else ends.FAILED if code else ends.COMPLETED

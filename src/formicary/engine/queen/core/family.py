@@ -14,8 +14,10 @@ from formicary.engine.jobs.arguments import resolve_arguments
 from formicary.engine.jobs.configs import NO_CONFIGS, ConfigView, secret_in
 from formicary.engine.jobs.fan_out import is_set, item_name, number_of
 from formicary.engine.jobs.model import TaskDefinition
+from formicary.engine.jobs.templates.budget import TemplateError
 from formicary.engine.queen.core.batch import JobEnded, RenderRequest
 from formicary.engine.queen.core.outcome import Lookup, decode_outputs, merged_variables
+from formicary.engine.queen.core.passing import element_params, outputs_given, pairs_of, per_element
 from formicary.engine.queen.core.records import Definition, TaskRun
 
 FORK, AWAIT, FAN_OUT = "fork", "await", "job"
@@ -215,33 +217,41 @@ def _named(variables: Mapping[str, object], name: str) -> object:
     return outputs.get(output, name) if isinstance(outputs, dict) else name
 
 
-def params_of(family: Family, index: int) -> dict[str, object]:
-    """What the forked job gets: the task's arguments, its variables, or what `sub_workflow` maps; and the element."""
-    task = family.run.task
-    element = {item_name(task): family.items[index]} if family.kind == FAN_OUT else None
-    params: dict[str, object] = {}
-    if task.arguments is not None:
-        params.update(resolve_arguments(task.arguments, Lookup(family.run.job, family.configs, element)))
-    elif task.sub_workflow is None:
-        params.update(task.variables)
-    for pair in (task.sub_workflow or {}).get("input_params") or ():  # type: ignore[attr-defined]  # checked at parsing
-        params[str(pair["name"])] = pair.get("value")
+def params_of(family: Family, index: int, now: float) -> dict[str, object]:
+    """What the forked job gets: the task's arguments, its variables, or what `sub_workflow` maps; and the element.
+
+    Raises CannotCompose where a template cannot be rendered for the element.
+    """
+    run = family.run
+    task = run.task
+    element: dict[str, object] = {}
     if family.kind == FAN_OUT:
         name = item_name(task)
-        params[name] = family.items[index]
-        params[f"{name}_index"] = index
-    return params
+        element = {name: family.items[index], f"{name}_index": index}
+    params: dict[str, object] = {}
+    if task.arguments is not None:
+        named = {item_name(task): family.items[index]} if element else None
+        params.update(resolve_arguments(task.arguments, Lookup(run.job, family.configs, named)))
+    elif task.sub_workflow is None:
+        params.update(task.variables)
+    params.update(pairs_of(task, "input_params"))
+    if element and (texts := per_element(run.source)):
+        try:
+            params.update(element_params(run, texts, element, family.configs, now))
+        except TemplateError as error:
+            raise CannotCompose("ERR_VALIDATION", f"for the element {index}: {error}") from error
+    return {**params, **element}
 
 
-def outputs_of(family: Family) -> bytes:
+def outputs_of(family: Family, now: float) -> bytes:
     """JSON of what the task gives its job. Raises CannotCompose where that is too much."""
     name = family.run.task.task_type
     found: dict[str, object] = {}
     if family.kind == FAN_OUT:
-        found = _fan_out_outputs(family)
+        found = _fan_out_outputs(family, now)
     else:
         for index in sorted(family.ends):
-            found.update(_mapped(family.run.task, decode_outputs(family.ends[index].outputs)))
+            found.update(outputs_given(family.run, decode_outputs(family.ends[index].outputs), now))
         if family.kind == AWAIT:
             found.update({f"{fork}.ForkedJobState": family.ends[i].state for i, fork in enumerate(family.names)})
         else:
@@ -252,7 +262,7 @@ def outputs_of(family: Family) -> bytes:
     return data
 
 
-def _fan_out_outputs(family: Family) -> dict[str, object]:
+def _fan_out_outputs(family: Family, now: float) -> dict[str, object]:
     task = family.run.task
     name = item_name(task)
     found: dict[str, object] = {}
@@ -260,7 +270,7 @@ def _fan_out_outputs(family: Family) -> dict[str, object]:
     for index, job_id in enumerate(family.ids):
         end = family.ends.get(index)
         state = end.state if end is not None else life.SKIPPED
-        outputs = _mapped(task, decode_outputs(end.outputs)) if end is not None else {}
+        outputs = outputs_given(family.run, decode_outputs(end.outputs), now) if end is not None else {}
         found.update({f"{name}_{index}_{key}": value for key, value in outputs.items()})
         found.setdefault(f"{name}_{index}_status", state)  # an output of that name says more
         job: object = job_id if end is not None else None
@@ -273,11 +283,3 @@ def _fan_out_outputs(family: Family) -> dict[str, object]:
         "FanOutSource": source,
         "FanOutResults": results,
     }
-
-
-def _mapped(task: TaskDefinition, outputs: dict[str, Any]) -> dict[str, object]:
-    """The child's outputs, or those that `output_variables` names, under the names it gives them."""
-    pairs: Any = (task.sub_workflow or {}).get("output_variables")
-    if not pairs:
-        return outputs
-    return {str(pair["name"]): outputs.get(str(pair.get("value") or pair["name"])) for pair in pairs}

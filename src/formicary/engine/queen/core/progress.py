@@ -253,7 +253,7 @@ class Progress:
             run.error_message = run.traceback = None
             self._end(run, life.COMPLETED, None)
         elif action in ("EXECUTING", "RESTART_TASK"):
-            self._poll(run)
+            self._poll(run, is_restart=action == "RESTART_TASK")
         elif action == "WAIT_FOR_APPROVAL" and not run.is_element:
             self.core.approving.ask(run)
         elif action in ("RESTART_JOB", "PAUSE_JOB"):
@@ -302,11 +302,12 @@ class Progress:
             return
         self._end(run, life.FAILED, error)
 
-    def _poll(self, run: TaskRun) -> None:
-        """EXECUTING and RESTART_TASK: run it again, bounded by `retry` if given, else by the total time-out."""
+    def _poll(self, run: TaskRun, *, is_restart: bool) -> None:
+        """Run it again: `retry` polls (EXECUTING) or restarts (RESTART_TASK), else as long as the total time-out is."""
         run.polls += 1
-        if run.task.retry is not None and run.polls >= run.task.retry:
-            run.error_message = f"still not done after {run.polls} polls (retry: {run.task.retry})"
+        if run.task.retry is not None and run.polls >= run.task.retry + is_restart:
+            told = "asked to be restarted again after {} restarts" if is_restart else "still not done after {} polls"
+            run.error_message = f"{told.format(run.polls - is_restart)} (retry: {run.task.retry})"
             self._end(run, life.FAILED, "ERR_TIMEOUT")
         elif not self.again(run, retry_delay(run.task, 1, self.core.rng)):
             self._end(run, life.FAILED, "ERR_TIMEOUT")
