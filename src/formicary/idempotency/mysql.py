@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from formicary.idempotency.deciding import decide
-from formicary.idempotency.model import Busy, Claim, Outcome, Record, State
-from formicary.idempotency.refusals import lease_lost, store_unavailable
-from formicary.idempotency.schema import COLUMN_LIST, COLUMNS, TABLE, from_row, listing, table_statements, to_row
+from formicary.idempotency.model import Busy, Claim, Outcome
+from formicary.idempotency.refusals import store_unavailable
+from formicary.idempotency.schema import COLUMN_LIST, COLUMNS, TABLE, from_row, table_statements, to_row
+from formicary.idempotency.server_store import Rows, ServerStore
 from formicary.idempotency.store import Capabilities
 
 if TYPE_CHECKING:
     import pymysql  # type: ignore[import-untyped]  # the driver has no types
 
 T = TypeVar("T")
-Rows = list[tuple[object, ...]]
 
 _MICROS: Final = "CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)"
 _MILLIS: Final = f"({_MICROS} DIV 1000)"
@@ -38,7 +38,6 @@ _SWAP: Final = (
     " WHERE id = %(id)s AND token = %(seen_token)s AND state = %(seen_state)s AND lease_ms = %(seen_lease_ms)s"
     " AND point = %(seen_point)s AND data = %(seen_data)s"
 )
-_HELD: Final = " WHERE id = %(id)s AND token = %(token)s AND state = 'IN_PROGRESS'"
 _PURGE: Final = (
     f"DELETE FROM {TABLE} WHERE expires_ms <= %(now)s AND NOT (state = 'IN_PROGRESS' AND lease_ms > %(now)s)"
     " LIMIT %(limit)s"
@@ -48,7 +47,7 @@ _DUPLICATE: Final = 1062
 _DEADLOCK: Final = 1213
 
 
-class MysqlStore:
+class MysqlStore(ServerStore):
     """Records in the table ``formicary_idempotency`` of a MySQL (8.0.16 on) or MariaDB (10.3 on) database.
 
     Args:
@@ -58,6 +57,7 @@ class MysqlStore:
     """
 
     name = "mysql"
+    millis = _MILLIS
     capabilities = Capabilities(
         durable=True,
         shared=True,
@@ -96,56 +96,9 @@ class MysqlStore:
         self._made.clear()
         self._local = threading.local()
 
-    async def now_ms(self) -> int:
-        """The server's time."""
-        rows, _ = await self._execute(f"SELECT {_MILLIS}", {})
-        return int(str(rows[0][0]))
-
     async def acquire(self, claim: Claim) -> Outcome:
         """Look, decide, compare and set."""
         return await self._call(lambda: self._acquire(claim))
-
-    async def renew(self, record_id: bytes, token: int, lease_s: float) -> None:
-        """Moves the lease's end."""
-        await self._change(f"SET lease_ms = {_MILLIS} + %(lease)s", record_id, token, lease=round(lease_s * 1000))
-
-    async def checkpoint(self, record_id: bytes, token: int, point: str, data: bytes) -> None:
-        """Notes a recovery point."""
-        await self._change("SET point = %(point)s, data = %(data)s", record_id, token, point=point, data=data)
-
-    async def complete(self, record_id: bytes, token: int, response: bytes, ttl_s: float) -> None:
-        """Keeps the answer."""
-        change = f"SET state = 'COMPLETED', response = %(response)s, expires_ms = {_MILLIS} + %(ttl)s"
-        await self._change(change, record_id, token, response=response, ttl=round(ttl_s * 1000))
-
-    async def release(self, record_id: bytes, token: int) -> None:
-        """May be tried again."""
-        await self._change("SET state = 'RELEASED'", record_id, token)
-
-    async def discard(self, record_id: bytes, token: int) -> None:
-        """Keeps nothing."""
-        _, count = await self._execute(f"DELETE FROM {TABLE}{_HELD}", {"id": record_id, "token": token})
-        if not count:
-            raise lease_lost()
-
-    async def get(self, record_id: bytes) -> Record | None:
-        """The record as it is."""
-        rows, _ = await self._execute(f"SELECT {COLUMN_LIST} FROM {TABLE} WHERE id = %(id)s", {"id": record_id})
-        return from_row(rows[0]) if rows else None
-
-    async def records(
-        self,
-        *,
-        tenant: str | None = None,
-        state: State | None = None,
-        parent: str | None = None,
-        key: str | None = None,
-        after: bytes = b"",
-        limit: int = 100,
-    ) -> Sequence[Record]:
-        """Records in the order of their ids."""
-        rows, _ = await self._execute(*listing(tenant, state, parent, key, after, limit))
-        return [from_row(row) for row in rows]
 
     async def purge(self, limit: int = 1000) -> int:
         """Deletes what is over."""
@@ -153,11 +106,6 @@ class MysqlStore:
         return (await self._execute(_PURGE, {"limit": limit, "now": now}))[1]
 
     # --- inside -----------------------------------------------------------------------------------------------------
-
-    async def _change(self, change: str, record_id: bytes, token: int, **values: object) -> None:
-        _, count = await self._execute(f"UPDATE {TABLE} {change}{_HELD}", {"id": record_id, "token": token, **values})
-        if not count:
-            raise lease_lost()
 
     async def _execute(self, statement: str, values: Mapping[str, object]) -> tuple[Rows, int]:
         return await self._call(lambda: self._statement(statement, values))

@@ -9,24 +9,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, cast
 
 from formicary.idempotency.deciding import decide
-from formicary.idempotency.model import Acquired, Busy, Claim, Outcome, Record, State
-from formicary.idempotency.refusals import lease_lost, store_unavailable
+from formicary.idempotency.model import Acquired, Busy, Claim, Outcome, State
+from formicary.idempotency.refusals import store_unavailable
 from formicary.idempotency.schema import (
     COLUMN_LIST,
     COLUMNS,
     SETUP_LOCK,
     TABLE,
     from_row,
-    listing,
     lock_number,
     table_statements,
 )
+from formicary.idempotency.server_store import Rows, ServerStore
 from formicary.idempotency.store import Capabilities
 
 if TYPE_CHECKING:
@@ -75,14 +75,13 @@ new AS (
 SELECT c.us, new.token, new.attempts, new.point, new.data, lock.got, {", ".join(f"old.{name}" for name in COLUMNS)}
 FROM c CROSS JOIN lock LEFT JOIN new ON true LEFT JOIN old ON true
 """
-_HELD: Final = " WHERE id = %(id)s AND token = %(token)s AND state = 'IN_PROGRESS'"
 _PURGE: Final = f"""
 DELETE FROM {TABLE} WHERE id IN (
     SELECT t.id FROM {TABLE} t, (SELECT {_MICROS} AS us) c WHERE {_ABSENT} LIMIT %(limit)s FOR UPDATE OF t SKIP LOCKED)
 """
 
 
-class PostgresStore:
+class PostgresStore(ServerStore):
     """Records in the table ``formicary_idempotency`` of a database, which may be the application's own.
 
     Args:
@@ -92,6 +91,7 @@ class PostgresStore:
     """
 
     name = "postgresql"
+    millis = _MILLIS
     capabilities = Capabilities(
         durable=True,
         shared=True,
@@ -129,11 +129,6 @@ class PostgresStore:
         while self._idle:
             await self._idle.pop().close()
 
-    async def now_ms(self) -> int:
-        """The server's time."""
-        rows, _ = await self._execute(f"SELECT {_MILLIS}", {})
-        return int(str(rows[0][0]))
-
     async def acquire(self, claim: Claim) -> Outcome:
         """One statement; a second look only where another claim was faster in the same moment."""
         values = {
@@ -157,61 +152,13 @@ class PostgresStore:
                 return Busy(1)
         return Busy(1)
 
-    async def renew(self, record_id: bytes, token: int, lease_s: float) -> None:
-        """Moves the lease's end."""
-        await self._change(f"SET lease_ms = {_MILLIS} + %(lease)s", record_id, token, lease=round(lease_s * 1000))
-
-    async def checkpoint(self, record_id: bytes, token: int, point: str, data: bytes) -> None:
-        """Notes a recovery point."""
-        await self._change("SET point = %(point)s, data = %(data)s", record_id, token, point=point, data=data)
-
-    async def complete(self, record_id: bytes, token: int, response: bytes, ttl_s: float) -> None:
-        """Keeps the answer."""
-        change = f"SET state = 'COMPLETED', response = %(response)s, expires_ms = {_MILLIS} + %(ttl)s"
-        await self._change(change, record_id, token, response=response, ttl=round(ttl_s * 1000))
-
-    async def release(self, record_id: bytes, token: int) -> None:
-        """May be tried again."""
-        await self._change("SET state = 'RELEASED'", record_id, token)
-
-    async def discard(self, record_id: bytes, token: int) -> None:
-        """Keeps nothing."""
-        _, count = await self._execute(f"DELETE FROM {TABLE}{_HELD}", {"id": record_id, "token": token})
-        if not count:
-            raise lease_lost()
-
-    async def get(self, record_id: bytes) -> Record | None:
-        """The record as it is."""
-        rows, _ = await self._execute(f"SELECT {COLUMN_LIST} FROM {TABLE} WHERE id = %(id)s", {"id": record_id})
-        return from_row(rows[0]) if rows else None
-
-    async def records(
-        self,
-        *,
-        tenant: str | None = None,
-        state: State | None = None,
-        parent: str | None = None,
-        key: str | None = None,
-        after: bytes = b"",
-        limit: int = 100,
-    ) -> Sequence[Record]:
-        """Records in the order of their ids."""
-        statement, values = listing(tenant, state, parent, key, after, limit)
-        rows, _ = await self._execute(statement, values)
-        return [from_row(row) for row in rows]
-
     async def purge(self, limit: int = 1000) -> int:
         """Deletes what is over."""
         return (await self._execute(_PURGE, {"limit": limit}))[1]
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
-    async def _change(self, change: str, record_id: bytes, token: int, **values: object) -> None:
-        _, count = await self._execute(f"UPDATE {TABLE} {change}{_HELD}", {"id": record_id, "token": token, **values})
-        if not count:
-            raise lease_lost()
-
-    async def _execute(self, statement: str, values: Mapping[str, object]) -> tuple[list[tuple[object, ...]], int]:
+    async def _execute(self, statement: str, values: Mapping[str, object]) -> tuple[Rows, int]:
         async with self._connection() as connection:
             cursor = await connection.execute(statement.encode(), values)
             rows = await cursor.fetchall() if cursor.description else []
