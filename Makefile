@@ -43,6 +43,8 @@ bench: $(DEV)  ## measure the engine, gateway, headers, access, events and idemp
 	$(BIN)/python -m bench.messages
 	$(BIN)/python -m bench.events
 	$(BIN)/python -m bench.composition
+	$(BIN)/python -m bench.artifacts
+	$(BIN)/python -m bench.cron
 	$(BIN)/python -m bench.idempotency
 
 soak: $(DEV)  ## the long tests: 100,000 simulated seeds (SEEDS=n), the marked tests

@@ -1,7 +1,7 @@
 """Transactions of one's own on connections that fail, or kill their process, at a chosen statement.
 
-Run as ``python crashes.py sqlite|postgresql|mysql`` it takes lines ``AT TARGET``; for each it forks a child that makes
-one order and kills itself with SIGKILL before statement AT, and prints the child's exit code.
+Run as ``python crashes.py sqlite|postgresql|mysql|sqlalchemy`` it takes lines ``AT TARGET``; for each it forks a child
+that makes one order and kills itself with SIGKILL before statement AT, and prints the child's exit code.
 """
 
 from __future__ import annotations
@@ -126,8 +126,31 @@ def connected(target: str, kind: type[pymysql.connections.Connection] = pymysql.
     )  # fmt: skip
 
 
+async def order_by_session(target: str, faults: Faults) -> StoredResponse | None:
+    """The same by a session of SQLAlchemy on SQLite: what it tells before and after each statement and commit."""
+    from sqlalchemy import create_engine, event, text
+    from sqlalchemy.orm import Session
+
+    engine = create_engine(f"sqlite:///{target}")
+    event.listen(engine, "before_cursor_execute", lambda *_: faults.before())
+    event.listen(engine, "after_cursor_execute", lambda *_: faults.after())
+    event.listen(engine, "commit", lambda _: faults.before())
+    try:
+        with Session(engine) as session:
+            async with idempotent(CLAIM, session, rule=PATIENT) as tx:
+                if tx.replayed is None:
+                    for statement in INSERTS:
+                        session.execute(text(statement))
+                    tx.complete(CREATED)
+            return tx.response
+    finally:
+        engine.dispose()
+
+
 async def order(kind: str, target: str, faults: Faults) -> StoredResponse | None:
     """One order of two rows on a connection with faults."""
+    if kind == "sqlalchemy":
+        return await order_by_session(target, faults)
     if kind == "sqlite":
         connection: Any = sqlite3.connect(target, factory=SqliteWithFaults)
     elif kind == "mysql":
@@ -178,7 +201,7 @@ def found(kind: str, target: str) -> tuple[int, int, int]:
     """How many orders, lines and completed records are there."""
     questions = [f"SELECT count(*) FROM {name}" for name in ("orders", "order_lines")]
     questions.append(f"SELECT count(*) FROM {TABLE} WHERE state = 'COMPLETED'")
-    if kind == "sqlite":
+    if kind in ("sqlite", "sqlalchemy"):
         connection = sqlite3.connect(target)
         counts = [connection.execute(question).fetchone()[0] for question in questions]
         connection.close()

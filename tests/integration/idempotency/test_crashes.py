@@ -20,10 +20,10 @@ from tests.integration.idempotency.crashes import CREATED, Broken, Faults, conne
 NOTHING, ALL = (0, 0, 0), (1, 1, 1)
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mysql"])
+@pytest.fixture(params=["sqlite", "sqlalchemy", "postgresql", "mysql"])
 def make_target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Callable[[str], str]]]:
     """The kind, and a function that makes an empty database or schema with a name."""
-    kind: Dialect = request.param
+    kind: Dialect = "sqlite" if request.param == "sqlalchemy" else request.param
     made: list[str] = []
     if kind == "sqlite":
 
@@ -53,7 +53,7 @@ def make_target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tupl
             prepare(kind, target)
             return target
 
-    yield kind, make
+    yield request.param, make
     for name in made:
         with closing(connected(server._replace(path="").geturl())) as connection, connection.cursor() as cursor:
             cursor.execute(f"DROP DATABASE {name}")
