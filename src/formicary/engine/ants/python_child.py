@@ -36,6 +36,7 @@ from formicary.engine.ants.python_wire import (
     SKIP_AFTER,
     SKIP_UPTO,
     STARTED,
+    TAKING,
     WRITTEN,
     Answer,
     Batch,
@@ -119,6 +120,8 @@ class Child:
         if cells[SKIP_AFTER] < seq <= cells[SKIP_UPTO]:
             self._answer(Answer(seq, python_wire.SKIPPED, started, started))
             return
+        if cells[TAKING]:
+            self._wait_for_reader()
         target = self._targets[call.target]
         self._current = call
         self._set_environment(call, target)
@@ -129,6 +132,16 @@ class Child:
         self._collect_output(answer)
         self._now = answer.ended = time.monotonic()
         self._answer(answer)
+
+    def _wait_for_reader(self) -> None:
+        """Waits until the ant has read what the call before left, or is gone."""
+        import select
+
+        gone = select.poll()
+        gone.register(self._connection, 0)
+        while self._cells[TAKING]:
+            if gone.poll(1):
+                os.killpg(0, signal.SIGKILL)
 
     def _in_folder(self, call: Call, target: Target, started: float) -> Answer:
         """The same in the folder where its files are."""

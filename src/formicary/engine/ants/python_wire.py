@@ -10,7 +10,8 @@ does not fit into the ring, and progress, comes as a frame of its own: one byte 
 The shared memory starts with cells of 8 bytes. ``STARTED`` holds the number of the call that runs; ``CLOCK`` its
 monotonic start (written before it); a call whose number lies in ``(SKIP_AFTER, SKIP_UPTO]`` is not started but answered
 with ``SKIPPED``: so the ant takes queued calls back from behind a long one. Numbers only grow, so the range never has
-to be reset.
+to be reset. ``TAKING`` is 1 while the ant looks whose output it is and reads it: a call that was announced in
+``STARTED`` begins when it is 0, so that its first lines are not taken for those of the call before.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ SKIP_AFTER = 2
 SKIP_UPTO = 3
 WRITTEN = 4
 READ = 5
+TAKING = 6
 RING_START = 64
 RING_BYTES = 256 * 1024
 MEMORY_BYTES = RING_START + RING_BYTES

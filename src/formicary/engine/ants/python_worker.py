@@ -34,6 +34,7 @@ from formicary.engine.ants.python_wire import (
     SKIP_AFTER,
     SKIP_UPTO,
     STARTED,
+    TAKING,
     WRITTEN,
     Answer,
     Batch,
@@ -326,13 +327,17 @@ class PythonWorker:
         self._events.answered(self, attempt, answer)
 
     def _on_pipe(self, pipe: int, stream: int) -> None:
-        seq = self._cells[STARTED]
+        cells = self._cells
+        cells[TAKING] = 1
         try:
+            seq = cells[STARTED]
             data = os.read(pipe, 32768)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             data = b""
+        finally:
+            cells[TAKING] = 0
         if not data:
             self._loop.remove_reader(pipe)
             return
