@@ -20,6 +20,8 @@ from formicary.problems.rpc import to_grpc
 from formicary.problems.trace_context import trace_id_of
 
 log = logging.getLogger("formicary.gateway")
+LAST_WORDS_S = 1.0
+"""How long the rest of a stream of requests is still read, and thrown away, once it is refused."""
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -143,6 +145,8 @@ def _single(method: Method) -> Callable[[Any, Context], Awaitable[Any]]:
         try:
             await run(call)
         except Exception as error:
+            if method.client_streaming:
+                await _read_out(request)
             await _fail(call, context, error)
         finally:
             call.finish()
@@ -179,6 +183,18 @@ def _streaming(method: Method) -> Callable[[Any, Context], Awaitable[None]]:
             context.set_trailing_metadata(tuple(call.trailers))
 
     return behave
+
+
+async def _read_out(requests: AsyncIterator[bytes]) -> None:
+    """Reads what a client still sends, for a bounded time: one of grpc.aio that is writing when its call ends often
+    loses the status for "Internal error from Core" (grpc issue 36066).
+    """
+    try:
+        async with asyncio.timeout(LAST_WORDS_S):
+            async for _ in requests:
+                pass
+    except (TimeoutError, grpc.RpcError, grpc.aio.BaseError):
+        log.debug("a refused stream was not read to its end", exc_info=True)
 
 
 async def _fail(call: Call, context: Context, error: Exception) -> None:

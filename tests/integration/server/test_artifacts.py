@@ -146,7 +146,7 @@ def test_a_file_that_somebody_puts_there_is_fetched_by_tasks_that_name_it(up: Up
         failed = client.wait(client.submit(definition, {"model": "none"}).id, 30)
         assert failed.error is not None and "no artifact 'none'" in failed.error.detail
         assert b"".join(client.download(artifact_id)) == file.read_bytes()
-        for name in ("../x", "/x"):
+        for name in ("../x", "/x") * 20:  # its reason comes through whatever the client was writing just then
             with pytest.raises(Problem, match="is no name of an artifact"):
                 client.upload(file, name=name)
 
