@@ -86,6 +86,24 @@ def test_it_starts_jobs_at_their_times_and_each_once() -> None:
     run(test)
 
 
+def test_after_a_restart_its_definition_is_in_memory_before_it_is_due() -> None:
+    """Many may be due at one moment: none of them then waits for the store and the parser."""
+
+    async def test() -> None:
+        store = MemoryStore(strict=True)
+        async with queen_on(store) as queen:
+            definition = await queen.register(source(f"cron_trigger: {YEARLY}"))
+        due = float(int(time.time()) + 4)
+        put(store, replace(stored(store), next_at=due))
+        async with queen_on(store) as queen:
+            assert definition not in queen.pump.core.definitions
+            await until(lambda: definition in queen.pump.core.definitions)
+            assert time.time() < due and planned(store) == []
+            await until(lambda: planned(store) == [due])
+
+    run(test)
+
+
 def test_a_new_version_replaces_the_schedule_and_one_without_ends_it() -> None:
     """The row always says what the newest version says."""
 

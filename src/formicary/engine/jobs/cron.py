@@ -65,14 +65,7 @@ class Cron:
 
     def next(self, after: float) -> float | None:
         """The first time later than `after`, both in seconds since the epoch; None = never."""
-        start = datetime.fromtimestamp(int(after // 1), UTC)
-        try:
-            zone = _zone(self.zone)
-            follows_clock = self.expression.split()[2].startswith("*")
-            found = (_by_clock if follows_clock else _by_name)(self.expression, start, zone)
-        except OverflowError:  # beyond the year 9999
-            return None
-        return found.timestamp() if found is not None else None
+        return _next(self.expression, self.zone, int(after // 1))
 
     def between(self, first: float, until: float, most: int = MOST_MISSED) -> list[float]:
         """The latest times from `first` to `until`, both included, at most `most`, in order."""
@@ -88,6 +81,18 @@ class Cron:
             if start <= first or len(found) >= most:
                 return list(found)
             window *= 2
+
+
+@lru_cache(maxsize=16384)
+def _next(expression: str, zone_name: str, after: int) -> float | None:
+    """See :meth:`Cron.next`. Many entries name the same times, and each is asked for more than once."""
+    try:
+        start, zone = datetime.fromtimestamp(after, UTC), _zone(zone_name)
+        follows_clock = expression.split()[2].startswith("*")
+        found = (_by_clock if follows_clock else _by_name)(expression, start, zone)
+    except OverflowError:  # beyond the year 9999
+        return None
+    return found.timestamp() if found is not None else None
 
 
 def parse_cron(text: str, *, zone: str = "", missed: str = "last", overlap: str = "allow") -> Cron:

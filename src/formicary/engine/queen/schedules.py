@@ -39,6 +39,10 @@ MISSED_AFTER_S: Final = 5.0
 LONGEST_SLEEP_S: Final = 3600.0
 """Timers are set no farther ahead: what they mean is a time of day, and clocks are put right now and then."""
 READ_AGAIN_S: Final = 0.5
+AHEAD_S: Final = 2.0
+"""So long before a run its definition is looked up, should it not be in memory: many may be due at one moment."""
+AT_ONCE: Final = 32
+"""Runs that start before anybody else has a turn of the loop."""
 
 Key = tuple[str, str, str]
 """(organisation, job type, name)."""
@@ -99,7 +103,10 @@ class Schedule:
         if self.cron is None or self.next_at is None or self.next_at > now:
             return []
         if now - self.next_at <= MISSED_AFTER_S:
-            return self.cron.between(self.next_at, now) or [self.next_at]
+            second = self.cron.next(self.next_at)
+            if second is None or second > now:
+                return [self.next_at]
+            return self.cron.between(self.next_at, now)
         if self.cron.missed == "skip":
             return self.cron.between(now - MISSED_AFTER_S, now)
         return self.cron.between(self.next_at, now, 1 if self.cron.missed == "last" else MOST_MISSED)
@@ -135,8 +142,10 @@ class Schedules:
         self._known: dict[Key, Schedule] = {}
         self._timers: dict[Key, Timer] = {}
         self._due: dict[Key, None] = {}
+        self._soon: dict[Key, None] = {}
         self._awaited: dict[str, Key] = {}
         self._firing = False
+        self._preparing = False
         self._loaded = asyncio.Event()
 
     # --- life -------------------------------------------------------------------------------------------------------
@@ -160,6 +169,7 @@ class Schedules:
         """The core was built again from the store: what is known here may never have been committed."""
         self._loaded.clear()
         self._due.clear()
+        self._soon.clear()
         self._queen.pump.spawn(self._load_again())
 
     async def _load_again(self) -> None:
@@ -257,7 +267,9 @@ class Schedules:
         if schedule.next_at is None or schedule.paused:
             return
         core = self._queen.pump.core
-        delay = min(max(0.0, schedule.next_at - core.wall), LONGEST_SLEEP_S)
+        delay = max(0.0, schedule.next_at - core.wall)
+        if delay > AHEAD_S:
+            delay = min(delay - AHEAD_S, LONGEST_SLEEP_S)
         self._timers[schedule.key] = core.timers.set(core.mono + delay, Alarm(partial(self._ring, schedule.key)))
         self._queen.pump.wake()
 
@@ -265,11 +277,30 @@ class Schedules:
         schedule = self._known.get(key)
         if schedule is None or schedule.next_at is None:
             return
-        if schedule.next_at > self._queen.pump.core.wall:
+        core = self._queen.pump.core
+        if schedule.next_at > core.wall:
             self._arm(schedule)  # only part of the way, or the clock was put back
+            if schedule.next_at - core.wall <= AHEAD_S and schedule.definition_id not in core.definitions:
+                self._soon[key] = None
+                if not self._preparing:
+                    self._preparing = True
+                    self._queen.pump.spawn(self._prepare())
             return
         self._due[key] = None
         self._fire_soon()
+
+    async def _prepare(self) -> None:
+        """Has the definitions of what is due soon in memory; one that cannot be had now is looked up when it is due."""
+        try:
+            while self._soon:
+                schedule = self._known.get(self._soon.popitem()[0])
+                if schedule is not None:
+                    await self._queen.submitting.definition(schedule.definition_id, schedule.org)
+        except (StoreError, Problem) as error:
+            log.info("the definitions of what is due soon cannot be looked up ahead: %s", error)
+            self._soon.clear()
+        finally:
+            self._preparing = False
 
     def _fire_soon(self) -> None:
         if not self._firing:
@@ -295,9 +326,11 @@ class Schedules:
     async def _fire(self, keys: list[Key]) -> None:
         """Starts what is due. Raises StoreError, after which a run may be tried again: its row says what is done."""
         asked = await self._ask([self._known[key] for key in keys if key in self._known])
-        for key in keys:
+        for number, key in enumerate(keys, 1):
             try:
                 await self._run(key, asked)
+                if number % AT_ONCE == 0:
+                    await asyncio.sleep(0)
             except Problem as error:
                 if error.code == "UNAVAILABLE":  # the rows are read again when the store is back
                     return
