@@ -2,6 +2,9 @@
 
 import os
 import time
+from pathlib import Path
+
+from formicary.engine.ants.context import current_task
 
 
 def leave_mark(effects: str, pause_s: float = 0.0) -> None:
@@ -14,3 +17,23 @@ def leave_mark(effects: str, pause_s: float = 0.0) -> None:
         os.write(file, line.encode())
     finally:
         os.close(file)
+
+
+def count_to(effects: str, gate: str, upto: int, stop_at: int) -> int:
+    """Counts on from the last checkpoint and leaves one with each step; the first attempt waits at `stop_at`.
+
+    It appends ``ATTEMPT STEP`` to the effects, and ends early where it is asked to make room.
+    """
+    task = current_task()
+    done = task.last_checkpoint or 0
+    assert isinstance(done, int)
+    while done < upto:
+        done += 1
+        with Path(effects).open("a") as file:
+            file.write(f"{task.attempt} {done}\n")
+        task.checkpoint(done)
+        while task.attempt == 1 and done >= stop_at and not Path(gate).exists():
+            if task.is_stopping:
+                return -1
+            time.sleep(0.01)
+    return done

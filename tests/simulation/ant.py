@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from formicary.engine.queen.core.batch import Assignment, Outgoing
 from formicary.engine.queen.core.leases import Hello
 from formicary.engine.queen.core.outcome import CANCELLED, Outcome
+from tests.simulation.left import leaves
 from tests.simulation.network import Stream
 
 if TYPE_CHECKING:
@@ -22,12 +23,13 @@ ANNOUNCE_AFTER_S = 0.4
 WELCOME_TIMEOUT_S = 2.0
 RECONNECT_S = (0.05, 1.0)
 MARGIN_S = 1.0
+LATE_S = 0.3
 
 
 class Attempt:
     """One granted attempt on an ant."""
 
-    __slots__ = ("assignment", "began_at", "is_over", "left_s", "token")
+    __slots__ = ("assignment", "began_at", "checkpoint", "is_over", "left_s", "token")
 
     def __init__(self, assignment: Assignment) -> None:
         self.assignment = assignment
@@ -35,6 +37,7 @@ class Attempt:
         self.began_at: float | None = None
         self.left_s = 0.0
         self.is_over = False
+        self.checkpoint: bytes | None = None
 
 
 class SimulatedAnt:
@@ -256,6 +259,8 @@ class SimulatedAnt:
         if self.is_draining:
             self._say("draining", None)
         for attempt in self.running.values():
+            if attempt.checkpoint is not None:
+                self._say("checkpoint", (attempt.token, attempt.checkpoint))
             if attempt.began_at is not None and self.loop.now - attempt.began_at > ANNOUNCE_AFTER_S:
                 self._announce_now(attempt)
         if not had_lease:
@@ -347,7 +352,15 @@ class SimulatedAnt:
         loop.after(attempt.left_s, self._ran, attempt)
         if attempt.left_s > ANNOUNCE_AFTER_S:
             loop.after(ANNOUNCE_AFTER_S, self._announce, attempt)
+        if leaves(attempt.token) is not None:
+            loop.after(attempt.left_s / 2, self._leave, attempt)
         attempt.left_s = 0.0
+
+    def _leave(self, attempt: Attempt) -> None:
+        """The task leaves something for the next attempt; said again on every new stream, as nobody says it came."""
+        if attempt.token in self.running and not attempt.is_over and self.paused_until <= self.loop.now:
+            attempt.checkpoint = leaves(attempt.token)
+            self._say("checkpoint", (attempt.token, attempt.checkpoint))
 
     def _announce(self, attempt: Attempt) -> None:
         if attempt.token in self.running and not attempt.is_over and self.paused_until <= self.loop.now:
@@ -380,6 +393,8 @@ class SimulatedAnt:
         outcome = self.world.outcome(attempt.assignment, attempt.began_at, kind)
         self.outbox[attempt.token] = outcome
         self._say("result", outcome)
+        if attempt.checkpoint is not None:  # a word that comes too late: its lease is over, here or with the queen
+            self.loop.after(LATE_S, self._say, "checkpoint", (attempt.token, attempt.checkpoint))
 
     def _cancel(self, token: int) -> None:
         attempt = self.running.get(token)

@@ -28,6 +28,7 @@ from formicary.engine.scheduling.queues.ledger import Ledger
 from formicary.engine.storage.port import JOB_COLUMNS, TASK_COLUMNS, Changes, Row
 from tests.simulation.ballots import Ballots
 from tests.simulation.jobs import GANGS
+from tests.simulation.left import Left
 from tests.simulation.locks import check_locks
 from tests.simulation.loop import Violation
 
@@ -83,6 +84,7 @@ class Monitor:
         """When the attempt with this token ended, as its ant has told: no two alike."""
         self.accepted_ids: dict[str, None] = {}
         self.people = Ballots(self.fail)
+        self.left = Left(self.fail)
         self._granted: dict[int, tuple[int, int]] = {}
         self._highest: dict[tuple[int, int], int] = {}
         self._released = 0
@@ -100,6 +102,7 @@ class Monitor:
     def committed(self, changes: Changes) -> None:
         """Row by row: legal steps only, tokens that grow, one completion per execution, limits kept."""
         self.people.committed(changes)
+        self.left.committed(changes, self.tasks)
         old_jobs = {number: self.jobs.get(number) for number in changes.jobs}
         for number, row in changes.jobs.items():
             self._job(number, old_jobs[number], row)
@@ -255,6 +258,8 @@ class Monitor:
                 key = (self.numbers.get(assignment.job_id, 0), assignment.position)
                 if self._highest.get(key, 0) < token and not self._may_copy(key):
                     self.fail("assignment", token, "of", key, "is not committed")
+                if not self._may_copy(key):  # while a copy is on its way the task may leave more
+                    self.left.handed_on(key, assignment)
                 self._check_alone((assignment.job_id, assignment.execution, assignment.position))
             for token in outgoing.acknowledged:
                 self._check_gone(token, "acknowledged")

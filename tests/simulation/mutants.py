@@ -12,6 +12,7 @@ from typing import Any
 from formicary.engine.queen.core.approving import Approving
 from formicary.engine.queen.core.backups import Backup, Backups
 from formicary.engine.queen.core.batch import Batch, Outgoing, Welcome
+from formicary.engine.queen.core.checkpoints import Checkpoints
 from formicary.engine.queen.core.core import Core
 from formicary.engine.queen.core.fanning import Fanning
 from formicary.engine.queen.core.gangs import GangRun, Gangs
@@ -42,6 +43,33 @@ def broken_fence() -> list[Swap]:
         return run if run is not None and run.holder is not None else None
 
     return [(Leases, "grant", remember), (Leases, "held_by", held_by)]
+
+
+def stale_checkpoint() -> list[Swap]:
+    """A token that was valid once stays valid for checkpoints."""
+    grant = Leases.grant
+    once: dict[int, TaskRun] = {}
+
+    def remember(self: Leases, run: TaskRun, ant: Ant) -> int:
+        token = grant(self, run, ant)
+        once[token] = run
+        return token
+
+    def checkpoint(self: Core, _session: int, token: int, value: bytes) -> str:
+        run = once.get(token)
+        return "" if run is None or run.job.id not in self.jobs else self.checkpoints.write(run, value)
+
+    return [(Leases, "grant", remember), (Core, "checkpoint", checkpoint)]
+
+
+def forgotten_checkpoints() -> list[Swap]:
+    """After a restart of the queen nobody is given what an earlier attempt has left."""
+    return [(Checkpoints, "recover", lambda _self, _rows: None)]
+
+
+def kept_checkpoints() -> list[Swap]:
+    """A task that has completed leaves its checkpoint to the next execution."""
+    return [(Checkpoints, "drop", lambda _self, _run: None)]
 
 
 def half_gang() -> list[Swap]:
@@ -195,6 +223,9 @@ MUTANTS: dict[str, Callable[[], list[Swap]]] = {
         half_gang,
         lock_for_all,
         copy_not_fenced,
+        stale_checkpoint,
+        forgotten_checkpoints,
+        kept_checkpoints,
     )
 }
 

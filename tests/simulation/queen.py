@@ -150,6 +150,8 @@ class QueenHost:
             core.result(session, content)
         elif kind == "started":
             core.started(session, *content)
+        elif kind == "checkpoint":
+            core.checkpoint(session, *content)
         elif kind == "returned":
             core.returned(session, content)
         elif kind == "draining":

@@ -57,6 +57,10 @@ def describe(task: Mapping[str, Any]) -> str:
     if task.get("progress"):
         progress = task["progress"]
         words.append(f"{progress['fraction']:.0%} {progress['message']}".strip())
+    if task.get("checkpoint"):
+        left = task["checkpoint"]
+        unit = "byte" if left["size_bytes"] == 1 else "bytes"
+        words.append(f"checkpoint of attempt {left['attempt']}, {left['size_bytes']:,} {unit}")
     took = seconds_between(task["started_at"], task["ended_at"]) if task["state"] in ENDED else None
     if took is not None:
         words.append(f"{took:.2f} s")

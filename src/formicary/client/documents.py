@@ -140,6 +140,14 @@ def _task(task: pb.Task) -> dict[str, Any]:
         document["children"] = _children(task.children)
     if task.HasField("progress"):
         document["progress"] = {"fraction": task.progress.fraction, "message": task.progress.message}
+    if task.HasField("checkpoint"):
+        left = task.checkpoint
+        document["checkpoint"] = {
+            "attempt": left.attempt,
+            "written_at": _time(left, "written_at"),
+            "size_bytes": left.size_bytes,
+            "value": left.value,
+        }
     return document
 
 

@@ -28,7 +28,7 @@ from formicary.engine.queen.runtime import Queen, QueenConfig
 from formicary.engine.queen.sessions import AntSession
 from formicary.engine.storage.artifacts import LocalArtifacts, artifacts_folder
 from formicary.engine.storage.data_lock import DataLock
-from formicary.engine.storage.port import LogRecord
+from formicary.engine.storage.log_port import LogRecord
 from formicary.problems import Problem, problem
 
 ANT_ID = "embedded"

@@ -16,6 +16,7 @@ from types import CoroutineType
 
 from formicary.engine.ants import context
 from formicary.engine.ants.attempt import Attempt, Outcome, Result, failure
+from formicary.engine.ants.output import CHECKPOINT, STDOUT
 from formicary.engine.ants.python_call import Function, InvalidCallError, TooLargeError, load, to_outputs
 
 MAX_OUTPUTS_BYTES = 1024 * 1024
@@ -43,8 +44,15 @@ class InlinePython:
             if not answer.done():
                 answer.set_result(result)
 
+        def leave(value: bytes) -> None:
+            line = CHECKPOINT + value + b"\n"  # JSON has no line ends
+            try:
+                loop.call_soon_threadsafe(attempt.feed, STDOUT, line)
+            except RuntimeError:
+                pass  # as below
+
         def work() -> None:
-            result = self._call(attempt)
+            result = self._call(attempt, leave)
             try:
                 loop.call_soon_threadsafe(deliver, result)
             except RuntimeError:
@@ -60,10 +68,18 @@ class InlinePython:
         """Takes the description of the running task back."""
         context.install(None)
 
-    def _call(self, attempt: Attempt) -> Result:
+    def _call(self, attempt: Attempt, leave: Callable[[bytes], None]) -> Result:
         name = attempt.task.function or ""
         _RUNNING.set(
-            context.TaskContext(attempt.key, attempt.job_id, attempt.task.task_type, attempt.number, attempt.execution)
+            context.TaskContext(
+                attempt.key,
+                attempt.job_id,
+                attempt.task.task_type,
+                attempt.number,
+                attempt.execution,
+                left=attempt.checkpoint,
+                leave=leave,
+            )
         )
         try:
             function = self._functions.get(name)

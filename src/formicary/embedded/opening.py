@@ -11,9 +11,9 @@ from typing import Any, cast
 
 from formicary.engine.queen.core.family import root_of
 from formicary.engine.storage.backends import open_logs, open_store
+from formicary.engine.storage.log_port import LogStore
 from formicary.engine.storage.port import (
     DataInUse,
-    LogStore,
     Snapshot,
     Store,
     StoreError,

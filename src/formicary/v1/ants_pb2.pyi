@@ -60,7 +60,7 @@ class Ant(_message.Message):
     def __init__(self, id: _Optional[str] = ..., slots: _Optional[int] = ..., held: _Optional[int] = ..., connected: _Optional[bool] = ..., tags: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Mapping[str, float]] = ..., used: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class AntMessage(_message.Message):
-    __slots__ = ("hello", "beat", "results", "started", "logs", "progress", "returned", "window", "draining")
+    __slots__ = ("hello", "beat", "results", "started", "logs", "progress", "returned", "window", "draining", "checkpoints")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     BEAT_FIELD_NUMBER: _ClassVar[int]
     RESULTS_FIELD_NUMBER: _ClassVar[int]
@@ -70,6 +70,7 @@ class AntMessage(_message.Message):
     RETURNED_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINTS_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     beat: int
     results: _containers.RepeatedCompositeFieldContainer[TaskResult]
@@ -79,7 +80,8 @@ class AntMessage(_message.Message):
     returned: _containers.RepeatedScalarFieldContainer[int]
     window: int
     draining: bool
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., beat: _Optional[int] = ..., results: _Optional[_Iterable[_Union[TaskResult, _Mapping]]] = ..., started: _Optional[_Iterable[_Union[TaskStarted, _Mapping]]] = ..., logs: _Optional[_Iterable[_Union[LogChunk, _Mapping]]] = ..., progress: _Optional[_Iterable[_Union[TaskProgress, _Mapping]]] = ..., returned: _Optional[_Iterable[int]] = ..., window: _Optional[int] = ..., draining: _Optional[bool] = ...) -> None: ...
+    checkpoints: _containers.RepeatedCompositeFieldContainer[TaskCheckpoint]
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., beat: _Optional[int] = ..., results: _Optional[_Iterable[_Union[TaskResult, _Mapping]]] = ..., started: _Optional[_Iterable[_Union[TaskStarted, _Mapping]]] = ..., logs: _Optional[_Iterable[_Union[LogChunk, _Mapping]]] = ..., progress: _Optional[_Iterable[_Union[TaskProgress, _Mapping]]] = ..., returned: _Optional[_Iterable[int]] = ..., window: _Optional[int] = ..., draining: _Optional[bool] = ..., checkpoints: _Optional[_Iterable[_Union[TaskCheckpoint, _Mapping]]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("ant_id", "incarnation", "methods", "tags", "slots", "window", "held", "version", "pid", "stream", "resources", "labels")
@@ -207,8 +209,23 @@ class TaskProgress(_message.Message):
     message: str
     def __init__(self, token: _Optional[int] = ..., fraction: _Optional[float] = ..., message: _Optional[str] = ...) -> None: ...
 
+class TaskCheckpoint(_message.Message):
+    __slots__ = ("token", "value")
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    token: int
+    value: bytes
+    def __init__(self, token: _Optional[int] = ..., value: _Optional[bytes] = ...) -> None: ...
+
 class QueenMessage(_message.Message):
-    __slots__ = ("welcome", "beat", "specs", "assignments", "acknowledged", "cancelled", "at_once")
+    __slots__ = ("welcome", "beat", "specs", "assignments", "acknowledged", "cancelled", "at_once", "grace_s")
+    class GraceSEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: int
+        value: float
+        def __init__(self, key: _Optional[int] = ..., value: _Optional[float] = ...) -> None: ...
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     BEAT_FIELD_NUMBER: _ClassVar[int]
     SPECS_FIELD_NUMBER: _ClassVar[int]
@@ -216,6 +233,7 @@ class QueenMessage(_message.Message):
     ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
     CANCELLED_FIELD_NUMBER: _ClassVar[int]
     AT_ONCE_FIELD_NUMBER: _ClassVar[int]
+    GRACE_S_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     beat: int
     specs: _containers.RepeatedCompositeFieldContainer[TaskSpec]
@@ -223,7 +241,8 @@ class QueenMessage(_message.Message):
     acknowledged: _containers.RepeatedScalarFieldContainer[int]
     cancelled: _containers.RepeatedScalarFieldContainer[int]
     at_once: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., beat: _Optional[int] = ..., specs: _Optional[_Iterable[_Union[TaskSpec, _Mapping]]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., acknowledged: _Optional[_Iterable[int]] = ..., cancelled: _Optional[_Iterable[int]] = ..., at_once: _Optional[_Iterable[int]] = ...) -> None: ...
+    grace_s: _containers.ScalarMap[int, float]
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., beat: _Optional[int] = ..., specs: _Optional[_Iterable[_Union[TaskSpec, _Mapping]]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., acknowledged: _Optional[_Iterable[int]] = ..., cancelled: _Optional[_Iterable[int]] = ..., at_once: _Optional[_Iterable[int]] = ..., grace_s: _Optional[_Mapping[int, float]] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("epoch", "lease_s", "reconnect_grace_s", "beat_interval_s", "keep", "kill")
@@ -256,7 +275,7 @@ class TaskSpec(_message.Message):
     def __init__(self, id: _Optional[int] = ..., task: _Optional[bytes] = ..., job_type: _Optional[str] = ..., path: _Optional[str] = ..., inputs: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Assignment(_message.Message):
-    __slots__ = ("token", "spec", "task", "job_id", "attempt", "variables", "timeout_s", "execution", "traceparent", "secrets")
+    __slots__ = ("token", "spec", "task", "job_id", "attempt", "variables", "timeout_s", "execution", "traceparent", "secrets", "checkpoint")
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -267,6 +286,7 @@ class Assignment(_message.Message):
     EXECUTION_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     SECRETS_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     token: int
     spec: int
     task: bytes
@@ -277,4 +297,5 @@ class Assignment(_message.Message):
     execution: int
     traceparent: str
     secrets: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, token: _Optional[int] = ..., spec: _Optional[int] = ..., task: _Optional[bytes] = ..., job_id: _Optional[str] = ..., attempt: _Optional[int] = ..., variables: _Optional[bytes] = ..., timeout_s: _Optional[float] = ..., execution: _Optional[int] = ..., traceparent: _Optional[str] = ..., secrets: _Optional[_Iterable[str]] = ...) -> None: ...
+    checkpoint: bytes
+    def __init__(self, token: _Optional[int] = ..., spec: _Optional[int] = ..., task: _Optional[bytes] = ..., job_id: _Optional[str] = ..., attempt: _Optional[int] = ..., variables: _Optional[bytes] = ..., timeout_s: _Optional[float] = ..., execution: _Optional[int] = ..., traceparent: _Optional[str] = ..., secrets: _Optional[_Iterable[str]] = ..., checkpoint: _Optional[bytes] = ...) -> None: ...

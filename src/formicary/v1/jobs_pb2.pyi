@@ -397,7 +397,7 @@ class Job(_message.Message):
     def __init__(self, id: _Optional[str] = ..., job_type: _Optional[str] = ..., state: _Optional[str] = ..., priority: _Optional[int] = ..., submitted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., scheduled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., execution: _Optional[int] = ..., retries: _Optional[int] = ..., dead_letter: _Optional[bool] = ..., error: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., outputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., exact_outputs: _Optional[str] = ..., definition_id: _Optional[str] = ..., definition_version: _Optional[int] = ..., estimate: _Optional[_Union[Estimate, _Mapping]] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("task_type", "state", "exit_code", "attempts", "ant", "started_at", "ended_at", "outputs", "exact_outputs", "signal", "skipped", "error", "failures", "lost", "polls", "progress", "approval", "children")
+    __slots__ = ("task_type", "state", "exit_code", "attempts", "ant", "started_at", "ended_at", "outputs", "exact_outputs", "signal", "skipped", "error", "failures", "lost", "polls", "progress", "approval", "children", "checkpoint")
     TASK_TYPE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
@@ -416,6 +416,7 @@ class Task(_message.Message):
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     APPROVAL_FIELD_NUMBER: _ClassVar[int]
     CHILDREN_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     task_type: str
     state: str
     exit_code: int
@@ -434,7 +435,8 @@ class Task(_message.Message):
     progress: Progress
     approval: _approvals_pb2.Approval
     children: Children
-    def __init__(self, task_type: _Optional[str] = ..., state: _Optional[str] = ..., exit_code: _Optional[int] = ..., attempts: _Optional[int] = ..., ant: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., outputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., exact_outputs: _Optional[str] = ..., signal: _Optional[int] = ..., skipped: _Optional[bool] = ..., error: _Optional[_Union[TaskError, _Mapping]] = ..., failures: _Optional[int] = ..., lost: _Optional[int] = ..., polls: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., approval: _Optional[_Union[_approvals_pb2.Approval, _Mapping]] = ..., children: _Optional[_Union[Children, _Mapping]] = ...) -> None: ...
+    checkpoint: Checkpoint
+    def __init__(self, task_type: _Optional[str] = ..., state: _Optional[str] = ..., exit_code: _Optional[int] = ..., attempts: _Optional[int] = ..., ant: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., outputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., exact_outputs: _Optional[str] = ..., signal: _Optional[int] = ..., skipped: _Optional[bool] = ..., error: _Optional[_Union[TaskError, _Mapping]] = ..., failures: _Optional[int] = ..., lost: _Optional[int] = ..., polls: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., approval: _Optional[_Union[_approvals_pb2.Approval, _Mapping]] = ..., children: _Optional[_Union[Children, _Mapping]] = ..., checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ...) -> None: ...
 
 class Children(_message.Message):
     __slots__ = ("kind", "total", "waiting", "open", "running", "completed", "failed", "cancelled", "skipped", "shown")
@@ -487,6 +489,18 @@ class TaskError(_message.Message):
     message: str
     traceback: str
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., traceback: _Optional[str] = ...) -> None: ...
+
+class Checkpoint(_message.Message):
+    __slots__ = ("attempt", "written_at", "size_bytes", "value")
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_AT_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    attempt: int
+    written_at: _timestamp_pb2.Timestamp
+    size_bytes: int
+    value: str
+    def __init__(self, attempt: _Optional[int] = ..., written_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., size_bytes: _Optional[int] = ..., value: _Optional[str] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("fraction", "message")

@@ -12,9 +12,10 @@ import pytest
 
 from formicary.engine.storage import logs as logs_module
 from formicary.engine.storage import open_logs, open_store
+from formicary.engine.storage.log_port import LogRecord
 from formicary.engine.storage.logs import BufferedLogs, MemoryLogs
 from formicary.engine.storage.logs_files import FileLogs
-from formicary.engine.storage.port import LogRecord, StoreUnavailable
+from formicary.engine.storage.port import StoreUnavailable
 
 JOB = "01hx0000000000000000000abc"
 LIMIT = 20_000

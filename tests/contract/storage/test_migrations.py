@@ -71,8 +71,11 @@ def test_data_of_an_earlier_version_is_upgraded_and_whole(durable: Place, versio
     assert store.job("default", job_id(3)) == jobs[2]
     epoch = store.acquire("upgraded")
     assert epoch == 6
-    store.commit(epoch, changes(key("k", 1), job(4)))
+    more = changes(key("k", 1), job(4))
+    more.checkpoints = {(1, 0): (1, 0, 2, b"half", 7.5)}
+    store.commit(epoch, more)
     assert durable.open().find_keys("default", ["k"]) == {"k": ("f", job_id(1))}
+    assert list(durable.open().load().checkpoints) == [(1, 0, 2, b"half", 7.5)]
 
 
 def test_a_step_that_fails_leaves_the_data_as_it_was(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc
@@ -43,6 +43,7 @@ class FakeQueen:
         self.logs: dict[int, list[tuple[int, str]]] = {}
         self.started: set[int] = set()
         self.progress: list[tuple[int, float, str]] = []
+        self.checkpoints: list[tuple[int, bytes]] = []
         self.returned: list[int] = []
         self.window = 0
         self.windows: list[int] = []
@@ -111,6 +112,7 @@ class FakeQueen:
         for chunk in message.logs:
             lines = self.logs.setdefault(chunk.token, [])
             lines.extend((line.stream, line.text) for line in chunk.lines)
+        self.checkpoints.extend((left.token, left.value) for left in message.checkpoints)
         for result in message.results:
             self.results[result.token] = result
             self.deliveries.append(result.token)
@@ -142,6 +144,8 @@ class FakeQueen:
         timeout_s: float = 0.0,
         path: str = "",
         attempt: int = 1,
+        checkpoint: str = "",
+        secrets: Sequence[str] = (),
     ) -> int:
         """Grants attempts of a task; returns the first token."""
         await self.until(lambda: self._transport is not None)
@@ -158,6 +162,8 @@ class FakeQueen:
                 execution=1,
                 variables=encoded,
                 timeout_s=timeout_s,
+                checkpoint=checkpoint.encode(),
+                secrets=secrets,
             )
         assert self._transport is not None
         await self._transport.send(message)
@@ -170,8 +176,9 @@ class FakeQueen:
     async def assign(self, assignment: Assignment) -> None:
         await self.say(QueenMessage(assignments=[assignment]))
 
-    async def cancel(self, token: int) -> None:
-        await self.say(QueenMessage(cancelled=[token]))
+    async def cancel(self, token: int, *, grace_s: float | None = None) -> None:
+        given = None if grace_s is None else {token: grace_s}
+        await self.say(QueenMessage(cancelled=[token], grace_s=given))
 
     # waiting
 

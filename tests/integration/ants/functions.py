@@ -188,3 +188,38 @@ class Holder:
 
 
 not_callable = 3
+
+
+def leave(values: list[Any]) -> dict[str, Any]:
+    """Leaves each value; tells what it was given."""
+    task = current_task()
+    for value in values:
+        task.checkpoint(value)
+    return {"given": task.last_checkpoint, "text": os.environ.get("FORMICARY_CHECKPOINT")}
+
+
+def leave_and_fail(value: Any) -> None:
+    current_task().checkpoint(value)
+    raise ValueError("after it")
+
+
+def leave_and_die(value: Any) -> None:
+    current_task().checkpoint(value)
+    os._exit(7)
+
+
+def leave_too_much(kind: str) -> str:
+    try:
+        current_task().checkpoint("x" * 70_000 if kind == "large" else object())
+    except ValueError as error:
+        return str(error)
+    return "kept"
+
+
+def until_asked(begun: str, answers: bool) -> None:
+    """Runs until it is asked to stop, then leaves that it was; one that does not answer runs on."""
+    Path(begun).touch()
+    task = current_task()
+    while not (answers and task.is_stopping):
+        time.sleep(0.01)
+    task.checkpoint("asked")

@@ -98,3 +98,31 @@ def test_texts_that_are_not_unicode_do_not_stop_a_result() -> None:
     outbox.add_result(attempt(1), result)
     (message,) = everything(outbox)
     assert message.results[0].error_message == "bad ?"
+
+
+def test_the_last_checkpoint_goes_before_the_result_and_is_kept_until_that_is_acknowledged() -> None:
+    outbox, _ = make()
+    outbox.add_checkpoint(1, b"a")
+    outbox.add_checkpoint(1, b"b")
+    outbox.add_result(attempt(1), Result(outcome=Outcome.FAILED))
+    (message,) = everything(outbox)
+    assert [(left.token, left.value) for left in message.checkpoints] == [(1, b"b")] and message.results
+    outbox.resend()
+    (message,) = everything(outbox)
+    assert [left.value for left in message.checkpoints] == [b"b"] and message.results
+    outbox.acknowledged([1])
+    outbox.resend()
+    assert everything(outbox) == []
+
+
+def test_checkpoints_that_fill_a_message_leave_in_several_and_before_the_results() -> None:
+    outbox, _ = make()
+    for token in range(100):
+        outbox.add_checkpoint(token, b"x" * 65536)
+        outbox.add_result(attempt(token), Result(outcome=Outcome.FAILED))
+    told: set[int] = set()
+    for message in everything(outbox):
+        assert message.ByteSize() < 4_000_000
+        told |= {left.token for left in message.checkpoints}
+        assert {result.token for result in message.results} <= told
+    assert told == set(range(100))

@@ -183,7 +183,8 @@ class Colony:
         params = self.store.params([number])[number][0]
         old = before.model if after is not before else None
         tasks = self.store.tasks(number, elements=True)
-        self.core.retry(after, row, tasks, hard=hard, before=old, params=params)
+        left = self.store.checkpoints(number)
+        self.core.retry(after, row, tasks, hard=hard, before=old, params=params, checkpoints=left)
         self.settle()
 
     # --- ants -------------------------------------------------------------------------------------------------------
@@ -476,7 +477,7 @@ class Colony:
 
 def picture(core: Core) -> dict[str, object]:
     """What of a core decides how it goes on, without what a restart may change (whose stream is open, parameters)."""
-    seen: dict[str, object] = {}
+    seen: dict[str, object] = {"checkpoints": (core.checkpoints.kept, core.checkpoints.size_bytes)}
     for job in core.jobs.values():
         seen[f"{job.id} row"] = job.row()
         execution = job.run if job.state != "PENDING" else None

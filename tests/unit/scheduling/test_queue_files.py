@@ -59,10 +59,24 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
         ("policy: capacity\nset: {reclaim: violent}\n", "UNKNOWN_VALUE"),
         ("policy: fair\nset: {by: queue, weights: {nobody: 2}}\nqueues: [a]\n", "UNKNOWN_VALUE"),
         ("x" * (MAX_BYTES + 1), "FILE_TOO_LARGE"),
+        ("preemption_grace: soon\n", "BAD_VALUE"),
+        ("preemption_grace: 2h\n", "BAD_VALUE"),
+        ("queues: [{name: a, preemption_grace: -1}]\n", "BAD_VALUE"),
     ],
 )
 def test_other_mistakes(source: str, code: str) -> None:
     assert code in {one.code for one in read_queues(source).violations}
+
+
+def test_the_grace_is_that_of_the_queue_or_of_what_it_is_part_of() -> None:
+    found = read_queues(
+        "policy: capacity\npreemption_grace: 5\nqueues:\n- {name: a, preemption_grace: 1m}\n- {name: b, parent: a}\n"
+        "- {name: c, parent: a, preemption_grace: 0}\n- d\n"
+    ).queues
+    assert found is not None
+    assert [found.grace_of(name) for name in ("a", "b", "c", "d", "nobody")] == [60.0, 60.0, 0.0, 5.0, 5.0]
+    plain = read_queues("policy: capacity\nqueues: [a]\n").queues
+    assert plain is not None and plain.grace_of("a") is None
 
 
 def test_jobs_find_their_queue() -> None:

@@ -16,6 +16,7 @@ TASK_KEY = "FORMICARY_TASK_KEY"
 JOB_ID = "FORMICARY_JOB_ID"
 TASK_TYPE = "FORMICARY_TASK_TYPE"
 ATTEMPT = "FORMICARY_ATTEMPT"
+CHECKPOINT = "FORMICARY_CHECKPOINT"
 TRACEPARENT = "TRACEPARENT"
 
 BUILT_INS = BUILT_IN_NAMES
@@ -92,7 +93,9 @@ class Attempt:
             go on, empty = it can.
         started: Monotonic second at which it was started, 0.0 while it is queued.
         announced: Whether the queen was told that it started.
+        checkpoint: What an earlier attempt has left, empty = nothing.
         stop: Why it is being ended.
+        grace_s: Seconds that it is left then, None = as the ant is configured.
         ender: Called with ``at_once`` when a running attempt has to end; set by the executor that can do better than
             being cancelled.
         mask: Takes the task's secrets out of what it writes, None = it has none.
@@ -102,9 +105,11 @@ class Attempt:
 
     __slots__ = (
         "announced",
+        "checkpoint",
         "ender",
         "execution",
         "folder",
+        "grace_s",
         "inputs",
         "job_id",
         "job_type",
@@ -137,6 +142,7 @@ class Attempt:
         path: str = "",
         traceparent: str = "",
         inputs: tuple[str, ...] = (),
+        checkpoint: str = "",
     ) -> None:
         self.token = token
         self.task = task
@@ -149,6 +155,8 @@ class Attempt:
         self.path = path
         self.traceparent = traceparent
         self.inputs = inputs
+        self.checkpoint = checkpoint
+        self.grace_s: float | None = None
         self.folder = ""
         self.prepared: Callable[[], Awaitable[str]] | None = None
         self.mask: Mask | None = None
@@ -186,6 +194,8 @@ class Attempt:
         }
         if self.traceparent:
             found[TRACEPARENT] = self.traceparent
+        if self.checkpoint:
+            found[CHECKPOINT] = self.checkpoint
         return found
 
     def variables_map(self) -> dict[str, object]:

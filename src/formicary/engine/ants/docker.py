@@ -293,7 +293,8 @@ class _Run:
     def _stop(self, container: str, at_once: bool) -> None:
         """Ends the container: SIGKILL at once, or SIGTERM and then SIGKILL after the grace."""
         after_s = self._config.after_script_s if self._attempt.task.after_script else 0.0
-        grace_s = round(self._config.kill_grace_s + after_s)
+        given = self._attempt.grace_s
+        grace_s = round((self._config.kill_grace_s if given is None else given) + after_s)
         path, query = (
             (f"/containers/{container}/kill", {}) if at_once else (f"/containers/{container}/stop", {"t": grace_s})
         )

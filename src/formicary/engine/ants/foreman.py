@@ -15,13 +15,15 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
 from formicary.engine.ants.artifact_link import ArtifactLink
 from formicary.engine.ants.attempt import Attempt, Outcome, Result, Stop, failure
+from formicary.engine.ants.checkpoints import Checkpoints
 from formicary.engine.ants.config import AntConfig
+from formicary.engine.ants.context import MAX_CHECKPOINT_BYTES
 from formicary.engine.ants.data_steps import DataSteps, needs_data
 from formicary.engine.ants.executors import PYTHON, Executor, executors_of
 from formicary.engine.ants.outbox import Outbox
@@ -34,6 +36,7 @@ _LOG = logging.getLogger(__name__)
 _RECALL_S = 0.003
 _TICK_S = 0.05
 _SLOW_TICK_S = 0.5
+NO_GRACE: Mapping[int, float] = {}
 
 
 class Foreman:
@@ -62,10 +65,14 @@ class Foreman:
         pooled = PYTHON in config.methods and PYTHON not in self._executors
         self._pool = PythonPool(config, self, self._warden) if pooled else None
         if pooled:
-            self._executors = {**self._executors, PYTHON: PythonInFolder(config, self._warden, self.progressed)}
+            in_folder = PythonInFolder(config, self._warden, self.progressed, self.checkpointed)
+            self._executors = {**self._executors, PYTHON: in_folder}
         self._attempts: dict[int, Attempt] = {}
         self._queue: deque[Attempt] = deque()
         self._tasks: dict[Attempt, asyncio.Task[None]] = {}
+        self._checkpoints = Checkpoints(outbox)
+        self._ending: Attempt | None = None
+        """What has ended, while its last output is taken."""
         self._window = config.slots
         self._is_draining = False
         self._is_dispatching = False
@@ -120,14 +127,27 @@ class Foreman:
         self._tick_soon()
 
     def cancel(
-        self, tokens: Iterable[int], *, reason: Stop = Stop.CANCELLED, at_once: frozenset[int] = frozenset()
+        self,
+        tokens: Iterable[int],
+        *,
+        reason: Stop = Stop.CANCELLED,
+        at_once: frozenset[int] = frozenset(),
+        grace_s: Mapping[int, float] = NO_GRACE,
     ) -> None:
-        """Ends attempts, those of `at_once` without a grace; each answers with a result unless the reason is FORGET."""
+        """Ends attempts; each answers with a result unless the reason is FORGET.
+
+        Args:
+            tokens: Of the attempts.
+            reason: Why.
+            at_once: Those of them that are left no grace.
+            grace_s: Seconds that some of them are left; the others as the ant is configured.
+        """
         queued = False
         for token in tokens:
             attempt = self._attempts.get(token)
             if attempt is not None and attempt.stop < reason:
                 attempt.stop = reason
+                attempt.grace_s = grace_s.get(token)
                 queued = self._end(attempt, at_once=token in at_once or reason is Stop.FORGET) or queued
         if queued:
             waiting = [attempt for attempt in self._queue if attempt.stop is Stop.NONE]
@@ -146,6 +166,7 @@ class Foreman:
         """Kills attempts whose lease is lost, at once and without a word."""
         lost = list(tokens)
         self.cancel(lost, reason=Stop.FORGET)
+        self._checkpoints.forget(lost)
         for token in lost:
             self._attempts.pop(token, None)
         self._check_idle()
@@ -186,6 +207,7 @@ class Foreman:
             if timer is not None:
                 timer.cancel()
         self._ticker = self._collector = None
+        self._checkpoints.close()
         if self._tasks:
             await asyncio.wait(list(self._tasks.values()))
         if self._pool is not None:
@@ -267,6 +289,7 @@ class Foreman:
             max_line_bytes=config.max_line_bytes,
             max_outputs_bytes=config.max_outputs_bytes,
             mask=attempt.mask,
+            checkpointed=lambda value: self._checkpointed(attempt, value),
         )
 
     # ending -----------------------------------------------------------------------------------------------------------
@@ -280,7 +303,7 @@ class Foreman:
             else:
                 task.cancel()
             return False
-        return self._pool is None or not self._pool.end(attempt)
+        return self._pool is None or not self._pool.end(attempt, at_once=at_once)
 
     def _task_ended(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
         if task.cancelled():
@@ -294,7 +317,9 @@ class Foreman:
         if self._attempts.pop(attempt.token, None) is not None and attempt.stop is not Stop.FORGET:
             output = attempt.output
             if output is not None:
+                self._ending = attempt
                 output.finish()
+                self._ending = None
                 if output.outputs or output.outputs_too_large:
                     result = self._with_set_outputs(result, output)
             if attempt.stop is not Stop.NONE:
@@ -308,6 +333,7 @@ class Foreman:
             if not result.started_at:
                 ran = time.monotonic() - attempt.started if attempt.started else 0.0
                 result.started_at = result.ended_at - ran
+            self._checkpoints.ended(attempt.token)
             self._outbox.add_result(attempt, result)
         if self._queue:
             self._dispatch_soon()
@@ -351,6 +377,19 @@ class Foreman:
         if attempt.token in self._attempts:
             said = message if attempt.mask is None else attempt.mask.text(message)
             self._outbox.add_progress(attempt.token, fraction, said)
+
+    def checkpointed(self, attempt: Attempt, value: bytes) -> None:
+        """Passes on what a function leaves for the next attempt, JSON."""
+        self._checkpointed(attempt, value if attempt.mask is None else attempt.mask.json(value))
+
+    def _checkpointed(self, attempt: Attempt, value: bytes) -> None:
+        """The same of any task, already without secrets."""
+        if attempt.stop is Stop.FORGET or (attempt.token not in self._attempts and attempt is not self._ending):
+            return
+        if len(value) > MAX_CHECKPOINT_BYTES:
+            attempt.say(f"a checkpoint of {len(value):,} bytes is not kept: at most {MAX_CHECKPOINT_BYTES:,} are")
+            return
+        self._checkpoints.put(attempt.token, value)
 
     def _give_back(self, attempts: list[Attempt]) -> None:
         tokens = [a.token for a in attempts if self._attempts.pop(a.token, None) is not None]
@@ -416,7 +455,8 @@ class Foreman:
                 self._end(attempt, at_once=False)
             left = _TICK_S
         elif attempt.stop is not Stop.NONE and attempt not in self._tasks:
-            self._end(attempt, at_once=True)  # a call that was cancelled while it was queued has started after all
+            is_lost = attempt.stop is Stop.FORGET
+            self._end(attempt, at_once=is_lost)  # a call that was cancelled while it was queued has started after all
         if attempt.announced:
             return left
         if ran < self._config.announce_after_s:

@@ -22,8 +22,8 @@ DOCKER_VOLUMES_VARIABLE = "FORMICARY_DOCKER_VOLUMES"
 DOCKER_ALLOW_VARIABLE = "FORMICARY_DOCKER_ALLOW"
 """What else they may have of the host, separated by commas."""
 _DOCKER_SOCKET = "/var/run/docker.sock"
-PRIVATE_VARIABLES = (NATS_VARIABLE, WORKER_TOKEN_VARIABLE)
-"""What the ant needs and the tasks it starts must not have."""
+PRIVATE_VARIABLES = (NATS_VARIABLE, WORKER_TOKEN_VARIABLE, "FORMICARY_CHECKPOINT")
+"""What the ant needs and the tasks it starts must not have; and what is of the task that the ant itself runs in."""
 
 
 def nats_here(environment: Mapping[str, str] = os.environ) -> str:

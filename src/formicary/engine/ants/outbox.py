@@ -1,7 +1,7 @@
 """What waits to be told to the queen, and what she has not acknowledged yet.
 
 Everything that is said within one turn of the loop leaves as one message (or several, each below 3 MB). A result is
-never sent before the log lines of its attempt, and is kept until the queen acknowledges it.
+never sent before the log lines and the checkpoint of its attempt, and is kept until the queen acknowledges it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import cast
 
 from formicary.engine.ants.attempt import Attempt, Result
 from formicary.engine.ants.output import ENGINE, Line
-from formicary.v1.ants_pb2 import AntMessage, LogChunk, TaskProgress, TaskResult, TaskStarted
+from formicary.v1.ants_pb2 import AntMessage, LogChunk, TaskCheckpoint, TaskProgress, TaskResult, TaskStarted
 
 MAX_MESSAGE_BYTES = 3_000_000
 _CHUNK_BYTES = 256 * 1024
@@ -36,6 +36,9 @@ class Outbox:
         self._unacknowledged: dict[int, TaskResult] = {}
         self._started: list[TaskStarted] = []
         self._progress: dict[int, TaskProgress] = {}
+        self._checkpoints: dict[int, TaskCheckpoint] = {}
+        self._last: dict[int, TaskCheckpoint] = {}
+        """The last checkpoint of each attempt whose end is not acknowledged: said again on a new stream."""
         self._returned: list[int] = []
         self._beat = 0
         self._window = 0
@@ -92,6 +95,16 @@ class Outbox:
         self._progress[token] = TaskProgress(token=token, fraction=fraction, message=_clean(message))
         self._wake()
 
+    def add_checkpoint(self, token: int, value: bytes) -> None:
+        """Adds what an attempt leaves for the next one; only the latest word is sent."""
+        self._checkpoints[token] = self._last[token] = TaskCheckpoint(token=token, value=value)
+        self._wake()
+
+    def drop_checkpoint(self, token: int) -> None:
+        """What an attempt has left does not count any more."""
+        self._checkpoints.pop(token, None)
+        self._last.pop(token, None)
+
     def add_returned(self, tokens: Iterable[int]) -> None:
         """Gives tokens back that never started."""
         self._returned.extend(tokens)
@@ -128,13 +141,16 @@ class Outbox:
         for token in tokens:
             self._unacknowledged.pop(token, None)
             self._results.pop(token, None)
+            if self._last:
+                self.drop_checkpoint(token)
 
     def resend(self) -> None:
-        """Sends every unacknowledged result again; called on each new stream."""
+        """Sends every unacknowledged result and every last checkpoint again; called on each new stream."""
         self._results = dict(self._unacknowledged)
+        self._checkpoints = dict(self._last)
         self._started.clear()
         self._beat = 0
-        if self._results or self._is_draining:
+        if self._results or self._checkpoints or self._is_draining:
             self._wake()
 
     def resend_one(self, token: int) -> None:
@@ -160,12 +176,25 @@ class Outbox:
             message.progress.extend(self._progress.values())
             message.returned.extend(self._returned)
             self._started, self._progress, self._returned = [], {}, []
+        if self._checkpoints:
+            something = True
+            room -= self._take_checkpoints(message, room)
         if self._logs:
             something = True
             room -= self._take_logs(message, room)
         if self._results:
             something = self._take_results(message, room) or something
         return message if something else None
+
+    def _take_checkpoints(self, message: AntMessage, room: int) -> int:
+        used = 0
+        for token in list(self._checkpoints):
+            size = len(self._checkpoints[token].value) + 16
+            if used and used + size > room:
+                break
+            message.checkpoints.append(self._checkpoints.pop(token))
+            used += size
+        return used
 
     def _take_logs(self, message: AntMessage, room: int) -> int:
         used = 0
@@ -187,7 +216,11 @@ class Outbox:
         return used
 
     def _take_results(self, message: AntMessage, room: int) -> bool:
-        if not self._logs and len(self._results) < 64 and all(not r.outputs for r in self._results.values()):
+        if (
+            not (self._logs or self._checkpoints)
+            and len(self._results) < 64
+            and all(not r.outputs for r in self._results.values())
+        ):
             message.results.extend(self._results.values())  # the usual case: small ones
             if message.ByteSize() < MAX_MESSAGE_BYTES:
                 self._results = {}
@@ -196,7 +229,7 @@ class Outbox:
         taken: list[int] = []
         for token, result in self._results.items():
             size = result.ByteSize() + 16
-            if token in self._logs:
+            if token in self._logs or token in self._checkpoints:
                 continue
             if taken and size > room:
                 break

@@ -1,8 +1,10 @@
-"""What a task writes: cut into lines, bounded, and searched for ``::set-output name=KEY::VALUE``.
+"""What a task writes: cut into lines, bounded, and searched for ``::set-output name=KEY::VALUE`` and
+``::checkpoint::VALUE``.
 
 Theory of operation. Bytes arrive in pieces of any size. Complete lines leave at once while the *head* of the log has
 room; after that, whole blocks go into a ring, the *tail*, which is sent when the attempt ends, and what falls out of it
-is counted. Set outputs are read from standard output wherever they stand, also in what the log leaves out.
+is counted. Set outputs and checkpoints are read from standard output wherever they stand, also in what the log leaves
+out.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from formicary.engine.ants.context import MAX_CHECKPOINT_BYTES
 from formicary.engine.ants.masking import Mask
 
 STDOUT = 1
@@ -22,6 +25,7 @@ Line = tuple[float, int, str]
 """Time in seconds since the epoch, stream, text without its line end."""
 
 SET_OUTPUT = b"::set-output "
+CHECKPOINT = b"::checkpoint::"
 _PREFIX = b"::set-output name="
 _LINE_COST = 64
 RECENT_BYTES = 4096
@@ -37,12 +41,13 @@ class TaskOutput:
         tail_bytes: Room of the tail.
         max_line_bytes: Longest line.
         max_outputs_bytes: Longest value of a set output, and all of them together.
-        mask: Takes secrets out, of the log and of set outputs; None = there are none.
+        mask: Takes secrets out, of the log, of set outputs and of checkpoints; None = there are none.
+        checkpointed: Takes checkpoints, UTF-8; None = they are only logged.
     """
 
     __slots__ = (
-        "_dropped", "_emit", "_head_left", "_mask", "_max_line", "_max_outputs", "_outputs_bytes", "_partial",
-        "_recent", "_skipping", "_tail", "_tail_bytes", "_tail_left", "outputs", "outputs_too_large",
+        "_checkpointed", "_dropped", "_emit", "_head_left", "_mask", "_max_line", "_max_outputs", "_outputs_bytes",
+        "_partial", "_recent", "_skipping", "_tail", "_tail_bytes", "_tail_left", "outputs", "outputs_too_large",
     )  # fmt: skip
 
     def __init__(
@@ -54,11 +59,13 @@ class TaskOutput:
         max_line_bytes: int,
         max_outputs_bytes: int,
         mask: Mask | None = None,
+        checkpointed: Callable[[bytes], None] | None = None,
     ) -> None:
         self.outputs: dict[str, str] = {}
         self.outputs_too_large = False
         self._emit = emit
         self._mask = mask
+        self._checkpointed = checkpointed
         self._head_left = head_bytes
         self._tail_left = tail_bytes
         self._max_line = max_line_bytes
@@ -118,11 +125,16 @@ class TaskOutput:
             return
         partial = self._partial.get(stream, b"") + data
         is_output = stream == STDOUT and partial.startswith(SET_OUTPUT[: len(partial)])
-        if len(partial) <= (self._max_outputs + 1024 if is_output else self._max_line):
+        is_checkpoint = stream == STDOUT and partial.startswith(CHECKPOINT[: len(partial)])
+        most = self._max_outputs + 1024 if is_output else self._max_line
+        if len(partial) <= (max(most, MAX_CHECKPOINT_BYTES + 1024) if is_checkpoint else most):
             self._partial[stream] = partial
             return
-        if is_output:
-            self.outputs_too_large = True
+        if is_output or is_checkpoint:
+            if is_output:
+                self.outputs_too_large = True
+            else:
+                self.say(f"a checkpoint is not kept: at most {MAX_CHECKPOINT_BYTES:,} bytes are")
             if self._mask is not None:
                 partial = self._mask.data(partial, is_cut=True)
             partial = partial[: self._max_line + 1]
@@ -142,6 +154,11 @@ class TaskOutput:
             for line in _lines(block):
                 if line.startswith(_PREFIX):
                     self._set_output(line)
+        if stream == STDOUT and CHECKPOINT in block and self._checkpointed is not None:
+            lines = [line for line in _lines(block) if line.startswith(CHECKPOINT)]
+            if lines:  # only the last one counts
+                text = lines[-1][len(CHECKPOINT) :].decode("utf-8", "replace").replace("\0", "\ufffd")
+                self._checkpointed(text.encode())
         self._log(stream, block)
 
     def _log(self, stream: int, block: bytes) -> None:

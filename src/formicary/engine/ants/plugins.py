@@ -187,7 +187,7 @@ class PluginExecutor:
             return await asyncio.shield(inner)
         except asyncio.CancelledError:
             inner.cancel()
-            await asyncio.wait({inner}, timeout=self._grace_s)
+            await asyncio.wait({inner}, timeout=self._grace_s if attempt.grace_s is None else attempt.grace_s)
             if not inner.done():
                 _LOG.error("a task of the executor %s ignores that it was cancelled; it is left behind", self._method)
                 self._left.add(inner)

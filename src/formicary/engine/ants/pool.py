@@ -35,6 +35,9 @@ class PoolEvents(Protocol):
     def handed_back(self, attempts: list[Attempt]) -> None:
         """Attempts that never started are to be queued again."""
 
+    def checkpointed(self, attempt: Attempt, value: bytes) -> None:
+        """A running function leaves something for the next attempt."""
+
     def progressed(self, attempt: Attempt, fraction: float, message: str) -> None:
         """A running function says how far it is."""
 
@@ -212,8 +215,8 @@ class PythonPool:
             if worker.in_flight:
                 worker.kill()
 
-    def end(self, attempt: Attempt) -> bool:
-        """Ends an attempt that carries a reason to stop.
+    def end(self, attempt: Attempt, *, at_once: bool = True) -> bool:
+        """Ends an attempt that carries a reason to stop; one with a grace is asked first, unless it is `at_once`.
 
         Returns:
             Whether it was found; if it has not started, its call is recalled.
@@ -223,7 +226,10 @@ class PythonPool:
                 continue
             running = worker.running()
             if running is not None and running[0] is attempt:
-                worker.kill()
+                if attempt.grace_s and not at_once:
+                    worker.stop(attempt, attempt.grace_s)
+                else:
+                    worker.kill()
             else:
                 self._recalling.add(worker)
                 worker.recall()
@@ -257,6 +263,10 @@ class PythonPool:
         if len(worker.in_flight) <= 1:
             self._recalling.discard(worker)
         self._hand_back([attempt])
+
+    def checkpointed(self, attempt: Attempt, value: bytes) -> None:
+        """Passes on what a running function leaves for the next attempt."""
+        self._events.checkpointed(attempt, value)
 
     def progressed(self, attempt: Attempt, fraction: float, message: str) -> None:
         """Passes progress on."""

@@ -25,6 +25,7 @@ from formicary.engine.ants import context, python_wire
 from formicary.engine.ants.python_call import Function, InvalidCallError, TooLargeError, load, to_outputs
 from formicary.engine.ants.python_wire import (
     ANSWER,
+    CHECKPOINT,
     CLOCK,
     LENGTH,
     MAX_RECORD_BYTES,
@@ -33,14 +34,17 @@ from formicary.engine.ants.python_wire import (
     READ,
     RING_BYTES,
     RING_START,
+    SAID,
     SKIP_AFTER,
     SKIP_UPTO,
     STARTED,
+    STOPPING,
     TAKING,
     WRITTEN,
     Answer,
     Batch,
     Call,
+    Checkpoint,
     Progress,
     Target,
     ring_slot,
@@ -197,6 +201,8 @@ class Child:
             rest.update(target.environment)
         if call.traceparent:
             rest["TRACEPARENT"] = call.traceparent
+        if call.checkpoint:
+            rest["FORMICARY_CHECKPOINT"] = call.checkpoint
         if rest != self._environment:
             for name in self._environment.keys() - rest.keys():
                 if name in self._base:
@@ -219,6 +225,9 @@ class Child:
             execution=call.execution,
             report=self._progress,
             folder=call.folder,
+            left=call.checkpoint,
+            leave=self._checkpoint,
+            is_asked_to_stop=lambda: self._cells[STOPPING] == call.seq,
         )
 
     def _progress(self, fraction: float, message: str) -> None:
@@ -227,6 +236,11 @@ class Child:
             return
         self._last_progress = now
         self._send(PROGRESS, self._encoder.encode(Progress(call.seq, fraction, str(message)[:_MAX_MESSAGE])))
+
+    def _checkpoint(self, value: bytes) -> None:
+        call = self._current
+        if call is not None:
+            self._send(CHECKPOINT, self._encoder.encode(Checkpoint(call.seq, value)))
 
     def _collect_output(self, answer: Answer) -> None:
         for flush in self._flush:
@@ -291,6 +305,8 @@ class Child:
     def _send(self, kind: bytes, payload: bytes) -> None:
         with self._lock:
             self._connection.sendall(LENGTH.pack(len(payload) + 1) + kind + payload)
+            if kind == CHECKPOINT:
+                self._cells[SAID] += 1
 
 
 def _drain(pipe: int) -> bytes:

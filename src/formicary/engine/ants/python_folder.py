@@ -26,19 +26,27 @@ class PythonInFolder:
         config: The ant's configuration.
         warden: Told about every process.
         progressed: Takes progress.
+        checkpointed: Takes what functions leave for the next attempt, JSON.
     """
 
-    def __init__(self, config: AntConfig, warden: Warden, progressed: Callable[[Attempt, float, str], None]) -> None:
+    def __init__(
+        self,
+        config: AntConfig,
+        warden: Warden,
+        progressed: Callable[[Attempt, float, str], None],
+        checkpointed: Callable[[Attempt, bytes], None],
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._pool = PythonPool(replace(config, max_window=config.slots, warm_workers=0), self, warden)
         self._progressed = progressed
+        self._checkpointed = checkpointed
         self._ends: dict[Attempt, asyncio.Future[Result]] = {}
 
     async def run(self, attempt: Attempt) -> Result:
         """Has the function called, and waits for its end."""
         end: asyncio.Future[Result] = self._loop.create_future()
         self._ends[attempt] = end
-        attempt.ender = lambda at_once: self._end(attempt)
+        attempt.ender = lambda at_once: self._end(attempt, at_once)
         try:
             self._give(attempt)
             return await end
@@ -60,8 +68,8 @@ class PythonInFolder:
             self._loop.call_later(_AGAIN_S, self._give, attempt)
         self._pool.flush()
 
-    def _end(self, attempt: Attempt) -> None:
-        if not self._pool.end(attempt) and not (end := self._ends[attempt]).done():
+    def _end(self, attempt: Attempt, at_once: bool) -> None:
+        if not self._pool.end(attempt, at_once=at_once) and not (end := self._ends[attempt]).done():
             end.cancel()  # it has not got to a process yet
 
     # what the pool tells
@@ -80,6 +88,10 @@ class PythonInFolder:
     def progressed(self, attempt: Attempt, fraction: float, message: str) -> None:
         """A running function says how far it is."""
         self._progressed(attempt, fraction, message)
+
+    def checkpointed(self, attempt: Attempt, value: bytes) -> None:
+        """A running function leaves something for the next attempt."""
+        self._checkpointed(attempt, value)
 
     def recalling(self) -> None:
         """Calls were recalled, to be ended before they start."""

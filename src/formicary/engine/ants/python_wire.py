@@ -5,13 +5,15 @@ The child loads this, so it imports only the standard library and msgspec.
 Theory of operation. Calls go to the child in frames over a socket pair: 4 bytes of length, then a msgpack ``Batch``.
 Answers come back through a ring in shared memory, so that an answer is never lost with the process and costs no system
 call; the child rings a *doorbell* (a frame of length 0) when its queue is empty, after 64 answers or after 1 ms. What
-does not fit into the ring, and progress, comes as a frame of its own: one byte of kind, then msgpack.
+does not fit into the ring, progress and checkpoints come as frames of their own: one byte of kind, then msgpack.
 
 The shared memory starts with cells of 8 bytes. ``STARTED`` holds the number of the call that runs; ``CLOCK`` its
 monotonic start (written before it); a call whose number lies in ``(SKIP_AFTER, SKIP_UPTO]`` is not started but answered
 with ``SKIPPED``: so the ant takes queued calls back from behind a long one. Numbers only grow, so the range never has
 to be reset. ``TAKING`` is 1 while the ant looks whose output it is and reads it: a call that was announced in
-``STARTED`` begins when it is 0, so that its first lines are not taken for those of the call before.
+``STARTED`` begins when it is 0, so that its first lines are not taken for those of the call before. ``STOPPING`` is the
+number of the call that is asked to end by itself, before its process is killed. ``SAID`` counts the checkpoints that
+were sent, so that the ant hears what a call has said before it takes the call's answer out of the ring.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ SKIP_UPTO = 3
 WRITTEN = 4
 READ = 5
 TAKING = 6
-RING_START = 64
+STOPPING = 7
+SAID = 8
+RING_START = 128
 RING_BYTES = 256 * 1024
 MEMORY_BYTES = RING_START + RING_BYTES
 MAX_RECORD_BYTES = RING_BYTES // 8
@@ -35,6 +39,7 @@ MAX_RECORD_BYTES = RING_BYTES // 8
 LENGTH = struct.Struct("<I")
 ANSWER = b"A"
 PROGRESS = b"P"
+CHECKPOINT = b"C"
 
 SOCKET_FD, MEMORY_FD, STDOUT_FD, STDERR_FD = range(4)
 """Order of the file descriptors on the child's command line; the last two are the read ends of its own pipes."""
@@ -68,6 +73,7 @@ class Call(msgspec.Struct, array_like=True):
     variables: bytes
     traceparent: str = ""
     folder: str = ""
+    checkpoint: str = ""
 
 
 class Batch(msgspec.Struct, array_like=True):
@@ -98,6 +104,13 @@ class Progress(msgspec.Struct, array_like=True):
     seq: int
     fraction: float
     message: str
+
+
+class Checkpoint(msgspec.Struct, array_like=True):
+    """What a running call leaves for the next attempt, JSON."""
+
+    seq: int
+    value: bytes
 
 
 def ring_slot(written: int, read: int, size: int) -> int | None:

@@ -31,14 +31,17 @@ from formicary.engine.ants.python_wire import (
     READ,
     RING_BYTES,
     RING_START,
+    SAID,
     SKIP_AFTER,
     SKIP_UPTO,
     STARTED,
+    STOPPING,
     TAKING,
     WRITTEN,
     Answer,
     Batch,
     Call,
+    Checkpoint,
     Progress,
     Target,
 )
@@ -61,6 +64,9 @@ class WorkerEvents(Protocol):
 
     def progressed(self, attempt: Attempt, fraction: float, message: str) -> None:
         """A running function says how far it is."""
+
+    def checkpointed(self, attempt: Attempt, value: bytes) -> None:
+        """A running function leaves something for the next attempt."""
 
     def ended(self, worker: PythonWorker, charged: Attempt | None, unstarted: list[Attempt], status: int) -> None:
         """The process is gone; ``status`` is its exit code, or minus the signal."""
@@ -93,9 +99,11 @@ class PythonWorker:
         self._unsent = bytearray()
         self._is_blocked = False
         self._received = bytearray()
+        self._heard = 0
         self._encoder = msgspec.msgpack.Encoder()
         self._answer_decoder = msgspec.msgpack.Decoder(Answer)
         self._progress_decoder = msgspec.msgpack.Decoder(Progress)
+        self._checkpoint_decoder = msgspec.msgpack.Decoder(Checkpoint)
         self._open(python, folders, max_outputs_bytes)
 
     @property
@@ -170,6 +178,7 @@ class PythonWorker:
                 attempt.variables,
                 attempt.traceparent,
                 attempt.folder,
+                attempt.checkpoint,
             )
         )
 
@@ -241,6 +250,19 @@ class PythonWorker:
         numbers = [seq for seq in self.in_flight if current < seq <= upto]
         return [self.in_flight.pop(seq) for seq in numbers]
 
+    def stop(self, attempt: Attempt, grace_s: float) -> None:
+        """Asks the call that runs to end by itself; the process is killed if it has not done so after the grace."""
+        seq = self._cells[STARTED]
+        if self.in_flight.get(seq) is not attempt or self._cells[STOPPING] == seq:
+            return
+        self._cells[STOPPING] = seq
+
+        def kill() -> None:
+            if self.in_flight.get(seq) is attempt:
+                self.kill()
+
+        self._loop.call_later(grace_s, kill)
+
     def kill(self) -> None:
         """Ends the process and everything in its group at once."""
         self.killed = True
@@ -272,32 +294,73 @@ class PythonWorker:
             pass
 
     def _frames(self) -> None:
+        """Takes what came, answers last: what a call has said before its end is still heard."""
+        is_rung, answers = self._heed()
+        if is_rung or answers:
+            self.poll()
+        for answer in answers:
+            self._take(answer)
+
+    def _heed(self) -> tuple[bool, list[Answer]]:
+        """Takes what came but for the ends of calls.
+
+        Returns:
+            Whether there are ends in the ring, and those that came beside it.
+        """
         received, start = self._received, 0
+        answers: list[Answer] = []
+        is_rung = False
         while len(received) - start >= 4:
             (length,) = LENGTH.unpack_from(received, start)
             end = start + 4 + length
             if len(received) < end:
                 break
+            kind, payload = bytes(received[start + 4 : start + 5]), bytes(received[start + 5 : end])
             if length == 0:
-                self.poll()
+                is_rung = True
+            elif kind == python_wire.ANSWER:
+                answers.append(self._answer_decoder.decode(payload))
             else:
-                self._frame(bytes(received[start + 4 : start + 5]), bytes(received[start + 5 : end]))
+                self._frame(kind, payload)
             start = end
         self._received = received[start:]
+        return is_rung, answers
+
+    def _listen_first(self) -> None:
+        """Takes what calls have said and is in the socket still: it was sent before the answers in the ring."""
+        said = self._cells[SAID]
+        while True:
+            try:
+                data = self._socket.recv(262144)
+            except OSError:
+                break
+            if not data:
+                break
+            self._received += data
+        _, answers = self._heed()
+        self._heard = max(self._heard, said)
+        for answer in answers:
+            self._take(answer)
 
     def _frame(self, kind: bytes, payload: bytes) -> None:
-        if kind == python_wire.ANSWER:
-            self.poll()
-            self._take(self._answer_decoder.decode(payload))
-        elif kind == python_wire.PROGRESS:
+        if kind == python_wire.PROGRESS:
             progress = self._progress_decoder.decode(payload)
             attempt = self.in_flight.get(progress.seq)
             if attempt is not None:
                 self._events.progressed(attempt, progress.fraction, progress.message)
+        elif kind == python_wire.CHECKPOINT:
+            checkpoint = self._checkpoint_decoder.decode(payload)
+            self._heard += 1
+            attempt = self.in_flight.get(checkpoint.seq)
+            if attempt is not None:
+                self._events.checkpointed(attempt, checkpoint.value)
 
     def poll(self) -> None:
         """Takes the answers out of the ring."""
-        written, ring, at = self._cells[WRITTEN], self._ring, self._read
+        written = self._cells[WRITTEN]
+        if self._cells[SAID] > self._heard:  # looked at after it: what was said before these answers is counted
+            self._listen_first()
+        ring, at = self._ring, self._read
         decode = self._answer_decoder.decode
         while at < written:
             position = at % RING_BYTES

@@ -14,7 +14,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 
 import msgspec
@@ -218,7 +218,7 @@ class Session:
         if message.assignments:
             self._accept(message)
         if message.cancelled:
-            self._cancel(list(message.cancelled), frozenset(message.at_once))
+            self._cancel(list(message.cancelled), frozenset(message.at_once), message.grace_s)
 
     def _accept(self, message: QueenMessage) -> None:
         attempts: list[Attempt] = []
@@ -254,6 +254,7 @@ class Session:
             path=path,
             traceparent=assignment.traceparent,
             inputs=inputs,
+            checkpoint=assignment.checkpoint.decode("utf-8", "replace"),
         )
         if assignment.secrets:
             attempt.mask = Mask(assignment.secrets)
@@ -265,8 +266,9 @@ class Session:
         self.outbox.add_result(attempt, result)
         return None
 
-    def _cancel(self, tokens: list[int], at_once: frozenset[int]) -> None:
-        self.foreman.cancel([token for token in tokens if self.foreman.holds(token)], at_once=at_once)
+    def _cancel(self, tokens: list[int], at_once: frozenset[int], grace_s: Mapping[int, float]) -> None:
+        held = [token for token in tokens if self.foreman.holds(token)]
+        self.foreman.cancel(held, at_once=at_once, grace_s=grace_s)
         for token in tokens:
             if self.outbox.holds(token):
                 self.outbox.resend_one(token)

@@ -382,7 +382,9 @@ class _Run:
             return
         self._signal(signal.SIGTERM)
         if self._killer is None:
-            self._killer = self._loop.call_later(self._config.kill_grace_s, self._kill)
+            given = self._attempt.grace_s
+            grace_s = self._config.kill_grace_s if given is None else given
+            self._killer = self._loop.call_later(grace_s, self._kill)
 
     def _kill(self) -> None:
         self._killer = None

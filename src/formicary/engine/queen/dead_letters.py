@@ -70,6 +70,7 @@ class _Dead:
     definition: Definition
     row: Row
     tasks: Sequence[Row]
+    checkpoints: Sequence[Row]
 
 
 class DeadLetters:
@@ -127,7 +128,14 @@ class DeadLetters:
             start = max(core.wall, how.start_at or 0.0)
             gap_s = 1 / how.rate_per_s if how.rate_per_s else 0.0
             for at, one in enumerate(dead):
-                core.retry(one.definition, one.row, one.tasks, hard=how.hard, start_at=start + at * gap_s)
+                core.retry(
+                    one.definition,
+                    one.row,
+                    one.tasks,
+                    hard=how.hard,
+                    start_at=start + at * gap_s,
+                    checkpoints=one.checkpoints,
+                )
                 _change(core, one.letter, REDRIVEN, how.key, asked if how.key else "")
             await queen.pump.commit()
             return Redriven([str(one.letter[_JOB_ID]) for one in dead], start + len(dead) * gap_s, more)
@@ -182,13 +190,17 @@ class DeadLetters:
         letters = await queen.pump.read(lambda: store.dead_letters(query, limit + 1))
         kept = letters[:limit]
 
-        def read() -> list[tuple[Row | None, list[Row]]]:
-            return [(store.job(query.org, str(row[_JOB_ID])), store.tasks(int(row[0] or 0))) for row in kept]
+        def read() -> list[tuple[Row | None, list[Row], list[Row]]]:
+            numbers = [int(row[0] or 0) for row in kept]
+            return [
+                (store.job(query.org, str(row[_JOB_ID])), store.tasks(number), store.checkpoints(number))
+                for row, number in zip(kept, numbers, strict=True)
+            ]
 
         dead = []
-        for letter, (row, tasks) in zip(kept, await queen.pump.read(read), strict=True):
+        for letter, (row, tasks, checkpoints) in zip(kept, await queen.pump.read(read), strict=True):
             if row is not None and row[_MARK]:
-                dead.append(_Dead(letter, await queen.submitting.definition(str(row[3])), row, tasks))
+                dead.append(_Dead(letter, await queen.submitting.definition(str(row[3])), row, tasks, checkpoints))
         return dead, len(letters) > limit
 
 

@@ -10,11 +10,13 @@ import msgspec
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.configs import without_secrets
-from formicary.engine.jobs.fan_out import element_name, index_of
+from formicary.engine.jobs.fan_out import element_name, index_of, is_element
 from formicary.engine.jobs.model import JobDefinition
 from formicary.engine.storage.port import JOB_COLUMNS, TASK_COLUMNS, Row
 from formicary.problems import problem
 
+CHECKPOINT_SHOWN = 1000
+"""Characters of a checkpoint."""
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -59,6 +61,18 @@ def full(
     document["outputs"] = without_secrets(context)
     document["tasks"] = shown
     return document
+
+
+def add_checkpoints(document: dict[str, Any], rows: Sequence[Row]) -> None:
+    """Adds what its tasks have left for their next attempts (rows of CHECKPOINT_COLUMNS) to the document of a job."""
+    for _, position, attempt, value, written_at in rows:
+        if isinstance(value, bytes) and not is_element(int(position or 0)):
+            document["tasks"][int(position or 0)]["checkpoint"] = {
+                "attempt": attempt,
+                "written_at": timestamp(written_at),
+                "size_bytes": len(value),
+                "value": value.decode("utf-8", "replace")[:CHECKPOINT_SHOWN],
+            }
 
 
 def element(task_type: str, row: Row) -> dict[str, Any]:

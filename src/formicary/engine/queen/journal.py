@@ -15,7 +15,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 
 from formicary.engine.queen.core.batch import Batch
-from formicary.engine.storage.port import LogStore, Store, StoreError, StoreUnavailable
+from formicary.engine.storage.log_port import LogStore
+from formicary.engine.storage.port import Store, StoreError, StoreUnavailable
 
 log = logging.getLogger("formicary.queen")
 Done = Callable[[Batch, StoreError | None], None]

@@ -38,7 +38,8 @@ from formicary.engine.queen.definitions import Definitions
 from formicary.engine.queen.journal import Journal
 from formicary.engine.queen.rendering import Prepared, Rendered, render
 from formicary.engine.queen.template_lookup import TemplateLookup
-from formicary.engine.storage.port import Fenced, LogStore, RowRefused, Store, StoreError
+from formicary.engine.storage.log_port import LogStore
+from formicary.engine.storage.port import Fenced, RowRefused, Store, StoreError
 from formicary.problems import Problem, problem
 
 log = logging.getLogger("formicary.queen")

@@ -47,8 +47,12 @@ async def restart(queen: Queen, job_id: str, *, hard: bool, version: str, key: s
             before = await queen.submitting.definition(str(row[3]))
             after = await _version(queen, row, before, version) if version else before
             number = int(row[0] or 0)
-            tasks, found = await queen.pump.read(
-                lambda: (queen.store.tasks(number, elements=True), queen.store.params([number]))
+            tasks, found, checkpoints = await queen.pump.read(
+                lambda: (
+                    queen.store.tasks(number, elements=True),
+                    queen.store.params([number]),
+                    queen.store.checkpoints(number),
+                )
             )
             params = found.get(number, (b"{}", None))[0]
             letters = await queen.dead_letters.retried(row)
@@ -71,6 +75,7 @@ async def restart(queen: Queen, job_id: str, *, hard: bool, version: str, key: s
                     before=before.model if after is not before else None,
                     params=params,
                     key=(key, fingerprint),
+                    checkpoints=checkpoints,
                 )
             except IllegalTransition as error:
                 raise problem("FAILED_PRECONDITION", f"job {job_id}: {error}") from error

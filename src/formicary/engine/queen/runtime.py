@@ -52,7 +52,8 @@ from formicary.engine.queen.submitting import Submitting
 from formicary.engine.queen.tracing import AttemptTracer
 from formicary.engine.queen.triggers import Triggers
 from formicary.engine.storage.artifacts import ArtifactStore
-from formicary.engine.storage.port import LogRecord, LogStore, Row, Store, StoreError
+from formicary.engine.storage.log_port import ENGINE, LogRecord, LogStore
+from formicary.engine.storage.port import Row, Store, StoreError
 from formicary.problems import FieldError, problem
 from formicary.v1 import ants_pb2 as ants
 from formicary.v1 import jobs_pb2 as jobs
@@ -348,7 +349,9 @@ class Queen:
         row = await self._row(job_id, org)
         number = int(row[0] or 0)
         definition = await self.submitting.definition(str(row[3]))
-        tasks, params = await self.pump.read(lambda: (self.store.tasks(number), self.store.params([number])))
+        tasks, params, left = await self.pump.read(
+            lambda: (self.store.tasks(number), self.store.params([number]), self.store.checkpoints(number))
+        )
         children: dict[int, dict[str, Any]] = {}
         if task_children.has_children(definition.model):
             live = task_children.live_jobs(self.pump.core, job_id)
@@ -362,6 +365,7 @@ class Queen:
             document["tasks"][position]["children"] = found
         if any(task.asks_people for task in definition.model.tasks) or any(task[2] == life.APPROVAL for task in tasks):
             await self.approvals.add_to(document, number, str(row[2]))
+        documents.add_checkpoints(document, left)
         for position, (fraction, message) in self._progress.get(job_id, {}).items():
             if not is_element(position) and document["tasks"][position]["state"] in (life.DISPATCHED, life.EXECUTING):
                 document["tasks"][position]["progress"] = {"fraction": fraction, "message": message}
@@ -632,6 +636,15 @@ class Queen:
             run.fraction = fraction
             self._progress.setdefault(run.job.id, {})[run.position] = (fraction, message)
             self._tell_touched({run.job.id})
+
+    def checkpointed(self, session: int, token: int, value: bytes) -> None:
+        """An attempt leaves something for the next one; why it is not kept stands in the task's log."""
+        core = self.pump.now()
+        run = core.leases.held_by(session, token)
+        refusal = core.checkpoint(session, token, value)
+        if refusal and run is not None:
+            line = LogRecord(run.task.task_type, run.attempts, core.wall, ENGINE, refusal)
+            self.logged(run.job.id, [line])
 
     def logged(self, job_id: str, records: list[LogRecord]) -> None:
         """Log lines of an attempt."""

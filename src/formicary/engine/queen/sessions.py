@@ -19,7 +19,7 @@ from formicary.engine.queen.core.batch import Assignment, JobEnded, Outgoing, We
 from formicary.engine.queen.core.leases import Hello
 from formicary.engine.queen.core.outcome import FAILED, Outcome
 from formicary.engine.queen.keyring import CannotDecrypt
-from formicary.engine.storage.port import LogRecord
+from formicary.engine.storage.log_port import LogRecord
 from formicary.problems import Problem, problem
 from formicary.v1 import ants_pb2 as ants
 from formicary.v1 import jobs_pb2 as jobs
@@ -78,6 +78,7 @@ class AntSession:
         out.acknowledged += outgoing.acknowledged
         out.cancelled += outgoing.cancelled
         out.at_once += outgoing.at_once
+        out.grace_s.update(outgoing.grace_s)
         if outgoing.is_urgent:
             self._news.set()
         elif self._later is None:
@@ -149,6 +150,8 @@ class AntSession:
             core.drain(session)
         for started in message.started:
             core.started(session, started.token, started.started_at)
+        for left in message.checkpoints:
+            self._queen.checkpointed(session, left.token, left.value)
         for result in message.results:
             core.result(session, _outcome(result))
             if tracer is not None:
@@ -180,11 +183,17 @@ class AntSession:
             return None
         self._welcome, self._beat = None, 0
         message = ants.QueenMessage(
-            beat=beat, acknowledged=out.acknowledged, cancelled=out.cancelled, at_once=out.at_once
+            beat=beat,
+            acknowledged=out.acknowledged,
+            cancelled=out.cancelled,
+            at_once=out.at_once,
+            grace_s=out.grace_s or None,
         )
         if welcome is not None:
             message.welcome.CopyFrom(welcome)
         out.acknowledged, out.cancelled, out.at_once = [], [], []
+        if out.grace_s:
+            out.grace_s = {}
         room, taken = MAX_MESSAGE_BYTES, 0
         for assignment in out.assignments[:MAX_ASSIGNMENTS]:
             taken += 1
@@ -192,7 +201,7 @@ class AntSession:
             if found is None:
                 continue
             message.assignments.append(found)
-            room -= len(found.variables) + len(found.task)
+            room -= len(found.variables) + len(found.task) + len(found.checkpoint)
             if room <= 0:
                 break
         out.assignments = out.assignments[taken:]
@@ -226,6 +235,7 @@ class AntSession:
             timeout_s=grant.timeout_s,
             execution=grant.execution,
             traceparent=self._traced(grant) if self._queen.tracer is not None else "",
+            checkpoint=grant.checkpoint,
         )
 
     def _fail(self, grant: Assignment, why: str) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from formicary.engine.storage.port import LogStore, Store, StoreUnavailable
+from formicary.engine.storage.log_port import LogStore
+from formicary.engine.storage.port import Store, StoreUnavailable
 
 DATABASE_FILE: Final = "formicary.db"
 """Name of the SQLite file in a data directory."""

@@ -24,6 +24,7 @@ _FLOAT_COLUMNS = (
     "clock_left_s",
     "expires_at",
     "updated_at",
+    "written_at",
 )
 _BYTES_COLUMNS = (
     *(

@@ -20,7 +20,8 @@ from threading import Lock
 from typing import Final
 
 from formicary.engine.jobs.fan_out import task_name
-from formicary.engine.storage.port import LogRecord, StoreUnavailable
+from formicary.engine.storage.log_port import LogRecord
+from formicary.engine.storage.port import StoreUnavailable
 
 ATTEMPT_BYTES: Final = 10_000_000
 """Most bytes that one attempt's log keeps."""

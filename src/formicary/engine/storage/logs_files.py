@@ -19,6 +19,7 @@ from typing import Final
 
 import msgspec
 
+from formicary.engine.storage.log_port import LogRecord
 from formicary.engine.storage.logs import (
     ATTEMPT_BYTES,
     READ_BYTES,
@@ -28,7 +29,7 @@ from formicary.engine.storage.logs import (
     in_order,
     left_out,
 )
-from formicary.engine.storage.port import LogRecord, StoreUnavailable
+from formicary.engine.storage.port import StoreUnavailable
 
 FileLine = tuple[int, str, int, float, int, str]
 """Number, task type, attempt, time, stream, text; stream 0 = the head of a tail file: text "<lines> <bytes>"."""

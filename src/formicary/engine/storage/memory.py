@@ -8,7 +8,7 @@ is brought up to date by the next read.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from threading import Lock
 from typing import Final, Literal
 
@@ -106,7 +106,7 @@ class MemoryStore:
             copy._error_codes = dict(self._error_codes)
             theirs.approvals, theirs.votes = dict(mine.approvals), dict(mine.votes)
             theirs.dead_letters, theirs.states = dict(mine.dead_letters), dict(mine.states)
-            theirs.notices = dict(mine.notices)
+            theirs.notices, theirs.checkpoints = dict(mine.notices), dict(mine.checkpoints)
             copy._artifacts.rows = dict(self._artifacts.rows)
             copy._audit, copy._audited = list(self._audit), self._audited
             copy._numbers = dict(self._numbers)
@@ -154,6 +154,7 @@ class MemoryStore:
             tables.dead_letters.update(changes.dead_letters)
             tables.states.update(changes.states)
             tables.notices.update(changes.notices)
+            tables.checkpoints.update(changes.checkpoints)
             tables.counter = max(tables.counter, changes.counter)
             if changes.jobs:
                 self._new_jobs.append(list(changes.jobs))
@@ -200,10 +201,20 @@ class MemoryStore:
                     (row for row in tables.votes.values() if row[:3] in {one[:3] for one in asked}), key=_by_time
                 ),
                 states=[row for _, row in sorted(tables.states.items()) if row[3] is not None],
+                checkpoints=self._checkpoints_of({_number(row) for row in live}),
             )
 
     def _tasks_of(self, number: int) -> list[Row]:
         return [self._tables.tasks[number, position] for position in sorted(self._positions.get(number, ()))]
+
+    def _checkpoints_of(self, numbers: Container[int]) -> list[Row]:
+        kept = sorted(self._tables.checkpoints.items())
+        return [row for key, row in kept if row[3] is not None and key[0] in numbers]
+
+    def checkpoints(self, number: int) -> list[Row]:
+        """What the tasks of a job have left for their next attempts."""
+        with self._lock:
+            return self._checkpoints_of({number})
 
     def _params_of(self, numbers: Sequence[int]) -> dict[int, tuple[bytes, bytes | None]]:
         rows = self._tables.params
@@ -572,6 +583,8 @@ class MemoryStore:
                 del tables.votes[voted]
             for dead in [key for key in tables.dead_letters if key[0] in gone]:
                 del tables.dead_letters[dead]
+            for left in [key for key in tables.checkpoints if key[0] in gone]:
+                del tables.checkpoints[left]
             for told in [key for key, row in tables.notices.items() if row[1] in gone]:
                 del tables.notices[told]
             for number in gone:

@@ -257,6 +257,9 @@ DEAD_LETTER_COLUMNS = (
 )
 """Jobs that no retry will help."""
 
+CHECKPOINT_COLUMNS = ("job", "position", "attempt", "value", "written_at")
+"""What the attempts of a task leave for the next one, the last of them; `value` null = dropped, else UTF-8 text."""
+
 STATE_COLUMNS = ("kind", "org", "name", "value", "updated_at")
 """What parts of the engine remember beside the jobs; `value` null = forgotten."""
 
@@ -280,19 +283,21 @@ class Changes:
     dead_letters: dict[tuple[int, int], Row] = field(default_factory=dict)
     states: dict[tuple[str, str, str], Row] = field(default_factory=dict)
     notices: dict[str, Row] = field(default_factory=dict)
+    checkpoints: dict[tuple[int, int], Row] = field(default_factory=dict)
     counter: int = 0
     """Highest token counter used so far in this epoch, stored with the colony row."""
 
     def __bool__(self) -> bool:
         """True where there is anything to write."""
         others = self.keys or self.schedules or self.triggers or self.letters or self.approvals or self.votes
-        more = self.dead_letters or self.states or self.notices
+        more = self.dead_letters or self.states or self.notices or self.checkpoints
         return bool(self.jobs or self.tasks or self.params or self.definitions or others or more)
 
     def rows(self) -> int:
         """Number of row images."""
         others = len(self.keys) + len(self.schedules) + len(self.triggers) + len(self.letters)
         others += len(self.approvals) + len(self.votes) + len(self.dead_letters) + len(self.states) + len(self.notices)
+        others += len(self.checkpoints)
         return len(self.definitions) + len(self.jobs) + len(self.params) + len(self.tasks) + others
 
 
@@ -345,6 +350,8 @@ class Snapshot:
     """Votes on them (rows of VOTE_COLUMNS)."""
     states: Sequence[Row] = ()
     """What parts of the engine remember (rows of STATE_COLUMNS)."""
+    checkpoints: Sequence[Row] = ()
+    """What tasks of live jobs have left for their next attempts (rows of CHECKPOINT_COLUMNS)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -451,6 +458,10 @@ class Store(Protocol):
 
     def tasks(self, number: int, *, elements: bool = False) -> list[Row]:
         """Task rows of one job in order of position; those of elements (`jobs/fan_out.py`) only where asked for."""
+        ...
+
+    def checkpoints(self, number: int) -> list[Row]:
+        """What the tasks of a job have left for their next attempts (rows of CHECKPOINT_COLUMNS), by position."""
         ...
 
     def element_states(self, number: int) -> list[tuple[int, str, int]]:
@@ -657,44 +668,4 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Releases connections; idempotent."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class LogRecord:
-    """One line of a task's output."""
-
-    task_type: str
-    attempt: int
-    time: float
-    stream: int
-    """1 = standard output, 2 = standard error, 3 = the engine's own words."""
-    text: str
-
-
-class LogStore(Protocol):
-    """Append-only log segments. Log lines never go through the journal; a crash may lose the last second of them."""
-
-    def append(self, job_id: str, records: Sequence[LogRecord]) -> None:
-        """Buffers lines; cheap, called from the loop."""
-        ...
-
-    def flush(self, job_ids: Sequence[str] | None = None) -> None:
-        """Writes buffered lines (of these jobs, None = all) so that a reader sees them; blocking."""
-        ...
-
-    def pending(self) -> bool:
-        """True where lines are buffered."""
-        ...
-
-    def read(self, job_id: str, *, task_type: str = "", offset: int = 0) -> tuple[list[LogRecord], int]:
-        """Written and buffered lines from `offset` on, and the next offset."""
-        ...
-
-    def remove(self, job_ids: Sequence[str]) -> None:
-        """Forgets every line of these jobs; of one without lines nothing. Raises StoreUnavailable."""
-        ...
-
-    def close(self) -> None:
-        """Flushes and releases; idempotent."""
         ...

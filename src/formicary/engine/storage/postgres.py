@@ -273,6 +273,10 @@ class PostgresStore:
         """Task rows of one job in order of position."""
         return self._rows(schema.TASKS_OF_JOB if elements else schema.PLAIN_TASKS_OF_JOB, (number,))
 
+    def checkpoints(self, number: int) -> list[Row]:
+        """What the tasks of a job have left for their next attempts."""
+        return self._rows(schema.CHECKPOINTS_OF_JOB, (number,))
+
     def element_states(self, number: int) -> list[tuple[int, str, int]]:
         """How many elements each task that fans out has in each state."""
         rows = self._rows(schema.ELEMENT_STATES, (number,))
@@ -494,6 +498,7 @@ _TABLES: Final = (
     *(schema.DEFINITIONS, schema.JOBS, schema.PARAMS, schema.TASKS, schema.KEYS),
     *(schema.SCHEDULES, schema.TRIGGERS, schema.LETTERS),
     *(schema.APPROVALS, schema.VOTES, schema.DEAD_LETTERS, schema.STATES, schema.NOTICES),
+    schema.CHECKPOINTS,
 )
 
 
@@ -533,6 +538,7 @@ def _load(reader: Connection) -> Snapshot:
             approvals=rows(schema.LOAD_APPROVALS),
             votes=rows(schema.LOAD_VOTES),
             states=rows(schema.LOAD_STATES),
+            checkpoints=rows(schema.LOAD_CHECKPOINTS),
         )
 
 

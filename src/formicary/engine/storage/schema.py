@@ -16,6 +16,7 @@ from formicary.engine.storage.port import (
     APPROVAL_COLUMNS,
     ARTIFACT_COLUMNS,
     AUDIT_COLUMNS,
+    CHECKPOINT_COLUMNS,
     CONFIG_COLUMNS,
     DEAD_LETTER_COLUMNS,
     DEFINITION_COLUMNS,
@@ -77,6 +78,7 @@ VOTES: Final = Table("votes", VOTE_COLUMNS, ("job", "position", "attempt", "vote
 DEAD_LETTERS: Final = Table("dead_letters", DEAD_LETTER_COLUMNS, ("job", "execution"))
 STATES: Final = Table("states", STATE_COLUMNS, ("kind", "org", "name"))
 NOTICES: Final = Table("notices", NOTICE_COLUMNS, ("id",))
+CHECKPOINTS: Final = Table("checkpoints", CHECKPOINT_COLUMNS, ("job", "position"))
 KEYS: Final = Table("idempotency_keys", KEY_COLUMNS, ("org", "key"))
 
 LETTER_STATES: Final = ("DEAD", "REDRIVEN", "PURGED")
@@ -106,6 +108,14 @@ LOAD_VOTES: Final = (
     f"SELECT {', '.join('votes.' + column for column in VOTE_COLUMNS)} FROM approvals JOIN votes ON "
     "votes.job = approvals.job AND votes.position = approvals.position AND votes.attempt = approvals.attempt "
     "WHERE approvals.state = 'OPEN' ORDER BY votes.voted_at, votes.voter"
+)
+LOAD_CHECKPOINTS: Final = (
+    f"SELECT {', '.join('checkpoints.' + column for column in CHECKPOINT_COLUMNS)} FROM checkpoints "
+    f"JOIN jobs ON jobs.number = checkpoints.job WHERE checkpoints.value IS NOT NULL AND jobs.{_LIVE} "
+    "ORDER BY checkpoints.job, checkpoints.position"
+)
+CHECKPOINTS_OF_JOB: Final = (
+    f"SELECT {', '.join(CHECKPOINT_COLUMNS)} FROM checkpoints WHERE job = ? AND value IS NOT NULL ORDER BY position"
 )
 _NOTICE = ", ".join(NOTICE_COLUMNS)
 DUE_NOTICES: Final = f"SELECT {_NOTICE} FROM notices WHERE state = 'PENDING' ORDER BY next_at, id LIMIT ?"
@@ -199,6 +209,7 @@ REMOVE_JOBS: Final = (
             ("approvals", "job"),
             ("dead_letters", "job"),
             ("notices", "job"),
+            ("checkpoints", "job"),
             ("tasks", "job"),
             ("params", "number"),
         )
@@ -371,6 +382,8 @@ def batches(changes: Changes) -> list[tuple[Table, Sequence[Row]]]:
         found.append((STATES, list(changes.states.values())))
     if changes.notices:
         found.append((NOTICES, list(changes.notices.values())))
+    if changes.checkpoints:
+        found.append((CHECKPOINTS, list(changes.checkpoints.values())))
     return found
 
 

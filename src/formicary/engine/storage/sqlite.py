@@ -352,6 +352,7 @@ class SqliteStore:
                     approvals=reader.execute(schema.LOAD_APPROVALS).fetchall(),
                     votes=reader.execute(schema.LOAD_VOTES).fetchall(),
                     states=reader.execute(schema.LOAD_STATES).fetchall(),
+                    checkpoints=reader.execute(schema.LOAD_CHECKPOINTS).fetchall(),
                 )
             finally:
                 reader.execute("COMMIT")
@@ -424,6 +425,11 @@ class SqliteStore:
         text = schema.TASKS_OF_JOB if elements else schema.PLAIN_TASKS_OF_JOB
         with self._reading() as reader:
             return reader.execute(text, (number,)).fetchall()
+
+    def checkpoints(self, number: int) -> list[Row]:
+        """What the tasks of a job have left for their next attempts."""
+        with self._reading() as reader:
+            return reader.execute(schema.CHECKPOINTS_OF_JOB, (number,)).fetchall()
 
     def element_states(self, number: int) -> list[tuple[int, str, int]]:
         """How many elements each task that fans out has in each state."""

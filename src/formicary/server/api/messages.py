@@ -136,6 +136,11 @@ def _add_task(message: pb.Task, task: Mapping[str, Any], *, exact: bool) -> None
         _set_children(message.children, task["children"])
     if "progress" in task:
         message.progress.CopyFrom(pb.Progress(**task["progress"]))
+    if "checkpoint" in task:
+        left = task["checkpoint"]
+        for name in ("attempt", "size_bytes", "value"):
+            setattr(message.checkpoint, name, left[name])
+        message.checkpoint.written_at.FromJsonString(left["written_at"])
 
 
 def _task_error(found: Mapping[str, Any]) -> pb.TaskError:

@@ -27,6 +27,8 @@ class Assignment(msgspec.Struct, frozen=True, gc=False):
     timeout_s: float
     secrets: frozenset[str] = frozenset()
     """Ids of the secrets that may stand in the task and the variables."""
+    checkpoint: bytes = b""
+    """What an earlier attempt has left, empty = nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,16 @@ class Outgoing:
     cancelled: list[int] = field(default_factory=list)
     at_once: list[int] = field(default_factory=list)
     """Those of the cancelled that are left no grace."""
+    grace_s: dict[int, float] = field(default_factory=dict)
+    """Seconds that some of the cancelled are left; the others as their ant says."""
     welcome: Welcome | None = None
+
+    def leave(self, token: int, grace_s: float | None) -> None:
+        """Says how long a cancelled attempt is left to end by itself; None = as its ant is configured."""
+        if grace_s is not None and grace_s > 0:
+            self.grace_s[token] = grace_s
+        elif grace_s is not None:
+            self.at_once.append(token)
 
     @property
     def is_urgent(self) -> bool:

@@ -25,6 +25,8 @@ class CoreConfig:
         slice_decisions: Decisions of one slice of a scheduling round (a slice stays below 2 ms of loop time).
         fork_depth: How deep jobs may fork jobs that fork jobs; ends cycles.
         children: Jobs that one execution of a job may fork.
+        checkpoint_bytes: Largest checkpoint of a task, in bytes.
+        all_checkpoints_bytes: Those of all tasks of live jobs together, in bytes of memory; what is more is not kept.
     """
 
     lease_s: float = 10.0
@@ -35,6 +37,8 @@ class CoreConfig:
     slice_decisions: int = 256
     fork_depth: int = 10
     children: int = 10_000
+    checkpoint_bytes: int = 64 * 1024
+    all_checkpoints_bytes: int = 256 * 1024 * 1024
 
     def __post_init__(self) -> None:
         """Checks the values and how they relate.

@@ -19,7 +19,7 @@ import msgspec
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.configs import ConfigSource, ConfigView, NoConfigs
 from formicary.engine.jobs.error_rules import ErrorRules, NoErrorRules
-from formicary.engine.jobs.model import JobDefinition, task_from_json
+from formicary.engine.jobs.model import JobDefinition
 from formicary.engine.queen.core.approving import Approving, Question, Vote
 from formicary.engine.queen.core.backups import Backup, Backups
 from formicary.engine.queen.core.batch import (
@@ -32,6 +32,7 @@ from formicary.engine.queen.core.batch import (
     Welcome,
 )
 from formicary.engine.queen.core.breaking import Breaking
+from formicary.engine.queen.core.checkpoints import NONE, Checkpoints
 from formicary.engine.queen.core.chores import Chores
 from formicary.engine.queen.core.composing import Composing, to_reset
 from formicary.engine.queen.core.config import CoreConfig
@@ -43,9 +44,10 @@ from formicary.engine.queen.core.notifying import Notifying
 from formicary.engine.queen.core.occurrences import in_order, of_ant
 from formicary.engine.queen.core.outcome import COMPLETED, Outcome, task_variables
 from formicary.engine.queen.core.pausing import Pausing
-from formicary.engine.queen.core.progress import KILLING, TIMED_OUT, Progress
+from formicary.engine.queen.core.progress import Progress
 from formicary.engine.queen.core.queueing import PLAIN, Queueing, asks_for_queues
 from formicary.engine.queen.core.records import Ant, Definition, Job, TaskRun, runs_of
+from formicary.engine.queen.core.recovering import rebuild, recover
 from formicary.engine.queen.core.repinning import repinned
 from formicary.engine.queen.core.stats import Stats
 from formicary.engine.queen.core.time_limits import attempt_timeout
@@ -100,6 +102,7 @@ class Core:
         self.leases = Leases(config, epoch, counter, self.timers)
         self.leases.lost = self._lost
         self.leases.undelivered = self._undelivered
+        self.leases.grace_of = self.grace_of
         self.progress = Progress(self)
         self.composing = Composing(self)
         self.fanning = Fanning(self)
@@ -116,6 +119,7 @@ class Core:
         self.waiting = Waiting(self)
         self.notifying = Notifying(self)
         self.chores = Chores(self)
+        self.checkpoints = Checkpoints(self)
         self.batch = Batch()
         self.dirty_jobs: dict[Job, None] = {}
         self.dirty_tasks: dict[TaskRun, None] = {}
@@ -151,11 +155,12 @@ class Core:
         """Takes a definition in; the same id twice is the same definition."""
         found = self.definitions.get(str(row[0]))
         if found is None:
-            found = self._admit(row, model)
+            found = self.admit(row, model)
             self.batch.changes.definitions[found.id] = row
         return found
 
-    def _admit(self, row: Row, model: JobDefinition) -> Definition:
+    def admit(self, row: Row, model: JobDefinition) -> Definition:
+        """Takes in a definition that the store has."""
         definition = self.definitions[str(row[0])] = Definition(row, model)
         if self.queueing is None and asks_for_queues(definition):
             self.waiting.follow(PLAIN)
@@ -194,7 +199,7 @@ class Core:
                 job.scheduled_at = start
                 self.set_job_timer(job, start)
             else:
-                self._enqueue(job, submission.params)
+                self.enqueue(job, submission.params)
             self.stats.submitted += 1
             self.book.arrived.append((job.priority, org, definition.job_type, self.wall))
 
@@ -229,6 +234,7 @@ class Core:
         params: bytes = b"{}",
         key: tuple[str, str] = ("", ""),
         start_at: float = 0.0,
+        checkpoints: Sequence[Row] = (),
     ) -> None:
         """Another execution of an ended job, as read from the store; keeps completed tasks unless `hard`.
 
@@ -241,6 +247,7 @@ class Core:
             params: Of the job; looked at with `before` only.
             key: Idempotency key and fingerprint of the request, empty = none.
             start_at: When it begins, in seconds since the epoch; 0 = at once.
+            checkpoints: What its tasks have left; another definition and `hard` drop it.
         """
         job = Job.from_row(row, self._own(definition))
         job.state = life.job_state(job.state, "retry")
@@ -256,19 +263,22 @@ class Core:
         for run in to_reset(runs, hard=hard):
             run.reset(hard=hard)
             self.dirty_tasks[run] = None
+        self.checkpoints.recover(checkpoints)
+        if hard or before is not None:
+            self.checkpoints.drop_all(job)
         if key[0]:
             pair = (job.org, key[0])
             self.keys[pair] = (key[1], job.id)
             self.batch.changes.keys[pair] = (job.org, *key, job.number, job.id, self.wall)
             self.batch.keys.append(pair)
-        self.progress.rebuild(job, runs)
+        rebuild(self, job, runs)
         self.jobs[job.id] = job
         self.dirty_jobs[job] = None
         if start_at > self.wall:
             job.timer_at = start_at
             self.set_job_timer(job, start_at)
         else:
-            self._enqueue(job, None)
+            self.enqueue(job, None)
 
     # --- ants -------------------------------------------------------------------------------------------------------
 
@@ -340,6 +350,11 @@ class Core:
                 run.started_at = started_at
             self.book.began(run.job.id, min(started_at, self.wall))
             self.dirty_tasks[run] = None
+
+    def checkpoint(self, session: int, token: int, value: bytes) -> str:
+        """An attempt leaves something for the next one; a stale token leaves nothing. Says why it is not kept."""
+        run = self.leases.held_by(session, token)
+        return "" if run is None else self.checkpoints.write(run, value)
 
     def returned(self, session: int, token: int) -> None:
         """An attempt never began and is given back."""
@@ -451,7 +466,7 @@ class Core:
         if job.state == life.PENDING:
             job.timer_at = None
             self.dirty_jobs[job] = None
-            self._enqueue(job, job.params)
+            self.enqueue(job, job.params)
         elif job.state == life.PAUSED:
             self.pausing.resume(job)
         elif job.state == life.EXECUTING:
@@ -510,7 +525,7 @@ class Core:
             self.stats.idle_rounds += 1
         return False
 
-    def _enqueue(self, job: Job, params: bytes | None) -> None:
+    def enqueue(self, job: Job, params: bytes | None) -> None:
         """Queues a pending job; its parameters stay in memory only while there is room and nobody waits before it."""
         queue = self.waiting.queue_of(self.waiting.pending_demand(job))
         hot = params is not None and not queue.cold and self._hot_bytes < self.config.hot_params_bytes
@@ -560,12 +575,19 @@ class Core:
                 task_variables(run, view),
                 attempt_timeout(run, self.wall),
                 frozenset(view.secrets.values()) if view.secrets else NO_SECRETS,
+                self.checkpoints.of(run) if self.checkpoints.kept else NONE,
             )
         )
 
     def view(self, job: Job) -> ConfigView:
         """What a job sees of the configurations."""
         return self.configs.view(job.org, job.submitted_by or "", job.definition.job_type)
+
+    def grace_of(self, run: TaskRun) -> float | None:
+        """Seconds that an attempt is left when it has to make room; None = as its ant is configured."""
+        if self.queueing is None or run.charge is None:
+            return None
+        return self.queueing.config.grace_of(run.charge[0])
 
     def cancel_attempt(self, run: TaskRun) -> None:
         """Asks the ant to end the attempt; its answer, or the lease's end, ends it."""
@@ -594,6 +616,8 @@ class Core:
     def forget(self, job: Job) -> None:
         """An ended job leaves memory."""
         self.jobs.pop(job.id, None)
+        if self.checkpoints.kept:
+            self.checkpoints.forget(job)
         self._over.append(job)
         self.stats.jobs_ended += 1
         self.book.over(job.id, job.org, job.definition.job_type, self.wall)
@@ -636,65 +660,4 @@ class Core:
 
     def recover(self, snapshot: Snapshot, models: Mapping[str, JobDefinition]) -> None:
         """Takes over what the store holds; open leases get one fresh full lease from now."""
-        self.number, self.order = snapshot.last_number, snapshot.last_order
-        self.breaking.recover(snapshot.states)
-        self.locking.recover(snapshot.states)
-        self.waiting.recover(snapshot.states)
-        for row in snapshot.definitions:
-            self._admit(row, models[str(row[0])])
-        self.approving.recover(snapshot.approvals, snapshot.votes)
-        self.notifying.recover(snapshot.states)
-        tasks: dict[int, list[Row]] = {}
-        for row in snapshot.tasks:
-            tasks.setdefault(cast(int, row[0]), []).append(row)
-        for row in snapshot.jobs:
-            job = Job.from_row(row, self.definitions[str(row[3])])
-            self.jobs[job.id] = job
-            job.params, job.variables = snapshot.params.get(job.number, (None, None))
-            self._recover_job(job, tasks.get(job.number, ()))
-
-    def _recover_job(self, job: Job, rows: Sequence[Row]) -> None:
-        runs = runs_of(job, rows)  # elements after their tasks, as their positions are
-        for run in runs:
-            if run.rendered is not None:
-                run.task = task_from_json(run.rendered)
-        if runs or job.state != life.PENDING:
-            self.progress.rebuild(job, runs)
-        if job.state == life.PENDING:
-            due = job.timer_at if job.timer_at is not None else job.scheduled_at
-            if due is not None and due > self.wall:
-                self.set_job_timer(job, due)
-            else:
-                self._enqueue(job, None)
-            return
-        self.count_running(job, +1)
-        due = job.timer_at if job.state == life.PAUSED else job.deadline_at
-        if due is not None and job.verdict not in (life.CANCELLED, TIMED_OUT):
-            self.set_job_timer(job, due)
-        for run in sorted(runs, key=lambda run: not run.is_element):  # a task that fans out goes on from its elements
-            self._recover_run(run)
-        self.progress.check_end(job)
-
-    def _recover_run(self, run: TaskRun) -> None:
-        if run.state in (life.DISPATCHED, life.EXECUTING):
-            self.leases.adopt(run, self.mono)
-            known = run.started_at if run.attempts == 1 else None
-            run.granted_at = min(self.wall, known or self.wall)
-            if self.queueing is not None:
-                self.queueing.take(run)
-            if run.task.speculative_backup is not None:
-                self.backups.watch(run)
-            run.cancelling = run.job.verdict in KILLING and not run.task.always_run
-        elif run.state == life.READY:
-            if self.gangs.holds(run):
-                self.gangs.gather(run)
-            else:
-                self.waiting.queue_task(run, run.demand)
-        elif run.awaits:
-            (self.fanning if run.fans else self.composing).resume(run)
-        elif run.state == life.APPROVAL:
-            self.approving.resume(run)
-        elif run.state == life.WAITING and run.timer_at is not None:
-            run.timer = self.timers.set(self.mono + max(0.0, run.timer_at - self.wall), run)
-        elif run.state == life.WAITING and run.job.state == life.EXECUTING:
-            self.progress.proceed(run)  # its text was being rendered
+        recover(self, snapshot, models)

@@ -149,6 +149,8 @@ class Fanning:
             if definition_position(position) == run.position and not (is_same and element.kept()):
                 element.reset()
                 self.core.dirty_tasks[element] = None
+                if not is_same:
+                    self.core.checkpoints.drop(element)
         return FanOut(run, items, min(limit, MOST_OPEN), is_set(given, "fail_fast"))
 
     def rebuild(self, execution: Execution) -> None:

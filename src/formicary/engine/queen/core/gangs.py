@@ -95,7 +95,7 @@ class Gangs:
             if run.holder is not None and run.holder.session:
                 out = core.batch.to(run.holder.session)
                 out.cancelled.append(run.token)
-                out.at_once += [run.token] if at_once else []
+                out.leave(run.token, 0.0 if at_once else core.grace_of(run))
 
     def ended(self, run: TaskRun) -> None:
         """A member has ended, though it may have been asked to stop: those that wait for it alone begin without it."""

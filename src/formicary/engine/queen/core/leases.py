@@ -60,6 +60,8 @@ class Leases:
         """Told of each attempt that never reached its ant."""
         self.credit: Callable[[TaskRun], None] = _nobody
         """Told of each attempt that was charged and is released."""
+        self.grace_of: Callable[[TaskRun], float | None] = _as_configured
+        """Says what an attempt is left that makes room."""
         self.locks = LockBook()
         """Who holds which virtual resources."""
         self.version = self.members = 0
@@ -101,6 +103,10 @@ class Leases:
         out = batch.to(session)
         out.welcome = welcome
         out.cancelled += [token for token in keep if ant.held[token].cancelling or ant.held[token].preempting]
+        for token in out.cancelled:
+            asked = ant.held.get(token)
+            if asked is not None and asked.preempting:
+                out.leave(token, self.grace_of(asked))
         return welcome
 
     def disconnect(self, session: int, mono: float) -> None:
@@ -248,6 +254,10 @@ class Leases:
         if ant.timer is not None:
             ant.timer.cancel()
             ant.timer = None
+
+
+def _as_configured(_run: TaskRun) -> None:
+    """Where there are no queues."""
 
 
 def _nobody(_run: TaskRun) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.backoff import retry_delay
 from formicary.engine.jobs.fan_out import as_element, has_template, index_of
-from formicary.engine.jobs.flow import Flow, compile_routes
+from formicary.engine.jobs.flow import compile_routes
 from formicary.engine.jobs.model import task_to_json
 from formicary.engine.queen.core import error_coding
 from formicary.engine.queen.core import outcome as ends
@@ -103,7 +103,7 @@ class Progress:
         if kept:
             kept.sort(key=lambda found: found.ended_order or 0)
             for found in kept:
-                self._remember_outputs(run, found)
+                self.remember_outputs(run, found)
             ready, _ = run.flow.replay(
                 [(found.position, False, found.routed_to) for found in kept], [found.position for found in kept]
             )
@@ -354,7 +354,7 @@ class Progress:
         if run.cancelling or self.stopping(run):
             run.state = life.task_state(run.state, "return")
             self.withdraw(run)
-            self._look_for_final(run.job)
+            self.look_for_final(run.job)
             self.check_end(run.job)
             return
         run.state = life.task_state(run.state, "return")
@@ -395,6 +395,8 @@ class Progress:
         run.ended_order = core.order
         core.dirty_tasks[run] = None
         core.stats.tasks_ended += 1
+        if state == life.COMPLETED and core.checkpoints.kept:
+            core.checkpoints.drop(run)
         if run.is_element:
             execution.routes.pop(run.position, None)
             core.fanning.ended(run, fatal=fatal)
@@ -403,8 +405,8 @@ class Progress:
         execution.active -= 1
         if job.definition.gang is not None:
             self.core.gangs.ended(run)
-        self._look_for_final(job)
-        self._remember_outputs(execution, run)
+        self.look_for_final(job)
+        self.remember_outputs(execution, run)
         failed = run.failed_hard()
         target = None if fatal else self._target(run, state, error, decision)
         run.routed_to = target
@@ -432,7 +434,8 @@ class Progress:
             target = routes.targets.get(life.COMPLETED)
         return target
 
-    def _remember_outputs(self, execution: Execution, run: TaskRun) -> None:
+    def remember_outputs(self, execution: Execution, run: TaskRun) -> None:
+        """Later tasks see what it has handed on."""
         if run.outputs and run.state in (life.COMPLETED, life.FAILED):
             execution.version += 1
             execution.outputs.pop(run.task.task_type, None)
@@ -446,7 +449,7 @@ class Progress:
             return True
         return run.job.verdict is not None and not run.task.always_run
 
-    def _look_for_final(self, job: Job) -> None:
+    def look_for_final(self, job: Job) -> None:
         """The end is decided and only `always_run` tasks are active any more: that is the final phase."""
         execution = self._run(job)
         if job.verdict not in (None, RESTART) and not execution.final and execution.active:
@@ -474,7 +477,7 @@ class Progress:
                 self.core.cancel_attempt(run)
         execution.flow.put_back(execution.unbegun(execution.parked))
         execution.parked.clear()
-        self._look_for_final(job)
+        self.look_for_final(job)
         for run in waiting:
             if run.fans:
                 self.core.fanning.wind_up(run, kill=kill)
@@ -562,6 +565,8 @@ class Progress:
         for run in to_reset([*execution.runs.values(), *execution.elements.values()], hard=hard):
             run.reset(hard=hard)
             core.dirty_tasks[run] = None
+        if hard:
+            core.checkpoints.drop_all(job)
         job.state = life.job_state(job.state, "restart")
         job.params = None  # as for every pending job: asked for again shortly before its turn
         job.verdict = job.error_code = job.error_message = None
@@ -659,41 +664,3 @@ class Progress:
     def _run(self, job: Job) -> Execution:
         assert job.run is not None, "a job that has begun has an execution"
         return job.run
-
-    def rebuild(self, job: Job, runs: list[TaskRun]) -> None:
-        """After a restart: the execution that the rows of a begun job describe."""
-        job.run = execution = Execution(job.definition.plan)
-        every = runs
-        runs = [run for run in every if not run.is_element]
-        execution.runs = {run.position: run for run in runs}
-        execution.elements = {run.position: run for run in every if run.is_element}
-        for run in every:
-            if run.rendered is not None and not run.source.is_static:
-                execution.routes[run.position] = compile_routes(run.task, job.definition.model.index)
-        if job.state == life.PENDING:
-            return
-        self.core.fanning.rebuild(execution)
-        begun = [run for run in runs if run.state not in (life.PENDING, life.SKIPPED)]
-        done = sorted((run for run in begun if run.ended_order is not None), key=lambda run: run.ended_order or 0)
-        for run in done:
-            self._remember_outputs(execution, run)
-        flow: Flow = execution.flow
-        startable, strays = flow.replay(
-            [(run.position, run.failed_hard(), run.routed_to) for run in done], [run.position for run in begun]
-        )
-        execution.active = sum(run.state not in life.TASK_ENDED for run in begun)
-        execution.asking = sum(run.state == life.APPROVAL for run in begun)
-        execution.final = any(execution.runs[position].task.always_run for position in strays)
-        self._look_for_final(job)
-        if job.definition.needs_preparation and job.variables is None and job.verdict is None:
-            execution.preparing = True
-            self.ask_preparation(job)
-            return
-        if job.verdict is not None or execution.final:
-            flow.put_back(startable)
-            startable = []
-        if job.state == life.PAUSED:
-            parked = [r.position for r in every if r.state == life.WAITING and r.timer_at is None and not r.awaits]
-            execution.parked = startable + parked
-        else:
-            self.activate_all(job, startable)

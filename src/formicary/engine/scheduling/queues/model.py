@@ -134,6 +134,7 @@ class Queue:
         rule: Who goes first within it.
         match: Jobs that come here by themselves; None = those that name it.
         hours: When its jobs may start; None = always.
+        grace_s: Seconds that a task of it is left to end by itself when it has to make room; None = as its parent.
     """
 
     name: str
@@ -146,6 +147,7 @@ class Queue:
     rule: Rule = PRIORITY
     match: Match | None = None
     hours: Hours | None = None
+    grace_s: float | None = None
 
     def takes(self, job: Subject) -> bool:
         """Whether a job that names no queue comes here."""
@@ -176,6 +178,7 @@ class Queues:
         queues: In the order of the file, the one of all others last if the file does not name it.
         default: The queue of jobs that nothing sends elsewhere.
         tenants: Limits of organisations and their users.
+        grace_s: Seconds of tasks of queues that say nothing of it; None = as each ant is configured.
     """
 
     rule: Rule
@@ -183,6 +186,7 @@ class Queues:
     queues: tuple[Queue, ...]
     default: str = DEFAULT
     tenants: Tenants = field(default_factory=dict)
+    grace_s: float | None = None
 
     @property
     def apart(self) -> bool:
@@ -209,6 +213,14 @@ class Queues:
         if job.queue and any(queue.name == job.queue for queue in leaves):
             return job.queue
         return next((queue.name for queue in leaves if queue.takes(job)), self.default)
+
+    def grace_of(self, name: str) -> float | None:
+        """Seconds that a task of a queue is left when it has to make room; None = as its ant is configured."""
+        queues = {queue.name: queue for queue in self.queues}
+        queue = queues.get(name)
+        while queue is not None and queue.grace_s is None:
+            queue = queues.get(queue.parent or "")
+        return self.grace_s if queue is None else queue.grace_s
 
     def within(self, name: str) -> Rule:
         """The order of a queue."""

@@ -29,6 +29,8 @@ from formicary.engine.scheduling.queues.model import (
 
 MAX_BYTES = 256 * 1024
 MAX_QUEUES = 1000
+MAX_GRACE_S = 3600.0
+"""What waits would wait for it."""
 PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "fcfs": (),
     "priority": ("aging", "cap", "floor", "preemptive"),
@@ -49,9 +51,10 @@ CHOICES = {
     "overload": ("continue", "shed", "demote", "reject"),
 }
 _FEEDBACK = ("quantum", "levels", "boost")
-_TOP = ("policy", "set", "placement", "default", "queues", "tenant_limits")
+_TOP = ("policy", "set", "placement", "default", "queues", "tenant_limits", "preemption_grace")
 _QUEUE = (
     "name", "parent", "weight", "priority", "guaranteed", "maximum", "limit", "policy", "set", "match", "hours",
+    "preemption_grace",
 )  # fmt: skip
 _MATCH = ("job_types", "users", "tags", "labels", "shorter_than", "longer_than", "resources")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -195,7 +198,8 @@ def _top(reader: _Reader, root: Node) -> Queues:
     if default not in named:
         queues.append(Queue(default))
     tenants = read_tenants(reader, fields["tenant_limits"]) if "tenant_limits" in fields else {}
-    return Queues(rule, placement, tuple(queues), default, tenants)
+    grace_s = reader.parsed(fields.get("preemption_grace"), "preemption_grace", _grace)
+    return Queues(rule, placement, tuple(queues), default, tenants, grace_s)
 
 
 def _rule(reader: _Reader, fields: Mapping[str, Node], path: str, known: tuple[str, ...], default: str) -> Rule:
@@ -282,7 +286,15 @@ def _queue(reader: _Reader, node: Node, path: str) -> Queue:
         _rule(reader, fields, path, (*ORDERS, *SHARES), "priority"),
         _match(reader, fields["match"], f"{path}.match") if "match" in fields else None,
         reader.parsed(fields.get("hours"), f"{path}.hours", _hours),
+        reader.parsed(fields.get("preemption_grace"), f"{path}.preemption_grace", _grace),
     )
+
+
+def _grace(value: object) -> float:
+    seconds = parse_duration(value)
+    if seconds > MAX_GRACE_S:
+        raise ValueError(f"it is {seconds:g} s; at most {MAX_GRACE_S:g} s, for so long others wait")
+    return seconds
 
 
 def _hours(value: object) -> Hours:
