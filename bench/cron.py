@@ -88,7 +88,7 @@ def measure(entries: int, idle_s: float) -> tuple[dict[str, float], list[float]]
             # far enough away that all are registered and the idle time is over before it
             wait_s = entries / 250 + idle_s + 20
             minute = (datetime.now(UTC) + timedelta(seconds=wait_s + 60)).replace(second=0, microsecond=0)
-            crons = [f"{at % _SPREAD} {minute.minute} {minute.hour} * * *" for at in range(entries)]
+            crons = [f"{at % _SPREAD} {minute.minute} {minute.hour} * * * *" for at in range(entries)]
             asyncio.run(register(server.address, crons))
             took = time.monotonic() - begin
             print(f"registered {entries:,} entries in {took:.0f} s; due at {minute:%H:%M}", file=sys.stderr, flush=True)

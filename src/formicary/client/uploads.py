@@ -11,7 +11,7 @@ from typing import Any
 from formicary.problems import problem
 from formicary.v1 import artifacts_pb2 as pb
 
-PIECE_BYTES = 256 * 1024
+PIECE_BYTES = 512 * 1024
 
 
 async def upload(

@@ -120,8 +120,23 @@ def _accept(scope: Scope) -> str:
     return ", ".join(value.decode("latin-1") for name, value in scope["headers"] if name == b"accept")
 
 
+_DATE_S = 1.0
+"""How old the date of an answer may be."""
+
+
 class _Server(uvicorn.Server):
-    """A server that leaves signals to whoever runs it."""
+    """A server that leaves signals to whoever runs it, and rests while nobody calls."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ending = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        """Keeps the date of the answers right; uvicorn itself looks ten times a second whether it is to end."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DATE_S):
+                    await self.ending.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -172,6 +187,7 @@ class HttpServer:
         task, self._task = self._task, None
         if task is not None:
             self._server.should_exit = True
+            self._server.ending.set()
             await asyncio.gather(task, return_exceptions=True)
         self._listener.close()
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-_PIECE = 1024 * 1024
+_PIECE = 512 * 1024
 
 
 class DataError(Exception):

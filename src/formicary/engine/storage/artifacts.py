@@ -3,7 +3,8 @@
 Theory of operation. A content is written once under a key and never changed. It comes and goes as a stream of pieces,
 so that memory does not grow with its size; its SHA-256 is taken on the way. What is being written is not there until
 it is whole and on the disk: the local adapter writes beside the final name, flushes, and renames. What is left of an
-interrupted ``put`` can be gone on with from where it stopped.
+interrupted ``put`` can be gone on with from where it stopped. One piece is written while the next one comes, and the
+disk is told to begin before the end: a flush of all at last would leave it idle until then.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from formicary.engine.storage.port import StoreError, StoreUnavailable
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
-PIECE_BYTES = 1024 * 1024
+PIECE_BYTES = 512 * 1024
 """Size of the pieces in which contents travel."""
+FLUSH_BYTES = 32 * PIECE_BYTES
+"""So much is written before the disk is told to begin with it."""
 
 _KEY = re.compile(r"[0-9a-z]{8,64}\Z")
 _PART = ".part"
@@ -108,14 +111,17 @@ class LocalArtifacts:
         part = path.with_suffix(_PART)
         digest = hashlib.sha256()
         file = await _on_disk(part, _open_part, part, offset, digest)
+        behind = _Behind(part, file, digest)
         try:
             size = offset
             async for piece in pieces:
                 if piece:
-                    await _on_disk(part, _write, file, piece, digest)
+                    await behind.write(piece)
                     size += len(piece)
+            await behind.done()
             await _on_disk(part, _publish, file, part, path)
         finally:
+            await behind.quiet()
             file.close()
         return Stored(key, size, digest.hexdigest())
 
@@ -175,6 +181,44 @@ class LocalArtifacts:
         return self.folder / key[-2:] / key
 
 
+class _Behind:
+    """Writes one piece while the next one comes, and flushes what is written every now and then."""
+
+    def __init__(self, part: Path, file: BinaryIO, digest: hashlib._Hash) -> None:
+        self._part, self._file, self._digest = part, file, digest
+        self._writing: asyncio.Task[None] | None = None
+        self._flushing: asyncio.Task[None] | None = None
+        self._unflushed = 0
+
+    async def write(self, piece: bytes) -> None:
+        """Begins to write a piece when the one before is written. Raises StoreUnavailable for that one."""
+        await self._end_of(self._writing)
+        self._writing = asyncio.create_task(_on_disk(self._part, _write, self._file, piece, self._digest))
+        self._unflushed += len(piece)
+        if self._unflushed >= FLUSH_BYTES and (self._flushing is None or self._flushing.done()):
+            await self._end_of(self._flushing)
+            self._unflushed = 0
+            self._flushing = asyncio.create_task(_on_disk(self._part, _flush, self._file.fileno()))
+
+    async def done(self) -> None:
+        """Returns when everything is written. Raises StoreUnavailable."""
+        await self._end_of(self._writing)
+        await self._end_of(self._flushing)
+
+    async def quiet(self) -> None:
+        """Returns when nobody uses the file any more."""
+        for task in (self._writing, self._flushing):
+            if task is not None:
+                await asyncio.wait([task])
+                task.exception()  # whoever waited for it was told; else another failure was first
+
+    async def _end_of(self, task: asyncio.Task[None] | None) -> None:
+        """Returns when a task has ended, which goes on if we are cancelled. Raises what it raised."""
+        if task is not None:
+            await asyncio.wait([task])
+            task.result()
+
+
 async def _on_disk(part: Path, work: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
     """Does work on another thread. What the disk refuses gives the room back: it is needed more than the rest is."""
     try:
@@ -209,6 +253,12 @@ def _write(file: BinaryIO, piece: bytes, digest: hashlib._Hash) -> None:
     view = memoryview(piece)
     while view:
         view = view[file.write(view) :]
+
+
+def _flush(descriptor: int) -> None:
+    """Flushes what is written, and lets the system use its memory again: a large file is not worth the whole cache."""
+    os.fdatasync(descriptor)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _publish(file: BinaryIO, part: Path, path: Path) -> None:
