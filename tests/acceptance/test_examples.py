@@ -24,6 +24,8 @@ EXPECTED: list[tuple[str, dict[str, str], str, dict[str, tuple[str, int]]]] = [
     ("hello.yaml", {"name": "Ada"}, DONE, {"greet": (DONE, 1)}),
     ("parallel.yaml", {}, DONE, {"begin": (DONE, 1), "left": (DONE, 1), "right": (DONE, 1), "end": (DONE, 1)}),
     ("retry.yaml", {}, DONE, {"shaky": (DONE, 3)}),
+    ("checkpoint.yaml", {}, DONE, {"rows": (DONE, 2)}),
+    ("checkpoint.yaml", {"rows": "2"}, DONE, {"rows": (DONE, 1)}),
     (
         "secrets.yaml",
         {"DeployToken": "x", "Region": "y"},

@@ -47,6 +47,13 @@ class Odd:
             return Done(outputs={"value": "x" * 2_000_000})
         if task.url == "wrong":
             return "text"  # type: ignore[return-value]  # the mistake that is tested
+        if task.url == "keep":
+            task.checkpoint("row 5")
+            with pytest.raises(ValueError, match="one line"):
+                task.checkpoint("row\n5")
+            with pytest.raises(ValueError, match="65,536"):
+                task.checkpoint("x" * 65537)
+            return Done(outputs={"given": task.last_checkpoint})
         if task.url == "fail":
             return Done(7, {"why": "x"}, "It said no.")
         while task.url in ("hang", "deaf"):
@@ -76,6 +83,14 @@ async def test_a_task_gets_what_it_is_and_gives_outputs() -> None:
         result = await queen.run(odd("", script=("a", "b")), variables={"n": 5})
         key = f"job{result.token}/1/odd"
         assert queen.outputs(result.token) == {"said": "hello", "key": key, "lines": ["a", "b"], "n": 5}
+
+
+@in_loop
+async def test_a_task_leaves_a_checkpoint_and_is_given_the_last_one() -> None:
+    async with colony(config=config()) as (queen, _):
+        result = await queen.run(odd("keep"), checkpoint="row 4")
+        assert queen.outputs(result.token) == {"given": "row 4"}
+        assert queen.checkpoints == [(result.token, b"row 5")]
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,23 @@ async def test_the_task_goes_out_and_log_progress_and_outputs_come_back() -> Non
         assert (message["variables"], message["script"]) == ({"n": 1}, ["s"])
 
 
+@in_loop
+async def test_a_worker_leaves_a_checkpoint_and_is_given_the_last_one() -> None:
+    seen: list[str] = []
+
+    async def work(task: WorkerTask) -> dict[str, object]:
+        seen.append(task.last_checkpoint)
+        await task.checkpoint("row 5")
+        return {}
+
+    where: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(serve_websocket(work, ready=where.set_result))
+    async with colony(config=config()) as (queen, _), ended(serving):
+        result = await queen.run(ask(f"ws://127.0.0.1:{await where}"), checkpoint="row 4")
+        assert result.outcome == TaskResult.COMPLETED
+        assert seen == ["row 4"] and queen.checkpoints == [(result.token, b"row 5")]
+
+
 @pytest.mark.parametrize(
     ("said", "outcome", "code", "text"),
     [

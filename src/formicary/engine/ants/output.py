@@ -32,6 +32,19 @@ RECENT_BYTES = 4096
 """Of the output, told with a failure."""
 
 
+def checkpoint_line(text: str) -> str:
+    """The line that leaves a text for the next attempt.
+
+    Raises:
+        ValueError: It is no single line, or larger than 64 KiB.
+    """
+    if "\n" in text or "\r" in text:
+        raise ValueError("A checkpoint is one line: write JSON, or replace its line ends.")
+    if (size := len(text.encode("utf-8", "replace"))) > MAX_CHECKPOINT_BYTES:
+        raise ValueError(f"A checkpoint of {size:,} bytes is too large: at most {MAX_CHECKPOINT_BYTES:,} are kept.")
+    return f"{CHECKPOINT.decode()}{text}\n"
+
+
 class TaskOutput:
     """The output of one attempt.
 

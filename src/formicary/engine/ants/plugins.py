@@ -24,7 +24,7 @@ from typing import Protocol, Self
 import msgspec
 
 from formicary.engine.ants.attempt import Attempt, Outcome, Result, failure
-from formicary.engine.ants.output import STDERR, STDOUT
+from formicary.engine.ants.output import STDERR, STDOUT, checkpoint_line
 from formicary.engine.jobs.model import is_third_party
 
 _LOG = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ class RunningTask:
         environment: The ``environment``.
         variables: All variables of the task.
         folder: Working directory with the artifacts of other tasks; empty where the task has none.
+        last_checkpoint: What an earlier attempt has left, empty = nothing.
     """
 
     def __init__(self, attempt: Attempt, progressed: Callable[[float, str], None]) -> None:
@@ -65,6 +66,7 @@ class RunningTask:
         self.environment: Mapping[str, str] = task.environment
         self.variables: Mapping[str, object] = attempt.variables_map()
         self.folder = attempt.folder
+        self.last_checkpoint = attempt.checkpoint
         self._attempt = attempt
         self._progressed = progressed
         self._last = 0.0
@@ -84,6 +86,10 @@ class RunningTask:
         if fraction >= 1.0 or now - self._last >= _PROGRESS_S:
             self._last = now
             self._progressed(fraction, message)
+
+    def checkpoint(self, text: str) -> None:
+        """Leaves a line of at most 64 KiB for the next attempt; its log has it too. Raises ValueError."""
+        self.write(checkpoint_line(text))
 
     def end(self) -> None:
         """The attempt is over: nothing of it is taken any more."""

@@ -48,6 +48,7 @@ class TaskMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
         environment: The ``environment``.
         reply_to: Over NATS: where to answer, the same as the message's own reply subject or the named reply queue.
         cancel_subject: Over NATS: where a ``cancel`` comes.
+        checkpoint: What an earlier attempt has left with a log line ``::checkpoint::TEXT``, empty = nothing.
     """
 
     type: str = ""
@@ -64,6 +65,7 @@ class TaskMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
     environment: Mapping[str, str] = msgspec.field(default_factory=dict)
     reply_to: str = ""
     cancel_subject: str = ""
+    checkpoint: str = ""
 
 
 class Said(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -117,6 +119,7 @@ def task_message(attempt: Attempt, correlation_id: str, *, reply_to: str = "", c
             environment=attempt.task.environment,
             reply_to=reply_to,
             cancel_subject=cancel_subject,
+            checkpoint=attempt.checkpoint,
         )
     )
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from formicary.engine.ants.output import checkpoint_line
 from formicary.engine.ants.remote_wire import (
     ALIVE,
     CANCEL,
@@ -65,17 +66,23 @@ class WorkerTask:
         attempt: From 1.
         variables: The task's variables.
         script: Lines of ``script``.
+        last_checkpoint: What an earlier attempt has left, empty = nothing.
     """
 
     def __init__(self, message: TaskMessage, send: Callable[[bytes], Awaitable[None]]) -> None:
         self.message = message
         self.key, self.attempt = message.key, message.attempt
         self.variables, self.script = message.variables, message.script
+        self.last_checkpoint = message.checkpoint
         self._send = send
 
     async def log(self, text: str, *, is_error: bool = False) -> None:
         """Adds lines to the task's log; ``::set-output name=KEY::VALUE`` sets an output."""
         await self._say(Said(type=LOG, text=text, is_error=is_error))
+
+    async def checkpoint(self, text: str) -> None:
+        """Leaves a line of at most 64 KiB for the next attempt; its log has it too. Raises ValueError."""
+        await self.log(checkpoint_line(text))
 
     async def progress(self, fraction: float, message: str = "") -> None:
         """Says how far it is, from 0 to 1."""

@@ -208,8 +208,8 @@ class MemoryStore:
         return [self._tables.tasks[number, position] for position in sorted(self._positions.get(number, ()))]
 
     def _checkpoints_of(self, numbers: Container[int]) -> list[Row]:
-        kept = sorted(self._tables.checkpoints.items())
-        return [row for key, row in kept if row[3] is not None and key[0] in numbers]
+        kept = self._tables.checkpoints
+        return [kept[key] for key in sorted(key for key in kept if key[0] in numbers) if kept[key][3] is not None]
 
     def checkpoints(self, number: int) -> list[Row]:
         """What the tasks of a job have left for their next attempts."""
