@@ -92,6 +92,9 @@ def test_a_definition_is_told_where_it_can_never_come_true() -> None:
 def test_what_no_connected_ant_could_do_is_told_and_a_gang_that_is_too_large() -> None:
     made = Colony()
     gpu = made.define(job("gpu", task="  resources: {gpu: 2}\n"))
+    asks = made.define(
+        "job_type: asks\ntasks:\n- {task_type: a, method: MANUAL, on_completed: b}\n- {task_type: b, script: x}\n"
+    )
     names = "".join(f"- {{task_type: m{at}, script: x}}\n" for at in range(4))
     gang = made.define(f"job_type: gang\ngang: job\ntasks:\n{names}")
 
@@ -101,6 +104,7 @@ def test_what_no_connected_ant_could_do_is_told_and_a_gang_that_is_too_large() -
     assert told(gpu) == [], "no ant is there yet: nobody knows"
     made.ant("one", 1, resources={"gpu": 1})
     made.ant("two", 2)
+    assert told(asks) == [], "people decide, not ants"
     assert told(gpu)[0].startswith(
         "task a: none of the 2 connected ants fits: one lacks gpu 2 (offers 1); two lacks gpu"
     )

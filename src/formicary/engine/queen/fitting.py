@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
+from formicary.engine.jobs.model import QUEEN_METHODS
 from formicary.engine.queen.core.records import Definition
 from formicary.engine.scheduling.pipeline import AntView
 from formicary.engine.scheduling.queues.gangs import ants_to_keep
@@ -19,14 +20,15 @@ MOST_ANTS = 3
 def unfit(core: Core, definition: Definition) -> list[str]:
     """What no connected ant could do, by task, and a gang that is larger than all of them; empty with no ant at all.
 
-    Ants may come later, so this refuses nothing. Tasks whose needs are known only once they are rendered are left out.
+    Ants may come later, so this refuses nothing. Tasks that no ant runs (people decide, other jobs do the work) are left
+    out, and those whose needs are known only once they are rendered.
     """
     ants = [ant for ant in core.leases.ants.values() if ant.connected and not ant.draining]
     if not ants:
         return []
     found = []
     for task, demand in zip(definition.model.tasks, definition.demands, strict=True):
-        if demand is not None and not any(demand.fits(ant) for ant in ants):
+        if demand is not None and task.method not in QUEEN_METHODS and not any(demand.fits(ant) for ant in ants):
             told = "; ".join(f"{ant.id} lacks {' and '.join(demand.lacks(ant))}" for ant in ants[:MOST_ANTS])
             more = f"; {len(ants) - MOST_ANTS} more" if len(ants) > MOST_ANTS else ""
             found.append(f"task {task.task_type}: none of the {len(ants)} connected ants fits: {told}{more}")
