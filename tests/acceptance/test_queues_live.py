@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -216,6 +217,23 @@ class second_ant:
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
         self.process.communicate(timeout=40)
+
+
+def test_the_less_congested_pool_is_told(stage: Callable[..., Stage], tmp_path: Path) -> None:
+    """The ants that the job's tag asks for are busy; those with another tag are free, and `estimate` says so."""
+    one = stage("policy: fcfs\n", "--slots", "1", "--tags", "old")
+    one.hold()
+    job = tmp_path / "job.yaml"
+    job.write_text("job_type: j\ntasks: [{task_type: t, method: SHELL, tags: [old], script: ['true']}]\n")
+    with second_ant(one.up, "--slots", "2", "--tags", "new,large"):
+        document = json.loads(one.up.cli("estimate", str(job), "--output", "json"))
+        free, full = document["pools"]
+        assert (free["tags"], free["busy"], free["slots"], free["serves"]) == (["large", "new"], 0, 2, False)
+        assert (full["tags"], full["busy"], full["slots"], full["serves"]) == (["old"], 1, 1, True)
+        assert free["wait_s"] == 0 and free["ahead"] == 0
+        table = one.up.cli("estimate", str(job))
+        assert "large,new" in table and "only with other tags" in table
+    one.open()
 
 
 def test_capacity_lends_and_takes_back(stage: Callable[..., Stage]) -> None:

@@ -36,6 +36,8 @@ def estimate(
       formicary estimate job.yaml --dry-run
       formicary estimate 01m85ekc7j6eavmzh9dmc0872r --output json
 
+    Where ants offer different tags, each pool of them is listed, the least congested first.
+
     It goes by the run times of jobs that have ended, what runs, what waits before it and later scheduled starts. What
     nobody can know: jobs of higher priority that will still come; their rate of the last hour is allowed for.
     """
@@ -80,6 +82,19 @@ def _show(document: dict[str, Any]) -> None:
         if "in_time" in document:
             rows.append(["in time", f"{document['in_time']:.0%}", "likely to have ended by the deadline"])
         emit_table((document["job_type"].upper(), "VALUE", ""), rows)
+    pools = document.get("pools")
+    if pools:
+        rows = [
+            [
+                ",".join(pool["tags"]) or "(none)",
+                f"{pool['busy']} of {pool['slots']}",
+                pool["ahead"],
+                f"in {pool['wait_s']:.1f} s",
+                "" if pool["serves"] else "only with other tags",
+            ]
+            for pool in pools
+        ]
+        emit_table(("ANTS WITH", "BUSY", "AHEAD", "STARTS", ""), rows)
     dry = document.get("dry_run")
     if dry is not None:
         write("all tasks would fit now\n" if dry["fits"] else "not all tasks would fit now\n")

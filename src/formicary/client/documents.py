@@ -85,6 +85,20 @@ def estimate(found: pb.Estimate) -> dict[str, Any]:
         "slots": found.slots,
         "limited": found.limited,
     }
+    if found.pools:
+        document["pools"] = [
+            {
+                "tags": list(pool.tags),
+                "ants": pool.ants,
+                "slots": pool.slots,
+                "busy": pool.busy,
+                "ahead": pool.ahead,
+                "serves": pool.serves,
+                "starts_at": _time(pool, "starts_at"),
+                "wait_s": pool.wait_s,
+            }
+            for pool in found.pools
+        ]
     if found.HasField("in_time"):
         document["in_time"] = found.in_time
     if found.HasField("dry_run"):

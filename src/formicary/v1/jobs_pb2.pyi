@@ -273,7 +273,7 @@ class EstimateJobRequest(_message.Message):
     def __init__(self, id: _Optional[str] = ..., job_type: _Optional[str] = ..., definition_id: _Optional[str] = ..., source: _Optional[str] = ..., priority: _Optional[int] = ..., scheduled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class Estimate(_message.Message):
-    __slots__ = ("job_type", "reason", "starts_at", "earliest_at", "latest_at", "wait_s", "article_wait_s", "run_s", "ahead", "slots", "limited", "in_time", "dry_run")
+    __slots__ = ("job_type", "reason", "starts_at", "earliest_at", "latest_at", "wait_s", "article_wait_s", "run_s", "ahead", "slots", "limited", "in_time", "dry_run", "pools")
     JOB_TYPE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     STARTS_AT_FIELD_NUMBER: _ClassVar[int]
@@ -287,6 +287,7 @@ class Estimate(_message.Message):
     LIMITED_FIELD_NUMBER: _ClassVar[int]
     IN_TIME_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    POOLS_FIELD_NUMBER: _ClassVar[int]
     job_type: str
     reason: str
     starts_at: _timestamp_pb2.Timestamp
@@ -300,7 +301,28 @@ class Estimate(_message.Message):
     limited: bool
     in_time: float
     dry_run: DryRun
-    def __init__(self, job_type: _Optional[str] = ..., reason: _Optional[str] = ..., starts_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., earliest_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., latest_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., wait_s: _Optional[float] = ..., article_wait_s: _Optional[float] = ..., run_s: _Optional[float] = ..., ahead: _Optional[int] = ..., slots: _Optional[int] = ..., limited: _Optional[bool] = ..., in_time: _Optional[float] = ..., dry_run: _Optional[_Union[DryRun, _Mapping]] = ...) -> None: ...
+    pools: _containers.RepeatedCompositeFieldContainer[Pool]
+    def __init__(self, job_type: _Optional[str] = ..., reason: _Optional[str] = ..., starts_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., earliest_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., latest_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., wait_s: _Optional[float] = ..., article_wait_s: _Optional[float] = ..., run_s: _Optional[float] = ..., ahead: _Optional[int] = ..., slots: _Optional[int] = ..., limited: _Optional[bool] = ..., in_time: _Optional[float] = ..., dry_run: _Optional[_Union[DryRun, _Mapping]] = ..., pools: _Optional[_Iterable[_Union[Pool, _Mapping]]] = ...) -> None: ...
+
+class Pool(_message.Message):
+    __slots__ = ("tags", "ants", "slots", "busy", "ahead", "serves", "starts_at", "wait_s")
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    ANTS_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    BUSY_FIELD_NUMBER: _ClassVar[int]
+    AHEAD_FIELD_NUMBER: _ClassVar[int]
+    SERVES_FIELD_NUMBER: _ClassVar[int]
+    STARTS_AT_FIELD_NUMBER: _ClassVar[int]
+    WAIT_S_FIELD_NUMBER: _ClassVar[int]
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    ants: int
+    slots: int
+    busy: int
+    ahead: int
+    serves: bool
+    starts_at: _timestamp_pb2.Timestamp
+    wait_s: float
+    def __init__(self, tags: _Optional[_Iterable[str]] = ..., ants: _Optional[int] = ..., slots: _Optional[int] = ..., busy: _Optional[int] = ..., ahead: _Optional[int] = ..., serves: _Optional[bool] = ..., starts_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., wait_s: _Optional[float] = ...) -> None: ...
 
 class DryRun(_message.Message):
     __slots__ = ("fits", "places", "lacks", "never")

@@ -20,8 +20,8 @@ MOST_ANTS = 3
 def unfit(core: Core, definition: Definition) -> list[str]:
     """What no connected ant could do, by task, and a gang that is larger than all of them; empty with no ant at all.
 
-    Ants may come later, so this refuses nothing. Tasks that no ant runs (people decide, other jobs do the work) are left
-    out, and those whose needs are known only once they are rendered.
+    Ants may come later, so this refuses nothing. Tasks that no ant runs (people decide, other jobs do the work) are
+    left out, and those whose needs are known only once they are rendered.
     """
     ants = [ant for ant in core.leases.ants.values() if ant.connected and not ant.draining]
     if not ants:

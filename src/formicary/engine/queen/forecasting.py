@@ -56,6 +56,31 @@ class DryRun:
 
 
 @dataclass(frozen=True, slots=True)
+class Pool:
+    """The ants that offer the same tags, and when a job would start if it went to them.
+
+    Attributes:
+        tags: Which they offer, sorted.
+        ants: How many they are.
+        slots: All of theirs.
+        busy: Slots in which something runs.
+        ahead: Jobs and tasks whose turn comes before.
+        serves: The job may go there as it is; else its tags would have to be others.
+        starts_at: The estimate, seconds since the epoch.
+        wait_s: From now to it.
+    """
+
+    tags: tuple[str, ...]
+    ants: int
+    slots: int
+    busy: int
+    ahead: int
+    serves: bool
+    starts_at: float
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """An answer. Times are seconds since the epoch.
 
@@ -73,6 +98,7 @@ class Estimate:
         limited: `max_concurrency` or a limit of its tenant decides, not the ants.
         in_time: How likely it ends by the deadline, None where none was given.
         dry_run: Where asked for.
+        pools: Of a job that is not submitted, where ants offer different tags: the least congested first.
     """
 
     job_type: str
@@ -88,6 +114,7 @@ class Estimate:
     limited: bool = False
     in_time: float | None = None
     dry_run: DryRun | None = None
+    pools: tuple[Pool, ...] = ()
 
 
 class Forecasting:
@@ -127,10 +154,10 @@ class Forecasting:
         """The estimate of a job that is not submitted."""
         core = self._queen.pump.now()
         level = definition.model.priority if priority is None else priority
-        found = await self._estimate(
-            asking.not_submitted(core, definition, org, level, starts_at or definition.model.scheduled_at or 0.0),
-            deadline_at,
-        )
+        starts_at = starts_at or definition.model.scheduled_at or 0.0
+        wanted = asking.not_submitted(core, definition, org, level, starts_at)
+        found = await self._estimate(wanted, deadline_at)
+        found = replace(found, pools=await self._pools(wanted))
         if not dry_run:
             return found
         return replace(found, dry_run=try_all(self._queen.pump.now(), definition))
@@ -179,6 +206,21 @@ class Forecasting:
             limited=question is not asked[0],
             in_time=likely,
         )
+
+    async def _pools(self, wanted: Wanted) -> tuple[Pool, ...]:
+        """When the job would start with each pool of ants, by their wait."""
+        core = self._queen.pump.now()
+        asked, book, now = asking.pools(core, wanted), core.book, core.wall
+        known = book.durations.only({kind for pool in asked for kind in pool.question.kinds})
+        plays = await self._queen.pump.read(lambda: [forecast(pool.question, known, self._rng) for pool in asked])
+        found = []
+        for pool, raw in zip(asked, plays, strict=True):
+            if raw is not None:
+                question, wait_s = pool.question, book.answer(pool.question, raw, now).told.wait_s
+                busy, ahead = len(question.running), len(question.ahead)
+                numbers = (pool.ants, question.slots, busy, ahead)
+                found.append(Pool(tuple(sorted(pool.tags)), *numbers, pool.serves, now + wait_s, wait_s))
+        return tuple(sorted(found, key=lambda pool: (pool.wait_s, pool.ahead, pool.busy / pool.slots, pool.tags)))
 
     async def _history(self, org: str, job_type: str) -> None:
         """Reads the run times of the newest ended jobs of a type, the first time somebody asks for it."""

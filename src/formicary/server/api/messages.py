@@ -191,6 +191,10 @@ def estimate(found: Estimate) -> pb.Estimate:
     if found.dry_run is not None:
         dry = found.dry_run
         message.dry_run.CopyFrom(pb.DryRun(fits=dry.fits, places=dry.places, lacks=dry.lacks, never=dry.never))
+    for pool in found.pools:
+        numbers = {"ants": pool.ants, "slots": pool.slots, "busy": pool.busy, "ahead": pool.ahead}
+        one = message.pools.add(tags=pool.tags, serves=pool.serves, wait_s=round(pool.wait_s, 3), **numbers)
+        one.starts_at.FromMilliseconds(int(pool.starts_at * 1000))
     if found.reason:
         return message
     message.starts_at.FromMilliseconds(int(found.starts_at * 1000))

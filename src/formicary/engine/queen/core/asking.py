@@ -30,6 +30,8 @@ MOST_SORTED = 5000
 """Jobs ahead that are put in order; of more, the order counts little."""
 MOST_SCHEDULED = 256
 """Later starts that are looked at, the next ones."""
+MOST_POOLS = 8
+"""Pools of ants that are looked at, the largest ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,23 @@ class Wanted:
     demand: Demand
     key: OrderKey
     starts_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolAsked:
+    """The question of a job's wait, were it to be run by the ants that offer certain tags.
+
+    Attributes:
+        tags: Which all of these ants offer.
+        ants: How many they are.
+        serves: The job may go there as it is.
+        question: What its wait there depends on.
+    """
+
+    tags: frozenset[str]
+    ants: int
+    serves: bool
+    question: Question
 
 
 def not_submitted(core: Core, definition: Definition, org: str, priority: int, starts_at: float) -> Wanted:
@@ -74,11 +93,35 @@ def submitted(core: Core, job: Job) -> Wanted | None:
 
 def questions(core: Core, asked: Wanted) -> list[Question]:
     """What its wait depends on: the ants that serve its task, and the limit of its job type where it has one."""
-    ants = [ant for ant in core.ants_for(asked.demand) if not ant.draining]
+    question = _question(core, asked, [ant for ant in core.ants_for(asked.demand) if not ant.draining])
+    gate = asked.demand.gate  # one with a circuit breaker may have no limit
+    is_limited = gate is not None and core.limit_of(gate) < UNLIMITED
+    limits = [_limit(core, asked, question)] if is_limited else []
+    return [question, *limits, *_tenants(core, asked, question)]
+
+
+def pools(core: Core, asked: Wanted) -> list[PoolAsked]:
+    """The same for each group of ants that offer the same tags and have all else that the task needs; empty where all
+    ants offer the same.
+    """
+    groups: dict[frozenset[str], list[Ant]] = {}
+    anywhere = replace(asked.demand, tags=frozenset())
+    for ant in core.leases.ants.values():
+        if ant.connected and not ant.draining and anywhere.fits(ant):
+            groups.setdefault(ant.tags, []).append(ant)
+    if len(groups) < 2:
+        return []
+    largest = heapq.nlargest(MOST_POOLS, groups.items(), key=lambda group: sum(ant.slots for ant in group[1]))
+    return [
+        PoolAsked(tags, len(ants), asked.demand.fits(ants[0]), _question(core, asked, ants)) for tags, ants in largest
+    ]
+
+
+def _question(core: Core, asked: Wanted, ants: list[Ant]) -> Question:
     slots = sum(ant.slots for ant in ants)
     busy, held = _held(core, ants, asked.job)
     waiting = [*held, *_ahead(core, asked, ants), *_scheduled(core, asked, ants)]
-    question = Question(
+    return Question(
         kind_of(asked.job.org, asked.job.definition.job_type),
         slots,
         tuple(busy),
@@ -86,10 +129,6 @@ def questions(core: Core, asked: Wanted) -> list[Question]:
         ready_in_s=max(0.0, asked.starts_at - core.wall),
         overtaking=core.book.load.before(-asked.job.priority, slots, core.wall),
     )
-    gate = asked.demand.gate  # one with a circuit breaker may have no limit
-    is_limited = gate is not None and core.limit_of(gate) < UNLIMITED
-    limits = [_limit(core, asked, question)] if is_limited else []
-    return [question, *limits, *_tenants(core, asked, question)]
 
 
 def _held(core: Core, ants: Iterable[Ant], asked: Job) -> tuple[list[Busy], list[Ahead]]:
