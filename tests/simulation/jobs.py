@@ -96,6 +96,7 @@ def _job(name: str, *tasks: TaskDefinition, **fields: object) -> JobDefinition:
 
 
 C, F, X = "COMPLETED", "FAILED", "CANCELLED"
+API = {"downstream": "api", "consecutive_failures": 2, "open_for": 0.5}
 
 
 def _plain() -> list[Kind]:
@@ -275,6 +276,10 @@ def _gangs() -> list[Kind]:
             (C,),
             children=3,
             joins=True,
+        ),
+        Kind(_job("guarded", _task("a", circuit_breaker=API, retry=9)), (until(3),), C, (C,)),
+        Kind(
+            _job("guarded_too", _task("a", circuit_breaker=API, on_completed="b"), _task("b")), (good, good), C, (C, C)
         ),
         Kind(_job("copied_again", _task("a", speculative_backup=early, retry=9)), (until(3),), C, (C,)),
     ]

@@ -28,11 +28,12 @@ def _ask(server: str, timeout_s: float, command: Callable[[Client], Awaitable[T]
     return asyncio.run(work())
 
 
-@click.group(short_help="Show and reset the circuit breakers of job types.", epilog=exits.EXIT_HELP)
+@click.group(short_help="Show and reset the circuit breakers of jobs and tasks.", epilog=exits.EXIT_HELP)
 def breakers() -> None:
     r"""Works with the circuit breakers of job files: `circuit_breaker`.
 
-    While a breaker is OPEN, pending jobs of its types wait; HALF_OPEN lets a few through to see whether they succeed.
+    While a breaker is OPEN, pending jobs of its types, or attempts of its tasks, wait; HALF_OPEN lets a few through to
+    see whether they succeed.
 
     \b
     Examples:

@@ -54,7 +54,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Show, redrive and purge jobs that no retry will help.",
     ),
     "alerts": ("formicary.cli.alerts:alerts", "Check alert rules."),
-    "breakers": ("formicary.cli.breakers:breakers", "Show and reset the circuit breakers of job types."),
+    "breakers": ("formicary.cli.breakers:breakers", "Show and reset the circuit breakers of jobs and tasks."),
     "locks": ("formicary.cli.locks:locks", "Show and set licences, locks and quotas of jobs."),
     "audit": ("formicary.cli.audit:audit", "Show who changed what, and who was refused."),
     "idempotency": (

@@ -192,6 +192,11 @@ TASK_FIELDS: tuple[Field, ...] = (
         "A second copy begins where it lags behind; the first to end counts: true, or thresholds.",
     ),
     Field(
+        "circuit_breaker",
+        "circuit_breaker",
+        "When too many attempts fail, of all tasks that call the same host or downstream, the others wait.",
+    ),
+    Field(
         "container",
         "container",
         "Image, pull_policy, cpu_limit, memory_limit and requests (or resources), volumes, environment, user, …",

@@ -222,6 +222,7 @@ class TaskDefinition:
     placement: Mapping[str, Json] | None = None
     cost_factor: float | None = None
     speculative_backup: Json = None
+    circuit_breaker: Mapping[str, Json] | None = None
     # containers and pods
     container: Mapping[str, Json] | None = None
     helper: Mapping[str, Json] | None = None

@@ -20,13 +20,13 @@ ERROR_HANDLING: Final = (
     Field("alert_on_dlq", "bool", "Tell somebody when that happens."),
 )
 CIRCUIT_BREAKER: Final = (
-    Field("downstream", "queue", "What the breaker guards; job types that name the same share one.", most=100),
+    Field("downstream", "queue", "What the breaker guards; job types or tasks that name the same share one.", most=100),
     Field("consecutive_failures", "int", "Failures in a row that open it.", least=1, most=1_000_000),
     Field("failure_rate", "share", "Share of failures within the window that opens it, like 50% or 0.5."),
     Field("window", "duration", "Length of that window."),
     Field("minimum_jobs", "int", "Ends within the window without which no share is judged.", least=1, most=1_000_000),
     Field("open_for", "duration", "How long it stays open."),
-    Field("trials", "int", "Jobs that are let through half open.", least=1, most=1000),
+    Field("trials", "int", "Jobs, or attempts, that are let through half open.", least=1, most=1000),
 )
 _SHARE: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(%?)\s*\Z")
 _QUEUE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
@@ -97,7 +97,7 @@ def read_error_handling(ctx: Context, node: Node, path: str, row: Field) -> obje
 
 
 def read_circuit_breaker(ctx: Context, node: Node, path: str, row: Field) -> object:
-    """Reads `circuit_breaker` of a job; a mapping, durations in seconds."""
+    """Reads `circuit_breaker` of a job or a task; a mapping, durations in seconds."""
     found = read_mapping(ctx, node, path, {one.name: one for one in CIRCUIT_BREAKER})
     if found is None:
         return ABSENT

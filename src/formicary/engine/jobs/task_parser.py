@@ -22,7 +22,7 @@ from formicary.engine.jobs.model import (
 )
 from formicary.engine.jobs.notice_check import NOTICE_FIELDS, check_notices
 from formicary.engine.jobs.placement_reader import read_backup, read_needs, read_placement
-from formicary.engine.jobs.policy_reader import read_error_handling, with_retries
+from formicary.engine.jobs.policy_reader import read_circuit_breaker, read_error_handling, with_retries
 from formicary.engine.jobs.readers import (
     ABSENT,
     READERS,
@@ -46,6 +46,7 @@ TASK_READERS: Mapping[str, Reader] = {
     **READERS,
     **CONTAINER_READERS,
     "error_handling": read_error_handling,
+    "circuit_breaker": read_circuit_breaker,
     "needs": read_needs,
     "demands": read_locks,
     "placement": read_placement,

@@ -1,8 +1,11 @@
-"""Circuit breakers of job types: which one a job passes, what its end says, what is written of it.
+"""Circuit breakers of job types and tasks: which one a job passes, what its end says, what is written of it.
 
 A breaker belongs to an organisation and a downstream, which several job types may share; without a name it is the job
 type's own. Its state is a row that is written in the commit of the jobs' ends that change it, so a queen that is killed
 finds it as it was. Which version of a job type counts for the policy is the newest that is known, as for concurrency.
+
+Attempts of tasks pass breakers too: the task waits before an attempt, and the attempt's end counts. Whose attempt began
+last says the policy.
 """
 
 from __future__ import annotations
@@ -14,8 +17,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from formicary.engine.jobs import lifecycle as life
-from formicary.engine.queen.core.records import Definition, Job
+from formicary.engine.queen.core.outcome import CANCELLED, COMPLETED, LOST, Outcome
+from formicary.engine.queen.core.records import Definition, Job, TaskRun
+from formicary.engine.queen.core.task_breakers import breaker_name
 from formicary.engine.queen.core.timers import Alarm, Timer
+from formicary.engine.scheduling.breakers import TASK_MARK
 from formicary.engine.scheduling.demand import Gate
 from formicary.engine.storage.port import Row
 from formicary.lifecycle.breaker import Breaker, BreakerPolicy, as_mapping, from_mapping
@@ -24,6 +30,8 @@ if TYPE_CHECKING:
     from formicary.engine.queen.core.core import Core
 
 KIND = "breaker"
+_FINE = frozenset({"COMPLETED", "EXECUTING", "WAIT_FOR_APPROVAL", "PAUSE_JOB"})
+"""What an exit code may be mapped to that is no failure of what was called."""
 Key = tuple[str, str]
 """Organisation and name of a breaker."""
 _NEUTRAL = frozenset({"ERR_FILTERED_JOB", "ERR_CANCELLED"})
@@ -55,10 +63,16 @@ class Breaking:
         """Which breaker a job type passes."""
         self._versions: dict[Gate, int] = {}
         self._timers: dict[Key, Timer] = {}
+        self._callers: dict[Key, set[str]] = {}
+        """Job types whose tasks pass it, by breaker."""
 
     def admit(self, definition: Definition) -> None:
         """A definition is there: the newest version of its type says which breaker, and its policy."""
         gate = (str(definition.row[1]), definition.job_type)
+        for task in definition.model.tasks:
+            if task.circuit_breaker is not None and task.is_static:
+                name = breaker_name(definition.model, task)
+                self._callers.setdefault((gate[0], name), set()).add(definition.job_type)
         spec, version = definition.model.circuit_breaker, abs(int(definition.row[3] or 0))
         if (spec is None and gate not in self.gates) or version < self._versions.get(gate, 0):
             return
@@ -84,9 +98,15 @@ class Breaking:
                 self._set_timer(key)
 
     def permits(self, gate: Gate) -> bool:
-        """View: whether a job of this type may begin."""
-        key = self.gates.get(gate)
-        return key is None or self.known[key].permits(self._core.wall)
+        """View: whether a job of this type, or an attempt of a task, may begin."""
+        key = self.key_of(gate)
+        breaker = self.known.get(key) if key is not None else None
+        return breaker is None or breaker.permits(self._core.wall)
+
+    def key_of(self, gate: Gate) -> Key | None:
+        """The breaker at a gate, None where there is none."""
+        org, name = gate
+        return (org, name.removeprefix(TASK_MARK)) if name.startswith(TASK_MARK) else self.gates.get(gate)
 
     def of_job(self, job: Job) -> tuple[Key, Breaker] | None:
         """The breaker that a job passes."""
@@ -96,8 +116,8 @@ class Breaking:
     def of(self, org: str) -> Iterator[tuple[str, Breaker, list[str]]]:
         """Name, breaker and job types of an organisation, by name."""
         for key in sorted(key for key in self.known if key[0] == org):
-            types = sorted(gate[1] for gate, passed in self.gates.items() if passed == key)
-            yield key[1], self.known[key], types
+            types = {gate[1] for gate, passed in self.gates.items() if passed == key}
+            yield key[1], self.known[key], sorted(types | self._callers.get(key, set()))
 
     def begun(self, job: Job) -> None:
         """An execution of the job has begun."""
@@ -117,6 +137,47 @@ class Breaking:
             return
         if breaker.end(job.id, self._core.wall, succeeded=job.verdict is None):
             self._keep(key)
+
+    # --- attempts of tasks ------------------------------------------------------------------------------------------
+
+    def attempt_begun(self, run: TaskRun) -> None:
+        """An attempt is granted."""
+        key = self._of_task(run)
+        if key is None:
+            return
+        spec = run.task.circuit_breaker or {}
+        breaker = self.known.get(key)
+        if breaker is None:
+            breaker = self.known[key] = Breaker(policy_of(spec), since=self._core.wall)
+            self._keep(key)
+        else:
+            breaker.policy = policy_of(spec)
+        self._callers.setdefault(key, set()).add(run.job.definition.job_type)
+        if breaker.begin(_attempt(run), self._core.wall):
+            self._keep(key)
+
+    def attempt_ended(self, run: TaskRun, outcome: Outcome) -> None:
+        """An attempt has reported its end, which nothing has been made of yet."""
+        if outcome.outcome in (LOST, CANCELLED):
+            self.attempt_gone(run)
+            return
+        key = self._of_task(run)
+        if key is None or (breaker := self.known.get(key)) is None:
+            return
+        action = run.routes.action(outcome.exit_code, outcome.error_code or None)
+        succeeded = outcome.outcome == COMPLETED or action in _FINE
+        if breaker.end(_attempt(run), self._core.wall, succeeded=succeeded):
+            self._keep(key)
+
+    def attempt_gone(self, run: TaskRun) -> None:
+        """An attempt is lost, cancelled or given back: it says nothing about what it called."""
+        key = self._of_task(run)
+        if key is not None and key in self.known and self.known[key].forget(_attempt(run)):
+            self._keep(key)
+
+    def _of_task(self, run: TaskRun) -> Key | None:
+        name = breaker_name(run.job.definition.model, run.task)
+        return (run.job.org, name) if name else None
 
     def reset(self, key: Key) -> Breaker:
         """Closes a breaker. Raises KeyError."""
@@ -147,3 +208,8 @@ class Breaking:
             self._keep(key)
         else:
             self._set_timer(key)  # the clock was set back meanwhile
+
+
+def _attempt(run: TaskRun) -> str:
+    """What a trial is called: a task has one attempt at a time that counts."""
+    return f"{run.job.id}/{run.position}"

@@ -339,6 +339,8 @@ class Core:
         if self.queueing is not None and outcome.started_at and outcome.ended_at:
             self.queueing.ran(run, outcome.ended_at - outcome.started_at, completed=outcome.outcome == COMPLETED)
         self.leases.release(run)
+        if run.task.circuit_breaker is not None:
+            self.breaking.attempt_ended(run, outcome)
         self.progress.result(run, outcome)
 
     def started(self, session: int, token: int, started_at: float) -> None:
@@ -362,6 +364,7 @@ class Core:
         if run is not None and run.state == life.DISPATCHED and not self._goes_on(run):
             run.ran_s = 0.0
             self.leases.release(run)
+            self._uncounted(run)
             self.progress.returned(run, is_unstarted=True)
 
     def _lost(self, run: TaskRun) -> None:
@@ -369,7 +372,13 @@ class Core:
         if self._goes_on(run):
             return
         self.leases.release(run)
+        self._uncounted(run)
         self.progress.lost(run)
+
+    def _uncounted(self, run: TaskRun) -> None:
+        """An attempt is gone that says nothing about what it called."""
+        if run.task.circuit_breaker is not None:
+            self.breaking.attempt_gone(run)
 
     def _goes_on(self, run: TaskRun) -> bool:
         """An attempt is gone, and the task goes on as its copy; or it was the copy that is gone."""
@@ -379,6 +388,7 @@ class Core:
         if self._goes_on(run):
             return
         self.leases.release(run)
+        self._uncounted(run)
         if run.state == life.EXECUTING:
             self.progress.lost(run)
         else:
@@ -554,6 +564,8 @@ class Core:
         self.dirty_tasks[run] = None
         if run.task.speculative_backup is not None:
             self.backups.watch(run)
+        if run.task.circuit_breaker is not None:
+            self.breaking.attempt_begun(run)
 
     def lease(self, run: TaskRun, ant: Ant) -> None:
         """A new token for an attempt, and what the ant is told of it after the commit."""

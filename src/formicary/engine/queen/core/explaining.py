@@ -14,7 +14,7 @@ import msgspec
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.scheduling.placing import has_room
 from formicary.engine.scheduling.queues.gangs import ants_to_keep
-from formicary.lifecycle.breaker import HALF_OPEN
+from formicary.lifecycle.breaker import HALF_OPEN, Breaker
 
 if TYPE_CHECKING:
     from formicary.engine.queen.core.core import Core
@@ -94,18 +94,22 @@ def _breaker(core: Core, job: Job) -> list[Reason]:
     found = core.breaking.of_job(job)
     if found is None:
         return []
-    (_, name), breaker = found
+    return [_breaker_reason(core, found[0][1], found[1], "")]
+
+
+def _breaker_reason(core: Core, name: str, breaker: Breaker, task_type: str) -> Reason:
+    """What a circuit breaker says."""
     permits, due = breaker.permits(core.wall), breaker.half_open_at
     figures = {"opened": float(breaker.opened)}
     if due is not None:
         text = f"the circuit breaker {name} is OPEN after too many failures; it lets a trial through"
-        until = _until(core, text, due)
-        return [msgspec.structs.replace(until, gate="breaker", figures={**figures, **until.figures})]
+        until = _until(core, text, due, task_type)
+        return msgspec.structs.replace(until, gate="breaker", figures={**figures, **until.figures})
     if breaker.state == HALF_OPEN and not permits:
         tried = ", ".join(str(key) for key in breaker.trials) or "earlier ones"
         text = f"the circuit breaker {name} is HALF_OPEN and waits for the end of its trials: {tried}"
-        return [Reason("breaker", False, text, figures)]
-    return [Reason("breaker", True, f"the circuit breaker {name} is {breaker.state}", figures)]
+        return Reason("breaker", False, text, figures, task_type)
+    return Reason("breaker", True, f"the circuit breaker {name} is {breaker.state}", figures, task_type)
 
 
 def _stopped(core: Core, job: Job) -> Reason:
@@ -144,9 +148,11 @@ def _task(core: Core, run: TaskRun) -> list[Reason]:
     if run.state == life.READY:
         if core.gangs.holds(run):
             return _gang(core, run, name)
-        return _queued(
-            core, core.waiting.ready_demand(run), core.waiting.order_key(run.job, run.position), name, run.job
-        )
+        demand = core.waiting.ready_demand(run)
+        key = core.breaking.key_of(demand.gate) if demand.gate is not None else None
+        breaker = core.breaking.known.get(key) if key is not None else None
+        held = [_breaker_reason(core, key[1], breaker, name)] if key is not None and breaker is not None else []
+        return [*held, *_queued(core, demand, core.waiting.order_key(run.job, run.position), name, run.job)]
     if run.state == life.APPROVAL:
         return [Reason("state", False, f"{name} waits for people to decide: `formicary approve`", {}, name)]
     if run.awaits and run.fans:

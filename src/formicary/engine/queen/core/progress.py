@@ -195,7 +195,8 @@ class Progress:
             self.core.gangs.gather(run)
             return
         demand = run.demand
-        if ant is not None and self.core.locking.admits(run, ant, demand):
+        may_begin = demand.gate is None or self.core.breaking.permits(demand.gate)
+        if ant is not None and may_begin and self.core.locking.admits(run, ant, demand):
             self.core.grant(run, ant)
         else:
             self.core.waiting.queue_task(run, demand)

@@ -29,6 +29,7 @@ from formicary.engine.jobs.gang import gang_of
 from formicary.engine.jobs.locks import Locks, beyond, locks_of, together
 from formicary.engine.jobs.model import COMPOSING_METHODS, QUEEN_METHODS, JobDefinition, TaskDefinition, task_to_json
 from formicary.engine.jobs.notices import Channel, read_channels
+from formicary.engine.queen.core.task_breakers import task_gate
 from formicary.engine.queen.core.timers import Timer
 from formicary.engine.scheduling.demand import Demand, Lock
 from formicary.engine.scheduling.queues.ledger import Charge
@@ -113,7 +114,7 @@ class Definition:
     def demand_of(self, task: TaskDefinition) -> Demand:
         """What an ant must have to run this task, and which virtual resources it takes beside those of its job."""
         locks = () if task.method in QUEEN_METHODS else beyond(locks_of(task.resources), self.locks)
-        return demand_of(task).locking(self._owned(locks))
+        return demand_of(task).gated(task_gate(self.org, self.model, task)).locking(self._owned(locks))
 
     def _owned(self, locks: Locks) -> tuple[Lock, ...]:
         return tuple((self.org, name, amount) for name, amount in locks)

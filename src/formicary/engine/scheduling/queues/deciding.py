@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from formicary.engine.scheduling.breakers import TASK_MARK
 from formicary.engine.scheduling.candidates import Candidate, Entry
 from formicary.engine.scheduling.demand import Demand, Payer
 from formicary.engine.scheduling.locks import LockBook, Name
@@ -272,7 +273,7 @@ class Deciding:
             most = view.limit_of(gate)
             return "concurrency", f"{most} of at most {most} executions of {gate[1]} are running (max_concurrency)"
         if gate is not None and not view.permits(gate):
-            return "breaker", f"the circuit breaker of {gate[1]} lets nothing through"
+            return "breaker", f"the circuit breaker of {gate[1].removeprefix(TASK_MARK)} lets nothing through"
         if demand.payer is not None and (over := self._over(demand.payer, wall, tasks, soft=soft)) is not None:
             return over
         why = self.locks.refusal(demand.locks) if demand.locks else None
