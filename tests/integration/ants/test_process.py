@@ -64,7 +64,7 @@ async def test_an_ant_says_ready_works_and_stops_with_exit_code_0() -> None:
         process.terminate()
         async with asyncio.timeout(20):
             assert await process.wait() == 0
-        assert queen.is_draining
+        await queen.until(lambda: queen.is_draining)  # its last word may still be on its way through our loop
         assert [pid for pid in children if is_alive(pid)] == []
 
 
