@@ -1,9 +1,9 @@
 """What artifacts cost: ``python -m bench.artifacts [--mib 2048] [--output json]``; a minute, and 8 × the size on disk.
 
-A file of 2 GiB goes the three ways that artifacts go: a task leaves it (ant to queen to the local store), a client puts
-it, a client gets it. Beside them the floor: one process that reads a file, hashes it with SHA-256 and writes it, with a
-flush to the disk at the end. The queen's and the ant's resident memory is looked at every 20 ms, and held against what
-they had before.
+A file of 2 GiB goes the ways that artifacts go: a task leaves it (ant to queen to the local store), a client puts it,
+over gRPC and over HTTP, a client gets it. Beside them the floor: one process that reads a file, hashes it with SHA-256
+and writes it, with a flush to the disk at the end. The queen's and the ant's resident memory is looked at every 20 ms,
+and held against what they had before.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bench import machine
 from bench.bars import Bar
 from bench.report import print_json
 from bench.server import Server
-from formicary.client import Client
+from formicary.client import Client, RestClient
 
 MIB = 1024 * 1024
 RATE_BAR, MEMORY_BAR = 200.0, 64.0
@@ -111,6 +111,10 @@ async def ways(server: Server, file: Path, size: int) -> dict[str, float]:
         begin = time.monotonic()
         document = await client.upload(file)
         found["a client puts it"] = size / 1e6 / (time.monotonic() - begin)
+        async with RestClient(f"http://127.0.0.1:{server.http}", timeout_s=600.0) as rest:
+            begin = time.monotonic()
+            await rest.upload(file)
+            found["a client puts it over HTTP"] = size / 1e6 / (time.monotonic() - begin)
         begin, read = time.monotonic(), 0
         async for piece in client.download(document["id"]):
             read += len(piece)

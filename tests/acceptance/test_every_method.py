@@ -85,6 +85,10 @@ REST: dict[str, list[Rest]] = {
         Rest("GET /v1/jobs/{job}/artifacts?token=1", None, "FAILED_PRECONDITION"),
     ],
     "ArtifactService.GetArtifact": [Rest("GET /v1/artifacts/none", None, "NOT_FOUND")],
+    "ArtifactService.PutArtifact": [
+        Rest("POST /v1/artifacts?name=a", {"any": "content"}),
+        Rest("POST /v1/artifacts?name=../a", {}, "VALIDATION_FAILED"),
+    ],
     "ArtifactService.DownloadArtifact": [Rest("GET /v1/artifacts/none:download", None, "NOT_FOUND")],
     "ConfigService.SetConfig": [
         Rest("POST /v1/configs", {"name": "REGION", "value": "eu"}),
@@ -271,7 +275,7 @@ REST: dict[str, list[Rest]] = {
 }
 ENDLESS = {"EventService.WatchEvents"}
 GRPC_ALONE = {"AntService.Session", "ArtifactService.UploadArtifact", "JobService.Session"}
-"""Streams of requests, which have no rule for HTTP."""
+"""Streams of requests that have no rule for HTTP."""
 
 
 def trigger_calls() -> dict[str, list[tuple[Message, str]]]:
@@ -390,18 +394,19 @@ def operation_calls() -> dict[str, list[tuple[Message, str]]]:
     }
 
 
-def rpc_calls(names: dict[str, str]) -> dict[str, list[tuple[Message, str]]]:
-    """Requests over gRPC and the codes of their answers, by method."""
-    job, definition = names["job"], names["definition"]
-    hello = ants_pb2.Hello(ant_id="visitor", incarnation="1", methods=["SHELL"], slots=1, stream=1)
+def artifact_calls(job: str) -> dict[str, list[tuple[Message, str]]]:
+    """The same of the artifacts' service."""
     return {
-        "AntService.Session": [(ants_pb2.AntMessage(hello=hello), OK)],
         "ArtifactService.ListArtifacts": [
             (artifacts_pb2.ListArtifactsRequest(job_id=job), OK),
             (artifacts_pb2.ListArtifactsRequest(token=1), "FAILED_PRECONDITION"),
         ],
         "ArtifactService.GetArtifact": [(artifacts_pb2.GetArtifactRequest(id="none"), "NOT_FOUND")],
         "ArtifactService.DownloadArtifact": [(artifacts_pb2.DownloadArtifactRequest(id="none"), "NOT_FOUND")],
+        "ArtifactService.PutArtifact": [
+            (artifacts_pb2.PutArtifactRequest(name="a"), OK),
+            (artifacts_pb2.PutArtifactRequest(), "VALIDATION_FAILED"),
+        ],
         "ArtifactService.UploadArtifact": [
             (artifacts_pb2.UploadArtifactRequest(data=b"x"), "VALIDATION_FAILED"),
             (
@@ -411,6 +416,16 @@ def rpc_calls(names: dict[str, str]) -> dict[str, list[tuple[Message, str]]]:
                 "FAILED_PRECONDITION",
             ),
         ],
+    }
+
+
+def rpc_calls(names: dict[str, str]) -> dict[str, list[tuple[Message, str]]]:
+    """Requests over gRPC and the codes of their answers, by method."""
+    job, definition = names["job"], names["definition"]
+    hello = ants_pb2.Hello(ant_id="visitor", incarnation="1", methods=["SHELL"], slots=1, stream=1)
+    return {
+        "AntService.Session": [(ants_pb2.AntMessage(hello=hello), OK)],
+        **artifact_calls(job),
         "AntService.ListAnts": [(ants_pb2.ListAntsRequest(), OK)],
         **config_calls(),
         **operation_calls(),
@@ -536,6 +551,8 @@ def _call(channel: grpc.Channel, method: MethodDescriptor, request: Message) -> 
     metadata = [(name, value) for name, value in SENT.items() if name != "x-request-timeout"]
     open_end: SimpleQueue[Message | None] = SimpleQueue()  # a session is over when its caller closes its side
     open_end.put(request)
+    if not method.server_streaming:
+        open_end.put(None)
     given = iter(open_end.get, None) if method.client_streaming else request
     try:
         if method.server_streaming:

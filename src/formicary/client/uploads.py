@@ -28,22 +28,33 @@ async def upload(
     Raises:
         Problem: VALIDATION_FAILED where it cannot be read, or has changed meanwhile.
     """
-    try:
-        size, digest = await asyncio.to_thread(_measured, path)
-    except OSError as error:
-        raise problem("VALIDATION_FAILED", f"{path} cannot be read: {error.strerror}.") from error
+    size, digest = await measured(path)
     begin = pb.UploadBegin(
         name=name or path.name, form="file", size_bytes=size, sha256=digest, expires_after_s=expires_s
     )
 
     async def requests() -> AsyncIterator[pb.UploadArtifactRequest]:
         yield pb.UploadArtifactRequest(begin=begin)
-        with path.open("rb") as file:
-            while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
-                yield pb.UploadArtifactRequest(data=piece)
+        async for piece in content(path):
+            yield pb.UploadArtifactRequest(data=piece)
 
     answer: pb.Artifact = await send(requests())
     return answer
+
+
+async def measured(path: Path) -> tuple[int, str]:
+    """Size in bytes and SHA-256 of a file. Raises Problem VALIDATION_FAILED where it cannot be read."""
+    try:
+        return await asyncio.to_thread(_measured, path)
+    except OSError as error:
+        raise problem("VALIDATION_FAILED", f"{path} cannot be read: {error.strerror}.") from error
+
+
+async def content(path: Path) -> AsyncIterator[bytes]:
+    """A file in pieces."""
+    with path.open("rb") as file:
+        while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
+            yield piece
 
 
 def _measured(path: Path) -> tuple[int, str]:

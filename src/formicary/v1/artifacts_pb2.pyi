@@ -77,6 +77,20 @@ class UploadArtifactRequest(_message.Message):
     data: bytes
     def __init__(self, begin: _Optional[_Union[UploadBegin, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
+class PutArtifactRequest(_message.Message):
+    __slots__ = ("content", "name", "sha256", "size_bytes", "expires_after_s")
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AFTER_S_FIELD_NUMBER: _ClassVar[int]
+    content: _httpbody_pb2.HttpBody
+    name: str
+    sha256: str
+    size_bytes: int
+    expires_after_s: float
+    def __init__(self, content: _Optional[_Union[_httpbody_pb2.HttpBody, _Mapping]] = ..., name: _Optional[str] = ..., sha256: _Optional[str] = ..., size_bytes: _Optional[int] = ..., expires_after_s: _Optional[float] = ...) -> None: ...
+
 class UploadBegin(_message.Message):
     __slots__ = ("token", "name", "form", "size_bytes", "sha256", "expires_after_s", "cache_key")
     TOKEN_FIELD_NUMBER: _ClassVar[int]

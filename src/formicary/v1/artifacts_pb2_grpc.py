@@ -57,6 +57,11 @@ class ArtifactServiceStub:
                 request_serializer=formicary_dot_v1_dot_artifacts__pb2.UploadArtifactRequest.SerializeToString,
                 response_deserializer=formicary_dot_v1_dot_artifacts__pb2.Artifact.FromString,
                 _registered_method=True)
+        self.PutArtifact = channel.stream_unary(
+                '/formicary.v1.ArtifactService/PutArtifact',
+                request_serializer=formicary_dot_v1_dot_artifacts__pb2.PutArtifactRequest.SerializeToString,
+                response_deserializer=formicary_dot_v1_dot_artifacts__pb2.Artifact.FromString,
+                _registered_method=True)
 
 
 class ArtifactServiceServicer:
@@ -93,6 +98,14 @@ class ArtifactServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PutArtifact(self, request_iterator, context):
+        """Keeps a file of the caller's own, which tasks name in `artifact_ids`. Over HTTP the body is the file as it is, of any
+        size: it is written while it comes. Over gRPC the first message says everything, and each has a piece of the content.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ArtifactServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -114,6 +127,11 @@ def add_ArtifactServiceServicer_to_server(servicer, server):
             'UploadArtifact': grpc.stream_unary_rpc_method_handler(
                     servicer.UploadArtifact,
                     request_deserializer=formicary_dot_v1_dot_artifacts__pb2.UploadArtifactRequest.FromString,
+                    response_serializer=formicary_dot_v1_dot_artifacts__pb2.Artifact.SerializeToString,
+            ),
+            'PutArtifact': grpc.stream_unary_rpc_method_handler(
+                    servicer.PutArtifact,
+                    request_deserializer=formicary_dot_v1_dot_artifacts__pb2.PutArtifactRequest.FromString,
                     response_serializer=formicary_dot_v1_dot_artifacts__pb2.Artifact.SerializeToString,
             ),
     }
@@ -226,6 +244,33 @@ class ArtifactService:
             target,
             '/formicary.v1.ArtifactService/UploadArtifact',
             formicary_dot_v1_dot_artifacts__pb2.UploadArtifactRequest.SerializeToString,
+            formicary_dot_v1_dot_artifacts__pb2.Artifact.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutArtifact(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/formicary.v1.ArtifactService/PutArtifact',
+            formicary_dot_v1_dot_artifacts__pb2.PutArtifactRequest.SerializeToString,
             formicary_dot_v1_dot_artifacts__pb2.Artifact.FromString,
             options,
             channel_credentials,

@@ -73,13 +73,13 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What an ant is about to send."""
+    """What an ant or a person is about to send; None = whoever sends it does not say."""
 
     token: int
     name: str
     form: str
-    size: int
-    sha256: str
+    size: int | None
+    sha256: str | None
     expires_after_s: float
     cache_key: str = ""
 
@@ -160,15 +160,19 @@ class Artifacts:
         self, org: str, offer: Offer, pieces: AsyncIterator[bytes], about: Callable[[str, int, str], Artifact]
     ) -> Artifact:
         contents = self._place()
-        await self._check_quota(org, offer)
+        room = await self._room(org)
+        if (offer.size or 0) > room:
+            raise _no_room(org, offer, room)
         key = new_id(self._wall())
         try:
-            stored = await contents.put(key, _bounded(pieces, offer.size))
-            if (stored.size, stored.sha256) != (offer.size, offer.sha256):
+            stored = await contents.put(key, _bounded(pieces, offer, org, room))
+            size = stored.size if offer.size is None else offer.size
+            sha256 = stored.sha256 if offer.sha256 is None else offer.sha256
+            if (stored.size, stored.sha256) != (size, sha256):
                 raise problem(
                     "VALIDATION_FAILED",
-                    f"The artifact {offer.name[:200]!r} was damaged on its way: {offer.size} bytes with SHA-256 "
-                    f"{offer.sha256} were offered, {stored.size} with {stored.sha256} came.",
+                    f"The artifact {offer.name[:200]!r} was damaged on its way: {size} bytes with SHA-256 "
+                    f"{sha256} were offered, {stored.size} with {stored.sha256} came.",
                 )
             found = about(key, stored.size, stored.sha256)
             await self._pump.read(lambda: self._store.add_artifact(found.row()))
@@ -181,16 +185,11 @@ class Artifacts:
         await self._count(org)
         return found
 
-    async def _check_quota(self, org: str, offer: Offer) -> None:
-        """Raises Problem RESOURCE_EXHAUSTED where a file would pass the storage limit of the organisation."""
+    async def _room(self, org: str) -> float:
+        """How many bytes an organisation may add; not more than 0 where it has as much as it may have."""
         queueing = self._pump.core.queueing
         most = queueing.quotas.storage_limit(org) if queueing is not None else inf
-        if most < inf and (held := await self._count(org)) + offer.size > most:
-            raise problem(
-                "RESOURCE_EXHAUSTED",
-                f"The artifact {offer.name[:200]!r} of {offer.size} bytes would pass max_storage_gb of the organisation"
-                f" {org}: it has {held} of at most {most:.0f} bytes. Let artifacts expire sooner, or raise the limit.",
-            )
+        return most - await self._count(org) if most < inf else inf
 
     async def _count(self, org: str) -> int:
         """Looks how much an organisation stores, where it is limited."""
@@ -320,18 +319,29 @@ def _check(offer: Offer) -> None:
         raise problem(
             "VALIDATION_FAILED", f"{offer.name[:80]!r} is no name of an artifact: a path inside the working directory."
         )
-    if offer.form not in FORMS or offer.size < 0 or not 0 < offer.expires_after_s < 1e11:
+    if offer.form not in FORMS or (offer.size or 0) < 0 or not 0 < offer.expires_after_s < 1e11:
         raise problem("VALIDATION_FAILED", f"The form, size or expiry of {offer.name[:80]!r} cannot be.")
 
 
-async def _bounded(pieces: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
-    """The pieces, which are not more than was offered."""
-    left = size
+async def _bounded(pieces: AsyncIterator[bytes], offer: Offer, org: str, room: float) -> AsyncIterator[bytes]:
+    """The pieces, which are not more than was offered, nor than there is room for where nothing was said."""
+    came = 0
     async for piece in pieces:
-        left -= len(piece)
-        if left < 0:
-            raise problem("VALIDATION_FAILED", f"More than the {size} bytes came that were offered.")
+        came += len(piece)
+        if offer.size is None and came > room:
+            raise _no_room(org, offer, room)
+        if offer.size is not None and came > offer.size:
+            raise problem("VALIDATION_FAILED", f"More than the {offer.size} bytes came that were offered.")
         yield piece
+
+
+def _no_room(org: str, offer: Offer, room: float) -> Problem:
+    size = "" if offer.size is None else f" of {offer.size} bytes"
+    return problem(
+        "RESOURCE_EXHAUSTED",
+        f"The artifact {offer.name[:200]!r}{size} would pass max_storage_gb of the organisation {org}, which has room "
+        f"for {max(0.0, room):.0f} bytes more. Let artifacts expire sooner, or raise the limit.",
+    )
 
 
 def _no_such(artifact_id: str) -> Problem:

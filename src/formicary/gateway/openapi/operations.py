@@ -105,7 +105,7 @@ class Operations:
         parameters = path_parameters(path, method.input_type, self._schemas)
         for parameter, other in zip(parameters, re.findall(r"\{([^{}]*)\}", known), strict=True):
             parameter["name"] = other
-        if binding.body != "*" and not method.client_streaming:
+        if binding.body != "*" and (not method.client_streaming or _is_raw(method, binding)):
             taken = path.fields | ({binding.body} if binding.body else set())
             parameters += query_parameters(method.input_type, frozenset(taken), self._schemas)
         if parameters:
@@ -129,8 +129,8 @@ class Operations:
             required = bool((whole or self._schemas.message(request, "request")).get("required"))
         else:
             field = field_at(request, binding.body)
-            if field.message_type is not None and field.message_type.full_name == _HTTP_BODY:
-                return {"content": {"*/*": {}}, "required": True}
+            if _is_raw(method, binding):
+                return {"content": {"*/*": {}}, "required": not method.client_streaming}
             inner = frozenset(
                 one.removeprefix(f"{binding.body}.") for one in bound if one.startswith(f"{binding.body}.")
             )
@@ -183,6 +183,12 @@ class Operations:
             "When it fails on its way, the last document is the problem."
         )
         return {"description": text, "content": {kind: {"schema": item} for kind in (NDJSON_TYPE, EVENTS_TYPE)}}
+
+
+def _is_raw(method: MethodDescriptor, binding: Binding) -> bool:
+    """Whether the body is one field that takes it as it comes; a stream takes an empty one, too."""
+    field = field_at(method.input_type, binding.body) if binding.body not in ("", "*") else None
+    return field is not None and field.message_type is not None and field.message_type.full_name == _HTTP_BODY
 
 
 def _texts(comment: str) -> Json:

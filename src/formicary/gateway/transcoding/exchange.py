@@ -134,8 +134,7 @@ class Exchange:
         while True:
             event = await self._receive()
             if event["type"] == "http.disconnect":
-                self._gone = True
-                raise ClientGone
+                self._leave()
             piece: bytes = event.get("body", b"")
             size += len(piece)
             if limit is not None and size > limit:
@@ -196,7 +195,7 @@ class Exchange:
     def _leave(self) -> NoReturn:
         """The client has gone; within a call that is its cancellation, which interceptors let pass."""
         self._gone = True
-        if self._task is not None:
+        if self._task is not None and self._task is asyncio.current_task():
             raise asyncio.CancelledError
         raise ClientGone
 

@@ -244,11 +244,13 @@ class Transcoder:
         media = content_type if raw else negotiation.body_form(content_type, True)
         pieces = exchange.pieces(None)
         number = 0
-        async for text in pieces if raw else streaming.lines(pieces, self._max_body_bytes):
+        async for text in _or_empty(pieces) if raw else streaming.lines(pieces, self._max_body_bytes):
             number += 1
             try:
                 message = route.reader.read(text, media, match.values, exchange.query)
             except Problem as error:
+                if raw:
+                    raise
                 raise problem(error.code, f"Message {number}: {error.detail}", errors=error.errors) from None
             yield message
         exchange.watch()
@@ -405,6 +407,16 @@ class _Stream:
         exchange = self._exchange
         document = public_document(error, instance=exchange.path, trace_id=exchange.trace_id)
         await self._send(self._framing.failure(document), more=False)
+
+
+async def _or_empty(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The pieces of a body; one of an empty body, so that what path and query say arrives all the same."""
+    number = 0
+    async for piece in pieces:
+        number += 1
+        yield piece
+    if not number:
+        yield b""
 
 
 def _content_type(text: str) -> tuple[bytes, bytes]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 
 from google.api.httpbody_pb2 import HttpBody
 
-from formicary.engine.queen.artifacts import Artifacts, offer_of, to_message
+from formicary.engine.queen.artifacts import Artifacts, Offer, offer_of, to_message
+from formicary.engine.storage.artifacts import PIECE_BYTES
 from formicary.gateway import Call
 from formicary.problems import problem
 from formicary.server.auth.principal import HOME
 from formicary.v1 import artifacts_pb2 as pb
 from formicary.v1 import artifacts_pb2_grpc
 
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _ANTS = frozenset({"ant", "admin"})
 
 
@@ -70,6 +73,36 @@ class ArtifactServicer(artifacts_pb2_grpc.ArtifactServiceServicer):
             return to_message(await self._artifacts.keep(org, offer_of(first.begin), _pieces(requests)))
         _check_ant(call)
         return to_message(await self._artifacts.add(offer_of(first.begin), _pieces(requests)))
+
+    async def PutArtifact(self, requests: AsyncIterator[pb.PutArtifactRequest], call: Call) -> pb.Artifact:
+        """Keeps a file of the caller's own, whose content is the body of the request."""
+        _check_person(call)
+        first = await anext(requests, None)
+        if first is None:
+            raise problem("VALIDATION_FAILED", "The first message says what comes: give `name`.")
+        offer = _offer_of_body(first)
+        return to_message(await self._artifacts.keep(call.principal.org, offer, _content(first, requests)))
+
+
+def _offer_of_body(first: pb.PutArtifactRequest) -> Offer:
+    """What the caller says of a body. Raises Problem VALIDATION_FAILED."""
+    sha256 = first.sha256.lower()
+    if sha256 and not _SHA256.match(sha256):
+        raise problem("VALIDATION_FAILED", "`sha256` is 64 hexadecimal digits, as `sha256sum FILE` prints them.")
+    size = first.size_bytes if first.HasField("size_bytes") else None
+    return Offer(0, first.name, "file", size, sha256 or None, first.expires_after_s)
+
+
+async def _content(first: pb.PutArtifactRequest, rest: AsyncIterator[pb.PutArtifactRequest]) -> AsyncIterator[bytes]:
+    """The content in pieces of about PIECE_BYTES: an HTTP connection hands over much smaller ones, and each costs."""
+    held, size = [first.content.data], len(first.content.data)
+    async for request in rest:
+        held.append(request.content.data)
+        size += len(held[-1])
+        if size >= PIECE_BYTES:
+            yield b"".join(held)
+            held, size = [], 0
+    yield b"".join(held)
 
 
 async def _pieces(requests: AsyncIterator[pb.UploadArtifactRequest]) -> AsyncIterator[bytes]:

@@ -60,6 +60,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "/formicary.v1.ArtifactService/ListArtifacts": _VIEW | {"ant"},
     "/formicary.v1.ArtifactService/GetArtifact": _VIEW,
     "/formicary.v1.ArtifactService/DownloadArtifact": _VIEW | {"ant"},
+    "/formicary.v1.ArtifactService/PutArtifact": _SUBMIT,
     "/formicary.v1.ArtifactService/UploadArtifact": _SUBMIT | {"ant"},  # with a lease token: ants alone
     "/formicary.v1.ConfigService/SetConfig": _OPERATE,
     "/formicary.v1.ConfigService/ListConfigs": _VIEW,
