@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from formicary.engine.storage.artifacts import PIECE_BYTES, ArtifactStore, LocalArtifacts, NoSuchContent
+from formicary.engine.storage.artifacts import (
+    FLUSH_BYTES,
+    PIECE_BYTES,
+    ArtifactStore,
+    LocalArtifacts,
+    NoSuchContent,
+)
 from formicary.engine.storage.port import StoreUnavailable
 
 KEY = "0123456789abcdef"
@@ -85,6 +91,37 @@ def test_what_was_removed_is_gone_and_removing_twice_is_no_error(contents: Artif
         await contents.delete([KEY])
         with pytest.raises(NoSuchContent):
             await whole(contents)
+
+    asyncio.run(test())
+
+
+def test_what_is_larger_than_what_is_flushed_at_once_comes_back(contents: ArtifactStore) -> None:
+    """Every byte, in order, with its digest: flushing on the way changes nothing."""
+    data = BIG * (2 * FLUSH_BYTES // len(BIG) + 1)
+
+    async def test() -> None:
+        pieces = (data[at : at + PIECE_BYTES] for at in range(0, len(data), PIECE_BYTES))
+        stored = await contents.put(KEY, stream(pieces))
+        assert (stored.size, stored.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+        assert await whole(contents) == data
+
+    asyncio.run(test())
+
+
+def test_a_put_that_is_cancelled_has_ended_when_it_says_so(tmp_path: Path) -> None:
+    """Whenever it is: what is removed after it does not come back, under no name."""
+    contents = LocalArtifacts(tmp_path)
+
+    async def test() -> None:
+        for number in range(150):
+            key = f"{KEY}{number:02}"
+            put = asyncio.create_task(contents.put(key, stream([BIG[:200_000]])))
+            await asyncio.sleep(number * 0.00004)
+            put.cancel()
+            await asyncio.wait([put])
+            await contents.delete([key])
+        await asyncio.sleep(0.05)  # whatever is still on its way arrives
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
     asyncio.run(test())
 

@@ -110,7 +110,7 @@ class LocalArtifacts:
         path = self._path(key)
         part = path.with_suffix(_PART)
         digest = hashlib.sha256()
-        file = await _on_disk(part, _open_part, part, offset, digest)
+        file = await _opened(part, offset, digest)
         behind = _Behind(part, file, digest)
         try:
             size = offset
@@ -118,11 +118,12 @@ class LocalArtifacts:
                 if piece:
                     await behind.write(piece)
                     size += len(piece)
-            await behind.done()
-            await _on_disk(part, _publish, file, part, path)
+            await behind.publish(path)
         finally:
-            await behind.quiet()
-            file.close()
+            try:
+                await behind.quiet()
+            finally:
+                file.close()
         return Stored(key, size, digest.hexdigest())
 
     async def staged(self, key: str) -> int:
@@ -200,22 +201,30 @@ class _Behind:
             self._unflushed = 0
             self._flushing = asyncio.create_task(_on_disk(self._part, _flush, self._file.fileno()))
 
-    async def done(self) -> None:
-        """Returns when everything is written. Raises StoreUnavailable."""
+    async def publish(self, path: Path) -> None:
+        """Gives the content its name when everything is written; returns when it is on the disk.
+
+        Raises:
+            StoreUnavailable: What the disk refuses.
+        """
         await self._end_of(self._writing)
         await self._end_of(self._flushing)
+        self._writing = asyncio.create_task(_on_disk(self._part, _publish, self._file, self._part, path))
+        await self._end_of(self._writing)
 
     async def quiet(self) -> None:
-        """Returns when nobody uses the file any more."""
+        """Returns when nobody uses the file any more: whoever gave up may remove it then, under either name."""
         for task in (self._writing, self._flushing):
             if task is not None:
-                await asyncio.wait([task])
+                if not task.done():
+                    await asyncio.wait([task])
                 task.exception()  # whoever waited for it was told; else another failure was first
 
     async def _end_of(self, task: asyncio.Task[None] | None) -> None:
         """Returns when a task has ended, which goes on if we are cancelled. Raises what it raised."""
         if task is not None:
-            await asyncio.wait([task])
+            if not task.done():
+                await asyncio.wait([task])
             task.result()
 
 
@@ -229,9 +238,22 @@ async def _on_disk(part: Path, work: Callable[P, Result], *args: P.args, **kwarg
         raise _unavailable(part, error) from error
 
 
+async def _opened(part: Path, offset: int, digest: hashlib._Hash) -> BinaryIO:
+    """As `_open_part`, on another thread; whoever is cancelled meanwhile finds it opened and closed, not on its way."""
+    opening = asyncio.create_task(_on_disk(part, _open_part, part, offset, digest))
+    try:
+        await asyncio.wait([opening])
+    except asyncio.CancelledError:
+        await asyncio.wait([opening])
+        if opening.exception() is None:
+            opening.result().close()
+        raise
+    return opening.result()
+
+
 def _open_part(part: Path, offset: int, digest: hashlib._Hash) -> BinaryIO:
     """Opens what is being written, at its offset, with the digest of what is there."""
-    part.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(part.parent)
     file = part.open("r+b" if offset else "wb", 0)
     try:
         left = offset
@@ -264,11 +286,23 @@ def _flush(descriptor: int) -> None:
 def _publish(file: BinaryIO, part: Path, path: Path) -> None:
     os.fsync(file.fileno())
     os.rename(part, path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    _flush_folder(path.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes a folder where there is none; its name is on the disk before anything is in it."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _flush_folder(folder.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def _unavailable(path: Path, error: OSError) -> StoreUnavailable:
