@@ -8,19 +8,28 @@ Workloads, and User Runtime Estimates in Scheduling the IBM SP2 with Backfilling
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import heapq
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+from random import Random
 
-from formicary.engine.scheduling.simulation.policy import Decision, SortedGroup, Start
-from formicary.engine.scheduling.simulation.queueing import INFINITY, Ordered, Rank, find, seconds_left
-from formicary.engine.scheduling.simulation.state import TINY, AntState, Entry, Need, Shape
+from formicary.engine.scheduling.simulation.availability import Availability
+from formicary.engine.scheduling.simulation.policy import Decision, Key, SortedGroup, Start
+from formicary.engine.scheduling.simulation.queueing import INFINITY, Ordered, Rank
+from formicary.engine.scheduling.simulation.state import TINY, AntState, ClusterState, Entry, Shape
+from formicary.engine.scheduling.simulation.waiting import ByLength
+
+Item = tuple[Key, int, Entry]
+MOST_HEADS = 32
+"""Demands for which the ends of what runs are remembered in sums."""
 
 
-class Backfill(Ordered):
-    """One queue with one reservation.
+class Reserving(Ordered):
+    """One queue, and which ants have anything left of all that they have.
 
     Args:
         rank: Order of the queue.
-        depth: How many jobs behind the first are looked at in a round.
+        depth: How many jobs a round looks at.
     """
 
     def __init__(self, rank: Rank, depth: int) -> None:
@@ -28,138 +37,330 @@ class Backfill(Ordered):
         self.depth = depth
         self.queue = SortedGroup("")
         self.groups[""] = self.queue
+        self.roomy: set[int] = set()
+
+    def bind(self, state: ClusterState, rng: Random) -> None:
+        """See Policy."""
+        super().bind(state, rng)
+        for ant in state.ants:
+            self._look_for_room(ant)
 
     def group_of(self, entry: Entry) -> SortedGroup:
         """All jobs are one queue."""
         return self.queue
 
+    def started(self, entry: Entry, now: float) -> None:
+        """See Policy."""
+        if entry.ant is not None:
+            self._look_for_room(entry.ant)
+
+    def stopped(self, entry: Entry, now: float) -> None:
+        """See Policy."""
+        if entry.ant is not None:
+            self._look_for_room(entry.ant)
+
+    def _look_for_room(self, ant: AntState) -> None:
+        for free, most in zip(ant.free, ant.capacity, strict=True):
+            if free <= 0 < most:
+                self.roomy.discard(ant.number)
+                return
+        self.roomy.add(ant.number)
+
+
+class Backfill(Reserving):
+    """One reservation, for the head of the queue: the shadow time at which it will fit, and what is left beside it.
+
+    Of the jobs of one demand behind it, either any may start, or only those that end by the shadow time, or none: so
+    the next one that may is found by demand and length, and no other is looked at.
+    """
+
+    def __init__(self, rank: Rank, depth: int) -> None:
+        super().__init__(rank, depth)
+        self.waiting: dict[Shape, ByLength[Item]] = {}
+        self._ends: list[list[tuple[float, int, Entry]]] = []
+        """By ant: what runs, by its expected end."""
+        self._shadows: dict[Shape, list[float]] = {}
+        """When one of this demand will fit, by ant of those that it may have."""
+        self._stale: dict[Shape, set[int]] = {}
+        """Ants for which that is to be found anew."""
+
+    def bind(self, state: ClusterState, rng: Random) -> None:
+        """See Policy."""
+        super().bind(state, rng)
+        self._ends = [[] for _ in state.ants]
+
+    def queued(self, entry: Entry, now: float) -> None:
+        """See Policy."""
+        key = self.key(entry, now)
+        self.queue.push(key, entry)
+        waiting = self.waiting.get(entry.shape)
+        if waiting is None:
+            waiting = self.waiting[entry.shape] = ByLength(_length)
+        waiting.push((key, entry.number, entry))
+
+    def _taken(self, item: Item) -> None:
+        shape = item[2].shape
+        self.waiting[shape].remove(item)
+        if not self.waiting[shape]:
+            del self.waiting[shape]
+
+    def started(self, entry: Entry, now: float) -> None:
+        """See Policy."""
+        super().started(entry, now)
+        if entry.ant is not None:
+            insort(self._ends[entry.ant.number], (entry.since + entry.expected_left, entry.number, entry))
+            self._changed(entry.ant)
+
+    def stopped(self, entry: Entry, now: float) -> None:
+        """See Policy."""
+        super().stopped(entry, now)
+        if entry.ant is not None:
+            ends = self._ends[entry.ant.number]
+            del ends[bisect_left(ends, (entry.since + entry.expected_left, entry.number, entry))]
+            self._changed(entry.ant)
+
+    def _changed(self, ant: AntState) -> None:
+        for stale in self._stale.values():
+            stale.add(ant.number)
+
     def decide(self, now: float) -> Iterator[Decision]:
         """See Policy."""
-        queue = self.queue
+        queue, state = self.queue, self.state
         while queue.heap:
-            ant = find(self.state, queue.head().shape, set(), None)
+            item = queue.heap[0]
+            ant = state.first_fit(item[2].shape)
             if ant is None:
                 break
-            yield Start(queue.pop(), ant)
-        if len(queue.heap) < 2 or not any(self._room()):
+            queue.pop()
+            self._taken(item)
+            yield Start(item[2], ant)
+        if len(queue.heap) < 2 or not self.roomy:
             return
-        head = queue.head()
-        shadow, reserved, spare = self._reservation(head, now)
-        failed: set[Shape] = set()
-        for item in queue.heap[1 : self.depth + 1]:
-            entry = item[2]
-            if entry.shape in failed:
-                continue
-            short = now + entry.expected_left <= shadow + TINY
-            place, fits_anywhere = None, False
-            for ant in entry.shape.eligible:
-                if ant.fits(entry.need):
-                    fits_anywhere = True
-                    if short or ant is not reserved or all(spare[i] + TINY >= amount for i, amount in entry.need):
-                        place = ant
-                        break
-            if not fits_anywhere:
-                failed.add(entry.shape)
-            if place is None:
-                continue
-            if place is reserved and not short:
-                for index, amount in entry.need:
-                    spare[index] -= amount
-            queue.remove_item(item)
-            yield Start(entry, place)
+        able = [shape for shape in self.waiting if state.first_fit(shape) is not None]
+        if able:
+            yield from self._fill(able, queue.heap[min(self.depth, len(queue.heap) - 1)], now)
 
-    def _room(self) -> Iterator[bool]:
-        for ant in self.state.ants:
-            yield all(free > 0 for free, most in zip(ant.free, ant.capacity, strict=True) if most > 0)
+    def _fill(self, able: list[Shape], last: Item, now: float) -> Iterator[Decision]:
+        """Starts what delays the head not, in order, up to the last item that is looked at."""
+        shadow, reserved, spare = self._reservation(self.queue.head(), now)
+        most = shadow + TINY - now
+        heads: list[tuple[Item, Shape]] = []
+        for shape in able:
+            found = self.waiting[shape].first(None, INFINITY if self._beside(shape, reserved, spare) else most)
+            if found is not None:
+                heads.append((found, shape))
+        heapq.heapify(heads)
+        while heads and heads[0][0] <= last:
+            item, shape = heads[0]
+            entry = item[2]
+            first = self.state.first_fit(shape)
+            if first is None:
+                heapq.heappop(heads)
+                continue
+            is_short = entry.expected_left <= most
+            beside = self._beside(shape, reserved, spare)
+            place = first if is_short else beside
+            waiting = self.waiting[shape]
+            if place is not None:
+                if place is reserved and not is_short:
+                    for index, amount in entry.need:
+                        spare[index] -= amount
+                self.queue.remove(entry)
+                self._taken(item)
+                yield Start(entry, place)
+            found = waiting.first(item, most if beside is None else INFINITY)
+            if found is None:
+                heapq.heappop(heads)
+            else:
+                heapq.heapreplace(heads, (found, shape))
+
+    def _beside(self, shape: Shape, reserved: AntState | None, spare: list[float]) -> AntState | None:
+        """The first ant where one of the shape may start however long it runs."""
+        first = self.state.first_fit(shape)
+        if first is None or first is not reserved:
+            return first
+        need = shape.need
+        if all(spare[index] + TINY >= amount for index, amount in need):
+            return first
+        return next((ant for ant in shape.eligible[shape.first + 1 :] if ant.fits(need)), None)
 
     def _reservation(self, head: Entry, now: float) -> tuple[float, AntState | None, list[float]]:
         """The earliest time at which the head fits, where, and what is free there then beside it."""
-        best: tuple[float, AntState | None, list[float]] = (INFINITY, None, [])
-        for ant in head.shape.eligible:
-            free = list(ant.free)
-            ends = sorted((now + seconds_left(one, now), number) for number, one in ant.running.items())
-            fits_at = None
-            for end, number in ends:
-                if fits_at is not None and end > fits_at:
-                    break
-                for index, amount in ant.running[number].need:
-                    free[index] += amount
-                if fits_at is None and all(free[index] + TINY >= amount for index, amount in head.need):
-                    fits_at = end
-            if fits_at is not None and fits_at < best[0] - TINY:
-                for index, amount in head.need:
-                    free[index] -= amount
-                best = (fits_at, ant, free)
-        return best
+        shape = head.shape
+        shadows = self._shadows.get(shape)
+        if shadows is None:
+            if len(self._shadows) >= MOST_HEADS:
+                self._shadows.clear()
+                self._stale.clear()
+            shadows = self._shadows[shape] = [self._shadow(shape, ant) for ant in shape.eligible]
+            self._stale[shape] = set()
+        elif stale := self._stale[shape]:
+            for at, ant in enumerate(shape.eligible):
+                if ant.number in stale:
+                    shadows[at] = self._shadow(shape, ant)
+            stale.clear()
+        shadow = max(now, min(shadows))
+        ant = next(ant for ant, at in zip(shape.eligible, shadows, strict=True) if at <= shadow + TINY)
+        free = list(ant.free)
+        for end, _, one in self._ends[ant.number]:
+            if end > shadow:
+                break
+            for index, amount in one.need:
+                free[index] += amount
+        for index, amount in shape.need:
+            free[index] -= amount
+        return shadow, ant, free
+
+    def _shadow(self, shape: Shape, ant: AntState) -> float:
+        """When one of the shape fits on an ant, if all ends as expected; a time before now is now."""
+        free = list(ant.free)
+        need = shape.need
+        for end, _, one in self._ends[ant.number]:
+            for index, amount in one.need:
+                free[index] += amount
+            if all(free[index] + TINY >= amount for index, amount in need):
+                return end
+        return INFINITY
 
 
-class Conservative(Backfill):
+def _length(item: Item) -> float:
+    return item[2].expected_left
+
+
+class Conservative(Reserving):
     """Every job that waits has a reservation: nobody is ever delayed by who came later.
 
     A job gets its reservation when it comes, in the first hole that is long enough beside all others. When something
-    ends earlier than expected reservations are brought forward one by one, the next one first; none is put back.
+    ends earlier than expected reservations are brought forward one by one, the next one first; none is put back. Only
+    those are looked at again that could begin before, or overlap, a stretch that has become free.
 
     Args:
         rank: Order in which jobs that come together are planned.
-        depth: How many jobs have reservations; those behind them wait.
+        depth: How many jobs have reservations at a time; the others wait for one.
     """
 
     def __init__(self, rank: Rank, depth: int) -> None:
         super().__init__(rank, depth)
         self.reserved: dict[int, tuple[float, int]] = {}
         """Start and ant by number of the job."""
+        self._planned: list[tuple[float, Item]] = []
+        """Those that have one, by their start."""
+        self._unplanned: list[Item] = []
+        """Those that have none yet, in order."""
+        self._profiles: list[Availability] = []
+        """What runs and what is reserved, by ant."""
+        self._held: dict[int, tuple[float, float, int]] = {}
+        """Of each job in a profile, by its number: from when until when, and on which ant."""
+        self._ends: list[tuple[float, int]] = []
+        """Expected ends of what runs, sorted."""
+        self._freed: dict[int, float] = {}
+        """Since when something has become free that was taken, by ant."""
+
+    def bind(self, state: ClusterState, rng: Random) -> None:
+        """See Policy."""
+        super().bind(state, rng)
+        self._profiles = [Availability(ant.capacity) for ant in state.ants]
+
+    def started(self, entry: Entry, now: float) -> None:
+        """See Policy."""
+        super().started(entry, now)
+        insort(self._ends, (now + entry.expected_left, entry.number))
+
+    def stopped(self, entry: Entry, now: float) -> None:
+        """See Policy. What ends before its time leaves a hole."""
+        super().stopped(entry, now)
+        del self._ends[bisect_left(self._ends, (entry.since + entry.expected_left, entry.number))]
+        _, end, ant = self._held.pop(entry.number)
+        if end > now + TINY:
+            self._profiles[ant].give_back(now, end, entry.need)
+            self._free(ant, now)
+
+    def _free(self, ant: int, since: float) -> None:
+        self._freed[ant] = min(since, self._freed.get(ant, INFINITY))
+
+    def _hold(self, entry: Entry, start: float, ant: int) -> None:
+        end = start + entry.expected_left
+        self._profiles[ant].take(start, end, entry.need)
+        self._held[entry.number] = (start, end, ant)
+
+    def queued(self, entry: Entry, now: float) -> None:
+        """See Policy."""
+        super().queued(entry, now)
+        insort(self._unplanned, (self.key(entry, now), entry.number, entry))
 
     def decide(self, now: float) -> Iterator[Decision]:
         """See Policy."""
-        if not self.queue.heap or not any(self._room()):
+        if not self.queue.heap or not self.roomy:
             return
-        held: dict[int, dict[int, _Held]] = {
-            ant.number: {
-                number: (now, max(now + TINY, now + seconds_left(one, now)), one.need)
-                for number, one in ant.running.items()
-            }
-            for ant in self.state.ants
-        }
-        items = self.queue.heap[: self.depth]
-        for _, number, entry in items:
-            if number in self.reserved:
-                at, place = self.reserved[number]
-                held[place][number] = (at, at + entry.expected_left, entry.need)
-        for item in sorted(items, key=lambda one: (self.reserved.get(one[1], (INFINITY, 0))[0], one)):
-            number, entry = item[1], item[2]
-            if number in self.reserved:
-                del held[self.reserved[number][1]][number]
-            start, ant = min(
-                ((_earliest(one, held[one.number].values(), entry, now), one) for one in entry.shape.eligible),
-                key=lambda pair: (pair[0], pair[1].number),
-            )
-            held[ant.number][number] = (start, start + entry.expected_left, entry.need)
-            self.reserved[number] = (start, ant.number)
+        self._prolong(now)
+        freed, self._freed = self._freed, {}
+        looked_at = self._planned[:]
+        if not freed:
+            looked_at = looked_at[: bisect_left(self._planned, (now + TINY, ()))]
+        added = max(0, self.depth - len(self._planned))
+        new, self._unplanned = self._unplanned[:added], self._unplanned[added:]
+        for item in [*(one[1] for one in looked_at), *new]:
+            entry = item[2]
+            start, place = self._plan(item, freed, now)
+            ant = self.state.ants[place]
             if start <= now + TINY and ant.fits(entry.need):
-                self.queue.remove_item(item)
-                del self.reserved[number]
+                self.queue.remove(entry)
+                self._unlist(item)
                 yield Start(entry, ant)
 
+    def _unlist(self, item: Item) -> None:
+        del self._planned[bisect_left(self._planned, (self.reserved.pop(item[1])[0], item))]
 
-_Held = tuple[float, float, Need]
-"""From, until and how much of an ant is taken or reserved."""
+    def _reserve(self, item: Item, start: float, ant: int) -> None:
+        self.reserved[item[1]] = (start, ant)
+        insort(self._planned, (start, item))
+        self._hold(item[2], start, ant)
 
+    def _plan(self, item: Item, freed: dict[int, float], now: float) -> tuple[float, int]:
+        """Where and when a job runs that is looked at now."""
+        number, entry = item[1], item[2]
+        known = self.reserved.get(number)
+        if known is None:
+            best = self._earliest(entry, [ant.number for ant in entry.shape.eligible], now)
+            self._reserve(item, *best)
+            return best
+        if not any(since < known[0] for since in freed.values()):
+            return known
+        start, end, place = self._held[number]
+        self._profiles[place].give_back(start, end, entry.need)
+        places = [ant.number for ant in entry.shape.eligible if ant.number in freed or ant.number == place]
+        best = self._earliest(entry, places, now)
+        if best == known:
+            self._profiles[place].take(start, end, entry.need)
+            return known
+        self._unlist(item)
+        self._reserve(item, *best)
+        self._free(place, start)
+        freed[place] = min(start, freed.get(place, INFINITY))
+        return best
 
-def _earliest(ant: AntState, held: Collection[_Held], entry: Entry, now: float) -> float:
-    """The first moment from which the job fits beside all that is taken and reserved, for as long as it runs."""
-    for at in sorted({now, *(end for _, end, _ in held if end > now)}):
-        until = at + entry.expected_left
-        steps = [at, *(start for start, _, _ in held if at < start < until - TINY)]
-        if all(_fits(ant, held, entry.need, step) for step in steps):
-            return at
-    return now
+    def _earliest(self, entry: Entry, places: list[int], now: float) -> tuple[float, int]:
+        """The first moment and, of those with an equal one, the first ant."""
+        best, where = INFINITY, places[0]
+        for place in places:
+            at = self._profiles[place].earliest(entry.need, entry.expected_left, now, best)
+            if at < best:
+                best, where = at, place
+        return best, where
 
-
-def _fits(ant: AntState, held: Collection[_Held], need: Need, at: float) -> bool:
-    taken = dict.fromkeys((index for index, _ in need), 0.0)
-    for start, end, amounts in held:
-        if start <= at + TINY < end:
-            for index, amount in amounts:
-                if index in taken:
-                    taken[index] += amount
-    return all(taken[index] + amount <= ant.capacity[index] + TINY for index, amount in need)
+    def _prolong(self, now: float) -> None:
+        """Where jobs run longer than expected all profiles are made anew, as those go on for a moment."""
+        late = bool(self._ends) and self._ends[0][0] <= now
+        if not late and not (self._planned and self._planned[0][0] < now):
+            for profile in self._profiles:
+                profile.forget(now)
+            return
+        self._profiles = [Availability(ant.capacity) for ant in self.state.ants]
+        for ant in self.state.ants:
+            for number, one in ant.running.items():
+                end = max(now + 2 * TINY, one.since + one.expected_left)
+                self._profiles[ant.number].take(now, end, one.need)
+                self._held[number] = (now, end, ant.number)
+        for start, (_, number, entry) in self._planned:
+            self._hold(entry, start, self.reserved[number][1])
+        self._freed = dict.fromkeys(range(len(self._profiles)), -INFINITY)

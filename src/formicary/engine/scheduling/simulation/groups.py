@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from bisect import insort
+from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from math import inf
@@ -12,10 +12,12 @@ from formicary.engine.scheduling.policies.assignment import assign
 from formicary.engine.scheduling.policies.gang import Gang, Held, plan
 from formicary.engine.scheduling.simulation.policy import Decision, Drop, Start
 from formicary.engine.scheduling.simulation.queueing import Ordered, next_head, seconds_left
-from formicary.engine.scheduling.simulation.state import AntState, Entry
+from formicary.engine.scheduling.simulation.state import AntState, Entry, Shape
 from formicary.engine.scheduling.simulation.workload import Job
 
 _PLENTY = 1e9
+MOST_CHANGES = 10_000
+"""Changes that are remembered before all ants are looked at anew."""
 
 
 class Gangs(Ordered):
@@ -103,17 +105,44 @@ class Matchmaking(Ordered):
     def __init__(self, width: int) -> None:
         super().__init__(lambda entry, now: 0.0, blocking=False)
         self.width = width
+        self._room: dict[Shape, _Room] = {}
+        """Of each demand that waited in some round."""
+        self._changes: list[int] = []
+        """Numbers of ants on which something began or ended, in order."""
+
+    def started(self, entry: Entry, now: float) -> None:
+        """See Policy."""
+        super().started(entry, now)
+        self._note(entry)
+
+    def stopped(self, entry: Entry, now: float) -> None:
+        """See Policy."""
+        super().stopped(entry, now)
+        self._note(entry)
+
+    def _note(self, entry: Entry) -> None:
+        if len(self._changes) >= MOST_CHANGES:
+            self._changes.clear()
+            self._room.clear()
+        if entry.ant is not None:
+            self._changes.append(entry.ant.number)
+
+    def _able(self, shape: Shape) -> list[int]:
+        """Numbers of the ants with room for one of the shape now, in order."""
+        room = self._room.get(shape)
+        if room is None:
+            room = self._room[shape] = _Room(shape, len(self._changes))
+        elif room.seen < len(self._changes):
+            room.catch_up(self._changes)
+        return room.able
 
     def decide(self, now: float) -> Iterator[Decision]:
         """See Policy."""
         while True:
             jobs = self._first()
-            ants = self._ants(jobs)
-            chosen: list[tuple[Entry, AntState]] = []
-            if jobs and ants:
-                costs = [[_cost(entry, ant, able) for ant, able in ants] for entry in jobs]
-                found = assign(costs)
-                chosen = [(entry, ants[at][0]) for entry, at in zip(jobs, found, strict=True) if at is not None]
+            if not jobs:
+                return
+            chosen = self._assigned(jobs)
             starting = {entry.number for entry, _ in chosen}
             for entry in jobs:
                 if entry.number not in starting:
@@ -123,19 +152,29 @@ class Matchmaking(Ordered):
             if not chosen:
                 return
 
+    def _assigned(self, jobs: Sequence[Entry]) -> list[tuple[Entry, AntState]]:
+        if len(jobs) == 1:
+            entry = jobs[0]
+            ants, prefer = [self.state.ants[number] for number in self._able(entry.shape)], entry.job.prefer
+            return [(entry, max(ants, key=lambda ant: preference(prefer, ant)) if prefer else ants[0])]
+        ants_able = self._ants(jobs)
+        costs = [[_cost(entry, ant, able) for ant, able in ants_able] for entry in jobs]
+        found = assign(costs)
+        return [(entry, ants_able[at][0]) for entry, at in zip(jobs, found, strict=True) if at is not None]
+
     def _first(self) -> list[Entry]:
         """Takes the first jobs that some ant has room for, in order over all demands; no more than there are ants."""
         room: set[int] = set()
         heads = []
         for group in self.groups.values():
-            shape = group.head().shape if group.heap else None
-            able = [ant.number for ant in shape.eligible if ant.fits(shape.need)] if shape is not None else ()
+            able = self._able(group.head().shape) if group.heap else ()
             if able:
                 heads.append((*group.heap[0][:2], group))
                 room.update(able)
         heapq.heapify(heads)
         jobs: list[Entry] = []
-        while heads and len(jobs) < min(self.width, len(room)):
+        most = min(self.width, len(room))
+        while heads and len(jobs) < most:
             group = heads[0][2]
             jobs.append(group.pop())
             next_head(heads, group)
@@ -146,9 +185,8 @@ class Matchmaking(Ordered):
         shapes = {id(entry.shape): entry.shape for entry in jobs}
         able: dict[int, set[int]] = {}
         for name, shape in shapes.items():
-            for ant in shape.eligible:
-                if ant.fits(shape.need):
-                    able.setdefault(ant.number, set()).add(name)
+            for number in self._able(shape):
+                able.setdefault(number, set()).add(name)
         wanted = {name for entry in jobs for name in entry.job.prefer}
         takers = Counter(id(entry.shape) for entry in jobs)
         alike: Counter[object] = Counter()
@@ -160,6 +198,35 @@ class Matchmaking(Ordered):
             if alike[kind] <= sum(takers[name] for name in own):
                 found.append((ant, own))
         return found
+
+
+class _Room:
+    """Ants with room for one demand, kept up to date by what has changed."""
+
+    __slots__ = ("able", "eligible", "seen", "shape")
+
+    def __init__(self, shape: Shape, seen: int) -> None:
+        self.shape = shape
+        self.eligible = {ant.number: ant for ant in shape.eligible}
+        self.able = [ant.number for ant in shape.eligible if ant.fits(shape.need)]
+        self.seen = seen
+        """Changes that are looked at already."""
+
+    def catch_up(self, changes: Sequence[int]) -> None:
+        """Looks anew at those that have changed."""
+        able, need = self.able, self.shape.need
+        for number in {*changes[self.seen :]}:
+            ant = self.eligible.get(number)
+            if ant is None:
+                continue
+            at = bisect_left(able, number)
+            is_in = at < len(able) and able[at] == number
+            if ant.fits(need) != is_in:
+                if is_in:
+                    del able[at]
+                else:
+                    able.insert(at, number)
+        self.seen = len(changes)
 
 
 def _cost(entry: Entry, ant: AntState, able: frozenset[int]) -> float:

@@ -36,6 +36,7 @@ class Feedback(Ordered):
 
     def stopped(self, entry: Entry, now: float) -> None:
         """See Policy: who was pushed aside keeps what is left of the slice."""
+        super().stopped(entry, now)
         entry.used_slice += now - entry.since
         if entry.used_slice >= self.quanta[entry.level] - 1e-9:
             entry.used_slice = 0.0

@@ -124,16 +124,27 @@ class Group:
 
 
 class SortedGroup(Group):
-    """The same, sorted at all times: for policies that look at many behind the head in each round."""
+    """The same, sorted at all times: for policies that look behind the head, or move jobs about."""
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, name: Hashable) -> None:
+        super().__init__(name)
+        self._keys: dict[int, Key] = {}
+        """By number of the job."""
 
     def push(self, key: Key, entry: Entry) -> None:
         """See Group."""
+        self._keys[entry.number] = key
         insort(self.heap, (key, entry.number, entry))
 
     def pop(self) -> Entry:
         """See Group."""
-        return self.heap.pop(0)[2]
+        entry = self.heap.pop(0)[2]
+        del self._keys[entry.number]
+        return entry
 
-    def remove_item(self, item: tuple[Key, int, Entry]) -> None:
-        """Takes what was pushed with this key."""
-        del self.heap[bisect_left(self.heap, item)]
+    def remove(self, entry: Entry) -> None:
+        """See Group."""
+        key = self._keys.pop(entry.number)
+        del self.heap[bisect_left(self.heap, (key, entry.number, entry))]

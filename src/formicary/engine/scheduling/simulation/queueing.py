@@ -8,11 +8,12 @@ room idle). Without, what fits may pass it.
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left, insort
 from collections.abc import Callable, Hashable, Iterator
 from random import Random
 
 from formicary.engine.scheduling.policies import degrade
-from formicary.engine.scheduling.simulation.policy import Decision, Drop, Group, Key, Preempt, Start
+from formicary.engine.scheduling.simulation.policy import Decision, Drop, Group, Key, Preempt, SortedGroup, Start
 from formicary.engine.scheduling.simulation.state import TINY, AntState, ClusterState, Entry, Shape
 
 INFINITY = float("inf")
@@ -55,15 +56,15 @@ def find(state: ClusterState, shape: Shape, blocked: set[int], fit: Fit | None) 
 
 
 class Ordered:
-    """Jobs by a rank that stands while a job waits.
+    """Jobs by a rank that stands while a job waits, and does not grow while it runs (see `look_every`).
 
     Args:
         rank: Smaller goes first.
         fit: How ants are compared; None = the first that fits.
         blocking: A job without a place keeps later ones off its ants.
         preemptive: A job takes the place of running jobs of a larger rank.
-        look_every: Seconds between comparisons with what runs, for ranks that change while a job runs; infinity = only
-            when something happens.
+        look_every: Seconds between comparisons with what runs, for ranks that grow while a job runs, by no more than
+            a second each second; infinity = only when something happens.
         shed: Jobs that cannot end by their deadline any more are given up.
     """
 
@@ -84,11 +85,17 @@ class Ordered:
         self.look_every = look_every
         self.shed = shed
         self.groups: dict[Hashable, Group] = {}
+        self._ranks: list[list[float]] = []
+        """By ant: the ranks with which those that run there began, sorted; see `_most`."""
+        self._all_ranks: list[float] = []
+        self._began: dict[int, float] = {}
+        """The same by number of the job."""
 
     def bind(self, state: ClusterState, rng: Random) -> None:
         """Keeps the state."""
         self.state = state
         self.rng = rng
+        self._ranks = [[] for _ in state.ants]
 
     def key(self, entry: Entry, now: float) -> Key:
         """The total order."""
@@ -100,8 +107,12 @@ class Ordered:
         name: Hashable = shape.eligible if self.blocking else shape
         found = self.groups.get(name)
         if found is None:
-            found = self.groups[name] = Group(name)
+            found = self.groups[name] = self.new_group(name)
         return found
+
+    def new_group(self, name: Hashable) -> Group:
+        """A subclass that moves waiting jobs keeps them sorted."""
+        return Group(name)
 
     def queued(self, entry: Entry, now: float) -> None:
         """See Policy."""
@@ -109,9 +120,24 @@ class Ordered:
 
     def started(self, entry: Entry, now: float) -> None:
         """See Policy."""
+        if self.preemptive and entry.ant is not None:
+            rank = self.key(entry, now)[0] - (now if self.look_every < INFINITY else 0.0)
+            self._began[entry.number] = rank
+            insort(self._ranks[entry.ant.number], rank)
+            insort(self._all_ranks, rank)
 
     def stopped(self, entry: Entry, now: float) -> None:
         """See Policy."""
+        if self.preemptive and entry.ant is not None:
+            rank = self._began.pop(entry.number)
+            for ranks in (self._ranks[entry.ant.number], self._all_ranks):
+                del ranks[bisect_left(ranks, rank)]
+
+    def _most(self, ranks: list[float], now: float) -> float:
+        """No job of these that run has a larger rank now."""
+        if not ranks:
+            return -INFINITY
+        return ranks[-1] + now if self.look_every < INFINITY else ranks[-1]
 
     def refresh(self, now: float) -> None:
         """Called before a round; a subclass moves what has aged."""
@@ -165,8 +191,11 @@ class Ordered:
         """The ant where the fewest, and of those the last in the order, have to make room."""
         best: tuple[AntState, list[Entry]] | None = None
         best_at: tuple[float, ...] = ()
+        enough = key[0] + TINY / 2
+        if self._most(self._all_ranks, now) <= enough:
+            return None
         for ant in entry.shape.eligible:
-            if ant.number in blocked:
+            if ant.number in blocked or self._most(self._ranks[ant.number], now) <= enough:
                 continue
             ranked = sorted(((self.key(one, now), one) for one in ant.running.values()), key=lambda pair: pair[0])
             free = dict(entry.shape.need)
@@ -227,6 +256,10 @@ class Aging(Ordered):
         self.cap = cap
         self._growing: list[tuple[float, int, Entry]] = []
 
+    def new_group(self, name: Hashable) -> Group:
+        """See Ordered."""
+        return SortedGroup(name)
+
     def _linear(self, entry: Entry, now: float) -> float:
         """As time goes by all of them grow alike, so this order stands until the cap is reached."""
         if self._reached(entry) <= now:
@@ -263,6 +296,10 @@ class Degrading(Ordered):
         super().__init__(self._left, blocking=blocking)
         self.how = how
         self._attempts: list[tuple[float, int, Entry]] = []
+
+    def new_group(self, name: Hashable) -> Group:
+        """See Ordered."""
+        return SortedGroup(name)
 
     def _left(self, entry: Entry, now: float) -> float:
         return -degrade.degraded(entry.job.priority, now - entry.job.submit, self.how)

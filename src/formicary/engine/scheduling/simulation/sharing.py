@@ -65,7 +65,7 @@ class Shared:
 
     def stopped(self, entry: Entry, now: float) -> None:
         """See Policy."""
-        share = self.state.dominant_of(entry.shape.need) or 1.0
+        share = entry.shape.dominant or 1.0
         self._count(entry, -1).served += share * (now - entry.since)
 
     def pick(self, names: list[str], now: float) -> str:
@@ -218,6 +218,8 @@ class Capacity(Shared):
         """What waits, as part of the cluster, by leaf."""
         self.held: dict[str, tuple[Entry, Running]] = {}
         self._used: dict[str, float] = {}
+        self._ceilings: dict[str, list[tuple[str, float]]] = {}
+        """By leaf: itself and the queues above it, with the part of the cluster that each may hold."""
 
     def queued(self, entry: Entry, now: float) -> None:
         """See Policy."""
@@ -228,17 +230,20 @@ class Capacity(Shared):
         """See Policy."""
         super().started(entry, now)
         self._wants(entry, -1)
-        key, share = str(entry.number), self.state.dominant_of(entry.need)
-        self.held[key] = (entry, Running(key, self.by(entry), share, int(entry.job.priority), now))
+        if self.reclaim != "none":
+            key = str(entry.number)
+            running = Running(key, self.by(entry), entry.shape.dominant, int(entry.job.priority), now)
+            self.held[key] = (entry, running)
 
     def stopped(self, entry: Entry, now: float) -> None:
         """See Policy."""
         super().stopped(entry, now)
-        del self.held[str(entry.number)]
+        if self.reclaim != "none":
+            del self.held[str(entry.number)]
 
     def _wants(self, entry: Entry, sign: int) -> None:
         name = self.by(entry)
-        self.pending[name] = self.pending.get(name, 0.0) + sign * self.state.dominant_of(entry.need)
+        self.pending[name] = self.pending.get(name, 0.0) + sign * entry.shape.dominant
 
     def used(self) -> dict[str, float]:
         """Part of the cluster by leaf."""
@@ -253,17 +258,20 @@ class Capacity(Shared):
 
     def refused(self, name: str, entry: Entry) -> bool:
         """See Shared."""
-        used, amount = self.used(), self.state.dominant_of(entry.shape.need)
-        return any(
-            self.tree.total(queue.name, used) + amount > self.tree.ceiling(queue.name, 1.0) + TINY
-            for queue in self.tree.path(name)
-        )
+        ceilings = self._ceilings.get(name)
+        if ceilings is None:
+            path = [queue.name for queue in self.tree.path(name)]
+            ceilings = self._ceilings[name] = [(one, self.tree.ceiling(one, 1.0)) for one in path]
+        used, amount = self.used(), entry.shape.dominant
+        return any(self.tree.total(queue, used) + amount > most + TINY for queue, most in ceilings)
 
     def decide(self, now: float) -> Iterator[Decision]:
         """See Policy. Reclaims after what is free has been given away."""
         yield from super().decide(now)
+        if self.reclaim == "none":
+            return
         waiting = {name: amount for name, amount in self.pending.items() if self.groups[name].heap}
-        if self.reclaim == "none" or not waiting:
+        if not waiting:
             return
         victims = self.tree.reclaim(1.0, [one for _, one in self.held.values()], waiting, mode=self.reclaim)
         for victim in victims:

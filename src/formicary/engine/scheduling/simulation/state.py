@@ -16,10 +16,12 @@ Need = tuple[tuple[int, float], ...]
 class Shape:
     """All jobs that ask for the same: resources and tags, and the ants that could ever serve them."""
 
-    __slots__ = ("eligible", "first", "first_at", "need")
+    __slots__ = ("dominant", "eligible", "first", "first_at", "need")
 
-    def __init__(self, need: Need, eligible: tuple[AntState, ...]) -> None:
+    def __init__(self, need: Need, eligible: tuple[AntState, ...], dominant: float) -> None:
         self.need = need
+        self.dominant = dominant
+        """The largest part of any bounded resource that it is of the whole cluster."""
         self.eligible = eligible
         """Ants with the tags whose whole capacity would do, in order of the file."""
         self.first = 0
@@ -157,7 +159,7 @@ class ClusterState:
         found = self.shapes.get(key)
         if found is None:
             eligible = tuple(ant for ant in self.ants if job.tags <= ant.tags and ant.could(need))
-            found = self.shapes[key] = Shape(need, eligible)
+            found = self.shapes[key] = Shape(need, eligible, self.dominant_of(need))
         return found
 
     def first_fit(self, shape: Shape) -> AntState | None:
