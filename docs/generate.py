@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from docs.older_files import older_files
 from docs.pictures import PICTURES
 from formicary.engine.jobs import lifecycle
 from formicary.engine.jobs.container_fields import SERVICE_FIELDS
@@ -65,7 +66,7 @@ KINDS = {
     "text": "text",
     "text_list": "list of texts",
     "text_map": "mapping of names to texts",
-    "variables": "mapping of names to values",
+    "variables": "mapping of names to values, or list of them",
 }
 
 
@@ -303,6 +304,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "problems.md": problems,
     "command-line.md": command_line,
     "metrics.md": metrics,
+    "older-job-files.md": older_files,
 }
 
 

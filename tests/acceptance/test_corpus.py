@@ -17,6 +17,7 @@ from typing import ClassVar
 
 import pytest
 
+from docs.older_files import OLDER
 from tests.forks import run_forked
 
 CORPUS = Path(__file__).with_name("corpus")
@@ -126,7 +127,17 @@ def test_the_corpus_leaves_nothing_where_it_was_started(data_dir: Path, tmp_path
 
 
 def test_every_file_says_how_it_ends() -> None:
-    """No file of the corpus is without a run, and each names a task of its own."""
+    """No file of the corpus is without a run, and each stands in the table of older files, which names no others."""
     assert FILES
     for path in FILES:
         assert runs(path), path.name
+    there = {path.relative_to(CORPUS).with_suffix("").as_posix() for path in CORPUS.rglob("*.yaml")}
+    assert {name for *_, jobs in OLDER for name in jobs} == there
+
+
+def test_every_file_is_valid() -> None:
+    """`formicary validate` finds no error in any of them."""
+    given = [str(path) for path in sorted(CORPUS.rglob("*.yaml"))]
+    ended = run_forked(("validate", *given, "--method", "KUBERNETES=SHELL", "--output", "json"), timeout=120)
+    assert [found["file"] for found in json.loads(ended.stdout) if not found["valid"]] == []
+    assert ended.returncode == 0

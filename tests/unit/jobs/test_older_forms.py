@@ -134,3 +134,33 @@ def test_a_task_that_borrows_a_template_by_an_alias_is_rendered() -> None:
     assert made.task.script == ("echo Ada",) and not made.violations
     wrong = render_task(definition, "a", {"Name": "text"}, now=0.0, rng=random.Random(1))
     assert wrong.violations and "alias" in wrong.violations[0].message
+
+
+@pytest.mark.parametrize(
+    "text", ["{A: 1, B: two}", "[{A: 1}, {name: B, value: two}]", "[{A: 1, B: two}]", "[{A: 1}, B=two]"]
+)
+def test_variables_are_a_mapping_or_a_list(text: str) -> None:
+    """Every form means the same, for the job and for a task."""
+    found = parse_source(f"job_type: j\njob_variables: {text}\n{TASKS}  variables: {text}\n")[0].definition
+    assert found is not None
+    assert found.variables == found.tasks[0].variables == {"A": 1, "B": "two"}
+
+
+def test_a_wrong_list_of_variables_is_named_with_its_place() -> None:
+    """What names no variable is refused."""
+    found = parse_source(f"job_type: j\njob_variables: [A=1, [B]]\n{TASKS}")[0]
+    assert [(v.path, v.code) for v in found.violations] == [("job_variables[1]", "WRONG_TYPE")]
+
+
+def test_an_action_that_nobody_closes_is_told_once() -> None:
+    """What YAML makes of the rest of the line follows from it."""
+    found = parse_source('job_type: j\ntasks:\n- task_type: a\n  script:\n  - "echo {{ .A "\n  - echo b\n')[0]
+    assert [(v.line, v.code) for v in found.violations] == [(5, "BAD_TEMPLATE")]
+
+
+def test_braces_in_a_comment_need_not_be_a_template_and_those_beside_it_do() -> None:
+    """The error is that of the text, at its place."""
+    good = f"# {{{{ of mine\njob_type: j # {{{{ if\n{TASKS}"
+    assert parse_source(good)[0].violations == ()
+    (wrong,) = parse_source(f"{good}  description: x {{{{ .A\n")[0].violations
+    assert (wrong.line, wrong.column, wrong.code) == (6, 18, "BAD_TEMPLATE")

@@ -52,7 +52,10 @@ def find(folder: Path, pattern: str) -> list[str]:
         pattern = os.path.relpath(pattern, folder)
     if os.path.isabs(pattern) or ".." in pattern.split("/"):
         raise DataError(f"The path {pattern!r} leads out of the working directory: write one that is inside.")
-    found = sorted(glob.glob(pattern, root_dir=folder, recursive=True, include_hidden=True))
+    named = glob.glob(pattern, root_dir=folder, recursive=True, include_hidden=True)
+    found = sorted(
+        name for name in named if os.path.lexists(folder / name)
+    )  # `out/**` names a folder that is not there
     for name in found:
         _check_inside(folder, name)
     return [os.path.normpath(name) for name in found]

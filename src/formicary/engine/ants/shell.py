@@ -20,6 +20,7 @@ import shlex
 import signal
 import termios
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from formicary.engine.ants.config import AntConfig
 from formicary.engine.ants.offers import PRIVATE_VARIABLES
 from formicary.engine.ants.output import STDERR, STDOUT
 from formicary.engine.ants.warden import MARK, Warden
+from formicary.engine.jobs.variables import EXPORTED, job_builtins
 
 _READ_BYTES = 32768
 _NOTHING = b"\0\0\0\0"
@@ -111,7 +113,7 @@ class ShellExecutor:
 
 
 def environment_of(attempt: Attempt, own: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    """Makes the environment: the ant's own, the variables, the task's ``environment``, FORMICARY_*.
+    """Makes the environment: the ant's own, the variables, those the engine sets, the task's, FORMICARY_*.
 
     Scalars are exported as text (``true``, ``5``, empty for null), lists and maps as JSON. Names that an environment
     cannot hold are left out, and so are lists and maps of more than 32 KiB, which the log says.
@@ -127,7 +129,9 @@ def environment_of(attempt: Attempt, own: Mapping[bytes, bytes]) -> dict[bytes, 
                 attempt.say(f"{name} ({len(text):,} bytes) is too large for the environment and left out of it")
                 continue
             environment[_encode(name)] = text
-    for name, given in {**attempt.task.environment, **attempt.identity()}.items():
+    builtins = job_builtins(job_id=attempt.job_id, job_type=attempt.job_type, now=time.time())
+    names = {name: builtins[name] for name in EXPORTED} | {"TaskType": attempt.task.task_type}
+    for name, given in {**names, **attempt.task.environment, **attempt.identity()}.items():
         environment[_encode(name)] = _text(given)
     return environment
 

@@ -170,7 +170,7 @@ TASK_FIELDS: tuple[Field, ...] = (
     Field("query", "text_map", "HTTP query."),
     Field("function", "function", "Python function to call: package.module:name.", most=400),
     Field("arguments", "object_map", "What each parameter of the function gets; absent: variables of that name."),
-    Field("variables", "object_map", "Variables of this task alone.", aliases=("task_variables",)),
+    Field("variables", "variables", "Variables of this task alone.", aliases=("task_variables",)),
     Field("environment", "environment", "Environment variables."),
     Field("helper_environment", "environment", "Environment of the helper container."),
     Field("working_dir", "text", "Directory to run in.", most=1000),

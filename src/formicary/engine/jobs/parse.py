@@ -111,7 +111,9 @@ def parse_document(
     try:
         root = compose(ctx.masked.text)
     except YamlError as error:
-        ctx.add_at(error.line, error.column, "", error.code, error.message)
+        line = ctx.place(error.line, error.column).line
+        if not any(found.line <= line for found in ctx.violations):  # else it follows from a template that is wrong
+            ctx.add_at(error.line, error.column, "", error.code, error.message)
         return _parsed(None, ctx)
     except RecursionError:
         ctx.add_at(0, 0, "", "YAML_TOO_DEEP", "The file is nested too deep.")

@@ -421,6 +421,24 @@ def _read_environment(ctx: Context, node: Node, path: str, row: Field) -> object
     return found
 
 
+def read_variables(ctx: Context, node: Node, path: str, row: Field) -> object:
+    """A mapping of names to values, or a list of ``{name: …, value: …}``, ``NAME: VALUE`` and ``NAME=VALUE``."""
+    if node.kind != "seq":
+        return _read_object(ctx, node, path, row)
+    found: dict[str, object] = {}
+    for i, item in enumerate(node.items):
+        name, equals, text = ctx.text(item).partition("=") if item.kind == "scalar" else ("", "", "")
+        if item.kind == "map":
+            given = {key: ctx.json(value) for key, value in _first_values(ctx, item, f"{path}[{i}]").items()}
+            is_pair = "name" in given and given.keys() <= {"name", "value"}
+            found.update({str(given["name"]): given.get("value")} if is_pair else given)
+        elif name and equals:
+            found[name.strip()] = text
+        elif not is_null(item):
+            return ctx.wrong_type(item, f"{path}[{i}]", "NAME: VALUE, {name: NAME, value: VALUE} or NAME=VALUE")
+    return found
+
+
 def _read_any(ctx: Context, node: Node, path: str, row: Field) -> object:
     return ctx.json(node)
 
@@ -567,7 +585,7 @@ READERS: Mapping[str, Reader] = {
     "object": _read_object,
     "demands": _read_demands,
     "object_map": _read_object,
-    "variables": _read_object,
+    "variables": read_variables,
     "any": _read_any,
     "backoff": _read_backoff,
     "parameters": _read_parameters,

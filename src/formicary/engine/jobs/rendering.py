@@ -12,16 +12,17 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from random import Random
 
+from formicary.engine.jobs.fields import JOB_BY_NAME
 from formicary.engine.jobs.model import JobDefinition, TaskDefinition, Violation, is_action
 from formicary.engine.jobs.parse import Parsed, parse_document, parse_source
-from formicary.engine.jobs.readers import Context, join
+from formicary.engine.jobs.readers import Context, join, read_variables
 from formicary.engine.jobs.task_parser import TaskRead, check_method, read_task
 from formicary.engine.jobs.templates.budget import DEADLINE_S, EXPANSION_DEADLINE_S, Clock
 from formicary.engine.jobs.templates.engine import Lookup, TemplateError, has_template, is_true, render_text
 from formicary.engine.jobs.templates.go_eval import Mark
 from formicary.engine.jobs.templates.masking import Masked, line_starts, mask, position
 from formicary.engine.jobs.variables import BUILT_IN_NAMES
-from formicary.engine.jobs.yaml_nodes import Node, YamlError, compose, to_json
+from formicary.engine.jobs.yaml_nodes import Node, YamlError, compose
 
 _ALIAS = re.compile(r"(?<![\w\"'])\*\w")
 """Where an alias may stand."""
@@ -122,12 +123,9 @@ def render_job_variables(
     if node is None:
         return {}, tuple(ctx.violations)
     body = node.entries()[0][1] if node.kind == "map" and node.pairs else node
-    value = to_json(body)
-    if not isinstance(value, dict):
-        if value is not None:
-            ctx.add(body, "job_variables", "WRONG_TYPE", "The variables rendered to something else than a mapping.")
-        return {}, tuple(ctx.violations)
-    return {**definition.variables, **value}, tuple(ctx.violations)
+    value = read_variables(ctx, body, "job_variables", JOB_BY_NAME["job_variables"])
+    found = {**definition.variables, **value} if isinstance(value, dict) else {}
+    return found, tuple(ctx.violations)
 
 
 def expand_dynamic(
@@ -278,6 +276,7 @@ class _Part:
                 deadline_s=deadline_s,
                 marks=marks,
                 later=later,
+                is_yaml=True,
             )
         except TemplateError as error:
             line, column = self.first + error.line - 1, 0

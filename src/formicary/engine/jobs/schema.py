@@ -89,7 +89,7 @@ _KINDS: Mapping[str, Mapping[str, object]] = {
     "routes": _TEXT_MAP,
     "object": _OBJECT,
     "object_map": _OBJECT,
-    "variables": _OBJECT,
+    "variables": {"anyOf": [_OBJECT, {"type": "array", "items": {"type": ["string", "object"]}}]},
     "container": {"type": ["object", "string", "null"], "properties": _described(CONTAINER_FIELDS)},
     "services": {
         "type": ["array", "null"],

@@ -162,7 +162,7 @@ class TaskParser:
         """Checks that a task's own lines are a template by themselves, since they are rendered alone."""
         masked = self.ctx.masked
         try:
-            parse_go(masked.source[span[0] : span[1]], FUNCTIONS)
+            parse_go(masked.source[span[0] : span[1]], FUNCTIONS, is_yaml=True)
         except TemplateError as error:
             line, column = position(masked.line_starts, span[0] + (error.pos or 0))
             message = (

@@ -42,7 +42,7 @@ _NAMES: Final[Mapping[str, Mapping[str, str]]] = {
 }
 AUTH_NAMES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("method", "type", "auth_method", "auth_type"), "method"),
-    **dict.fromkeys(("header", "header_name", "signature_header"), "header"),
+    **dict.fromkeys(("header", "header_name", "signature_header", "api_key_header"), "header"),
     **dict.fromkeys(
         ("secret_config", "secret_config_key", "secret_name", "secret_key", "secret_ref", "config_key", "config"),
         "secret_config",

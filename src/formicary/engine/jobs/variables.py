@@ -24,6 +24,9 @@ BUILT_IN_NAMES = frozenset(
 )  # fmt: skip
 """Variables that the engine sets by itself."""
 
+EXPORTED = ("JobID", "JobType", "DateYear", "DateMonth", "DateDay", "YearDay", "FullDate", "EpochSecs")
+"""Those of the job that an ant knows by itself, for the environment of scripts."""
+
 _NAME = re.compile(r"[^\s={}]{1,200}\Z")
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9]")
 _PYTHON_TYPES: Mapping[str, tuple[type, ...]] = {
@@ -74,6 +77,9 @@ def job_builtins(
     retry: int = 0,
     user_id: str = "",
     organization_id: str = "",
+    definition_id: str = "",
+    sem_version: str = "",
+    version: int = 0,
 ) -> dict[str, object]:
     """Returns the variables that every template of a job can use.
 
@@ -85,6 +91,9 @@ def job_builtins(
         retry: Retries of the whole job so far.
         user_id: Who submitted it.
         organization_id: For whom.
+        definition_id: Id of the definition that it began with.
+        sem_version: What that definition calls itself.
+        version: Its number.
     """
     today = datetime.fromtimestamp(now, UTC)
     return {
@@ -100,11 +109,14 @@ def job_builtins(
         "YearDay": today.timetuple().tm_yday,
         "FullDate": today.strftime("%Y-%m-%d"),
         "EpochSecs": int(now),
+        "JobDefinitionID": definition_id,
+        "WorkflowVersion": sem_version,
+        "WorkflowInternalVersion": version,
     }
 
 
 def task_builtins(task_type: str, retry: int = 0) -> dict[str, object]:
-    """Returns the variables that say which task and which of its attempts runs (``TaskRetry`` 0 is the first)."""
+    """Returns the variables that say which task runs, and how often it has run again: after failures and polls."""
     return {"TaskType": task_type, "TaskRetry": retry}
 
 

@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
+from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.fan_out import task_name
 from formicary.engine.queen.core.records import TaskRun
 from formicary.engine.queen.edge import new_id
@@ -221,8 +222,8 @@ class Artifacts:
             if name not in there:
                 raise problem(
                     "FAILED_PRECONDITION",
-                    f"The task {name!r} left no artifacts: it did not run, ended otherwise than `when` says, or they "
-                    "have expired.",
+                    f"The task {name!r} left no artifacts: it did not run, none of its paths matched a file, or "
+                    "they have expired.",
                 )
         return found
 
@@ -375,7 +376,7 @@ def to_message(artifact: Artifact) -> pb.Artifact:
 
 
 def _promised(run: TaskRun) -> list[str]:
-    """Tasks that a running one depends on and that leave artifacts, without those that `except` has left out."""
+    """Tasks that a running one depends on and that leave artifacts, unless `except` or `when` says no."""
     job, model = run.job, run.job.definition.model
     runs = job.run.runs if job.run is not None else {}
     found = []
@@ -383,6 +384,13 @@ def _promised(run: TaskRun) -> list[str]:
         position = model.index.get(name)
         if position is not None and model.tasks[position].artifacts:
             other = runs.get(position)
-            if other is None or not other.skipped:
+            if other is None or (not other.skipped and _keeps(other)):
                 found.append(name)
     return found
+
+
+def _keeps(run: TaskRun) -> bool:
+    """Whether `when` says that a task which has ended like this keeps its artifacts."""
+    when = (run.task.artifacts or {}).get("when") or "always"
+    has_succeeded = run.state == life.COMPLETED if run.exit_code is None else run.exit_code == 0
+    return when == "always" or (when == "onSuccess") == has_succeeded

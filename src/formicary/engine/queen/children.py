@@ -18,6 +18,8 @@ from formicary.engine.queen.rendering import expand
 from formicary.engine.storage.port import JOB_COLUMNS, TASK_COLUMNS, Row, Store
 from formicary.problems import Problem, problem
 
+LATEST = "latest"
+"""Stands for the newest version."""
 _PAGE = 100
 _STATE, _CODE, _MESSAGE = (JOB_COLUMNS.index(name) for name in ("state", "error_code", "error_message"))
 _OUTPUTS, _ORDER = TASK_COLUMNS.index("outputs"), TASK_COLUMNS.index("ended_order")
@@ -49,7 +51,7 @@ def newest_definition(
         model: The definition of a row.
         org: Whose they are.
         job_type: Its job type.
-        version: Its number or `sem_version`; empty = the newest.
+        version: Its number or `sem_version`; empty or ``latest`` = the newest.
     """
     name = f"the job type {job_type!r}" + (f" in version {version}" if version else "")
     try:
@@ -78,8 +80,8 @@ def expand_child(
 def find_version(
     store: Store, model: Callable[[Row], JobDefinition], org: str, job_type: str, version: str
 ) -> Row | None:
-    """The newest version (empty), the one of that number or id, or the newest that calls itself so (`sem_version`)."""
-    if not version:
+    """The newest version (empty or ``latest``), that of a number or id, or the newest of a `sem_version`."""
+    if version in ("", LATEST):
         return store.latest_definition(org, job_type)
     after = ("", 0)
     while rows := store.definitions(org, job_type=job_type, after=after, limit=_PAGE, with_source=True):

@@ -126,7 +126,7 @@ def _render(request: RenderRequest, clock: Clock, lookup: JobLookup | None) -> R
             task_variables=own,
             params={**defaults(definition), **_decode(request.params)},
             context={**context, **request.outputs},  # `.task.name` is exact, whatever else carries the task's name
-            builtins={**_builtins(request), **task_builtins(task.task_type, request.failures)},
+            builtins={**_builtins(request), **task_builtins(task.task_type, request.task_retries)},
         )
         return {**found, **(request.element or first_element(task, found))}
 
@@ -212,6 +212,9 @@ def _builtins(request: RenderRequest) -> dict[str, object]:
         retry=request.retries,
         user_id=request.user,
         organization_id=request.org,
+        definition_id=str(request.row[0]),
+        sem_version=request.definition.sem_version or "",
+        version=abs(int(request.row[3] or 0)),
     )
 
 

@@ -16,8 +16,6 @@ from formicary.problems import Problem, problem
 if TYPE_CHECKING:
     from formicary.engine.queen.runtime import Queen
 
-LATEST = "latest"
-
 
 async def restart(queen: Queen, job_id: str, *, hard: bool, version: str, key: str, org: str) -> bool:
     """Runs an ended job again; answers after the commit.
@@ -102,8 +100,7 @@ async def _version(queen: Queen, row: Row, before: Definition, version: str) -> 
     """The version that was asked for. Raises Problem FAILED_PRECONDITION where there is none that can be used."""
     org, job_type, store = str(row[2]), str(row[4]), queen.store
     model = queen.pump.definitions.model
-    wanted = "" if version == LATEST else version
-    found = await queen.pump.read(lambda: find_version(store, model, org, job_type, wanted))
+    found = await queen.pump.read(lambda: find_version(store, model, org, job_type, version))
     if found is None:
         text = f"there is no version {version[:60]!r} of {job_type}; `formicary definitions list {job_type}` shows them"
         raise problem("FAILED_PRECONDITION", text)

@@ -43,7 +43,7 @@ from formicary.engine.queen.keyring import Keyring
 from formicary.engine.queen.notify.config import NotifyConfig
 from formicary.engine.queen.notify.outbox import Outbox
 from formicary.engine.queen.pump import Peer, Pump
-from formicary.engine.queen.restarting import LATEST, restart
+from formicary.engine.queen.restarting import restart
 from formicary.engine.queen.retention import Retention
 from formicary.engine.queen.schedules import Schedules
 from formicary.engine.queen.sessions import AntSession, ClientSession
@@ -437,8 +437,8 @@ class Queen:
 
     async def version(self, job_type: str, version: str, *, org: str = "") -> Row:
         """The row of a definition by number, ``latest``, `sem_version` or id. Raises Problem NOT_FOUND."""
-        model, wanted = self.pump.definitions.model, "" if version == LATEST else version
-        row = await self.pump.read(lambda: find_version(self.store, model, org or self.config.org, job_type, wanted))
+        model, of = self.pump.definitions.model, org or self.config.org
+        row = await self.pump.read(lambda: find_version(self.store, model, of, job_type, version))
         if row is None:
             raise problem("NOT_FOUND", f"there is no version {version[:60]!r} of {job_type[:100]!r}")
         return row

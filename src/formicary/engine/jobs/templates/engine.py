@@ -36,6 +36,7 @@ def render_text(
     deadline_s: float = DEADLINE_S,
     marks: list[Mark] | None = None,
     later: Set[str] | None = None,
+    is_yaml: bool = False,
 ) -> str:
     """Renders a text.
 
@@ -51,6 +52,7 @@ def render_text(
         marks: Receives where each printed piece comes from (Go dialect only).
         later: Where the result is rendered once more (Go dialect only): the names that have a value only then. Actions
             that ask for them stay as they are, and so do names without a value.
+        is_yaml: Whether the text is one of a job file, with comments (Go dialect only).
 
     Raises:
         TemplateError: The template is wrong, or a bound was exceeded.
@@ -62,4 +64,4 @@ def render_text(
         return render_jinja(text, variables, env)
     if dialect == "none" or "{{" not in text:
         return text
-    return render_go(parse_go(text, FUNCTIONS), variables, env, marks)
+    return render_go(parse_go(text, FUNCTIONS, is_yaml=is_yaml), variables, env, marks)

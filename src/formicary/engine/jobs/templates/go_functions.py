@@ -317,7 +317,9 @@ def _submit_job(env: Environment, job_type: object, *params: object) -> str:
     return submit_job(env, _text(job_type), _pairs(params))
 
 
-def _submit_jobs(env: Environment, job_type: object, jobs: object, *params: object) -> str:
+def _submit_jobs(env: Environment, job_type: object, jobs: object = None, *params: object) -> str:
+    if jobs is None:  # the objects alone, each with its own `job_type`
+        return submit_jobs(env, "", job_type, {})
     if isinstance(job_type, Sequence) and not isinstance(job_type, str):  # the list may come first
         job_type, jobs = jobs, job_type
     return submit_jobs(env, _text(job_type), jobs, _pairs(params))
@@ -398,7 +400,7 @@ FUNCTIONS: Mapping[str, Function] = {
     "atof": Function(_atof, 1, 1),
     "checksum": Function(_checksum, 1, 1),
     "SubmitJob": Function(_submit_job, 1, None),
-    "SubmitJobsFromJSON": Function(_submit_jobs, 2, None),
+    "SubmitJobsFromJSON": Function(_submit_jobs, 1, None),
     "CountByJobTypeAndState": Function(_count, 1, None),
 }
 """Every function by name."""

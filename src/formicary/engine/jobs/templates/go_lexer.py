@@ -7,6 +7,7 @@ white space beside them, a comment fills a whole action. Written from that docum
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 from formicary.engine.jobs.templates.budget import TemplateError, check_size
@@ -70,8 +71,12 @@ class Segment:
     tokens: list[Token] = field(default_factory=list)
 
 
-def lex(source: str) -> list[Segment]:
+def lex(source: str, plain: Set[int] = frozenset()) -> list[Segment]:
     """Returns the pieces of a template, in order and without gaps.
+
+    Args:
+        source: The template.
+        plain: Offsets of ``{{`` that are text.
 
     Raises:
         TemplateError: Unclosed action or comment, unterminated string, character that fits nowhere.
@@ -81,6 +86,8 @@ def lex(source: str) -> list[Segment]:
     pos, trim_next = 0, False
     while True:
         left = source.find(LEFT, pos)
+        while left in plain:
+            left = source.find(LEFT, left + len(LEFT))
         end = left if left >= 0 else len(source)
         trim_left = left >= 0 and _trims_left(source, left)
         if end > pos:

@@ -15,26 +15,50 @@ _KEYWORDS = frozenset(
     {"if", "else", "end", "range", "with", "template", "define", "block", "break", "continue"},
 )
 _INT64 = 1 << 63
+_COMMENTED = re.compile(r"^(?:[^#\n]*[ \t])??(?P<comment>#[^\n]*\{\{[^\n]*)$", re.MULTILINE)
+"""A line with a comment that holds ``{{``."""
 
 
-def parse_go(source: str, functions: Collection[str]) -> ast.Template:
+def parse_go(source: str, functions: Collection[str], *, is_yaml: bool = False) -> ast.Template:
     """Parses a template.
 
     Args:
         source: The text.
         functions: Names of the functions that exist.
+        is_yaml: Whether it is the text of a job file, in whose comments ``{{`` may stand without being a template.
 
     Raises:
         TemplateError: The text is not a template; ``pos`` says where.
     """
-    return _Parser(source, functions).parse()
+    try:
+        return _Parser(source, functions).parse()
+    except TemplateError:
+        plain = _in_comments(source, functions) if is_yaml else frozenset()
+        if not plain:
+            raise
+    return _Parser(source, functions, plain).parse()
+
+
+def _in_comments(source: str, functions: Collection[str]) -> frozenset[int]:
+    """Offsets of the ``{{`` in YAML comments that are no templates by themselves."""
+    found: list[int] = []
+    for line in _COMMENTED.finditer(source):
+        start = line.start("comment")
+        before = source[line.start() : start]
+        if any(before.count(quote) % 2 for quote in ('"', "'")) or before.count("{{") > before.count("}}"):
+            continue
+        try:
+            _Parser(line["comment"], functions).parse()
+        except TemplateError:
+            found += (start + opening.start() for opening in re.finditer(r"\{\{", line["comment"]))
+    return frozenset(found)
 
 
 class _Parser:
-    def __init__(self, source: str, functions: Collection[str]) -> None:
+    def __init__(self, source: str, functions: Collection[str], plain: frozenset[int] = frozenset()) -> None:
         self.source = source
         self.known = functions
-        self.segments = lex(source)
+        self.segments = lex(source, plain)
         self.at = 0
         self.scopes: list[list[str]] = [["$"]]
         self.loops = 0

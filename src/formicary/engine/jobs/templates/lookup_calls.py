@@ -40,7 +40,7 @@ def submit_jobs(env: Environment, job_type: str, jobs: object, more: Mapping[str
 
     Args:
         env: Of the rendering.
-        job_type: What is submitted; an object with `job_type` and `params` names its own.
+        job_type: What is submitted; an object with `job_type` and `params` names its own. Empty: each names its own.
         jobs: The objects, or the text of a JSON array of them, or one object; each is the parameters of a job.
         more: Parameters of every job, below its own.
     """
@@ -53,8 +53,13 @@ def submit_jobs(env: Environment, job_type: str, jobs: object, more: Mapping[str
         if not isinstance(one, Mapping):
             raise CallError("expected a JSON array of objects, one for each job")
         params, name = one.get("params"), one.get("job_type")
+        if not job_type and not isinstance(name, str):
+            raise CallError('without a job type, each object needs its own: {"job_type": …, "params": {…}}')
         if isinstance(params, Mapping):
             ids.append(submit_job(env, name if isinstance(name, str) else job_type, {**more, **params}))
+        elif not job_type:
+            own = {key: value for key, value in one.items() if key != "job_type"}
+            ids.append(submit_job(env, str(name), {**more, **own}))
         else:
             ids.append(submit_job(env, job_type, {**more, **one}))
     return ",".join(ids)

@@ -19,7 +19,8 @@ from formicary.engine.jobs.templates.go_parser import parse_go
 LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 """What ends a line, for YAML as well as for us."""
 
-_ROUGH_GO = re.compile(r"\{\{.*?(?:\}\}|$)", re.MULTILINE)
+_ROUGH_GO = re.compile(r"\{\{.*?(?:\}\}|(?=[\"'][ \t]*$)|$)", re.MULTILINE)
+"""Actions where the text is no template: to their end, that of the quoted text they stand in, or that of the line."""
 _JINJA_OPEN = re.compile(r"\{[{%#]")
 _JINJA_INSIDE = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[-+]?(?:%\}|\}\})""", re.DOTALL)
 _JINJA_WORD = re.compile(r"\{%[-+]?\s*(\w+)")
@@ -116,7 +117,7 @@ def mask(source: str, dialect: str) -> Masked:
 
 def _scan_go(masked: Masked) -> None:
     try:
-        masked.parsed = parse_go(masked.source, FUNCTIONS)
+        masked.parsed = parse_go(masked.source, FUNCTIONS, is_yaml=True)
         masked.spans, masked.arms = masked.parsed.spans, masked.parsed.arms
         return
     except TemplateError as error:

@@ -80,7 +80,8 @@ class JobEnded(msgspec.Struct, frozen=True, gc=False):
 class RenderRequest:
     """Templates to render off the loop; the answer comes back as `Core.rendered` with the same request.
 
-    `position` None asks for the job's preparation: `skip_if` and the job's variables.
+    `position` None asks for the job's preparation: `skip_if` and the job's variables. `retries` are those of the job,
+    pauses included; `task_retries` those of the task: failures, polls and restarts. `row` is the definition's.
     """
 
     job_id: str
@@ -88,9 +89,10 @@ class RenderRequest:
     position: int | None
     attempt: int
     definition: JobDefinition
+    row: Row
     org: str
     retries: int
-    failures: int
+    task_retries: int
     started_at: float
     params: bytes
     variables: bytes | None

@@ -152,7 +152,7 @@ class Progress:
             run.rendering = True
             self.core.dirty_tasks[run] = None
             self.core.batch.render.append(
-                self._request(run.job, run.position, run.attempts, run.failures, element=run.element)
+                self._request(run.job, run.position, run.attempts, run.failures + run.polls, element=run.element)
             )
         else:
             self.ready(run, ant)
@@ -169,7 +169,7 @@ class Progress:
         run.rendered = task_to_json(run.task)
         if answer.skipped:
             run.skipped = 1
-            self._end(run, life.COMPLETED, None)
+            self._end(run, life.COMPLETED, None, decision=life.SKIPPED)
             return
         self._run(run.job).routes[run.position] = compile_routes(answer.task, run.job.definition.model.index)
         self.ready(run)
@@ -638,7 +638,7 @@ class Progress:
         job: Job,
         position: int | None,
         attempt: int,
-        failures: int,
+        task_retries: int,
         *,
         element: Mapping[str, object] | None = None,
     ) -> RenderRequest:
@@ -648,9 +648,10 @@ class Progress:
             position=position,
             attempt=attempt,
             definition=job.definition.model,
+            row=job.definition.row,
             org=job.org,
             retries=job.retries + job.pauses,
-            failures=failures,
+            task_retries=task_retries,
             started_at=job.started_at or self.core.wall,
             params=job.params or b"{}",
             variables=job.variables,
