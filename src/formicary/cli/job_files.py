@@ -106,6 +106,11 @@ def check_file(file: str, methods: Mapping[str, str]) -> Checked:
     content = _content(file)
     if isinstance(content, Violation):
         return Checked(file, (), (content,))
+    if file.endswith(".py"):
+        message = (
+            f"This is Python: `formicary run {file}:NAME` runs the job NAME of it; `validate` reads job files only."
+        )
+        return Checked(file, (), (Violation(1, 1, "", "PYTHON_FILE", message),))
     violations: list[Violation] = []
     definitions: list[JobDefinition] = []
     seen: dict[str, int] = {}

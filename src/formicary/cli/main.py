@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -186,3 +187,8 @@ def status_of(arguments: Sequence[str] | None = None) -> int:
     except (ReaderGone, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.OK
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        exits.say(f"error: The output cannot be written: {error.strerror}. Make room, or write it elsewhere.")
+        return CANNOT_WRITE

@@ -1,5 +1,7 @@
 """Bad input: a sentence with file:line:column and what to do, exit status 2, nothing stored."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,24 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     folder = formicary("run", tmp_path)
     assert folder.status == 2
     assert "is a folder" in folder.err
+
+
+def test_a_file_of_python_is_run_by_the_name_of_its_job(tmp_path: Path, data_dir: Path) -> None:
+    """It is no YAML, and what to write instead is said."""
+    file = tmp_path / "jobs.py"
+    file.write_text("x = 1\n")
+    done = formicary("run", file, "--data", data_dir)
+    assert done.status == 2 and f"formicary run {file}:NAME" in done.err
+
+
+@pytest.mark.parametrize("arguments", [("list", "--help"), ("version",), ("schema",)])
+def test_a_full_disk_behind_the_output_is_one_sentence(arguments: tuple[str, ...]) -> None:
+    """No traceback, and a status of its own."""
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "formicary", *arguments]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert ended.returncode == 120
+    assert ended.stderr.startswith("error: The output cannot be written") and ended.stderr.count("\n") == 1
 
 
 def test_missing_and_unknown_parameters(tmp_path: Path, data_dir: Path) -> None:
