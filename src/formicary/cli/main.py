@@ -75,6 +75,14 @@ CANNOT_WRITE = 120
 """As Python ends where the last of the output cannot be written."""
 
 
+def _mark_paragraphs(command: click.Command) -> None:
+    """Docstrings are raw texts; click wants the character itself before a paragraph that is not to be wrapped."""
+    command.help = (command.help or "").replace("\\b\n", "\b\n")
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            _mark_paragraphs(inner)
+
+
 class LazyGroup(click.Group):
     """A group that knows its subcommands by name and imports one when it is called."""
 
@@ -91,8 +99,7 @@ class LazyGroup(click.Group):
         command = getattr(import_module(module), attribute)
         if not isinstance(command, click.Command):
             return None
-        # Docstrings are raw texts; click wants the character itself before a paragraph that is not to be wrapped.
-        command.help = (command.help or "").replace("\\b\n", "\b\n")
+        _mark_paragraphs(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -71,3 +71,12 @@ def test_no_command_is_the_overview(capsys: pytest.CaptureFixture[str]) -> None:
     status_of([])
     shown = capsys.readouterr()
     assert "Commands:" in shown.out + shown.err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_help_shows_a_mark_of_its_paragraphs(name: str) -> None:
+    """Examples stand line by line, in subcommands of groups too."""
+    found = command(name)
+    inner = found.commands.values() if isinstance(found, click.Group) else ()
+    for one in (found, *inner):
+        assert "\\b" not in one.get_help(click.Context(one)), one.name
