@@ -94,6 +94,22 @@ def test_aging_bounds_the_wait(lab: Lab) -> None:
     assert lab.starts(jobs, "priority", "aging=0.5")["low"] <= 10 / 0.5 + 1
 
 
+def test_a_floor_bounds_the_wait_by_starts(lab: Lab) -> None:
+    """A stream of urgent jobs that fills the ant: every fifth start goes to who was submitted first."""
+    stream = [job(f"h{at}", at, 1, priority=9) for at in range(30)]
+    jobs = [job("first", 0, 1, priority=0), job("second", 0.5, 1, priority=1), *stream]
+    assert lab.starts(jobs, "priority")["first"] == 31
+    for more in ([], ["blocking=false"], ["aging=0.001"]):
+        found = lab.starts(jobs, "priority", "floor=20", *more)
+        assert (found["first"], found["second"], found["h4"]) == (4, 9, 5), more
+    order = sorted(found, key=lambda id: found[id])
+    assert [id for number, id in enumerate(order, 1) if number % 5 == 0][:2] == ["first", "second"]
+    for wrong, words in (("floor=60", "0 to 50, not 60"), ("preemptive=true", "take off again at once")):
+        sets = ["--set", "floor=20", "--set", wrong]
+        status, _, err = lab.call(json.dumps(jobs[0]), ONE, "--policy", "priority", *sets)
+        assert status == 2 and words in err
+
+
 def test_edf_and_rate_monotonic_limit(lab: Lab) -> None:
     """Liu and Layland, JACM 20(1), 1973: full use is schedulable with deadlines (2 of 5 and 4 of 7 is 0.97)."""
     jobs = [job("A", 0, 2, period=5), job("B", 0, 4, period=7)]

@@ -247,6 +247,9 @@ def _rule(reader: _Reader, fields: Mapping[str, Node], path: str, known: tuple[s
     if policy == "multilevel" and mode == "weighted" and values.get("preemptive"):
         message = "Turns by weight have no order that could preempt: leave preemptive out, or take mode: strict."
         reader.wrong(given, f"{here}set.preemptive", "BAD_VALUE", message)
+    if values.get("floor") and values.get("preemptive"):
+        message = "What the floor starts, preemptive would take off again at once: leave one of them out."
+        reader.wrong(given, f"{here}set.floor", "BAD_VALUE", message)
     return Rule(policy, **values)  # type: ignore[arg-type]  # by the names of PARAMETERS
 
 

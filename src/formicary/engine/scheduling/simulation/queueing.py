@@ -66,6 +66,7 @@ class Ordered:
         look_every: Seconds between comparisons with what runs, for ranks that grow while a job runs, by no more than
             a second each second; infinity = only when something happens.
         shed: Jobs that cannot end by their deadline any more are given up.
+        floor: Per cent of the starts that go to who was submitted first of those that wait, whatever its rank.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Ordered:
         preemptive: bool = False,
         look_every: float = INFINITY,
         shed: bool = False,
+        floor: float = 0.0,
     ) -> None:
         self.rank = rank
         self.fit = fit
@@ -84,12 +86,16 @@ class Ordered:
         self.preemptive = preemptive
         self.look_every = look_every
         self.shed = shed
+        self.floor = floor
         self.groups: dict[Hashable, Group] = {}
         self._ranks: list[list[float]] = []
         """By ant: the ranks with which those that run there began, sorted; see `_most`."""
         self._all_ranks: list[float] = []
         self._began: dict[int, float] = {}
         """The same by number of the job."""
+        self._starts = 0
+        self._longest: list[tuple[float, int, Entry]] = []
+        """Who waits, by submission; also some that do so no longer. For the floor alone."""
 
     def bind(self, state: ClusterState, rng: Random) -> None:
         """Keeps the state."""
@@ -112,11 +118,13 @@ class Ordered:
 
     def new_group(self, name: Hashable) -> Group:
         """A subclass that moves waiting jobs keeps them sorted."""
-        return Group(name)
+        return SortedGroup(name) if self.floor else Group(name)
 
     def queued(self, entry: Entry, now: float) -> None:
         """See Policy."""
         self.group_of(entry).push(self.key(entry, now), entry)
+        if self.floor and entry.run == 0:  # one that was taken off has had its turn
+            heapq.heappush(self._longest, (entry.job.submit, entry.number, entry))
 
     def started(self, entry: Entry, now: float) -> None:
         """See Policy."""
@@ -144,8 +152,44 @@ class Ordered:
 
     def decide(self, now: float) -> Iterator[Decision]:
         """See Policy."""
+        if not self.floor:
+            yield from self._in_order(now, set())
+            return
+        while True:
+            blocked: set[int] = set()
+            entry = self._waits_longest() if self._is_floor_s_turn() else None
+            if entry is not None:
+                ant = find(self.state, entry.shape, blocked, self.fit)
+                if ant is not None:
+                    self.group_of(entry).remove(entry)
+                    self._starts += 1
+                    yield Start(entry, ant)
+                    continue
+                if self.blocking:
+                    blocked.update(one.number for one in entry.shape.eligible)
+            for decision in self._in_order(now, blocked):
+                yield decision
+                if isinstance(decision, Start):
+                    self._starts += 1
+                    break
+            else:
+                return
+
+    def _is_floor_s_turn(self) -> bool:
+        """Whether the next start is one of those that the floor gives away."""
+        return int((self._starts + 1) * self.floor / 100) > int(self._starts * self.floor / 100)
+
+    def _waits_longest(self) -> Entry | None:
+        while self._longest:
+            entry = self._longest[0][2]
+            if entry.run == 0 and entry.ant is None and entry.end is None and not entry.dropped:
+                return entry
+            heapq.heappop(self._longest)
+        return None
+
+    def _in_order(self, now: float, blocked: set[int]) -> Iterator[Decision]:
+        """By rank, off the blocked ants."""
         self.refresh(now)
-        blocked: set[int] = set()
         heads = [(*group.heap[0][:2], group) for group in self.groups.values() if group.heap]
         if len(heads) > 1:
             heapq.heapify(heads)
@@ -165,7 +209,7 @@ class Ordered:
                     for victim in found[1]:
                         yield Preempt(victim)
                     yield Start(entry, found[0])
-                    yield from self.decide(now)
+                    yield from self._in_order(now, blocked)
                     return
             if ant is not None:
                 group.pop()
@@ -250,8 +294,10 @@ class Aging(Ordered):
     it, or have a priority above the cap of their own, go before it from then on.
     """
 
-    def __init__(self, rate: float, cap: float, *, blocking: bool = True, preemptive: bool = False) -> None:
-        super().__init__(self._linear, blocking=blocking, preemptive=preemptive)
+    def __init__(
+        self, rate: float, cap: float, *, blocking: bool = True, preemptive: bool = False, floor: float = 0.0
+    ) -> None:
+        super().__init__(self._linear, blocking=blocking, preemptive=preemptive, floor=floor)
         self.rate_s = rate
         self.cap = cap
         self._growing: list[tuple[float, int, Entry]] = []

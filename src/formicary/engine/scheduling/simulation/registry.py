@@ -102,13 +102,18 @@ def _number(values: Values, name: str) -> float:
 
 def _priority(values: Values, cluster: Cluster, jobs: Sequence[Job]) -> Policy:
     aging, how, preemptive = _number(values, "aging"), str(values["degrade"]), bool(values["preemptive"])
-    if how != "none" and (aging > 0 or preemptive):
-        raise ValueError("degrade goes neither with aging, its opposite, nor with preemptive: leave one of them out")
+    floor, blocking = _number(values, "floor"), bool(values["blocking"])
+    if how != "none" and (aging > 0 or preemptive or floor > 0):
+        raise ValueError("degrade goes neither with aging or floor, its opposites, nor with preemptive: leave it out")
+    if not 0 <= floor <= 50:
+        raise ValueError(f"floor is per cent of the starts, 0 to 50, not {floor:g}")
+    if floor > 0 and preemptive:
+        raise ValueError("what floor starts, preemptive would take off again at once: leave one of them out")
     if how != "none":
-        return Degrading(how, blocking=bool(values["blocking"]))
+        return Degrading(how, blocking=blocking)
     if aging > 0:
-        return Aging(aging, _number(values, "cap"), blocking=bool(values["blocking"]), preemptive=preemptive)
-    return Ordered(by_priority, blocking=bool(values["blocking"]), preemptive=bool(values["preemptive"]))
+        return Aging(aging, _number(values, "cap"), blocking=blocking, preemptive=preemptive, floor=floor)
+    return Ordered(by_priority, blocking=blocking, preemptive=preemptive, floor=floor)
 
 
 def _fitting(sign: float | None) -> Callable[[Values, Cluster, Sequence[Job]], Policy]:
@@ -192,6 +197,7 @@ POLICIES: dict[str, Known] = {
             **_ORDER,
             "aging": Parameter("number", 0.0, "priority gained for each second of waiting; 0 is none"),
             "cap": Parameter("number", 10.0, "the most that aging leads to"),
+            "floor": Parameter("number", 0.0, "per cent of the starts that go to who was submitted first; 0 is none"),
             "degrade": Parameter(
                 ("none", "log", "step"), "none", "priority falls with each attempt to start; it starves"
             ),
