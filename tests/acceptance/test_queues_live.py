@@ -533,9 +533,13 @@ def test_queues_outlive_a_kill_and_bad_ones_change_nothing(stage: Callable[..., 
     bad.write_text("policy: none\nqueues: [{name: a, guaranteed: 70}, {name: b, guaranteed: 70, parent: c}]\n")
     one.up.cli("queues", "apply", str(bad), status=2)
     one.up.arguments = tuple(part for part in one.up.arguments if part not in ("--queues", str(one.file)))
+
+    def calls() -> list[str]:
+        return [call["resource"] for call in one.up.page("/v1/audit?method=PutQueues")[1]["records"]]
+
+    until(lambda: len(calls()) >= 2, 10, "the audit log is written, which happens every tenth of a second")
     one.up.kill()
     one.up.start()
-    calls = [call["resource"] for call in one.up.page("/v1/audit?method=PutQueues")[1]["records"]]
-    assert str(one.file) in calls, "the start with --queues is in the audit log too"
+    assert str(one.file) in calls(), "the start with --queues is in the audit log too"
     found = one.up.page("/v1/queues")[1]
     assert (found["policy"], [queue["name"] for queue in found["queues"]]) == ("sjf", ["kept", "more"])
