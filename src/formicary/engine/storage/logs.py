@@ -120,11 +120,10 @@ class BufferedLogs(ABC):
         A task that fans out stands for all its elements. Buffered lines are written first, so that what a reader has
         seen keeps its number. Very long logs come in parts of about 16 MB.
         """
-        if job_id in self._buffers:
-            try:
-                self.flush([job_id])
-            except StoreUnavailable:
-                pass  # what is written can be read all the same
+        try:
+            self.flush([job_id])  # also where nothing is buffered: another thread may be writing its lines just now
+        except StoreUnavailable:
+            pass  # what is written can be read all the same
         while True:
             records, after = self._read(job_id, offset)
             wanted = [one for one in records if task_type in ("", one.task_type, task_name(one.task_type))]
