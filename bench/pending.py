@@ -2,14 +2,12 @@
 
 ``python -m bench.pending --size 200 --folder DIR`` prints one JSON line.
 
-The backlog is submitted with no ants, one call of a megabyte after the other: what many calls of 2.5 MB at a time
-leave in the allocator comes and goes by 10 MB. Memory is the queen's resident memory with the deep backlog less the
-one with the shallow one, in one process; that of a further job the growth over the deeper half, when the store's page
-cache of 16 MB is full (10 KB of parameters fill it with the shallow backlog, 200 B on the way). The queen is then
-ended with SIGKILL and started again with two ants: the time until it says ``ready`` is the start-up. Throughput is
-taken over windows of tasks while the client tops the backlog up as quickly as it drains, so its depth stays; the same
-windows are run over a shallow backlog on a server of its own. The two take turns (each turn is a start after
-SIGKILL), since a noisy machine's speed drifts: the medians of all windows count.
+The backlog is submitted with no ants. Memory is the queen's resident memory with the deep backlog less the one with
+the shallow one, in one process. The queen is then ended with SIGKILL and started again with two ants: the time until
+it says ``ready`` is the start-up. Throughput is taken over windows of tasks while the client tops the backlog up as
+quickly as it drains, so its depth stays; the same windows are run over a shallow backlog on a server of its own.
+The two take turns (each turn is a start after SIGKILL), since a noisy machine's speed drifts: the medians of all
+windows count.
 """
 
 from __future__ import annotations
@@ -37,7 +35,6 @@ _SETTLE_S = 1.0
 _LIMIT_S = 120.0
 #: Jobs per call: 10 KB each stays below the 4 MB that gRPC allows a message by default.
 _CALL = 250
-_ALONE = 100
 _TOP_UP_CALLERS = 4
 
 
@@ -52,33 +49,19 @@ async def _submit(bench: Bench, size_bytes: int, count: int) -> None:
     await bench.submit_bulk(ref, _params(size_bytes, count), _CALL)
 
 
-async def _submit_alone(client: Client, size_bytes: int, count: int) -> None:
-    ref = await client.register(noop_yaml(), path=REPO)
-    for sent in range(0, count, _ALONE):
-        await client.submit_many(ref, _params(size_bytes, min(_ALONE, count - sent)))
-
-
 async def _fill(server: Server, size_bytes: int, deep: int) -> dict[str, float]:
     """Submit the backlog and return what it costs."""
     async with Client(server.address) as client:
-        await _submit_alone(client, size_bytes, SHALLOW)
+        bench = Bench(client, server)
+        await _submit(bench, size_bytes, SHALLOW)
         await asyncio.sleep(_SETTLE_S)
         low = server.resident_bytes()
-        half = deep // 2
-        await _submit_alone(client, size_bytes, half - SHALLOW)
-        await asyncio.sleep(_SETTLE_S)
-        middle = server.resident_bytes()
         begin = time.monotonic()
-        await _submit_alone(client, size_bytes, deep - half)
-        accepted = (deep - half) / (time.monotonic() - begin)
+        await _submit(bench, size_bytes, deep - SHALLOW)
+        accepted = (deep - SHALLOW) / (time.monotonic() - begin)
         await asyncio.sleep(_SETTLE_S)
-        high = server.resident_bytes()
-    return {
-        "accepted_per_s": accepted,
-        "bytes_per_job": (high - low) / (deep - SHALLOW),
-        "bytes_per_further_job": (high - middle) / (deep - half),
-        "resident_low_bytes": low,
-    }
+        grown = server.resident_bytes() - low
+    return {"accepted_per_s": accepted, "bytes_per_job": grown / (deep - SHALLOW), "resident_low_bytes": low}
 
 
 @dataclass(slots=True)

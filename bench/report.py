@@ -110,15 +110,7 @@ def print_tables(machine: dict[str, object], figures: Figures, bars: list[Bar], 
     console.print(_rows_table(rows))
     console.print(_promises_table(rows))
     pending = Table("pending", title="Backlog")
-    names = (
-        "bytes_per_job",
-        "bytes_per_further_job",
-        "start_s",
-        "shallow_per_s",
-        "deep_per_s",
-        "fall",
-        "accepted_per_s",
-    )
+    names = ("bytes_per_job", "start_s", "shallow_per_s", "deep_per_s", "fall", "accepted_per_s")
     for name in names:
         pending.add_column(name, justify="right")
     for mode in ("pending-200", "pending-10000"):
