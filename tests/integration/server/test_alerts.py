@@ -78,8 +78,8 @@ class Hook:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def of(self, alert: str, state: str = "firing") -> list[str]:
-        """Keys of the messages about an alert."""
-        return [key for key, body in self.taken if (body["alert"], body["state"]) == (alert, state)]
+        """Keys of the messages about an alert, each once: a message that was sent just before a kill is sent again."""
+        return [*dict.fromkeys(key for key, body in self.taken if (body["alert"], body["state"]) == (alert, state))]
 
     def stop(self) -> None:
         """Ends it."""
