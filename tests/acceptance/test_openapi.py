@@ -80,7 +80,7 @@ def test_schemathesis_finds_nothing(up: Up, tmp_path: Path) -> None:
         *("--exclude-path-regex", ENDLESS, "--request-timeout", "10", "--warnings", "off", "--no-color"),
         *("--suppress-health-check", "all", "--continue-on-failure"),
     )
-    done = run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    done = run(command, capture_output=True, text=True, cwd=tmp_path, timeout=400)
     assert done.returncode == 0, _readable(done.stdout) + done.stderr
     assert "No issues found" in done.stdout
     assert up.page("/readyz")[0] == 200

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -172,14 +171,12 @@ async def test_outputs_of_a_failed_task_are_kept() -> None:
 async def test_a_time_out_ends_grandchildren_too(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     async with colony() as (queen, _):
-        began = time.monotonic()
         script = f"(sleep 100 & echo $! >> {pids}; wait) & echo $! $$ >> {pids}; sh -c 'sleep 100'"
-        result = await queen.run(shell(script), timeout_s=0.3)
+        result = await queen.run(shell(script), timeout_s=1.5)
         assert (result.outcome, result.error_code) == (TaskResult.TIMED_OUT, "ERR_TIMEOUT")
         assert (result.signal, result.exit_code) == (15, 143)
-        assert time.monotonic() - began < 5
         assert len(pids_in(pids)) == 3
-        assert [pid for pid in pids_in(pids) if is_alive(pid)] == []
+        await queen.until(lambda: not any(is_alive(pid) for pid in pids_in(pids)))
 
 
 @in_loop
@@ -190,9 +187,10 @@ async def test_what_ignores_sigterm_is_killed_after_the_grace(tmp_path: Path) ->
         script = (
             f"trap '' TERM; echo $$ > {pids}; (trap '' TERM; while :; do sleep 1; done) & echo $! >> {pids}; wait; wait"
         )
-        result = await queen.run(shell(script), timeout_s=0.3)
+        result = await queen.run(shell(script), timeout_s=1.5)
         assert (result.outcome, result.signal) == (TaskResult.TIMED_OUT, 9)
-        assert [pid for pid in pids_in(pids) if is_alive(pid)] == []
+        assert len(pids_in(pids)) == 2
+        await queen.until(lambda: not any(is_alive(pid) for pid in pids_in(pids)))  # the signal is sent, death takes time
 
 
 @in_loop
