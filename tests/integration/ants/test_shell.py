@@ -190,7 +190,7 @@ async def test_what_ignores_sigterm_is_killed_after_the_grace(tmp_path: Path) ->
         result = await queen.run(shell(script), timeout_s=1.5)
         assert (result.outcome, result.signal) == (TaskResult.TIMED_OUT, 9)
         assert len(pids_in(pids)) == 2
-        await queen.until(lambda: not any(is_alive(pid) for pid in pids_in(pids)))  # the signal is sent, death takes time
+        await queen.until(lambda: not any(is_alive(pid) for pid in pids_in(pids)))
 
 
 @in_loop
