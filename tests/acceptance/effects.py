@@ -19,6 +19,30 @@ def leave_mark(effects: str, pause_s: float = 0.0) -> None:
         os.close(file)
 
 
+def lag(lags: str, gate: str) -> int:
+    """Half of it is done at once and the rest once the gate is open; the first attempt of one that lags gets nowhere.
+
+    Returns:
+        The number of the attempt.
+    """
+    task = current_task()
+    if lags != "yes":
+        task.progress(0.5)
+        _wait_for(gate)
+    elif task.attempt == 1:
+        task.progress(0.001)
+        _wait_for("/nowhere")
+    return task.attempt
+
+
+def _wait_for(file: str, limit_s: float = 120.0) -> None:
+    end = time.monotonic() + limit_s
+    while not Path(file).exists():
+        if time.monotonic() > end:
+            raise TimeoutError(file)
+        time.sleep(0.02)
+
+
 def count_to(effects: str, gate: str, upto: int, stop_at: int) -> int:
     """Counts on from the last checkpoint and leaves one with each step; the first attempt waits at `stop_at`.
 

@@ -12,6 +12,7 @@ import pytest
 from formicary.client import SyncClient
 from formicary.engine.jobs.configs import MASK
 from tests.acceptance.server import REPOSITORY, Up, kill_process, until
+from tests.acceptance.stage import sample
 from tests.acceptance.test_kills import pid_of
 
 UPTO, STOP_AT = 6, 3
@@ -76,6 +77,10 @@ class Counting:
         until(lambda: self.task().get("checkpoint", {}).get("value") == value, 20, f"checkpoint {value} is kept")
         return dict(self.task()["checkpoint"])
 
+    def figure(self, metric: str) -> float:
+        """A sample of the metrics page."""
+        return sample(self.server.http, metric)
+
     def completed(self) -> dict[str, Any]:
         end = self.client.wait(self.id, 30)
         assert end.state == "COMPLETED", end
@@ -117,6 +122,8 @@ def test_a_preempted_task_goes_on_where_it_was(counting: Callable[..., Counting]
     task = one.completed()
     assert one.steps() == BY_STEPS
     assert (task["attempts"], task.get("lost"), task.get("failures")) == (2, None, None)
+    assert one.figure("formicary_checkpoints_total") >= 2, "one of each attempt at least: the ant leaves some out"
+    assert one.figure("formicary_checkpoints_bytes") == 0, "a completed task has none"
 
 
 @pytest.mark.parametrize("method", ["SHELL", "PYTHON"])

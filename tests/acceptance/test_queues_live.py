@@ -3,97 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from formicary.client import DefinitionRef, SyncClient
 from formicary.problems import Problem
-from tests.acceptance.server import FORMICARY, REPOSITORY, Up, until
-
-WORK = "job_type: {name}\n{more}tasks:\n- task_type: work\n  script: sleep {seconds}\n{task}"
-HOLD = "job_type: hold\npriority: 10\ntasks:\n- task_type: hold\n  script: while [ ! -e {gate} ]; do sleep 0.02; done\n"
-Document = dict[str, Any]
-
-
-class Stage:
-    """A server with queues, a client of it, and jobs by name."""
-
-    def __init__(self, data: Path, queues: str, *options: str) -> None:
-        self.gate = data.parent / "gate"
-        self.file = data.parent / "queues.yaml"
-        self.file.write_text(queues or "policy: priority\n")
-        self.up = Up(data, *options, *(("--queues", str(self.file)) if queues else ()))
-        self.up.start()
-        self.client = SyncClient(self.up.address)
-        self.names: dict[str, str] = {}
-
-    def close(self) -> None:
-        self.client.close()
-        self.up.stop()
-
-    def define(self, source: str) -> DefinitionRef:
-        return self.client.register(source)
-
-    def work(self, name: str, *, seconds: float = 0.05, more: str = "", task: str = "") -> DefinitionRef:
-        """A definition with one task that sleeps."""
-        return self.define(WORK.format(name=name, more=more, seconds=seconds, task=task))
-
-    def submit(self, name: str, definition: DefinitionRef, **options: Any) -> None:
-        self.names[name] = self.client.submit(definition, **options).id
-
-    def hold(self, slots: int = 1) -> None:
-        """Takes all slots until `open`."""
-        definition = self.define(HOLD.format(gate=self.gate))
-        for number in range(slots):
-            self.submit(f"hold{number}", definition)
-        until(lambda: all(self.job(f"hold{at}")["tasks"][0]["state"] == "EXECUTING" for at in range(slots)), 20, "held")
-
-    def open(self) -> None:
-        self.gate.touch()
-
-    def job(self, name: str) -> Document:
-        return dict(self.client.get(self.names[name]))
-
-    def done(self, *names: str) -> list[Document]:
-        """The documents once all have completed."""
-        found = []
-        for name in names:
-            end = self.client.wait(self.names[name], 60)
-            assert end.state == "COMPLETED", (name, end)
-            found.append(self.job(name))
-        return found
-
-    def order(self, *names: str) -> list[str]:
-        """The names in the order of the recorded starts of their first tasks."""
-        documents = dict(zip(names, self.done(*names), strict=True))
-        return sorted(names, key=lambda name: at(documents[name]["tasks"][0]["started_at"]))
-
-    def reason(self, name: str) -> str:
-        return str(self.client.explain(self.names[name])["summary"])
-
-
-def at(text: str) -> float:
-    """Seconds of a recorded time."""
-    return datetime.fromisoformat(text).timestamp()
-
-
-@pytest.fixture
-def stage(data_dir: Path) -> Iterator[Callable[..., Stage]]:
-    """Makes a stage; whatever happens it is taken down."""
-    made: list[Stage] = []
-
-    def make(queues: str, *options: str) -> Stage:
-        made.append(Stage(data_dir, queues, *options))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
+from tests.acceptance.server import REPOSITORY, until
+from tests.acceptance.stage import HOLD, Stage, at, most_at_once, second_ant
 
 
 @pytest.mark.parametrize(
@@ -181,14 +98,6 @@ def test_resources_are_never_oversubscribed_and_labels_decide(stage: Callable[..
     assert "lacks cuda <12 (has 12.4)" in one.reason("old")
 
 
-def most_at_once(documents: Sequence[Document]) -> int:
-    """The most tasks that ran at the same time, by their recorded times."""
-    tasks = [task for one in documents for task in one["tasks"]]
-    return max(
-        sum(at(one["started_at"]) <= at(task["started_at"]) < at(one["ended_at"]) for one in tasks) for task in tasks
-    )
-
-
 def test_a_preferred_ant_is_waited_for(stage: Callable[..., Stage]) -> None:
     """Delay scheduling: the near ant is busy, the far one free; the task waits, and runs near."""
     one = stage("policy: fcfs\n", "--slots", "1", "--labels", "zone=eu")
@@ -201,22 +110,6 @@ def test_a_preferred_ant_is_waited_for(stage: Callable[..., Stage]) -> None:
         assert one.done("any")[0]["tasks"][0]["ant"] != near
         one.open()
         assert one.done("p")[0]["tasks"][0]["ant"] == near
-
-
-class second_ant:
-    """One more ant of a server, while the block lasts."""
-
-    def __init__(self, up: Up, *options: str) -> None:
-        command = (*FORMICARY, "ant", "--queen", up.address, "--id", "second", *options)
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=REPOSITORY)
-
-    def __enter__(self) -> None:
-        assert self.process.stdout is not None
-        assert b"ready" in self.process.stdout.readline()
-
-    def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-        self.process.communicate(timeout=40)
 
 
 def test_the_less_congested_pool_is_told(stage: Callable[..., Stage], tmp_path: Path) -> None:
@@ -234,76 +127,6 @@ def test_the_less_congested_pool_is_told(stage: Callable[..., Stage], tmp_path: 
         table = one.up.cli("estimate", str(job))
         assert "large,new" in table and "only with other tags" in table
     one.open()
-
-
-def test_capacity_lends_and_takes_back(stage: Callable[..., Stage]) -> None:
-    """Batch borrows all four slots; production gets its half back, and who gave way runs again without a retry."""
-    one = stage(
-        "policy: capacity\nset: {reclaim: graceful}\ndefault: batch\nqueues:\n"
-        "- {name: prod, guaranteed: 50, match: {job_types: [prod]}}\n- {name: batch, guaranteed: 50}\n",
-        "--slots",
-        "4",
-    )
-    text = "while [ ! -e {gate} ]; do sleep 0.05; done"
-    batch = one.define(f"job_type: batch\ntasks:\n- task_type: work\n  script: {text.format(gate=one.gate)}\n")
-    for number in range(4):
-        one.submit(f"b{number}", batch)
-    names = [f"b{number}" for number in range(4)]
-    until(lambda: all(one.job(name)["tasks"][0]["state"] == "EXECUTING" for name in names), 20, "all is lent")
-    prod = one.work("prod", seconds=0.3)
-    for number in range(3):
-        one.submit(f"p{number}", prod)
-    production = one.done("p0", "p1", "p2")
-    assert most_at_once(production) == 2
-    one.open()
-    attempts = sorted(document["tasks"][0]["attempts"] for document in one.done(*names))
-    assert attempts == [1, 1, 2, 2]
-
-
-def test_running_tasks_give_way_by_priority_by_slices_and_at_once(stage: Callable[..., Stage]) -> None:
-    """One slot and three configurations after each other; who gives way runs again and ends, nothing is retried."""
-    one = stage("policy: priority\nset: {preemptive: true}\n", "--slots", "1")
-
-    def gives_way(name: str, **options: Any) -> None:
-        one.hold()
-        one.submit(name, one.work(name, **options))
-        assert one.done(name)[0]["tasks"][0]["attempts"] == 1
-        assert one.job("hold0")["state"] == "EXECUTING", "it has not ended before"
-        one.open()
-        assert one.done("hold0")[0]["tasks"][0]["attempts"] == 2
-        one.gate.unlink()
-
-    def apply(text: str) -> None:
-        one.file.write_text(text)
-        one.up.cli("queues", "apply", str(one.file))
-
-    one.submit("equal", one.work("equal", more="priority: 10\n"))
-    one.done("equal")
-    apply("policy: multilevel\nset: {mode: feedback, quantum: 0.3, preemptive: true}\n")
-    gives_way("short")
-    apply("policy: multilevel\nset: {preemptive: true}\nqueues: [{name: top, priority: 1}, low]\ndefault: low\n")
-    gives_way("urgent", more="queue: top\n")
-    apply(
-        "policy: capacity\nset: {reclaim: aggressive}\ndefault: low\n"
-        "queues: [{name: top, guaranteed: 100}, {name: low, guaranteed: 0}]\n"
-    )
-    gives_way("owner", more="queue: top\n")
-
-
-def test_deadlines_under_overload_are_given_up_by_value(stage: Callable[..., Stage]) -> None:
-    one = stage("policy: edf\nset: {overload: shed}\n", "--slots", "1")
-    one.hold()
-    for name, priority in (("cheap", 1), ("dear", 9)):
-        more = f"priority: {priority}\nestimated_runtime: 40s\ndeadline: 70s\n"
-        one.submit(name, one.work(name, more=more))
-    one.open()
-    one.done("dear")
-    assert one.client.wait(one.names["cheap"], 20).state == "CANCELLED"
-    assert "its deadline cannot be kept" in str(one.job("cheap")["error"])
-    one.file.write_text("policy: edf\nset: {overload: reject}\n")
-    one.up.cli("queues", "apply", str(one.file))
-    with pytest.raises(Problem, match="The deadline cannot be kept: 40"):
-        one.submit("late", one.work("late", more="estimated_runtime: 40s\ndeadline: 10s\n"))
 
 
 def test_a_tenant_has_no_more_than_its_limit_and_is_charged_over_a_kill(stage: Callable[..., Stage]) -> None:
@@ -431,26 +254,6 @@ def test_two_competing_gangs_start_whole_one_after_the_other(stage: Callable[...
     assert spans[1][0] >= spans[0][1] - 0.25, "no two gangs of three fit into four slots"
 
 
-def test_a_holder_of_the_only_place_inherits_the_priority_that_waits_for_it(stage: Callable[..., Stage]) -> None:
-    """Inversion: without inheritance the medium jobs would run before the holder's second task."""
-    one = stage("policy: priority\n", "--slots", "1")
-    lock = one.define(
-        "job_type: lock\nmax_concurrency: 1\ntasks:\n- task_type: a\n"
-        f"  script: while [ ! -e {one.gate} ]; do sleep 0.02; done\n  on_completed: b\n"
-        "- task_type: b\n  script: sleep 0.05\n"
-    )
-    one.submit("low", lock, priority=1)
-    until(lambda: one.job("low")["tasks"][0]["state"] == "EXECUTING", 20, "low holds the place")
-    medium = one.work("medium", more="priority: 5\n")
-    for number in range(3):
-        one.submit(f"m{number}", medium)
-    one.submit("high", lock, priority=9)
-    one.open()
-    low, high, *mediums = one.done("low", "high", "m0", "m1", "m2")
-    soonest = min(at(document["tasks"][0]["started_at"]) for document in mediums)
-    assert at(low["tasks"][1]["started_at"]) < at(high["tasks"][0]["started_at"]) < soonest
-
-
 def test_a_sensor_polls_twenty_times_and_holds_no_slot(stage: Callable[..., Stage]) -> None:
     """The sensor of the article: 20 polls at most; the only slot is free for others between them."""
     one = stage("policy: fcfs\n", "--slots", "1")
@@ -469,26 +272,6 @@ def test_a_sensor_polls_twenty_times_and_holds_no_slot(stage: Callable[..., Stag
     assert (sensor["attempts"], sensor["polls"]) == (20, 19)
     last = max(at(one.job(f"w{number}")["tasks"][0]["ended_at"]) for number in range(10))
     assert last < at(sensor["ended_at"]), "they ran between two polls"
-
-
-def test_a_straggler_is_beaten_by_its_copy(stage: Callable[..., Stage]) -> None:
-    """Five tasks take a tenth of a second; the sixth hangs on its first attempt, and its copy ends long before it."""
-    one = stage("", "--ants", "2", "--slots", "2")
-    slow = one.define(
-        "job_type: slow\ntasks:\n- task_type: work\n  speculative_backup: {extra_work: 1, cap: 1}\n  script:\n"
-        "  - if [ $FORMICARY_ATTEMPT = 1 ] && [ -n '{{.Hangs}}' ]; then sleep 60; else sleep 0.1; fi\n"
-        '  - echo "::set-output name=attempt::$FORMICARY_ATTEMPT"\n',
-    )
-    for number in range(5):
-        one.submit(f"s{number}", slow, params={"Hangs": ""})
-    one.done(*(f"s{number}" for number in range(5)))
-    one.submit("late", slow, params={"Hangs": "yes"})
-    late = one.done("late")[0]
-    task = late["tasks"][0]
-    assert (late["outputs"]["attempt"], task["attempts"], task["state"]) == ("2", 2, "COMPLETED")
-    assert at(task["ended_at"]) - at(task["started_at"]) < 30
-    ants = one.up.page("/v1/ants")[1]["ants"]
-    until(lambda: all(not ant.get("held") for ant in one.up.page("/v1/ants")[1]["ants"]), 20, f"the loser ends: {ants}")
 
 
 def test_the_hybrid_example_behaves(stage: Callable[..., Stage]) -> None:

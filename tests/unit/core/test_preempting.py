@@ -90,7 +90,7 @@ def test_several_give_way_where_one_needs_the_room_of_several_and_only_where_it_
         ("llf", "deadline: 600s; estimated_runtime: 100s", "deadline: 900s; estimated_runtime: 10s", False),
     ],
 )
-def test_orders_preempt_by_what_is_left(policy: str, first: str, second: str, gives: bool) -> None:
+def test_orders_preempt_what_is_behind(policy: str, first: str, second: str, gives: bool) -> None:
     made = colony(f"policy: {policy}\nset: {{preemptive: true}}\n")
     made.submit("one", made.define(job("one", first)))
     made.ant("ant", 1)
@@ -98,6 +98,24 @@ def test_orders_preempt_by_what_is_left(policy: str, first: str, second: str, gi
     made.events.clear()
     made.submit("two", made.define(job("two", second)))
     assert asked(made) == (["one"] if gives else [])
+
+
+def test_two_alike_do_not_take_turns_by_laxity() -> None:
+    """What runs gains laxity with each second, and would lose it where it had to begin anew: nobody would ever end."""
+    made = colony("policy: llf\nset: {preemptive: true}\n")
+    made.submit("one", made.define(job("one", "deadline: 900s; estimated_runtime: 100s")))
+    made.ant("ant", 1)
+    made.submit("two", made.define(job("two", "deadline: 902s; estimated_runtime: 100s")))
+    started(made)
+    made.events.clear()
+    for number in range(10):
+        made.advance(9)
+        made.submit(f"far{number}", made.define(job(f"far{number}", "deadline: 9000s; estimated_runtime: 10s")))
+        assert asked(made) == [], number
+    made.submit("near", made.define(job("near", "deadline: 100s; estimated_runtime: 90s")))
+    assert asked(made) == ["one"]
+    give_way(made, "one", ran_s=90)
+    assert started(made) == ["near"]
 
 
 def test_a_strict_queue_preempts_those_below_it() -> None:

@@ -54,6 +54,24 @@ CATALOGUE: tuple[MetricRow, ...] = (
         "formicary_attempts_retried_total", "counter", "Further attempts that definitions asked for: retries and polls."
     ),
     MetricRow("formicary_attempts_lost_total", "counter", "Attempts whose ant was gone."),
+    MetricRow(
+        "formicary_attempts_preempted_total", "counter", "Attempts that were asked to make room and begin again later."
+    ),
+    MetricRow(
+        "formicary_backups_started_total", "counter", "Second copies that tasks which lagged behind got on another ant."
+    ),
+    MetricRow(
+        "formicary_backups_won_total",
+        "counter",
+        "Second copies that ended first, or took the place of an attempt whose ant was gone.",
+    ),
+    MetricRow("formicary_checkpoints_total", "counter", "Checkpoints of attempts that were kept."),
+    MetricRow(
+        "formicary_checkpoints_refused_total",
+        "counter",
+        "Checkpoints that were too large, or for which there was no room.",
+    ),
+    MetricRow("formicary_checkpoints_bytes", "gauge", "Bytes of the last checkpoints of all live jobs' tasks."),
     MetricRow("formicary_dead_letters", "gauge", "Jobs that wait in a dead-letter queue.", ("queue",)),
     MetricRow("formicary_dead_letters_to_tell", "gauge", "Those of them whose job file says `alert_on_dlq`."),
     MetricRow("formicary_notices_delivered_total", "counter", "Notices of ends that were delivered."),

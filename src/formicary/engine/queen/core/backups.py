@@ -119,6 +119,7 @@ class Backups:
 
     def _change_places(self, run: TaskRun, copy: Backup) -> None:
         """The task goes on as its copy, and the copy as what the task was."""
+        self.core.stats.backups_won += 1
         for name in ("token", "ant", "holder", "needs", "charge", "granted_at", "fraction"):
             mine, theirs = getattr(run, name), getattr(copy, name)
             setattr(run, name, theirs)

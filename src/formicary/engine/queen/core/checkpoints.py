@@ -46,12 +46,15 @@ class Checkpoints:
             return ""
         most = core.config.checkpoint_bytes
         if len(value) > most:
+            core.stats.checkpoints_refused += 1
             return f"its checkpoint of {len(value):,} bytes is not kept: at most {most:,} are"
         of_job = self.kept.get(number, {})
         before = _size(of_job.get(run.position))
         if self.size_bytes - before + len(value) > core.config.all_checkpoints_bytes:
+            core.stats.checkpoints_refused += 1
             return f"its checkpoint is not kept: those of all tasks fill {core.config.all_checkpoints_bytes:,} bytes"
         self.size_bytes += len(value) - before
+        core.stats.checkpoints += 1
         row = (number, run.position, run.attempts, value, core.wall)
         of_job[run.position] = core.batch.changes.checkpoints[number, run.position] = row
         self.kept[number] = of_job

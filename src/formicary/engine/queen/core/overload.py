@@ -2,7 +2,8 @@
 
 Under `edf` and `llf` with `overload` the waiting jobs whose deadline and run time are known are looked at before a
 round, as if the slots were one server that is so much faster. What cannot be kept is cancelled (`shed`) or goes behind
-all others (`demote`), least value per second of work first (it is 1 + priority); or it is not taken in (`reject`).
+all that can be kept, to those that have no deadline (`demote`), least value per second of work first (it is 1 +
+priority); or it is not taken in (`reject`).
 """
 
 from __future__ import annotations

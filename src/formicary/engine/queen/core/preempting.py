@@ -4,6 +4,8 @@ Theory of operation. After a round that leaves somebody waiting, the first of th
 runs on ants that would suit them. An attempt gives way only to what is before it under the same rule, the last in order
 first, and only where that makes room; what already gives way counts as room, so nobody is asked twice for one place. A
 preempted task takes its turn again from its beginning; neither `retry` nor the count of lost attempts knows of it.
+What it would need from there counts for its laxity: else it would be before who took its place as soon as it waits, and
+neither of two alike would ever end.
 Members of gangs and copies are left alone.
 """
 
@@ -160,7 +162,7 @@ class Preempting:
         return 0.0
 
     def _of_running(self, run: TaskRun, rule: Rule) -> float:
-        """The same of what runs, as it is now: it has less left to do."""
+        """The same of what runs, as it is now; by `sjf` it has less left to do."""
         queueing, job = self._queueing, run.job
         ran_s = max(0.0, self._core.wall - run.granted_at)
         if rule.policy == "priority":
@@ -169,9 +171,8 @@ class Preempting:
             return max(0.0, queueing.estimate_s(job, run.position) - ran_s)
         if rule.policy in ("edf", "llf"):
             due = deadline_of(job.definition.model.deadline, job.submitted_at)
-            runtime = queueing.estimate_s(job, run.position)
-            left = max(0.0, runtime - ran_s) if runtime < inf else 0.0
-            return inf if due is None else due - (left if rule.policy == "llf" else 0.0)
+            runtime = queueing.estimate_s(job, run.position) if rule.policy == "llf" else 0.0
+            return inf if due is None else due - (runtime if runtime < inf else 0.0)
         return queueing.feedback.level(job, ran_s) if rule.mode == "feedback" else 0.0
 
     def _next_level(self) -> float | None:

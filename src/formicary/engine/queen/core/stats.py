@@ -31,6 +31,12 @@ class Stats:
     """Jobs that no retry will help."""
     backups: int = 0
     """Second copies of tasks that lagged behind."""
+    backups_won: int = 0
+    """Those of them that ended first, or took the place of an attempt whose ant was lost."""
+    checkpoints: int = 0
+    """Checkpoints that were kept, each instead of the one before."""
+    checkpoints_refused: int = 0
+    """Checkpoints that were too large, or for which there was no room."""
     idle_rounds: int = 0
     """Scheduling rounds after which no job and no task was waiting for an ant."""
     ended: dict[tuple[str, str], int] = field(default_factory=dict)
