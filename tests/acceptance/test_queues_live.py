@@ -10,7 +10,7 @@ import pytest
 
 from formicary.problems import Problem
 from tests.acceptance.server import REPOSITORY, until
-from tests.acceptance.stage import HOLD, Stage, at, most_at_once, second_ant
+from tests.acceptance.stage import HOLD, WORK, Stage, at, most_at_once, second_ant
 
 
 @pytest.mark.parametrize(
@@ -299,6 +299,29 @@ def test_what_can_never_come_true_is_told_at_once(stage: Callable[..., Stage], t
     one.submit("large", definition)
     until(lambda: "a gang of 3 members does not fit on the 1 ants" in one.reason("large"), 10, "it is explained")
     assert "lacks gpu 2 (offers 0)" in one.work("gpu", task="  resources: {gpu: 2}\n").warnings[0]
+
+
+def test_what_its_queue_can_never_let_start_is_told_at_once(stage: Callable[..., Stage], tmp_path: Path) -> None:
+    """A task of half the colony in a queue that may have a third, and a queue that there is not: by each command."""
+    queues = "queues: [{name: small, guaranteed: 10, maximum: 30}, rest]\ndefault: rest\n"
+    one = stage(f"policy: capacity\n{queues}", "--slots", "2")
+    until(lambda: one.up.page("/v1/ants")[1].get("ants"), 20, "an ant is there")
+    never, misnamed = tmp_path / "never.yaml", tmp_path / "misnamed.yaml"
+    never.write_text(WORK.format(name="never", more="queue: small\n", seconds=0, task=""))
+    misnamed.write_text(WORK.format(name="misnamed", more="queue: smal\n", seconds=0, task=""))
+    too_much = "task work needs 50 % of all that the ants have, and the queue small may have 30 % (maximum)"
+    told = one.up.cli("validate", str(never), str(misnamed), "--server", one.up.address, "--output", "json")
+    assert [violation["message"] for file in json.loads(told) for violation in file["violations"]] == [
+        too_much,
+        "There is no queue smal for jobs on this server; there is small, rest.",
+    ]
+    assert too_much in one.up.cli("estimate", str(never))
+    one.submit("never", one.define(never.read_text()))
+    until(lambda: "queue small: 0 of at most 30 in use, 50 asked for" in one.reason("never"), 10, "it is explained")
+    definition = one.define(misnamed.read_text())
+    assert definition.warnings == ("there is no queue smal for jobs: those of misnamed go to rest",)
+    one.submit("misnamed", definition)
+    one.done("misnamed")
 
 
 def test_a_deadline_that_has_passed_is_refused_at_once(stage: Callable[..., Stage]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -22,8 +23,13 @@ from formicary.engine.jobs.model import (
     Violation,
 )
 from formicary.engine.jobs.parse import parse_source
+from formicary.engine.scheduling.queues.reading import read_queues
 from formicary.engine.scheduling.standing import never_true
 from formicary.problems import FieldError, Problem, problem
+
+_QUEUES = re.compile(r"^(queues|policy|placement|tenant_limits)\s*:", re.MULTILINE)
+_JOB = re.compile(r"^(job_type|tasks)\s*:", re.MULTILINE)
+"""What stands at the top of a file of queues, and of a job file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +40,13 @@ class Checked:
         file: As it was named.
         definitions: Its jobs that could be read.
         violations: In the order of the file.
+        is_queues: It is no job file but one of queues.
     """
 
     file: str
     definitions: tuple[JobDefinition, ...]
     violations: tuple[Violation, ...]
+    is_queues: bool = False
 
     @property
     def valid(self) -> bool:
@@ -111,6 +119,9 @@ def check_file(file: str, methods: Mapping[str, str]) -> Checked:
             f"This is Python: `formicary run {file}:NAME` runs the job NAME of it; `validate` reads job files only."
         )
         return Checked(file, (), (Violation(1, 1, "", "PYTHON_FILE", message),))
+    text = content.decode("utf-8", "replace")
+    if _QUEUES.search(text) and not _JOB.search(text):
+        return Checked(file, (), read_queues(text).violations, is_queues=True)
     violations: list[Violation] = []
     definitions: list[JobDefinition] = []
     seen: dict[str, int] = {}
@@ -155,6 +166,9 @@ def load(
     if _names_python(target):
         return _load_python(target, params, path)
     checked = check_file(target, methods)
+    if checked.is_queues:
+        text = f"This is a file of queues, not of jobs: `formicary queues apply {target}` puts it in place."
+        raise refusal([replace(checked, violations=(Violation(1, 1, "", "QUEUES_FILE", text),))])
     if not (checked.valid_elsewhere if elsewhere else checked.valid):
         raise refusal([checked])
     for violation in checked.violations:

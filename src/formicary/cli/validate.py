@@ -28,11 +28,23 @@ def _on_the_ants(checked: Sequence[Checked], server: str, timeout_s: float) -> l
         line = definition.source_line
         return [Violation(line, 1, "tasks", "NO_ANT", text, "warning") for text in found["dry_run"]["never"]]
 
+    async def no_queue(client: Client, definition: JobDefinition) -> list[Violation]:
+        from formicary.client.queues import get_queues
+
+        known = await get_queues(client) if definition.queue else {}
+        parents = {queue["parent"] for queue in known.get("queues", ())}
+        leaves = [queue["name"] for queue in known.get("queues", ()) if queue["name"] not in parents]
+        if not known.get("source") or definition.queue in leaves:
+            return []
+        text = f"There is no queue {definition.queue} for jobs on this server; there is {', '.join(leaves)}."
+        return [Violation(definition.source_line, 1, "queue", "UNKNOWN_VALUE", text, "warning")]
+
     async def work() -> list[Checked]:
         async with options.client(address, timeout_s) as client:
             found = []
             for file in checked:
-                more = [v for one in file.definitions for v in await ask(client, one)] if file.valid else []
+                jobs = file.definitions if file.valid else ()
+                more = [v for one in jobs for v in (*await ask(client, one), *await no_queue(client, one))]
                 found.append(replace(file, violations=(*file.violations, *more)))
             return found
 
@@ -46,11 +58,12 @@ def _on_the_ants(checked: Sequence[Checked], server: str, timeout_s: float) -> l
 @options.timeout
 @options.output
 def validate(files: tuple[str, ...], methods: tuple[str, ...], server: str, timeout_s: float, output: str) -> int:
-    r"""Checks job files and shows every mistake at once; stores nothing. `-` reads standard input.
+    r"""Checks files of jobs or queues and shows every mistake at once; stores nothing. `-` reads standard input.
 
     A method that cannot run here is a warning: the file is right, and `--method KUBERNETES=SHELL` shows what a run
     with another method would say. So is a job to fork that is in none of the files: validate them together. With
-    `--server` so is a task that none of its ants could run, and a gang that is larger than all of them.
+    `--server` so is a task that none of its ants could run, a gang that is larger than all of them, a queue that there
+    is not, and one whose share or limit is too small.
 
     \b
     Examples:
@@ -96,6 +109,6 @@ def validate(files: tuple[str, ...], methods: tuple[str, ...], server: str, time
         for v in file.violations:
             kind = "error" if v.is_error else "warning"
             print(f"{kind}: {file.file}:{v.line}:{v.column}: {v.message}", file=sys.stderr)
-        jobs = ", ".join(definition.job_type for definition in file.definitions)
+        jobs = "queues" if file.is_queues else ", ".join(definition.job_type for definition in file.definitions)
         write(f"{file.file}: valid ({jobs})\n" if file.valid else f"{file.file}: not valid\n")
     return exits.OK if valid else exits.INVALID

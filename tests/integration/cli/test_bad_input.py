@@ -227,3 +227,27 @@ def test_a_file_with_several_jobs_needs_a_choice(tmp_path: Path, data_dir: Path)
     twice = formicary("validate", file)
     assert twice.status == 2
     assert f"{file}:5:1:" in twice.err
+
+
+QUEUES = {
+    "guarantees": ("policy: capacity\nqueues:\n- {name: a, guaranteed: 70}\n- {name: b, guaranteed: 50}\n", "120 %"),
+    "cycle": ("policy: capacity\nqueues:\n- {name: a, parent: b}\n- {name: b, parent: a}\n", "a -> b -> a"),
+    "policy": ("policy: fifo\nqueues: [a]\n", "'fifo' is none of fcfs"),
+    "parameter": ("policy: priority\nset: {agin: 3}\n", "it has aging, cap, floor, preemptive"),
+}
+
+
+@pytest.mark.parametrize("name", QUEUES)
+def test_files_of_queues_are_validated_and_not_submitted(tmp_path: Path, name: str) -> None:
+    """`validate` takes them beside job files; `submit` and `run` say what they are."""
+    text, told = QUEUES[name]
+    file = tmp_path / "queues.yaml"
+    file.write_text(text)
+    done = formicary("validate", file)
+    assert (done.status, done.out) == (2, f"{file}: not valid\n") and told in done.err, done
+    for command in ("submit", "run"):
+        done = formicary(command, file, XDG_STATE_HOME=str(tmp_path))
+        assert done.status == 2 and f"formicary queues apply {file}" in done.err, done
+    file.write_text("policy: sjf\n")
+    done = formicary("validate", file)
+    assert (done.status, done.out) == (0, f"{file}: valid (queues)\n")

@@ -443,3 +443,23 @@ def test_the_reservation_goes_to_the_gang_whose_turn_comes_first() -> None:
     assert started(made) == ["first"]
     made.ok("first", "m0")
     assert started(made) == ["second", "second"]
+
+
+def test_a_gang_starts_with_no_more_than_the_limit_of_its_queue() -> None:
+    """Three would fit on the ants: with `min: 2` two start in a queue that runs two, else none."""
+    made = colony("queues:\n- {name: two, limit: 2}\n- rest\ndefault: two\n")
+    made.submit("all", made.define(GANG.format(name="all", gang="job")))
+    made.submit("some", made.define(GANG.format(name="some", gang="{tasks: [m0, m1, m2], min: 2}")))
+    made.ant("x", 4)
+    assert started(made) == ["some", "some"]
+    told = explain(made.core, made.core.jobs["all"]).summary
+    assert told == "2 of at most 2 tasks of the queue two are running (limit), 3 would start together"
+    made.ok("some", "m0")
+    assert started(made) == ["some"]
+
+
+def test_a_gang_starts_with_no_more_than_the_share_of_its_queue() -> None:
+    made = colony("policy: capacity\nqueues:\n- {name: half, maximum: 50}\n- rest\ndefault: half\n")
+    made.submit("some", made.define(GANG.format(name="some", gang="{tasks: [m0, m1, m2], min: 2}")))
+    made.ant("x", 4)
+    assert started(made) == ["some", "some"]

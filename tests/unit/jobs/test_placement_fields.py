@@ -2,7 +2,7 @@
 
 import pytest
 
-from formicary.engine.jobs.amounts import needs_of, parse_amount, read_amounts, read_labels
+from formicary.engine.jobs.amounts import needs_of, parse_amount, read_amounts, read_labels, show_amount
 from formicary.engine.jobs.gang import deadline_of
 from formicary.engine.jobs.parse import parse_source
 
@@ -86,3 +86,19 @@ def test_mistakes_have_their_place() -> None:
         (12, "tasks[1].speculative_backup.percentile", "OUT_OF_RANGE"),
         (12, "tasks[1].speculative_backup.speed", "UNKNOWN_FIELD"),
     }
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        (0.5, "0.5"),
+        (99_999, "99999"),
+        (4000 * 1024.0**3, "4000Gi"),
+        (25_276_502_016, "23.541Gi"),
+        (5e5, "500k"),
+        (3e9, "3G"),
+        (1e18, "1000P"),
+    ],
+)
+def test_amounts_are_shown_as_people_write_them(amount: float, shown: str) -> None:
+    assert show_amount(amount) == shown

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from formicary.engine.jobs.parse import parse_source
-from formicary.engine.queen.fitting import unfit
+from formicary.engine.queen.fitting import never_starts, unfit, unknown_queue
 from formicary.engine.scheduling.policies.contradictions import contradiction
 from formicary.engine.scheduling.policies.matchmaking import Expression, Requirements
 from formicary.engine.scheduling.standing import never_true
 from tests.unit.core.colony import Colony
+from tests.unit.core.test_queues import colony as with_queues
 from tests.unit.core.test_queues import job
 
 
@@ -111,3 +112,36 @@ def test_what_no_connected_ant_could_do_is_told_and_a_gang_that_is_too_large() -
     assert "larger than the cluster: 2 connected ants have 3 slots" in told(gang)[0]
     made.ant("three", 1)
     assert told(gang) == []
+
+
+QUEUES = """policy: capacity
+default: rest
+queues:
+- {name: small, guaranteed: 10, maximum: 30}
+- {name: two, limit: 2}
+- rest
+"""
+
+
+def test_what_a_queue_can_never_let_start() -> None:
+    """A task that is more than the whole share of its queue, a gang of more tasks than run there at a time."""
+    gang = "job_type: gang\nqueue: {queue}\ngang: {{tasks: [a, b, c], min: {least}}}\ntasks:\n" + "".join(
+        f"- {{{{task_type: {name}, script: x}}}}\n" for name in "abc"
+    )
+    sources = {
+        "alone": (job("alone", "queue: small"), "task a needs 50 % of all that the ants have, and the queue small"),
+        "gang": (gang.format(queue="two", least=3), "the queue two runs at most 2 at a time (limit)"),
+        "fewer": (gang.format(queue="two", least=2), None),
+        "shared": (gang.format(queue="small", least=2), "the gang of 2 tasks needs 100 %"),
+        "rest": (gang.format(queue="rest", least=2), None),
+    }
+    made = with_queues(QUEUES)
+    definitions = {name: made.core.definitions[made.define(source)] for name, (source, _) in sources.items()}
+    made.ant("one", 2)
+    for name, (_, told) in sources.items():
+        found = "; ".join(unfit(made.core, definitions[name]))
+        assert (told in found) if told else not found, (name, found)
+        assert bool(never_starts(made.core, definitions[name])) == (told is not None), name
+    named = made.core.definitions[made.define(job("named", "queue: nowhere"))]
+    assert unknown_queue(made.core, definitions["alone"]) == [] == unknown_queue(made.core, definitions["rest"])
+    assert unknown_queue(made.core, named) == ["there is no queue nowhere for jobs: those of named go to rest"]

@@ -35,6 +35,18 @@ def parse_amount(value: object) -> float:
     return amount
 
 
+def show_amount(amount: float) -> str:
+    """An amount as people write it: small ones in full, large ones with the unit that fits."""
+    if amount < 1e5:
+        return f"{amount:g}"
+    largest_first = sorted(_UNITS.items(), key=lambda unit: -unit[1])
+    binary = [(name, size) for name, size in largest_first if name.endswith("i")]
+    exact = [*binary, *(unit for unit in largest_first if unit[0] in ("k", "M", "G", "T", "P"))]
+    found = next(((name, size) for name, size in exact if amount % size == 0 and size <= amount < size * 1e5), None)
+    name, size = found or next(unit for unit in binary if amount >= unit[1])
+    return f"{amount / size:.5g}{name}"
+
+
 def is_resource(name: str) -> bool:
     """Says whether a resource may have this name: lower case, from a letter on."""
     return _NAME.fullmatch(name) is not None

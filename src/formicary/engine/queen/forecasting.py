@@ -19,7 +19,7 @@ from formicary.engine.jobs import lifecycle as life
 from formicary.engine.queen.core import asking
 from formicary.engine.queen.core.asking import Wanted
 from formicary.engine.queen.core.records import Definition
-from formicary.engine.queen.fitting import unfit
+from formicary.engine.queen.fitting import never_starts, unfit
 from formicary.engine.scheduling.estimate_book import Answer, kind_of
 from formicary.engine.scheduling.estimating import Question, forecast, in_time
 from formicary.engine.scheduling.policies.gang import Gang, place
@@ -178,6 +178,8 @@ class Forecasting:
         asked = asking.questions(core, wanted)
         if not asked[0].slots:
             return Estimate(job_type, "no ant that is connected could run its first task", ahead=len(asked[0].ahead))
+        if never := never_starts(core, wanted.job.definition, wanted.job.submitted_by or ""):
+            return Estimate(job_type, never, ahead=len(asked[0].ahead))
         kinds = {kind for question in asked for kind in question.kinds}
         known = book.durations.only(kinds)
         plays = await pump.read(lambda: [forecast(one, known, self._rng) for one in asked])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
 
-from formicary.engine.jobs.amounts import Needs
+from formicary.engine.jobs.amounts import Needs, show_amount
 from formicary.engine.scheduling.requirements import requirements
 
 EVERY_TAG = "*"
@@ -137,5 +137,5 @@ class Demand:
         for name, amount in self.needs:
             offered = ant.resources.get(name, 0.0)
             if amount > offered + EPSILON:
-                found.append(f"{name} {amount:g} (offers {offered:g})")
+                found.append(f"{name} {show_amount(amount)} (offers {show_amount(offered)})")
         return found + (requirements(self.match).unmet(ant) if self.match else [])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from formicary.engine.queen.fitting import unfit
+from formicary.engine.queen.fitting import unfit, unknown_queue
 from formicary.engine.queen.runtime import Queen
 from formicary.engine.storage.port import Row
 from formicary.gateway import Call
@@ -28,11 +28,12 @@ class DefinitionServicer(definitions_pb2_grpc.DefinitionServiceServicer):
         found = await self._queen.submitting.register(
             request.source, dict(request.methods), request.path, request.filename, call.principal.org
         )
+        core, user = self._queen.pump.core, call.principal.id
         return pb.RegisterDefinitionResponse(
             definition_id=found.id,
             job_type=found.job_type,
             version=_version(found.row[3]),
-            warnings=unfit(self._queen.pump.core, found),
+            warnings=[*unfit(core, found, user), *unknown_queue(core, found, user)],
         )
 
     async def GetDefinition(self, request: pb.GetDefinitionRequest, call: Call) -> pb.Definition:

@@ -50,6 +50,14 @@ class Wanted:
     key: OrderKey
     starts_at: float = 0.0
 
+    @property
+    def places(self) -> int:
+        """Places that its first tasks take at once: as many as a gang of them has to have."""
+        definition = self.job.definition
+        starts = definition.plan.starts or definition.plan.finals
+        gang = definition.gang
+        return gang.least if gang is not None and gang.members & set(starts) else 1
+
 
 @dataclass(frozen=True, slots=True)
 class PoolAsked:
@@ -127,6 +135,7 @@ def _question(core: Core, asked: Wanted, ants: list[Ant]) -> Question:
         tuple(busy),
         tuple(waiting),
         ready_in_s=max(0.0, asked.starts_at - core.wall),
+        places=asked.places,
         overtaking=core.book.load.before(-asked.job.priority, slots, core.wall),
     )
 
@@ -156,7 +165,9 @@ def _ahead(core: Core, asked: Wanted, ants: list[Ant]) -> list[Ahead]:
     own = {ant.key for ant in ants}
     found: list[tuple[OrderKey, Ahead]] = []
     for demand, queue in core.queues.items():
-        share = _shared(core, demand, own)
+        head = queue.head() if demand.gang else None
+        gang = cast("GangRun", head[4]) if head is not None else None
+        share = _shared(core, demand if gang is None else gang.members[0], own)
         if share:
             alike: dict[str, Ahead] = {}  # by definition: a hundred thousand jobs are of few kinds
             for entry in (*queue.ready, *queue.cold, *queue.loading.values()):
@@ -165,7 +176,8 @@ def _ahead(core: Core, asked: Wanted, ants: list[Ant]) -> list[Ahead]:
                     one = alike.get(job.definition.id)
                     if one is None:
                         kind = kind_of(job.org, job.definition.job_type)
-                        one = alike[job.definition.id] = Ahead(kind, share=share)
+                        places = gang.least if gang is not None else 1
+                        one = alike[job.definition.id] = Ahead(kind, places=places, share=share)
                     found.append((entry[:3], one))
     if len(found) <= MOST_SORTED:
         found.sort(key=lambda pair: pair[0])
@@ -228,7 +240,9 @@ def _tenants(core: Core, asked: Wanted, question: Question) -> Iterator[Question
             if isinstance(entry[4], Job) and _before(entry, demand, asked)
         ]
         slots = int(limit.hard)
-        yield replace(question, slots=slots, running=tuple(running[:slots]), ahead=tuple(ahead), overtaking=0.0)
+        yield replace(
+            question, slots=slots, running=tuple(running[:slots]), ahead=tuple(ahead), places=1, overtaking=0.0
+        )
 
 
 def _limit(core: Core, asked: Wanted, question: Question) -> Question:
@@ -247,4 +261,5 @@ def _limit(core: Core, asked: Wanted, question: Question) -> Question:
         if _before(entry, demand, asked) and isinstance(entry[4], Job)
     ]
     limit = core.limit_of(gate) if gate is not None else 0
-    return replace(question, slots=limit, running=tuple(running[:limit]), ahead=tuple(ahead), overtaking=0.0)
+    found = tuple(running[:limit])
+    return replace(question, slots=limit, running=found, ahead=tuple(ahead), places=1, overtaking=0.0)

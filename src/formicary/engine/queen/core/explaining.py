@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.amounts import show_amount
 from formicary.engine.scheduling.placing import has_room
 from formicary.engine.scheduling.queues.gangs import ants_to_keep
 from formicary.lifecycle.breaker import HALF_OPEN, Breaker
@@ -214,7 +215,7 @@ def _place(core: Core, demand: Demand, task_type: str) -> Reason:
         text = f"all {len(able)} ants that fit are full: {taken} of {room} places taken"
         return Reason("place", False, text, figures, task_type)
     if not any(has_room(ant, demand, core.waiting.places(ant)) for ant in able):
-        told = ", ".join(f"{name} {amount:g}" for name, amount in demand.needs)
+        told = ", ".join(f"{name} {show_amount(amount)}" for name, amount in demand.needs)
         most = "; ".join(f"{ant.id} has {_free(ant, demand)}" for ant in able[:MOST_ANTS])
         return Reason("place", False, f"no ant has {told} free now: {most}", figures, task_type)
     return Reason("place", True, f"{room - taken} of {room} places are free on {len(able)} ants", figures, task_type)
@@ -222,7 +223,8 @@ def _place(core: Core, demand: Demand, task_type: str) -> Reason:
 
 def _free(ant: Ant, demand: Demand) -> str:
     return " and ".join(
-        f"{ant.resources.get(name, 0.0) - ant.used.get(name, 0.0):g} of {ant.resources.get(name, 0.0):g} {name}"
+        f"{show_amount(ant.resources.get(name, 0.0) - ant.used.get(name, 0.0))} of "
+        f"{show_amount(ant.resources.get(name, 0.0))} {name}"
         for name, _ in demand.needs
     )
 
@@ -285,4 +287,6 @@ def _gang(core: Core, run: TaskRun, name: str) -> list[Reason]:
     deciding = core.queueing.deciding
     kept = f"; {len(deciding.kept)} ants are kept for it" if deciding.reserved is found else ""
     text = f"{name} starts in a gang of {needed} at once, {free} slots are free{kept}"
-    return [Reason("gang", False, text, figures, name), *_gates(core, core.waiting.gang_demand(found), name, needed)]
+    gates = _gates(core, core.waiting.gang_demand(found), name, needed)
+    whole = Reason("gang", False, text, figures, name)
+    return [whole, *gates] if all(gate.passed for gate in gates) else [*gates, whole]

@@ -22,12 +22,13 @@ def contradiction(wants: Requirements) -> str | None:
         asked.setdefault(one.key, []).append(one)
     for key, value in wants.labels.items():
         asked.setdefault(key, []).append(Expression(key, "In", (value,)))
+    found = []
     for key in sorted({*asked, *wants.versions}):
         expressions, wanted = asked.get(key, []), wants.versions.get(key)
         if not any(_meets(value, key, expressions, wanted) for value in _values(expressions, wanted)):
             told = [*map(str, expressions), *([f"{key} {wanted}"] if wanted is not None else [])]
-            return f"no ant can ever meet {' and '.join(told)}"
-    return None
+            found.append(f"no ant can ever meet {' and '.join(told)}")
+    return "; ".join(found) or None
 
 
 def _meets(value: str | None, key: str, expressions: Sequence[Expression], wanted: str | None) -> bool:

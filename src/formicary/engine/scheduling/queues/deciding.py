@@ -266,8 +266,10 @@ class Deciding:
             self._wake(wall + wait_s)
             return "hours", f"the queue {queue.name} starts jobs again in {wait_s:.0f} s (hours)"
         running = self.ledger.running.get(queue.name, 0)
-        if queue.limit is not None and running >= queue.limit:
-            return "limit", f"{running} of at most {queue.limit} tasks of the queue {queue.name} are running (limit)"
+        if queue.limit is not None and running + tasks > queue.limit:
+            more = f", {tasks} would start together" if tasks > 1 else ""
+            text = f"{running} of at most {queue.limit} tasks of the queue {queue.name} are running (limit){more}"
+            return "limit", text
         gate = demand.gate
         if gate is not None and view.running_of(gate) >= view.limit_of(gate):
             most = view.limit_of(gate)
@@ -317,8 +319,8 @@ class Deciding:
                 self._awaited.update((org, name) for org, name, _ in demand.locks)
             return None
         if demand.gang:
-            amount = sum(map(moment.amount, gang.members))
-            return None if turns.refusal(group, amount) is not None else self._find_gang(view, gang)
+            most = self._most_members(view, moment, turns, group, demand, gang, soft=soft)
+            return self._find_gang(view, gang, most) if most else None
         if turns.refusal(group, moment.amount(demand)) is not None:
             return None
         ranking = self._ranking_of(view)
@@ -351,7 +353,27 @@ class Deciding:
         self._wake(since + patience)
         return True
 
-    def _find_gang(self, view: QueueView[AntView], gang: GangCandidate) -> GangDecision | None:
+    def _most_members(
+        self,
+        view: QueueView[AntView],
+        moment: Moment,
+        turns: Between,
+        group: Group,
+        demand: Demand,
+        gang: GangCandidate,
+        *,
+        soft: bool,
+    ) -> int:
+        """How many of a gang the gates let start together; 0 where they are fewer than have to."""
+        for count in range(len(gang.members), gang.least - 1, -1):
+            amount = sum(map(moment.amount, gang.members[:count]))
+            if turns.refusal(group, amount) is None and (
+                count == gang.least or self.refusal(view, demand, moment.wall, tasks=count, soft=soft) is None
+            ):
+                return count
+        return 0
+
+    def _find_gang(self, view: QueueView[AntView], gang: GangCandidate, most: int) -> GangDecision | None:
         if self._first is None:
             self._first = gang
         mine = gang in (self._first, self.reserved)
@@ -360,7 +382,7 @@ class Deciding:
         if found is not None:
             if self.reserved is gang:
                 self._unreserve()
-            return GangDecision(gang, tuple(found))
+            return GangDecision(gang, tuple(found[:most]))
         if not gang.waited:
             gang.waited = True
             self.gangs_waited += 1
