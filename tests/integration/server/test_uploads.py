@@ -205,4 +205,5 @@ def test_the_document_of_the_api_says_how(up: Up) -> None:
     operation = ask(up, "GET", "/openapi.json")[2]["paths"]["/v1/artifacts"]["post"]
     assert operation["requestBody"] == {"content": {"*/*": {}}, "required": False}
     names = {one["name"]: one["in"] for one in operation["parameters"]}
-    assert names == dict.fromkeys(("name", "sha256", "size_bytes", "expires_after_s"), "query")
+    headers = dict.fromkeys(("Idempotency-Key", "Content-Digest"), "header")
+    assert names == dict.fromkeys(("name", "sha256", "size_bytes", "expires_after_s"), "query") | headers

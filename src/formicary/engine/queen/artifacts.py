@@ -17,13 +17,14 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
-from math import inf
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.fan_out import task_name
 from formicary.engine.queen.core.records import TaskRun
 from formicary.engine.queen.edge import new_id
 from formicary.engine.queen.pump import Pump, unavailable
+from formicary.engine.queen.storage_room import Reservation, StorageRoom
+from formicary.engine.queen.upload_keys import UPLOADED, KeysInUse, measured, place_of, reused
 from formicary.engine.storage.artifacts import ArtifactStore, NoSuchContent
 from formicary.engine.storage.port import ARTIFACT_COLUMNS, Row, Store, StoreError, StoreUnavailable
 from formicary.problems import Problem, problem
@@ -34,7 +35,6 @@ FORMS = ("file", "tar")
 MAX_NAME = 1000
 KEPT_FOR_S = 30 * 86_400.0
 """How long a file of the caller's own is kept where nothing is said."""
-UPLOADED = "uploaded/"
 PURGE_BATCH = 500
 PURGE_EVERY_S = 3600.0
 LEFT_FOR_S = 86_400.0
@@ -102,6 +102,8 @@ class Artifacts:
         self._contents = contents
         self._pump = pump
         self._wall = wall
+        self._room = StorageRoom(store, pump)
+        self._keys = KeysInUse()
         self._purger: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -144,29 +146,55 @@ class Artifacts:
 
         return await self._store_it(run.job.org, offer, pieces, about)
 
-    async def keep(self, org: str, offer: Offer, pieces: AsyncIterator[bytes]) -> Artifact:
-        """Keeps a file that no attempt has left: tasks name it in `artifact_ids`. Raises Problem as `add`."""
+    async def keep(self, org: str, offer: Offer, pieces: AsyncIterator[bytes], key: str = "") -> tuple[Artifact, bool]:
+        """Keeps a file that no attempt has left: tasks name it in `artifact_ids`.
+
+        Args:
+            org: Whose it is.
+            offer: What is said of it.
+            pieces: Its content.
+            key: Idempotency key: the same file is kept once under it; empty = none.
+
+        Returns:
+            The artifact, and whether an earlier call has kept it.
+
+        Raises:
+            Problem: As `add`; IDEMPOTENCY_KEY_REUSED, IDEMPOTENT_REQUEST_IN_PROGRESS.
+        """
         offer = replace(offer, expires_after_s=offer.expires_after_s or KEPT_FOR_S, cache_key="")
         _check(offer)
 
-        def about(key: str, size: int, digest: str) -> Artifact:
+        def about(artifact_id: str, size: int, digest: str) -> Artifact:
             now = self._wall()
-            kept = f"{UPLOADED}{key}"  # seen at once, and removed when it expires, as entries of the cache are
-            there = (key, org, 0, 0, "", "", "", 0, 0, kept, offer.name, offer.form)
+            # It is seen at once, and removed when it expires, as entries of the cache are.
+            kept = place_of(key) if key else f"{UPLOADED}{artifact_id}"
+            there = (artifact_id, org, 0, 0, "", "", "", 0, 0, kept, offer.name, offer.form)
             return Artifact(*there, size, digest, now, now + offer.expires_after_s)
 
-        return await self._store_it(org, offer, pieces, about)
+        with self._keys.use(org, key):
+            found = await self._kept(org, key) if key else None
+            if found is None:
+                return await self._store_it(org, offer, pieces, about), False
+            size, digest = await measured(pieces, found.size)
+            came = replace(offer, size=offer.size if offer.size is not None else size, sha256=offer.sha256 or digest)
+            if (size, digest) != (found.size, found.sha256) or not _is_offered(found, came):
+                raise reused()
+            return found, True
+
+    async def _kept(self, org: str, key: str) -> Artifact | None:
+        """What an earlier upload has kept under a key and has not expired."""
+        place, now = place_of(key), self._wall()
+        row = await self._pump.read(lambda: self._store.cached(org, "", place, now))
+        return Artifact.of(row) if row is not None else None
 
     async def _store_it(
         self, org: str, offer: Offer, pieces: AsyncIterator[bytes], about: Callable[[str, int, str], Artifact]
     ) -> Artifact:
         contents = self._place()
-        room = await self._room(org)
-        if (offer.size or 0) > room:
-            raise _no_room(org, offer, room)
+        reserved = await self._room.reserve(org, offer.name, offer.size)
         key = new_id(self._wall())
         try:
-            stored = await contents.put(key, _bounded(pieces, offer, org, room))
+            stored = await contents.put(key, _bounded(pieces, offer, reserved))
             size = stored.size if offer.size is None else offer.size
             sha256 = stored.sha256 if offer.sha256 is None else offer.sha256
             if (stored.size, stored.sha256) != (size, sha256):
@@ -176,39 +204,16 @@ class Artifacts:
                     f"{sha256} were offered, {stored.size} with {stored.sha256} came.",
                 )
             found = about(key, stored.size, stored.sha256)
-            await self._pump.read(lambda: self._store.add_artifact(found.row()))
+            await reserved.store(lambda: self._store.add_artifact(found.row()), stored.size)
         except BaseException as error:
             with contextlib.suppress(StoreError):  # the purge finds nothing to remove: there is no row
                 await contents.delete([key])
             if isinstance(error, StoreUnavailable):
                 raise unavailable(error) from error
             raise
-        await self._count(org)
+        finally:
+            reserved.release()
         return found
-
-    async def _room(self, org: str) -> float:
-        """How many bytes an organisation may add; not more than 0 where it has as much as it may have."""
-        queueing = self._pump.core.queueing
-        most = queueing.quotas.storage_limit(org) if queueing is not None else inf
-        return most - await self._count(org) if most < inf else inf
-
-    async def _count(self, org: str) -> int:
-        """Looks how much an organisation stores, where it is limited."""
-        queueing = self._pump.core.queueing
-        if queueing is None or queueing.quotas.storage_limit(org) == inf:
-            return 0
-        held = await self._pump.read(lambda: self._store.artifact_bytes(org))
-        if self._pump.core.queueing is not None:  # another core may be there meanwhile
-            self._pump.core.queueing.quotas.stored(org, held)
-        return held
-
-    async def _count_all(self) -> None:
-        """Looks how much each organisation stores that is limited and has jobs or had some."""
-        queueing = self._pump.core.queueing
-        if queueing is not None:
-            known = {org for org, _ in queueing.quotas.accounts} | {job.org for job in self._pump.core.jobs.values()}
-            for org in known:
-                await self._count(org)
 
     async def inputs(self, token: int) -> list[Artifact]:
         """The artifacts of the job of a running attempt. Raises Problem FAILED_PRECONDITION, also where a task that it
@@ -293,7 +298,7 @@ class Artifacts:
             try:
                 if removed := await self.purge():
                     log.info("%d artifacts have expired and are removed", removed)
-                await self._count_all()
+                await self._room.count_all()
             except Problem as error:
                 log.warning("expired artifacts are removed an hour later: %s", error.detail)
             await asyncio.sleep(PURGE_EVERY_S)
@@ -324,25 +329,22 @@ def _check(offer: Offer) -> None:
         raise problem("VALIDATION_FAILED", f"The form, size or expiry of {offer.name[:80]!r} cannot be.")
 
 
-async def _bounded(pieces: AsyncIterator[bytes], offer: Offer, org: str, room: float) -> AsyncIterator[bytes]:
+async def _bounded(pieces: AsyncIterator[bytes], offer: Offer, reserved: Reservation) -> AsyncIterator[bytes]:
     """The pieces, which are not more than was offered, nor than there is room for where nothing was said."""
     came = 0
     async for piece in pieces:
         came += len(piece)
-        if offer.size is None and came > room:
-            raise _no_room(org, offer, room)
-        if offer.size is not None and came > offer.size:
+        if offer.size is None:
+            reserved.grow(len(piece))
+        elif came > offer.size:
             raise problem("VALIDATION_FAILED", f"More than the {offer.size} bytes came that were offered.")
         yield piece
 
 
-def _no_room(org: str, offer: Offer, room: float) -> Problem:
-    size = "" if offer.size is None else f" of {offer.size} bytes"
-    return problem(
-        "RESOURCE_EXHAUSTED",
-        f"The artifact {offer.name[:200]!r}{size} would pass max_storage_gb of the organisation {org}, which has room "
-        f"for {max(0.0, room):.0f} bytes more. Let artifacts expire sooner, or raise the limit.",
-    )
+def _is_offered(found: Artifact, offer: Offer) -> bool:
+    """Whether an artifact is what is offered, expiry included."""
+    same = (found.name, found.form, found.size, found.sha256) == (offer.name, offer.form, offer.size, offer.sha256)
+    return same and abs(found.expires_at - found.created_at - offer.expires_after_s) < 0.001
 
 
 def _no_such(artifact_id: str) -> Problem:

@@ -11,6 +11,8 @@ from formicary.engine.queen.artifacts import Artifacts, Offer, offer_of, to_mess
 from formicary.engine.storage.artifacts import PIECE_BYTES
 from formicary.gateway import Call
 from formicary.problems import problem
+from formicary.server.api import digests
+from formicary.server.api.jobs import REPLAYED_HEADER, sent_key
 from formicary.server.auth.principal import HOME
 from formicary.v1 import artifacts_pb2 as pb
 from formicary.v1 import artifacts_pb2_grpc
@@ -69,8 +71,7 @@ class ArtifactServicer(artifacts_pb2_grpc.ArtifactServiceServicer):
             raise problem("VALIDATION_FAILED", "The first message of an upload says what comes: `begin`.")
         if not first.begin.token:
             _check_person(call)
-            org = call.principal.org
-            return to_message(await self._artifacts.keep(org, offer_of(first.begin), _pieces(requests)))
+            return await self._keep(offer_of(first.begin), _pieces(requests), call)
         _check_ant(call)
         return to_message(await self._artifacts.add(offer_of(first.begin), _pieces(requests)))
 
@@ -80,8 +81,16 @@ class ArtifactServicer(artifacts_pb2_grpc.ArtifactServiceServicer):
         first = await anext(requests, None)
         if first is None:
             raise problem("VALIDATION_FAILED", "The first message says what comes: give `name`.")
-        offer = _offer_of_body(first)
-        return to_message(await self._artifacts.keep(call.principal.org, offer, _content(first, requests)))
+        content, whole = digests.of_content(call), digests.of_whole(call)  # of the same bytes: it comes at once
+        offer = digests.put_into(digests.put_into(_offer_of_body(first), content), whole)
+        return await self._keep(offer, digests.checked(_content(first, requests), whole | content), call)
+
+    async def _keep(self, offer: Offer, pieces: AsyncIterator[bytes], call: Call) -> pb.Artifact:
+        """Keeps a file of the caller's own, once for each idempotency key."""
+        found, is_replay = await self._artifacts.keep(call.principal.org, offer, pieces, sent_key("", call))
+        if is_replay:
+            call.set_header(REPLAYED_HEADER, "true")
+        return to_message(found)
 
 
 def _offer_of_body(first: pb.PutArtifactRequest) -> Offer:

@@ -54,6 +54,14 @@ _KEY: Json = {
     "Visible ASCII, bare or in the quotes of a structured field.",
     "example": "f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
 }
+_DIGEST: Json = {
+    "name": "Content-Digest",
+    "in": "header",
+    "required": False,
+    "description": "SHA-256 or SHA-512 of the body (RFC 9530): what differs is refused.",
+    "schema": {"type": "string", "pattern": "^(sha-256=:[A-Za-z0-9+/]{43}=:|sha-512=:[A-Za-z0-9+/]{86}==:)$"},
+    "example": "sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:",
+}
 _PARAM = {"$ref": "#/components/schemas/Param"}
 _PARAMS: Json = {
     "description": "Any JSON but numbers beyond 2^53, which JSON does not keep: write them as texts.",
@@ -105,6 +113,7 @@ def document() -> Json:
     _registering(found["paths"]["/v1/definitions"]["post"], found["components"]["schemas"])
     _as_yaml(found["paths"])
     _firing(found["paths"]["/v1/triggers/{job_type}:fire"]["post"])
+    _putting(found["paths"]["/v1/artifacts"]["post"])
     found["paths"] |= webhook_paths()
     _tokens(found["components"]["schemas"]["CreateTokenRequest"])
     return found
@@ -150,6 +159,13 @@ def _firing(operation: Json) -> None:
     schema = {"type": "string", "maxLength": MAX_KEY_CHARS, "pattern": f"^({_BARE_KEY}|{_QUOTED_KEY})$"}
     operation["parameters"] = [*operation.get("parameters", ()), {**_KEY, "required": False, "schema": schema}]
     _answers(operation, "422", "The key was used for another request; nothing has happened.")
+
+
+def _putting(operation: Json) -> None:
+    """As `_firing`, and the digest of the body may be a header."""
+    _firing(operation)
+    operation["parameters"].append(_DIGEST)
+    _answers(operation, "409", "An upload with this key is under way; repeat it later.")
 
 
 def _answers(operation: Json, status: str, text: str) -> None:

@@ -27,6 +27,7 @@ from formicary.server.api.breakers import BreakerServicer
 from formicary.server.api.configs import ConfigServicer
 from formicary.server.api.dead_letters import DeadLetterServicer
 from formicary.server.api.definitions import DefinitionServicer
+from formicary.server.api.digests import CONTENT_DIGEST, REPR_DIGEST
 from formicary.server.api.error_codes import ErrorCodeServicer
 from formicary.server.api.events import LAST_EVENT, EventServicer
 from formicary.server.api.jobs import KEY_HEADER, REPLAYED_HEADER, JobServicer
@@ -43,6 +44,8 @@ _EMPTY_KEY = make("default_if_empty", '""')
 """An empty header is none; a key that was sent empty shall be refused as such, so it arrives as what it means."""
 _HEADERS = (
     Rule(header="Idempotency-Key", metadata=KEY_HEADER, direction=Direction.INCOMING, incoming=(_EMPTY_KEY,)),
+    Rule(header="Content-Digest", metadata=CONTENT_DIGEST, direction=Direction.INCOMING),
+    Rule(header="Repr-Digest", metadata=REPR_DIGEST, direction=Direction.INCOMING),
     Rule(header="Last-Event-ID", metadata=LAST_EVENT, direction=Direction.INCOMING),
     Rule(header="Idempotency-Replayed", metadata=REPLAYED_HEADER, direction=Direction.OUTGOING),
 )
