@@ -116,7 +116,7 @@ def run_forked(
     stdin: str = "",
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
-    timeout: float = 60.0,
+    timeout: float = 180.0,
 ) -> subprocess.CompletedProcess[str]:
     """Runs a command of `formicary` to its end.
 

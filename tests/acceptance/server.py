@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,24 +26,48 @@ FORMICARY = (sys.executable, "-m", "formicary")
 def free_port(count: int = 1) -> int:
     """A port that nobody listens on at the moment, the first of so many.
 
-    None that the system gives to who asks for any port, or to who connects: else somebody else soon had it.
+    None that the system gives to who asks for any port, or to who connects: else somebody else soon had it. None
+    either that another test process has chosen and whose server does not listen yet, or was killed a moment ago.
     """
     while True:
         first = random.randrange(12_000, 32_000)
+        taken: list[socket.socket] = []
         try:
             for port in range(first, first + count):
                 with socket.socket() as tried:
                     tried.bind(("127.0.0.1", port))
+                taken.append(socket.socket(socket.AF_UNIX))
+                taken[-1].bind(f"\0formicary-test-port-{port}")  # a name that no file stands for; it ends with us
         except OSError:
+            for one in taken:
+                one.close()
             continue
+        _RESERVED.extend(one.detach() for one in taken)
+        while len(_RESERVED) > RESERVED:
+            os.close(_RESERVED.popleft())
         return first
 
 
+RESERVED = 64
+"""So many ports that were chosen last are nobody else's."""
+_RESERVED: deque[int] = deque()
+"""Descriptors that tell other test processes so."""
+
+
+def busyness() -> float:
+    """How many times as long everything may take as on a machine that has nothing else to do, at least 1.
+
+    The runnable processes for each processor: the mean of the last minute, or those of this moment where they are more.
+    """
+    mean, _, _, shown, _ = Path("/proc/loadavg").read_text().split()
+    return max(1.0, max(float(mean), float(shown.partition("/")[0])) / (os.cpu_count() or 1))
+
+
 def until(condition: Callable[[], bool], limit_s: float, what: str) -> None:
-    """Waits for a condition; fails after the limit."""
-    end = time.monotonic() + limit_s
+    """Waits for a condition; fails after the limit, which a busy machine multiplies."""
+    begun = time.monotonic()
     while not condition():
-        if time.monotonic() > end:
+        if time.monotonic() - begun > limit_s and time.monotonic() - begun > limit_s * busyness():
             raise AssertionError(f"not within {limit_s:g} s: {what}")
         time.sleep(0.01)
 

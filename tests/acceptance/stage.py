@@ -40,6 +40,15 @@ class Stage:
         """A definition with one task that sleeps."""
         return self.define(WORK.format(name=name, more=more, seconds=seconds, task=task))
 
+    def gated(self, name: str, *, more: str = "", task: str = "", seconds: float = 0.2) -> DefinitionRef:
+        """A definition with one task that sleeps once `open` was called, however long that takes."""
+        wait = f"while [ ! -e {self.gate} ]; do sleep 0.02; done; sleep"
+        return self.define(WORK.replace("sleep", wait).format(name=name, more=more, seconds=seconds, task=task))
+
+    def running(self, *names: str) -> int:
+        """How many of these run at this moment."""
+        return sum(self.job(name)["tasks"][0]["state"] == "EXECUTING" for name in names)
+
     def submit(self, name: str, definition: DefinitionRef, **options: Any) -> None:
         self.names[name] = self.client.submit(definition, **options).id
 
@@ -60,7 +69,7 @@ class Stage:
         """The documents once all have completed."""
         found = []
         for name in names:
-            end = self.client.wait(self.names[name], 60)
+            end = self.client.wait(self.names[name], 120)
             assert end.state == "COMPLETED", (name, end)
             found.append(self.job(name))
         return found

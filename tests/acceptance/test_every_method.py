@@ -48,7 +48,7 @@ from tests.acceptance.server import Up, until
 from tests.integration.server.test_rest_api import JOB, ask
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
-SENT = {"x-request-id": "mine-1", "traceparent": f"00-{TRACE}-b7ad6b7169203331-01", "x-request-timeout": "10s"}
+SENT = {"x-request-id": "mine-1", "traceparent": f"00-{TRACE}-b7ad6b7169203331-01", "x-request-timeout": "60s"}
 OK = "OK"
 _NEVER = "0" * 26
 
@@ -518,7 +518,7 @@ def test_over_rest(up: Up, names: dict[str, str], method: str) -> None:
         verb, _, path = call.line.format(**names).partition(" ")
         headers = SENT | ({"idempotency-key": call.key} if call.key else {})
         if method in ENDLESS:
-            headers["x-request-timeout"] = "300ms"
+            headers["x-request-timeout"] = "3s"
         status, answered, body = ask(up, verb, path, call.body, **headers)
         code = OK if status == 200 else body["code"]
         assert code == call.code, (call.line, status, body)
@@ -556,13 +556,13 @@ def _call(channel: grpc.Channel, method: MethodDescriptor, request: Message) -> 
     given = iter(open_end.get, None) if method.client_streaming else request
     try:
         if method.server_streaming:
-            call = stub(given, metadata=metadata, timeout=10)
+            call = stub(given, metadata=metadata, timeout=60)
             assert next(call) is not None
             answered = call.initial_metadata()
             call.cancel()
             open_end.put(None)
         else:
-            _, call = stub.with_call(given, metadata=metadata, timeout=10)
+            _, call = stub.with_call(given, metadata=metadata, timeout=60)
             answered = call.initial_metadata()
     except grpc.RpcError as error:
         problem = from_trailing_metadata(error.trailing_metadata())
@@ -577,9 +577,7 @@ def test_a_deadline_that_has_passed_is_told(up: Up, names: dict[str, str]) -> No
     _, _, job = ask(
         up, "POST", "/v1/jobs", {"job_type": "hello", "scheduled_at": "2199-01-01T00:00:00Z"}, idempotency_key="late"
     )
-    status, _, body = ask(
-        up, "GET", f"/v1/jobs/{job['id']}:follow", x_request_timeout="200ms", **{"x-request-id": "late"}
-    )
+    status, _, body = ask(up, "GET", f"/v1/jobs/{job['id']}:follow", x_request_timeout="3s", **{"x-request-id": "late"})
     lines = [json.loads(line) for line in body.splitlines()]
     assert status == 200 and lines[-1]["@problem"]["code"] == "DEADLINE_EXCEEDED"
 

@@ -6,6 +6,7 @@ the engine has recorded.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -83,10 +84,15 @@ def test_run_is_killed_and_resumed(etl: Etl, data_dir: Path) -> None:
     """`formicary run --resume ID` goes on where a killed `formicary run` was."""
     command = [*FORMICARY, "run", JOB, *etl.params, "--slots", "3", "--data", str(data_dir)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as first:
+        assert first.stdout is not None
+        told = ""
+        while not re.search("^year-.* COMPLETED", told, re.MULTILINE):  # what it shows may lag behind what it does
+            line = first.stdout.readline()
+            assert line, told
+            told += line
         etl.wait_for_attempts(6)
         first.kill()
-        assert first.stdout is not None
-        told = first.stdout.read()
+        told += first.stdout.read()
     job_id = told.split("job ", 1)[1].split()[0]
     shown = {line.split()[0] for line in told.splitlines() if " COMPLETED" in line and line.startswith("year-")}
     assert shown

@@ -19,10 +19,11 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.server import FORMICARY, REPOSITORY
+from tests.acceptance.server import FORMICARY, REPOSITORY, until
 from tests.forks import run_forked
+from tests.integration.cli.test_run import running
 
-LIMIT_S = 60.0
+LIMIT_S = 180.0
 HEAD = "job_type: flow\npause_time: 3s\ndelay_between_retries: {delay}\nretry: 3\ntasks:\n"
 FIRST = "- task_type: first\n  script: ['echo x >> {dir}/first']\n  on_completed: act\n"
 LAST = "- task_type: last\n  script: ['echo x >> {dir}/last']\n"
@@ -62,12 +63,12 @@ class Lines:
         """kill -9 of the queen with its ant; the tasks it may have left are of the same session."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        self._reader.join(10)
+        self._reader.join(60)
 
     def end(self) -> int:
         """Its exit status."""
         status = self.process.wait(LIMIT_S)
-        self._reader.join(10)
+        self._reader.join(60)
         return status
 
 
@@ -155,6 +156,7 @@ def test_killed_while_a_failure_for_good_is_being_wound_up(action: str, code: st
     flow.file.write_text(flow.file.read_text().replace("retry: 3\n", ""))
     run, job_id = flow.begin(r"^last (DISPATCHED|EXECUTING)")
     run.kill()
+    until(lambda: not running(str(tmp_path / "go").encode()), 20, "the cut-off task has ended as well")
     (tmp_path / "go").touch()
     resumed = flow.resume(job_id)
     assert resumed.end() == 1, resumed.text

@@ -14,7 +14,7 @@ import pytest
 
 from formicary.client import SyncClient
 from formicary.server.processes import read_ants, started_at
-from tests.acceptance.server import FORMICARY, REPOSITORY, Up, kill_process, until
+from tests.acceptance.server import FORMICARY, REPOSITORY, Up, busyness, kill_process, until
 
 THREE_TASKS = """
 job_type: three
@@ -103,7 +103,7 @@ def tasks_of(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def completed(server: Up, client: SyncClient, job_id: str) -> dict[str, dict[str, Any]]:
     """The tasks of a job that has to end COMPLETED, once."""
-    assert client.wait(job_id, 20).state == "COMPLETED"
+    assert client.wait(job_id, 60).state == "COMPLETED"
     assert [document["id"] for document in client.list()] == [job_id]
     return tasks_of(client.get(job_id))
 
@@ -171,7 +171,7 @@ def test_kill_9_of_queen_and_ants_in_the_middle_of_a_task(up: Callable[..., Up],
 
 def test_an_ant_frozen_beyond_its_lease(up: Callable[..., Up], files: Files, tmp_path: Path) -> None:
     """Its tasks run elsewhere at the lease's end + 1 s; its late result and its running task change nothing."""
-    lease_s = 2.0
+    lease_s = 4.0
     server = up("--ants", "1", "--slots", "2", FORMICARY_LEASE_S=str(lease_s))
     endless = Files(tmp_path / "endless")
     endless.effects.parent.mkdir()
@@ -189,7 +189,7 @@ def test_an_ant_frozen_beyond_its_lease(up: Callable[..., Up], files: Files, tmp
             stdout=subprocess.DEVNULL,
         )
         try:
-            assert [end.state for end in client.wait_all([late, long], 20)] == ["COMPLETED"] * 2
+            assert [end.state for end in client.wait_all([late, long], 60)] == ["COMPLETED"] * 2
             took = time.monotonic() - begun
             print(f"completed elsewhere {took:.3f} s after the freeze, lease {lease_s:g} s")
             assert took < lease_s + 1.0 + slowness(2.0)
@@ -223,7 +223,7 @@ def test_sigterm_drains(up: Callable[..., Up], files: Files) -> None:
         until(lambda: server.page("/readyz")[0] == 503, 5, "not ready any more")
         assert server.page("/livez")[0] == 200
         files.gate.touch()
-        assert server.process.wait(15) == 0
+        assert server.process.wait(60) == 0
         assert server.ants() == []
         server.start()
         (task,) = completed(server, client, job_id).values()
@@ -239,7 +239,7 @@ def test_a_second_signal_ends_what_runs(up: Callable[..., Up], files: Files) -> 
     server.process.terminate()
     until(lambda: server.page("/readyz")[0] == 503, 5, "draining")
     server.process.terminate()
-    assert server.process.wait(15) == 1
+    assert server.process.wait(60) == 1
     assert server.ants() == []
 
 
@@ -248,7 +248,7 @@ def test_a_poison_job_never_loops(up: Callable[..., Up]) -> None:
     server = up("--ants", "2", "--slots", "1")
     with SyncClient(server.address) as client:
         job_id = begin(client, POISON, {})
-        assert client.wait(job_id, 30).state == "FAILED"
+        assert client.wait(job_id, 90).state == "FAILED"
         document = client.get(job_id)
         (task,) = document["tasks"]
         assert (task["state"], task["attempts"], task["lost"]) == ("FAILED", 5, 5)
@@ -262,7 +262,7 @@ def test_a_second_server_on_the_same_data_is_refused(up: Callable[..., Up]) -> N
     server = up("--ants", "0")
     assert server.process is not None
     command = (*FORMICARY, "up", "--data", str(server.data), "--http-port", "0", "--grpc-port", "0")
-    refused = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, timeout=20)
+    refused = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, timeout=120)
     assert refused.returncode == 3 and refused.stdout == ""
     for word in (str(server.data), f"process {server.process.pid}", str(server.http), str(server.grpc)):
         assert word in refused.stderr
@@ -270,4 +270,4 @@ def test_a_second_server_on_the_same_data_is_refused(up: Callable[..., Up]) -> N
 
 def slowness(per_load_s: float = 1.0) -> float:
     """Seconds that a busy machine is allowed on top: as much again for each runnable process per processor."""
-    return per_load_s * max(0.0, os.getloadavg()[0] / (os.cpu_count() or 1) - 0.5)
+    return per_load_s * max(0.0, os.getloadavg()[0] / (os.cpu_count() or 1) - 0.5, busyness() - 1.0)

@@ -77,10 +77,10 @@ def test_schemathesis_finds_nothing(up: Up, tmp_path: Path) -> None:
         *(sys.executable, str(SCHEMATHESIS), "--config-file", str(SETTINGS), "run"),
         f"http://127.0.0.1:{up.http}/openapi.json",
         *("--max-examples", "10", "--seed", "1", "--generation-deterministic"),
-        *("--exclude-path-regex", ENDLESS, "--request-timeout", "10", "--warnings", "off", "--no-color"),
+        *("--exclude-path-regex", ENDLESS, "--request-timeout", "60", "--warnings", "off", "--no-color"),
         *("--suppress-health-check", "all", "--continue-on-failure"),
     )
-    done = run(command, capture_output=True, text=True, cwd=tmp_path, timeout=400)
+    done = run(command, capture_output=True, text=True, cwd=tmp_path, timeout=900)
     assert done.returncode == 0, _readable(done.stdout) + done.stderr
     assert "No issues found" in done.stdout
     assert up.page("/readyz")[0] == 200

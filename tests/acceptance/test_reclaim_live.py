@@ -75,7 +75,7 @@ def test_running_tasks_give_way_by_priority_by_slices_and_at_once(stage: Callabl
 
     one.submit("equal", one.work("equal", more="priority: 10\n"))
     one.done("equal")
-    apply("policy: multilevel\nset: {mode: feedback, quantum: 0.3, preemptive: true}\n")
+    apply("policy: multilevel\nset: {mode: feedback, quantum: 3, preemptive: true}\n")
     gives_way("short")
     apply("policy: multilevel\nset: {preemptive: true}\nqueues: [{name: top, priority: 1}, low]\ndefault: low\n")
     gives_way("urgent", more="queue: top\n")
@@ -156,9 +156,13 @@ def test_capacity_lends_and_takes_back(stage: Callable[..., Stage]) -> None:
         one.submit(f"b{number}", batch)
     names = [f"b{number}" for number in range(4)]
     until(lambda: all(one.job(name)["tasks"][0]["state"] == "EXECUTING" for name in names), 20, "all is lent")
-    prod = one.work("prod", seconds=0.3)
+    go_on = one.gate.with_name("go-on")  # what is reclaimed comes one after the other
+    wait = f"while [ ! -e {go_on} ]; do sleep 0.02; done; sleep 0.3"
+    prod = one.define(f"job_type: prod\ntasks:\n- task_type: work\n  script: {wait}\n")
     for number in range(3):
         one.submit(f"p{number}", prod)
+    until(lambda: one.running("p0", "p1", "p2") == 2, 20, "production has its half")
+    go_on.touch()
     production = one.done("p0", "p1", "p2")
     assert most_at_once(production) == 2
     one.open()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import components
-from tests.acceptance.server import free_port
+from tests.acceptance.server import busyness, free_port
 from tests.forks import make_shim
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +23,8 @@ AS_USERS_DO = {"tutorial", "resume-after-a-crash"}
 """Pages whose commands start as their reader's do; those of the others are forked from a process with all modules."""
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", flags=re.M | re.S)
 SAVED = re.compile(r"save\s+this\s+as\s+`([\w.-]+)`[^`]*\Z|and\s+this\s+as\s+`([\w.-]+)`[^`]*\Z", flags=re.I)
+PAUSE = re.compile(r"(^|& )sleep ([\d.]+)(?=;|$)")
+"""A pause that a reader makes too, for as long as a machine needs that has nothing else to do."""
 MARK = "=== command"
 
 
@@ -50,13 +52,14 @@ def to_script(commands: list[tuple[str, list[str]]], grpc: int) -> str:
     lines = ["trap 'kill $(jobs -p) 2>/dev/null; wait 2>/dev/null' EXIT"]
     for number, (command, shown) in enumerate(commands):
         lines.append(f"echo; echo '{MARK} {number}'")
+        command = PAUSE.sub(lambda found: f"{found[1]}sleep {float(found[2]) * busyness():g}", command)
         command = command.replace("formicary up", f"formicary up --http-port 0 --grpc-port {grpc}")
         for port, step in (("8093", 1), ("8094", 2)):
             command = command.replace(port, str(grpc + step))
         if command.endswith("&") and shown:
             lines.append(f"{command[:-1]} >out-{number} 2>&1 &")
             lines.append(
-                f"for i in $(seq 400); do grep -q ready out-{number} && break; sleep 0.05; done; cat out-{number}"
+                f"for i in $(seq 1200); do grep -q ready out-{number} && break; sleep 0.05; done; cat out-{number}"
             )
         else:
             lines.append(command)
@@ -104,7 +107,7 @@ def test_a_session_of_the_documents_is_true(page: Path, tmp_path: Path, data_dir
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=180,
+        timeout=600,
     )
     parts = re.split(rf"^{MARK} \d+$", ended.stdout, flags=re.M)[1:]
     assert len(parts) == len(commands), ended.stdout

@@ -155,7 +155,7 @@ def test_sqlite_locked_by_another_program(tmp_path: Path) -> None:
             except Problem as problem:
                 _assert_unavailable(problem)
 
-    on(place, scenario, timeout_s=0.2)
+    on(place, scenario, timeout_s=2.0)
 
 
 def test_sqlite_table_that_is_gone(tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def test_function_may_not_end_the_transaction(place: SqlitePlace, statement: str
         assert all(isinstance(each, sqlite3.DatabaseError) for each in bad)
         assert store.commits == 1
 
-    on(place, scenario)
+    on(place, scenario, max_batch_s=30.0)
     assert orders(place) == 1
 
 
@@ -273,7 +273,7 @@ def test_what_was_refused_for_a_locked_file_is_never_executed(place: SqlitePlace
         assert await store.get(claim("k").id) is None
         assert (await store.run(claim("k"), insert)).replayed is False
 
-    on(place, scenario, timeout_s=0.3)
+    on(place, scenario, timeout_s=2.0)
     assert orders(place) == 3
 
 
@@ -282,7 +282,7 @@ def test_what_had_begun_at_its_time_out_is_not_called_unexecuted(place: SqlitePl
 
     async def scenario(store: SqliteStore) -> None:
         def slow(connection: sqlite3.Connection) -> StoredResponse:
-            time.sleep(0.6)
+            time.sleep(3.5)
             return insert(connection)
 
         with pytest.raises(Problem) as caught:
@@ -291,5 +291,5 @@ def test_what_had_begun_at_its_time_out_is_not_called_unexecuted(place: SqlitePl
         await store.run(claim("after"), insert)
         assert (await store.run(claim("k"), insert)).replayed is True
 
-    on(place, scenario, timeout_s=0.4)
+    on(place, scenario, timeout_s=2.0)
     assert orders(place) == 2

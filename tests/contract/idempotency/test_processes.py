@@ -49,7 +49,7 @@ def test_one_of_all_processes_executes(shared: Place) -> None:
             assert child.stdin is not None
             child.stdin.write("go\n")
             child.stdin.flush()
-        told = [child.communicate(timeout=60) for child in children]
+        told = [child.communicate(timeout=180) for child in children]
     finally:
         for child in children:
             child.kill()

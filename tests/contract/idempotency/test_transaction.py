@@ -369,14 +369,14 @@ def test_duplicates_that_wait_for_one_lock_are_told_apart_from_strangers(tmp_pat
             async def come() -> str:
                 with closing(sqlite3.connect(path, isolation_level=None)) as connection:
                     try:
-                        async with idempotent(claim("k"), connection, lock_wait_s=5.0) as tx:
+                        async with idempotent(claim("k"), connection, lock_wait_s=30.0) as tx:
                             tx.complete(StoredResponse(201))
                     except Problem as problem:
                         return problem.code
                 return "executed"
 
             both = [asyncio.create_task(come()) for _ in range(2)]
-            done, _ = await asyncio.wait(both, timeout=5.0, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(both, timeout=30.0, return_when=asyncio.FIRST_COMPLETED)
             assert [each.result() for each in done] == ["IDEMPOTENT_REQUEST_IN_PROGRESS"]
             other.execute("ROLLBACK")
             return sorted(await asyncio.gather(*both))

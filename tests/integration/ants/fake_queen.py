@@ -24,7 +24,7 @@ from formicary.engine.jobs.model import TaskDefinition, task_to_json
 from formicary.v1.ants_pb2 import AntMessage, Assignment, Hello, QueenMessage, TaskResult, TaskSpec, Welcome
 from formicary.v1.ants_pb2_grpc import AntServiceServicer, add_AntServiceServicer_to_server
 
-PATIENCE_S = 45.0
+PATIENCE_S = 90.0
 
 
 class FakeQueen:

@@ -18,7 +18,7 @@ def in_loop(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
         async def main() -> None:
             failures: list[dict[str, object]] = []
             asyncio.get_running_loop().set_exception_handler(lambda loop, context: failures.append(context))
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(180):
                 await test(*args, **kwargs)
             assert not failures, failures
 

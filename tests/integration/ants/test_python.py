@@ -243,9 +243,9 @@ async def test_a_time_out_kills_the_workers_whole_group_and_a_new_worker_takes_o
     async with colony(config=config()) as (queen, _):
         task = python("functions:hangs")
         began = time.monotonic()
-        result = await queen.run(task, variables={"pids": str(pids)}, timeout_s=0.3)
+        result = await queen.run(task, variables={"pids": str(pids)}, timeout_s=3.0)
         assert (result.outcome, result.error_code) == (TaskResult.TIMED_OUT, "ERR_TIMEOUT")
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 50, "nobody waits for its 100 s"
         assert len(pids_in(pids)) == 2
         await queen.until(lambda: not any(is_alive(pid) for pid in pids_in(pids)))
         assert (await call(queen, "noop")).outcome == TaskResult.COMPLETED

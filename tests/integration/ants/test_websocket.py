@@ -176,7 +176,7 @@ async def test_the_function_behind_a_url_hears_that_nobody_waits_any_more(way: s
     serving = asyncio.create_task(serve_websocket(work, ready=where.set_result))
     async with ended(serving), colony(config=config()) as (queen, _):
         url = f"ws://127.0.0.1:{await where}"
-        token = await queen.grant(ask(url), timeout_s=1.0 if way == "time-out" else 30.0)
+        token = await queen.grant(ask(url), timeout_s=4.0 if way == "time-out" else 30.0)
         await begun.wait()
         if way == "cancel":
             await queen.cancel(token)

@@ -12,7 +12,7 @@ from typing import Any
 from tests.forks import run_forked
 
 FORMICARY = (sys.executable, "-m", "formicary")
-LIMIT_S = 60
+LIMIT_S = 180
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests.acceptance.server import until as wait_until
+from tests.acceptance.test_kills import slowness
 from tests.integration.cli.command import FORMICARY, formicary
 
 TWO = """\
@@ -68,10 +71,16 @@ def write(folder: Path, text: str) -> Path:
 
 def until(condition: Callable[[], bool], what: str, limit_s: float = 30.0) -> None:
     """Waits for a condition."""
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.01)
+    wait_until(condition, limit_s, what)
+
+
+def running(word: bytes) -> list[bytes]:
+    """Command lines that have a word in them."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended meanwhile
+            found.append(path.read_bytes())
+    return [command for command in found if word in command]
 
 
 def test_the_document_of_a_job(tmp_path: Path, data_dir: Path) -> None:
@@ -135,7 +144,7 @@ def test_a_live_tree_on_a_terminal(no_color: str, tmp_path: Path, data_dir: Path
             if not block:
                 break
             shown += block
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
     os.close(main)
     text = shown.decode()
     assert "hello  COMPLETED" in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
@@ -208,7 +217,7 @@ def test_ctrl_c_cancels(tmp_path: Path, data_dir: Path) -> None:
     """The first Ctrl-C cancels the job: the running task ends, `always_run` tasks run, exit status 130."""
     run = Slow(tmp_path, data_dir)
     run.process.send_signal(signal.SIGINT)
-    out, _ = run.process.communicate(timeout=30)
+    out, _ = run.process.communicate(timeout=120)
     assert run.process.returncode == 130
     assert json.loads(out)["state"] == "CANCELLED"
     assert run.lines() == ["first", "begun", "clean"]
@@ -222,12 +231,11 @@ def test_second_ctrl_c_kills(tmp_path: Path, data_dir: Path) -> None:
     run.process.send_signal(signal.SIGINT)
     until(lambda: "press Ctrl-C again" in run.err(), "the hint")
     run.process.send_signal(signal.SIGINT)
-    run.process.communicate(timeout=30)
+    run.process.communicate(timeout=120)
     assert run.process.returncode == 130
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 55, "nobody waits for its last task"
     assert f"formicary run --resume {run.job_id()} --data {data_dir}" in run.err()
-    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
-    assert not [command for command in commands if b"61.25" in command]
+    until(lambda: not running(b"61.25"), "what ran is gone")
 
 
 def test_kill_9_and_resume(tmp_path: Path, data_dir: Path) -> None:
@@ -235,12 +243,12 @@ def test_kill_9_and_resume(tmp_path: Path, data_dir: Path) -> None:
     run = Slow(tmp_path, data_dir)
     job_id = run.job_id()
     run.process.kill()
-    run.process.communicate(timeout=30)
+    run.process.communicate(timeout=120)
     run.gate.touch()
     begun = time.monotonic()
     done = formicary("run", "--resume", job_id, "--data", data_dir, "--output", "json")
     assert done.status == 0, done.err
-    assert time.monotonic() - begun < 8  # not a lease later
+    assert time.monotonic() - begun < 8 + slowness(4.0)  # not a lease later
     attempts = {task["task_type"]: (task["state"], task["attempts"]) for task in done.json["tasks"]}
     assert attempts == {
         "first": ("COMPLETED", 1),
@@ -262,7 +270,7 @@ def test_another_job_of_the_directory_is_left_alone(tmp_path: Path, data_dir: Pa
     run = Slow(tmp_path, data_dir)
     job_id = run.job_id()
     run.process.kill()
-    run.process.communicate(timeout=30)
+    run.process.communicate(timeout=120)
     run.gate.touch()
     other = tmp_path / "other"
     other.mkdir()
@@ -280,10 +288,10 @@ def test_two_runs_at_the_same_time(tmp_path: Path, data_dir: Path) -> None:
     assert refused.status == 3
     assert str(run.process.pid) in refused.err
     run.gate.touch()
-    run.process.communicate(timeout=30)
+    run.process.communicate(timeout=120)
     assert run.process.returncode == 0
     processes = [
         subprocess.Popen((*FORMICARY, "run", str(other / "job.yaml"), "-p", f"name={n}"), stdout=subprocess.DEVNULL)
         for n in range(3)
     ]
-    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert [process.wait(120) for process in processes] == [0, 0, 0]

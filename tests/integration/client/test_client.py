@@ -16,6 +16,7 @@ from formicary.engine.storage.logs import MemoryLogs
 from formicary.engine.storage.memory import MemoryStore
 from formicary.problems import Problem
 from formicary.server.api.serving import GrpcServer, serve
+from tests.acceptance.server import free_port
 
 NOOP = "job_type: noop\ntasks:\n- task_type: t\n  script: ['true']\n"
 NEEDY = "job_type: needy\nrequired_params: [year]\ntasks:\n- task_type: t\n  script: ['true']\n"
@@ -26,7 +27,7 @@ class Service:
 
     def __init__(self, queen: Queen) -> None:
         self.queen = queen
-        self.port = 0
+        self.port = free_port()  # one that nobody is given while the server is stopped
         self._server: GrpcServer | None = None
 
     @property
@@ -64,10 +65,10 @@ def on_service(test: Callable[[Service, Client], Awaitable[None]]) -> None:
     """Runs a test with a serving queen and a client, bounded."""
 
     async def whole() -> None:
-        async with service() as found, Client(found.address, timeout_s=20) as client:
+        async with service() as found, Client(found.address, timeout_s=60) as client:
             await test(found, client)
 
-    asyncio.run(asyncio.wait_for(whole(), 60))
+    asyncio.run(asyncio.wait_for(whole(), 180))
 
 
 def test_calls_of_one_turn_travel_together() -> None:
@@ -160,7 +161,7 @@ def test_ends_reach_a_client_whose_stream_was_cut() -> None:
             await service.queen.cancel(job_id)
         await asyncio.sleep(0.05)  # the client has noticed and has nothing to send
         await service.start()
-        ends = await client.wait_all(ids, timeout_s=20)
+        ends = await client.wait_all(ids, timeout_s=60)
         assert [end.id for end in ends] == ids
         assert {end.state for end in ends} == {"CANCELLED"}
 
@@ -174,7 +175,7 @@ def test_waiting_for_a_job_of_somebody_else() -> None:
         ref = await client.register(NOOP)
         handle = await client.submit(ref)
         async with Client(service.address) as other:
-            waits = [asyncio.create_task(other.wait(handle.id, 20)) for _ in range(3)]
+            waits = [asyncio.create_task(other.wait(handle.id, 60)) for _ in range(3)]
             await asyncio.sleep(0.05)
             await client.cancel(handle.id, "no need")
             for end in await asyncio.gather(*waits):
@@ -182,8 +183,8 @@ def test_waiting_for_a_job_of_somebody_else() -> None:
                 assert "no need" in end.error.detail
                 with pytest.raises(Problem):
                     end.raise_for_state()
-        assert (await client.wait(handle.id, 20)).state == "CANCELLED"
-        assert (await client.wait(handle.id, 20)).state == "CANCELLED"
+        assert (await client.wait(handle.id, 60)).state == "CANCELLED"
+        assert (await client.wait(handle.id, 60)).state == "CANCELLED"
 
     on_service(test)
 
@@ -227,7 +228,7 @@ def test_nobody_answers() -> None:
         for found in await asyncio.gather(*calls, return_exceptions=True):
             assert isinstance(found, Problem), found
             assert found.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
-        assert time.monotonic() - begin < 10
+        assert time.monotonic() - begin < 30
         await ref_client.close()
 
     on_service(test)
@@ -285,7 +286,7 @@ def test_follow_goes_on_over_a_cut_connection() -> None:
         await service.stop()
         await service.queen.cancel(handle.id)
         await service.start()
-        await asyncio.wait_for(following, 20)
+        await asyncio.wait_for(following, 60)
         assert (states[0], states[-1]) == ("PENDING", "CANCELLED")
 
     on_service(test)
@@ -314,17 +315,17 @@ def test_the_blocking_client_does_the_same() -> None:
         async with service() as found:
 
             def block() -> None:
-                with SyncClient(found.address, timeout_s=20) as client:
+                with SyncClient(found.address, timeout_s=60) as client:
                     ref = client.register(NOOP)
                     handle = client.submit(ref, {"a": 1}, watch=True)
                     ids = client.submit_many(ref, [{}] * 3)
                     assert {document["id"] for document in client.list()} == {handle.id, *ids}
                     assert client.cancel(handle.id)["state"] == "CANCELLED"
-                    assert client.wait(handle.id, 20).state == "CANCELLED"
+                    assert client.wait(handle.id, 60).state == "CANCELLED"
                     assert [document["state"] for document in client.follow(handle.id)] == ["CANCELLED"]
                     assert list(client.logs(handle.id)) == []
                     assert client.get(ids[0])["state"] == "PENDING"
 
             await asyncio.to_thread(block)
 
-    asyncio.run(asyncio.wait_for(whole(), 60))
+    asyncio.run(asyncio.wait_for(whole(), 180))

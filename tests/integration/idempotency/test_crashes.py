@@ -91,7 +91,7 @@ def test_kill_before_any_statement(make_target: tuple[str, Callable[[str], str]]
     targets = [make(f"kill{at}") for at in numbers]
     lines = "".join(f"{at} {target}\n" for at, target in zip(numbers, targets, strict=True))
     program = [sys.executable, crashes.__file__, kind]
-    codes = subprocess.run(program, input=lines, text=True, capture_output=True, timeout=60, check=True).stdout.split()
+    codes = subprocess.run(program, input=lines, text=True, capture_output=True, timeout=300, check=True).stdout.split()
     assert codes == [str(-signal.SIGKILL)] * (len(targets) - 1) + ["0"]
     later = 1 if kind == "mysql" else 0  # statements after the commit: there the lock is given back
     for at, target in zip(numbers, targets, strict=True):

@@ -65,7 +65,7 @@ class Served:
         await server.start()
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as self.channel:
-                await asyncio.wait_for(check(self), 20)
+                await asyncio.wait_for(check(self), 90)
         finally:
             await server.stop(0)
 

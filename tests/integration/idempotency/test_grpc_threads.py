@@ -198,10 +198,10 @@ def test_the_lease_of_a_handler_that_blocks_is_renewed(store: Any) -> None:
 
     def do(request: Any, context: Any) -> Any:
         began.set()
-        time.sleep(1.2)
+        time.sleep(3.5)
         return Order(number=len(found.made))
 
-    with shop(store, Policy(Rule(lease_s=0.3))) as found, ThreadPoolExecutor(1) as callers:
+    with shop(store, Policy(Rule(lease_s=1.0))) as found, ThreadPoolExecutor(1) as callers:
         found.do = do
         slow = callers.submit(found.call, "k1")
         assert began.wait(20)

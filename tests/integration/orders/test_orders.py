@@ -6,12 +6,11 @@ import asyncio
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -20,17 +19,13 @@ import pytest
 from examples.orders.bank import Bank
 from examples.orders.shop import CENTS
 from formicary.idempotency import AsyncIdempotentClient, Calling, IdempotentClient, Retry, RetryBudget, sent
+from tests.acceptance.server import free_port
 from tests.components import require
 
 ROOT = Path(__file__).resolve().parents[3]
 README = ROOT / "examples" / "orders" / "README.md"
 PATIENT = Retry(tries=100, total_s=60, first_s=0.05, most_s=0.5)
 READY = re.compile(r"ready http=127\.0\.0\.1:(\d+) database=.+\n")
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as found:
-        return int(found.getsockname()[1])
 
 
 @contextmanager
@@ -65,9 +60,9 @@ def test_killed_after_a_step_the_order_is_bought_once(tmp_path: Path, step: str)
             client.put("/stock/tea", json={"available": 5})
             buying = threading.Thread(target=buy)
             buying.start()
-            assert process.wait(20) == -signal.SIGKILL
+            assert process.wait(120) == -signal.SIGKILL
         with shop(database, port):
-            buying.join(30)
+            buying.join(180)
             (answer,) = answers
             assert (answer.status_code, answer.json()["state"], answer.json()["left"]) == (201, "DONE", 3)
             again = client.post("/orders", json=wanted, headers={"Idempotency-Key": sent(answer).key})
@@ -122,7 +117,7 @@ def test_stock_is_never_oversold_under_kill_9(tmp_path: Path) -> None:
     answers = list[httpx.Response]()
     buying = threading.Thread(target=lambda: answers.extend(asyncio.run(buy_all())))
     with shop(database, port):
-        httpx.put(f"http://127.0.0.1:{port}/stock/tea", json={"available": 5}).raise_for_status()
+        httpx.put(f"http://127.0.0.1:{port}/stock/tea", json={"available": 5}, timeout=60).raise_for_status()
     for steps_done in (3, 10, 20):
         with shop(database, port):
             if not buying.ident:
@@ -130,11 +125,11 @@ def test_stock_is_never_oversold_under_kill_9(tmp_path: Path) -> None:
             while len(moves(database)) < min(steps_done, 12) and buying.is_alive():
                 buying.join(0.01)
     with shop(database, port):
-        buying.join(60)
+        buying.join(180)
         assert sorted(answer.status_code for answer in answers) == [201] * 5 + [409] * 7
         left = sorted(answer.json()["left"] for answer in answers if answer.status_code == 201)
         assert left == [0, 1, 2, 3, 4]
-        assert httpx.get(f"http://127.0.0.1:{port}/stock/tea").json() == {"available": 0}
+        assert httpx.get(f"http://127.0.0.1:{port}/stock/tea", timeout=60).json() == {"available": 0}
     assert sum(moves(database)) == 5 * CENTS
     assert len(moves(database)) == 12 + 7
 
@@ -142,7 +137,7 @@ def test_stock_is_never_oversold_under_kill_9(tmp_path: Path) -> None:
 def test_it_drains_and_tells_wrong_arguments(tmp_path: Path) -> None:
     with shop(tmp_path / "orders.db", 0) as process:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(120) == 0
     for arguments, code in ((["--database", "mysql://x"], 2), (["--database", str(tmp_path / "none" / "o.db")], 1)):
         command = [sys.executable, "-m", "examples.orders", "--http-port", "0", *arguments]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)

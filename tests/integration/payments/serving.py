@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 READY = re.compile(r"ready http=127\.0\.0\.1:(\d+)( grpc=127\.0\.0\.1:\d+)? database=.+\n")
-
-
-def free_port() -> int:
-    """A port that nobody listens on at the moment."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as found:
-        return int(found.getsockname()[1])
 
 
 @contextmanager

@@ -21,8 +21,9 @@ from examples.payments.v1 import payments_pb2_grpc
 from formicary.idempotency import IdempotencyClientInterceptor
 from formicary.problems import Problem
 from formicary.problems.rpc import from_rpc_error
+from tests.acceptance.server import free_port
 from tests.components import require
-from tests.integration.payments.serving import bank, free_port
+from tests.integration.payments.serving import bank
 from tests.integration.payments.test_payments import BOTH, database, post
 
 __all__ = ["database"]
@@ -101,7 +102,7 @@ def test_a_key_counts_over_both_protocols(database: str) -> None:
         assert post(f"{calls.api}/transfers", "rent", {**body, "amount": 301}).status_code == 422
         entries = calls.do("ListEntries", pb.ListEntriesRequest(account="ada"))[0].entries
         assert [(entry.amount, entry.balance) for entry in entries] == [(-300, 400), (-300, 700), (1000, 1000)]
-        assert httpx.get(f"{calls.api}/sums").json()["postings"] == 3
+        assert httpx.get(f"{calls.api}/sums", timeout=60).json()["postings"] == 3
 
 
 @BOTH
@@ -172,9 +173,9 @@ def test_with_postgresql_stopped_nothing_runs_and_afterwards_everything_does(own
         assert "postgres" not in away.text and str(database.pgdata) not in away.text
         refused = calls.refused("Transfer", ONE, "during-2")
         assert (refused.grpc_code, refused.code) == ("UNAVAILABLE", "IDEMPOTENCY_STORE_UNAVAILABLE")
-        assert httpx.get(f"{calls.api}/accounts/bob").status_code == 503
+        assert httpx.get(f"{calls.api}/accounts/bob", timeout=60).status_code == 503
         database.ensure_postgres_running()
-        until = time.monotonic() + 30
+        until = time.monotonic() + 90
         while post(f"{calls.api}/transfers", "during", body).status_code != 201:
             assert time.monotonic() < until
         assert post(f"{calls.api}/transfers", "during", body).headers["idempotency-replayed"] == "true"

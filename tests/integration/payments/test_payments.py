@@ -18,8 +18,9 @@ import httpx
 import pytest
 
 from formicary.idempotency import AsyncIdempotentClient, Calling, Retry, RetryBudget
+from tests.acceptance.server import free_port
 from tests.components import require
-from tests.integration.payments.serving import ROOT, bank, free_port
+from tests.integration.payments.serving import ROOT, bank
 
 README = ROOT / "examples" / "payments" / "README.md"
 PATIENT = Retry(tries=200, total_s=60, first_s=0.05, most_s=0.3)
@@ -46,7 +47,7 @@ def post(url: str, key: str, body: object) -> httpx.Response:
 def opened(api: str, *, cents: int = STARTED) -> None:
     """Accounts with money in them."""
     for name in ACCOUNTS:
-        assert httpx.put(f"{api}/accounts/{name}").status_code == 200
+        assert httpx.put(f"{api}/accounts/{name}", timeout=60).status_code == 200
         assert post(f"{api}/accounts/{name}/deposits", f"first-{name}", {"amount": cents}).status_code == 201
 
 
@@ -76,17 +77,17 @@ def test_killed_under_load_no_cent_is_lost_and_each_key_has_one_effect(database:
         with bank(database, port):
             if not moving.ident:
                 moving.start()
-            while moving.is_alive() and httpx.get(f"{api}/sums").json()["postings"] < least:
+            while moving.is_alive() and httpx.get(f"{api}/sums", timeout=60).json()["postings"] < least:
                 moving.join(0.01)
     with bank(database, port):
-        moving.join(60)
+        moving.join(180)
         assert len(answers) == TRANSFERS
         moved = {key for key, answer in answers.items() if answer.status_code == 201}
         assert {answers[key].status_code for key in answers.keys() - moved} <= {412}
         postings = len(moved) + len(ACCOUNTS)
-        sums = httpx.get(f"{api}/sums").json()
+        sums = httpx.get(f"{api}/sums", timeout=60).json()
         assert sums == {"balances": 0, "entries": 0, "accounts_that_differ": 0, "postings": postings}
-        balances = [httpx.get(f"{api}/accounts/{name}").json()["balance"] for name in ACCOUNTS]
+        balances = [httpx.get(f"{api}/accounts/{name}", timeout=60).json()["balance"] for name in ACCOUNTS]
         assert sum(balances) == STARTED * len(ACCOUNTS) and min(balances) >= 0
         assert len({answers[key].json()["id"] for key in moved}) == len(moved)
 
@@ -105,7 +106,7 @@ def test_an_overdraft_is_refused_and_stays_refused_when_there_is_money(database:
         assert (again.status_code, again.content) == (412, first.content)
         assert again.headers["idempotency-replayed"] == "true"
         assert post(f"{api}/transfers", "another", body).status_code == 201
-        newest = httpx.get(f"{api}/accounts/ada/history").json()["entries"][0]
+        newest = httpx.get(f"{api}/accounts/ada/history", timeout=60).json()["entries"][0]
         assert (newest["amount"], newest["balance"]) == (-11, 4)
 
 
@@ -125,7 +126,7 @@ def test_a_duplicate_of_a_transfer_under_way_is_told_when_to_come_again(database
         assert (refused.status_code, done.status_code) == (409, 201)
         assert refused.json()["code"] == "IDEMPOTENT_REQUEST_IN_PROGRESS"
         assert int(refused.headers["retry-after"]) >= 1
-        assert httpx.get(f"{api}/accounts/bob").json() == {"id": "bob", "balance": STARTED + 1}
+        assert httpx.get(f"{api}/accounts/bob", timeout=60).json() == {"id": "bob", "balance": STARTED + 1}
 
 
 def test_what_a_locked_store_did_not_answer_has_one_effect_when_it_is_repeated(tmp_path: Path) -> None:
@@ -138,10 +139,10 @@ def test_what_a_locked_store_did_not_answer_has_one_effect_when_it_is_repeated(t
             refused = post(f"{api}/transfers", "locked", body)
             assert (refused.status_code, refused.json()["code"]) == (503, "IDEMPOTENCY_STORE_UNAVAILABLE")
             assert int(refused.headers["retry-after"]) >= 1
-            assert httpx.get(f"{api}/accounts/bob").json()["balance"] == STARTED
+            assert httpx.get(f"{api}/accounts/bob", timeout=60).json()["balance"] == STARTED
             other.execute("ROLLBACK")
         assert post(f"{api}/transfers", "locked", body).status_code == 201
-        assert httpx.get(f"{api}/accounts/bob").json()["balance"] == STARTED + 1
+        assert httpx.get(f"{api}/accounts/bob", timeout=60).json()["balance"] == STARTED + 1
 
 
 def test_what_no_balance_can_make_right_keeps_nothing(tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ import pytest
 from formicary.embedded import Colony, ColonyConfig
 from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.edge import new_id
+from formicary.engine.queen.forecasting import Estimate
 from formicary.engine.queen.queues import QueueBook
 from formicary.engine.scheduling.queues.limits import period_of
 from formicary.engine.storage.memory import MemoryStore
 from formicary.problems import Problem
+from tests.acceptance.test_kills import slowness
 from tests.integration.queen.test_queen import NOOP, queen_on, run
 
 NAP = "job_type: nap\ntasks:\n- task_type: t\n  script: ['sleep 0.6']\n"
@@ -22,6 +24,12 @@ PAIR = (
     "job_type: pair\ntasks:\n- {task_type: a, script: ['true'], on_completed: b}\n- {task_type: b, script: ['true']}\n"
 )
 GPU = "job_type: gpu\ntasks:\n- task_type: t\n  tags: [gpu]\n  script: ['true']\n"
+
+
+def about(found: Estimate, rounds: int) -> bool:
+    """Whether the wait is that of so many naps as long as they were here, less what has passed of the first one."""
+    run_s = found.run_s or 0.0
+    return 0.6 <= run_s < 1.0 + slowness() and (rounds - 1) * run_s - 0.5 < found.wait_s < rounds * run_s + 1.0
 
 
 def test_a_queued_job_starts_when_it_was_said_and_is_scored(tmp_path: Path) -> None:
@@ -36,14 +44,14 @@ def test_a_queued_job_starts_when_it_was_said_and_is_scored(tmp_path: Path) -> N
             found = await queen.estimate(ids[-1], deadline_at=queen.pump.now().wall + 3600)
             assert found is not None
             assert found.reason == ""
-            assert 1.0 < found.wait_s < 3.0
+            assert about(found, rounds=3)
             assert found.in_time == 1.0
             await queen.ended(ids)
             document = await queen.document(ids[-1])
             assert await queen.estimate(ids[-1]) is None, document["state"]
             score = queen.pump.core.book.score
             assert score.count >= 1
-            assert score.mean_error_s < 0.6
+            assert score.mean_error_s < 0.6 + slowness()
 
     asyncio.run(test())
 
@@ -61,7 +69,7 @@ def test_before_submitting_a_limit_of_the_type_counts(tmp_path: Path) -> None:
             definition = await queen.submitting.looked_at("", key, "", "local")
             found = await queen.forecasting.of_definition(definition, "local", None, 0.0, 0.0, dry_run=False)
             assert found.limited
-            assert 1.0 < found.wait_s < 3.0
+            assert about(found, rounds=3)
             other = await queen.submitting.looked_at(NAP, "", "", "local")
             assert (await queen.forecasting.of_definition(other, "local", None, 0.0, 0.0, dry_run=False)).wait_s == 0
             assert [row[2] for row in await queen.definitions()] == ["limited"]
@@ -82,7 +90,7 @@ def test_limits_of_the_tenant_count(tmp_path: Path) -> None:
             ids = [await colony.submit(key) for _ in range(3)]
             definition = await queen.submitting.looked_at("", key, "", "local")
             found = await queen.forecasting.of_definition(definition, "local", None, 0.0, 0.0, dry_run=False)
-            assert found.limited and 1.0 < found.wait_s < 3.0
+            assert found.limited and about(found, rounds=3)
             await queen.ended(ids)
             await book.put("tenant_limits: {local: {max_cpu_hours_per_day: 0}}\n", by="test")
             found = await queen.forecasting.of_definition(definition, "local", None, 0.0, 0.0, dry_run=False)
@@ -132,8 +140,6 @@ def test_run_times_of_before_the_queen_are_read_from_the_store(tmp_path: Path) -
             ids = [await colony.submit(await colony.register(NAP)) for _ in range(3)]
             found = await colony.queen.estimate(ids[-1])
             assert found is not None
-            assert found.run_s is not None
-            assert 0.5 < found.run_s < 1.5
-            assert 0.5 < found.wait_s < 3.0
+            assert about(found, rounds=2)
 
     asyncio.run(test())

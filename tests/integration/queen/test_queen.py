@@ -24,7 +24,7 @@ NOOP = "job_type: noop\ntasks:\n- task_type: t\n  method: SHELL\n  script: ['tru
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Runs one asynchronous test, bounded."""
-    asyncio.run(asyncio.wait_for(test(), 30))
+    asyncio.run(asyncio.wait_for(test(), 120))
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from formicary.engine.storage.logs import MemoryLogs
 from formicary.engine.storage.memory import MemoryStore
 from formicary.engine.storage.port import Changes
 from formicary.problems import Problem
+from tests.acceptance.test_kills import slowness
 
 EVERY_SECOND = "'* * * * * * *'"
 YEARLY = "'0 0 1 1 *'"
@@ -29,7 +30,7 @@ def source(cron: str, more: str = "") -> str:
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Runs one asynchronous test, bounded."""
-    asyncio.run(asyncio.wait_for(test(), 30))
+    asyncio.run(asyncio.wait_for(test(), 120))
 
 
 @asynccontextmanager
@@ -43,7 +44,7 @@ async def queen_on(store: MemoryStore) -> AsyncIterator[Queen]:
         await queen.stop()
 
 
-async def until(condition: Callable[[], bool], limit_s: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], limit_s: float = 40.0) -> None:
     """Waits for a condition."""
     end = time.monotonic() + limit_s
     while not condition():
@@ -80,7 +81,7 @@ def test_it_starts_jobs_at_their_times_and_each_once() -> None:
         times = planned(store)
         assert times == [times[0] + at for at in range(len(times))]
         late = [float(row[7] or 0) - due for row, due in zip(store._tables.jobs.values(), times, strict=True)]
-        assert all(0 <= one < 0.5 for one in late), late
+        assert all(0 <= one < 0.5 + slowness() for one in late), late
         assert stored(store).next_at == times[-1] + 1 and stored(store).last_at == times[-1]
 
     run(test)
@@ -93,7 +94,7 @@ def test_after_a_restart_its_definition_is_in_memory_before_it_is_due() -> None:
         store = MemoryStore(strict=True)
         async with queen_on(store) as queen:
             definition = await queen.register(source(f"cron_trigger: {YEARLY}"))
-        due = float(int(time.time()) + 4)
+        due = float(int(time.time()) + 8)
         put(store, replace(stored(store), next_at=due))
         async with queen_on(store) as queen:
             assert definition not in queen.pump.core.definitions
@@ -204,7 +205,7 @@ def test_runs_wait_for_the_one_before_also_across_a_restart() -> None:
         store = MemoryStore(strict=True)
         async with queen_on(store) as queen:
             await queen.register(source(f"cron_trigger: {{schedule: {EVERY_SECOND}, overlap: queue}}"))
-            await until(lambda: len(stored(store).waiting) == 2)
+            await until(lambda: len(stored(store).waiting) >= 2)
             first = stored(store)
             assert len(planned(store)) == 1
             await queen.cancel(first.last_job)

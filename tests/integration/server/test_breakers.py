@@ -23,11 +23,11 @@ tasks:
     url: {url}
     retry: 20
     delay_between_retries: 100ms
-    circuit_breaker: {{consecutive_failures: 3, open_for: 3s}}
+    circuit_breaker: {{consecutive_failures: 3, open_for: 10s}}
 """
 JOB = """\
 job_type: pay
-circuit_breaker: {downstream: payments-api, consecutive_failures: 3, open_for: 8s}
+circuit_breaker: {downstream: payments-api, consecutive_failures: 3, open_for: 25s}
 tasks:
   - task_type: call
     script: ['test -e {{.gate}}']
@@ -58,7 +58,7 @@ def test_a_failing_downstream_is_left_alone_until_it_works_again(up: Up, tmp_pat
     with SyncClient(up.address) as client:
         definition = client.register(JOB)
         for _ in range(3):
-            assert client.wait(client.submit(definition, {"gate": str(gate)}).id, 20).state == "FAILED"
+            assert client.wait(client.submit(definition, {"gate": str(gate)}).id, 60).state == "FAILED"
         waiting = [client.submit(definition, {"gate": str(gate)}).id for _ in range(4)]
         assert breaker(up)["state"] == "OPEN"
         up.kill()
@@ -68,14 +68,14 @@ def test_a_failing_downstream_is_left_alone_until_it_works_again(up: Up, tmp_pat
         told = json.loads(up.cli("explain", waiting[-1], "--output", "json"))
         assert "circuit breaker payments-api is" in told["summary"], told
         gate.touch()
-        assert [client.wait(job_id, 30).state for job_id in waiting] == ["COMPLETED"] * 4 or breaker(up)["opened"] > 1
+        assert [client.wait(job_id, 90).state for job_id in waiting] == ["COMPLETED"] * 4 or breaker(up)["opened"] > 1
         gate.unlink()
         for _ in range(3):
-            client.wait(client.submit(definition, {"gate": str(gate)}).id, 30)
+            client.wait(client.submit(definition, {"gate": str(gate)}).id, 90)
         until(lambda: breaker(up)["state"] != "CLOSED", 20, "it opens again")
         gate.touch()
         assert up.cli("breakers", "reset", "payments-api").split() == ["payments-api", "CLOSED"]
-        assert client.wait(client.submit(definition, {"gate": str(gate)}).id, 10).state == "COMPLETED"
+        assert client.wait(client.submit(definition, {"gate": str(gate)}).id, 60).state == "COMPLETED"
     up.cli("breakers", "reset", "none", status=2)
 
 
@@ -127,5 +127,5 @@ def test_tasks_of_several_job_types_spare_the_host_that_they_call(up: Up) -> Non
         held = [json.loads(up.cli("explain", job_id, "--output", "json"))["summary"] for job_id in jobs[-2:]]
         assert all(f"the circuit breaker {name} is OPEN" in text for text in held), held
         downstream.status = 200
-        assert {client.wait(job_id, 40).state for job_id in jobs} == {"COMPLETED"}
+        assert {client.wait(job_id, 90).state for job_id in jobs} == {"COMPLETED"}
         assert downstream.calls <= 5 + 20 and breaker(up)["state"] == "CLOSED"

@@ -82,7 +82,7 @@ def test_an_old_connection_is_left_without_a_lost_call() -> None:
             health = health_pb2_grpc.HealthStub(channel)
             stream = health.Watch(health_pb2.HealthCheckRequest())
             assert (await stream.read()).status == health_pb2.HealthCheckResponse.SERVING
-            limit = time.monotonic() + 20
+            limit = time.monotonic() + 60
             while wire.connections < 3 and time.monotonic() < limit:
                 await health.Check(health_pb2.HealthCheckRequest())
                 await asyncio.sleep(0.02)
@@ -96,12 +96,12 @@ def test_a_connection_without_a_sign_of_life_is_closed() -> None:
     """A caller whose machine is gone, or whose packets are lost, holds nothing for long."""
 
     async def test() -> None:
-        async with served(GrpcConnections(ping_after_s=1, answer_s=0.5)) as (wire, channel):
+        async with served(GrpcConnections(ping_after_s=1, answer_s=3)) as (wire, channel):
             stream = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
             await stream.read()
             assert not wire.cut.is_set()
             wire.dead = True
-            await asyncio.wait_for(wire.cut.wait(), 20)
+            await asyncio.wait_for(wire.cut.wait(), 60)
             stream.cancel()
 
     asyncio.run(test())

@@ -100,7 +100,7 @@ def test_an_email_for_failure_and_fix(tmp_path: Path, mails: MailServer) -> None
             job_id = submitted(up, tmp_path, MAILING.format(when="onFailure", code=code), "owner=ada", "figure=42")
             until(partial(has_ended, up, job_id), 20, "it ends")
         until(lambda: len(mails.letters) == 2, 20, "two letters")
-        failed, fixed = mails.letters
+        failed, fixed = sorted(mails.letters, key=lambda letter: str(letter.message["Subject"]))  # sent side by side
         assert failed.recipients == ["ops@example.com", "ada@example.com"]
         assert failed.message["Subject"] == "mailing: failed" and failed.message["From"] == "jobs@example.com"
         text = failed.message.get_content()
@@ -300,7 +300,7 @@ def test_a_run_without_a_server_tells_too(tmp_path: Path, mails: MailServer) -> 
     environment = {**os.environ, "FORMICARY_SMTP_URL": f"smtp://127.0.0.1:{mails.port}"}
     done = subprocess.run(
         (*FORMICARY, "run", str(file), "-p", "owner=ada", "-p", "figure=2", "--data", str(tmp_path / "data")),
-        env=environment, capture_output=True, text=True, timeout=60,
+        env=environment, capture_output=True, text=True, timeout=180,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert mails.letters[0].message["Subject"] == "mailing: completed"

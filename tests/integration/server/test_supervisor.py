@@ -57,7 +57,7 @@ async def supervised(
         await found.kill()
 
 
-async def until(condition: Callable[[], bool], limit_s: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], limit_s: float = 60.0) -> None:
     async with asyncio.timeout(limit_s):
         while not condition():
             await asyncio.sleep(0.01)
@@ -104,6 +104,7 @@ async def test_ants_of_a_killed_server_are_adopted(tmp_path: Path) -> None:
     first.start()
     before = pids(tmp_path)
     one, two, three = before
+    await until(lambda: all(find_process(first.command(ant_id)) == pid for ant_id, pid in before.items()))
     records = list(read_ants(tmp_path).ants)
     forgotten = records[1]
     records[1] = AntRecord(two, 0, 0, forgotten.boot, forgotten.version, forgotten.command)

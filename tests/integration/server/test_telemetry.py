@@ -48,7 +48,8 @@ class Collector(trace_grpc.TraceServiceServicer, metrics_grpc.MetricsServiceServ
     """Keeps what it is sent."""
 
     def __init__(self) -> None:
-        self.spans: list[Any] = []
+        self.spans: dict[bytes, Any] = {}
+        """By id: what was not acknowledged in time is sent again."""
         self.metrics: set[str] = set()
         self.lock = threading.Lock()
         self.server = grpc.server(ThreadPoolExecutor(2))
@@ -61,12 +62,12 @@ class Collector(trace_grpc.TraceServiceServicer, metrics_grpc.MetricsServiceServ
         with self.lock:
             for resource in request.resource_spans:
                 for scope in resource.scope_spans:
-                    self.spans += scope.spans
+                    self.spans |= {span.span_id: span for span in scope.spans}
         return trace_pb2.ExportTraceServiceResponse()
 
     def named(self, name: str) -> list[Any]:
         with self.lock:
-            return [span for span in self.spans if span.name == name]
+            return [span for span in self.spans.values() if span.name == name]
 
 
 class _Metrics(metrics_grpc.MetricsServiceServicer):

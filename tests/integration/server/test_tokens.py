@@ -8,6 +8,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -166,7 +167,7 @@ def test_revoking_holds_within_a_second_for_callers_that_never_pause(up: Up) -> 
                 await asyncio.sleep(0.01)
             await me.revoke_token(text.split("_")[1])
             revoked = time.monotonic()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await asyncio.gather(*callers)
             for found in calls:
                 assert found[2][1] and found[-1][0] < revoked + 1
@@ -196,7 +197,7 @@ def test_revoking_ends_what_is_open(up: Up, tmp_path: Path) -> None:
                     job = await anext(stream)
             left = [asyncio.create_task(_end(stream)) for stream in streams]
             assert (await me.revoke_token(text.split("_")[1]))["revoked_at"]
-            async with asyncio.timeout(5):  # it takes milliseconds; a busy machine has more patience
+            async with asyncio.timeout(60):  # it takes milliseconds; a busy machine has more patience
                 assert await asyncio.gather(*left) == ["UNAUTHENTICATED"] * 2
             await me.cancel(handle.id)
 
@@ -243,11 +244,9 @@ def test_too_many_calls(up: Up) -> None:
     left = headers["ratelimit"].removeprefix('"default";r=').partition(";")[0]
     assert (headers["x-ratelimit-limit"], headers["x-ratelimit-remaining"]) == ("60", left)
     assert int(headers["x-ratelimit-reset"]) >= 1
-    found: tuple[int, dict[str, str], Any] = (0, {}, {})
-    for _ in range(2000):
-        found = ask(up, "GET", "/v1/jobs", **viewer)
-        if found[0] != 200:
-            break
+    with ThreadPoolExecutor(16) as pool:  # one after the other they might be no faster than the limit
+        every = pool.map(lambda _: ask(up, "GET", "/v1/jobs", **viewer), range(500))
+        found = next(answer for answer in every if answer[0] != 200)
     assert found[0] == 429 and int(found[1]["retry-after"]) >= 0 and "r=0" in found[1]["ratelimit"]
 
 

@@ -44,7 +44,7 @@ class MailServer:
         if login is not None:
             options |= {"authenticator": self._check, "auth_require_tls": tls is not None}
         self.port = port or free_port()
-        self._controller = Controller(self, hostname="127.0.0.1", port=self.port, **options)
+        self._controller = Controller(self, hostname="127.0.0.1", port=self.port, ready_timeout=60, **options)
 
     def _check(self, _server: SMTP, _session: Session, _envelope: Envelope, mechanism: str, data: object) -> AuthResult:
         given = cast(LoginPassword, data)

@@ -35,7 +35,7 @@ class GrpcClient:
     def call(self, method: str, request: Any) -> Any:
         """Calls a method. Raises Problem."""
         try:
-            response, call = getattr(self._stub, method).with_call(request, metadata=self._metadata, timeout=10)
+            response, call = getattr(self._stub, method).with_call(request, metadata=self._metadata, timeout=90)
         except grpc.RpcError as error:
             self.headers = dict(error.initial_metadata() or ()) | dict(error.trailing_metadata() or ())
             raise from_rpc_error(error) from error
@@ -50,7 +50,7 @@ class RestClient:
 
     def __init__(self, port: int, token: str) -> None:
         headers = {"authorization": f"Bearer {token}"} if token else {}
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=10)
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=90)
         self.headers: Mapping[str, str] = {}
 
     def close(self) -> None:

@@ -37,14 +37,14 @@ def serving(options: Options) -> Iterator[Server]:
 
     runner = threading.Thread(target=thread)
     runner.start()
-    assert up.wait(20)
+    assert up.wait(60)
     try:
         if not failed:
             yield server
     finally:
         if not failed:
             loops[0].call_soon_threadsafe(stop.set)
-        runner.join(20)
+        runner.join(60)
     if failed:
         raise failed[0]
 
