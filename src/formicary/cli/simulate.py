@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from formicary.engine.scheduling.simulation.workload import Cluster, Job
 
 MOBILE = "mobile-analysis"
+EXAMPLE = '{"ants": [{"id": "a1", "capacity": {"slots": 4}}]}'
 
 
 @click.command(short_help="Run a workload under scheduling policies, without running it.")
@@ -116,7 +117,17 @@ def simulate(
             exits.say(f"error: --plot {plot}: {error.strerror}")
             return exits.INVALID
     _print(outcomes, clusters, output, estimates=estimates)
+    _note_who_never_ends(outcomes, output)
     return exits.OK
+
+
+def _note_who_never_ends(outcomes: Mapping[str, Outcome], output: str) -> None:
+    """A table has figures only: why jobs are missing in them is told beside it."""
+    for name, outcome in outcomes.items() if output == "table" else ():
+        dropped = [ran for ran in outcome.jobs if ran.reason]
+        if dropped:
+            first = dropped[0]
+            exits.say(f"note: {name}: {len(dropped)} never run to their end; {first.job.id}: {first.reason}")
 
 
 def _run(name: str, values: Mapping[str, object], jobs: Sequence[Job], cluster: Cluster) -> Outcome:
@@ -143,9 +154,10 @@ def _settings(names: Sequence[str], settings: Sequence[str]) -> tuple[list[str],
     texts: dict[str, str] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
-        if not equals:
+        if equals:
+            texts[key] = value
+        else:
             wrong.append(f"--set {setting}: must be KEY=VALUE")
-        texts[key] = value
     values: dict[str, dict[str, object]] = {}
     for name in names:
         if name not in POLICIES:
@@ -161,8 +173,15 @@ def _settings(names: Sequence[str], settings: Sequence[str]) -> tuple[list[str],
 
 
 def _read(file: str, wrong: list[str]) -> str | None:
+    import gzip
+    import zlib
+
     try:
+        if file.lower().endswith(".gz"):
+            return gzip.decompress(Path(file).read_bytes()).decode("utf-8")
         return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        wrong.append(f"{file}: is not a whole gzip file: {error}")
     except OSError as error:
         wrong.append(f"{file}: {error.strerror}")
     except UnicodeDecodeError:
@@ -231,13 +250,14 @@ def _inputs(
     cluster: Cluster | None = None
     first: Mapping[str, object] = next(iter(values.values()), {})
     found = reading.Wrong(workload)
+    text: str | None = None
     if workload == MOBILE:
         seed = first.get("seed")
         jobs = synthetic.mobile_analysis(Random(int(seed) if isinstance(seed, float) else 0))
         cluster = synthetic.analysis_cluster()
     else:
         text = _read(workload, wrong)
-        if text is not None and workload.lower().endswith(".swf"):
+        if text is not None and reading.is_swf(workload, text):
             jobs, processors = reading.read_swf(text, found)
             most = max((job.demand["cpu"] for job in jobs), default=1.0)
             cluster = Cluster((Ant("machine", {"cpu": float(processors or most)}),))
@@ -247,8 +267,8 @@ def _inputs(
             jobs = reading.unfold(jobs, until if isinstance(until, float) else None, found)
     if cluster_file is not None:
         cluster = _cluster(cluster_file, found.found)
-    elif cluster is None:
-        wrong.append("--cluster FILE is missing: the ants that there are")
+    elif cluster is None and text is not None:
+        wrong.append(f"--cluster FILE is missing: the ants that there are, such as {EXAMPLE}")
     wrong += found.found
     return jobs, cluster or Cluster(())
 

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from formicary.engine.scheduling.policies import fair
 from formicary.engine.scheduling.policies.fair import (
     DeficitRoundRobin,
     Share,
+    StartTags,
     Stride,
     WeightedFairQueue,
     lottery,
@@ -143,6 +145,30 @@ def test_a_newcomer_owes_nothing() -> None:
     assert Counter(stride.next() for _ in range(10)) == {"old": 5, "new": 5}
     stride.leave("old")
     assert stride.next() == "new" and stride.next(["new"]) == "new"
+
+
+@given(st.lists(st.integers(1, 9), min_size=2, max_size=5), st.integers(1, 300))
+def test_start_tags_share_turns_within_one_of_each(weights: list[int], turns: int) -> None:
+    """Goyal, Vin, Cheng, SIGCOMM 1996, theorem 1: what two got per weight differs by at most one turn of each."""
+    tags, got = StartTags(), Counter[int]()
+    for _ in range(turns):
+        name = min(range(len(weights)), key=lambda one: (tags.tag(str(one)), one))
+        tags.served(str(name), weights[name])
+        got[name] += 1
+    for i, mine in enumerate(weights):
+        for j, other in enumerate(weights):
+            assert abs(got[i] / mine - got[j] / other) <= 1 / mine + 1 / other + 1e-9
+
+
+def test_start_tags_forget_those_who_have_been_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory is bounded, and who was away for long is owed one turn at most."""
+    monkeypatch.setattr(fair, "MOST_ENDS", 10)
+    tags = StartTags()
+    for number in range(1000):
+        tags.served(f"once {number}")
+        tags.served("always")
+    assert len(tags._ends) <= 11
+    assert tags.tag("always") - tags.tag("once 0") <= 1
 
 
 def test_lottery_is_fair_and_seeded() -> None:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from formicary.engine.scheduling.policies.degrade import attempt_at, attempts, degraded
+from formicary.engine.scheduling.policies.fair import DeficitRoundRobin
 from formicary.engine.scheduling.simulation.backfill import Conservative
 from formicary.engine.scheduling.simulation.engine import Outcome, Simulation
 from formicary.engine.scheduling.simulation.policy import Decision
@@ -65,23 +66,37 @@ def test_an_order_is_its_slow_twin_s(name: str, jobs: list[Job]) -> None:
 
 
 def by_share(jobs: list[Job]) -> dict[str, float]:
-    """At each moment the user who holds least cpu, then who has had least, starts his first job if it fits."""
+    """At each moment the user who holds least cpu, then who has had least, starts his first job if it fits.
+
+    Who comes after he had nothing to do counts as having had what the last one served had had when he was served.
+    """
     starts: dict[str, float] = {}
     moments = {job.submit for job in jobs}
+    granted, level = dict.fromkeys({job.user for job in jobs}, 0.0), 0.0
+
+    def had(user: str, now: float) -> float:
+        over = [j for j in jobs if j.user == user and j.id in starts and starts[j.id] + j.runtime <= now]
+        return granted[user] + sum(j.demand["cpu"] / CPU * j.runtime for j in over)
+
     while moments:
         now = min(moments)
         moments.discard(now)
+        for user in granted:
+            mine = [j for j in jobs if j.user == user and j.submit <= now]
+            waited = any(j.submit < now and j.id not in starts for j in mine)
+            runs = any(j.id in starts and starts[j.id] + j.runtime > now for j in mine)
+            if any(j.submit == now for j in mine) and not waited and not runs:
+                granted[user] += max(0.0, level - had(user, now))
         passed: set[str] = set()
         while True:
             claims = []
-            for user in sorted({job.user for job in jobs} - passed):
+            for user in sorted(granted.keys() - passed):
                 queue = [(j.submit, n) for n, j in enumerate(jobs) if j.user == user and j.submit <= now]
                 queue = sorted(one for one in queue if jobs[one[1]].id not in starts)
                 mine = [j for j in jobs if j.user == user and j.id in starts]
                 held = sum(j.demand["cpu"] for j in mine if starts[j.id] + j.runtime > now)
-                had = sum(j.demand["cpu"] / CPU * j.runtime for j in mine if starts[j.id] + j.runtime <= now)
                 if queue:
-                    claims.append((held, round(had, 6), queue[0], user))
+                    claims.append((held, round(had(user, now), 6), queue[0], user))
             if not claims:
                 break
             _, _, (_, number), user = min(claims)
@@ -89,6 +104,7 @@ def by_share(jobs: list[Job]) -> dict[str, float]:
             if jobs[number].demand["cpu"] > free:
                 passed.add(user)
                 continue
+            level = had(user, now)
             starts[jobs[number].id] = now
             moments.add(now + jobs[number].runtime)
     return starts
@@ -162,6 +178,44 @@ def test_degradation_with_its_opposite_is_refused(texts: dict[str, str]) -> None
         Simulation(SINGLE, [], POLICIES["priority"].make(values, SINGLE, []))
 
 
+@settings(deadline=None, max_examples=80)
+@given(
+    st.lists(st.tuples(st.sampled_from("pqr"), st.integers(1, 30)), min_size=1, max_size=30),
+    st.fixed_dictionaries({name: st.integers(1, 12) for name in "pqr"}),
+)
+def test_weighted_turns_are_the_deficit_round_robin_of_the_functions(
+    rows: list[tuple[str, int]], weights: dict[str, int]
+) -> None:
+    """Jobs that come together on one slot run in the order in which the function takes them."""
+    rounds = DeficitRoundRobin[str](1.0)
+    for number, (queue, size) in enumerate(rows):
+        rounds.push(queue, str(number), size=size, weight=weights[queue])
+    expected = [rounds.pop()[1] for _ in rows]
+    jobs = [Job(str(number), 0.0, float(size), queue=queue) for number, (queue, size) in enumerate(rows)]
+    cluster = Cluster((Ant("x", {"slots": 1}),), tuple(Queue(name, weight=weights[name]) for name in "pqr"))
+    found = run("multilevel", jobs, cluster, mode="weighted").jobs
+    assert [ran.job.id for ran in sorted(found, key=lambda ran: ran.start or 0.0)] == expected
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.sampled_from("pq"), st.integers(0, 30), st.booleans()), min_size=1, max_size=30))
+def test_weighted_turns_of_queues_that_need_other_ants_hold_nobody_up(rows: list[tuple[str, int, bool]]) -> None:
+    """Two ants, jobs of one second for one of them or both: none idles while one waits that could use it."""
+    jobs = [
+        Job(str(n), float(at), 1.0, queue=queue, tags=frozenset({queue}) if bound else frozenset())
+        for n, (queue, at, bound) in enumerate(sorted(rows, key=lambda row: row[1]))
+    ]
+    ants = tuple(Ant(name, {"slots": 1}, frozenset({name})) for name in "pq")
+    found = run("multilevel", jobs, Cluster(ants), mode="weighted").jobs
+    busy = {(ran.ant, ran.start) for ran in found}
+    for ran in found:
+        for second in range(int(ran.job.submit), int(ran.start or 0)):
+            if ran is next(
+                other for other in found if other.job.queue == ran.job.queue and (other.start or 0) > second
+            ):
+                assert all((ant.id, float(second)) in busy for ant in ants if ran.job.tags <= ant.tags)
+
+
 # --- conservative backfill --------------------------------------------------------------------------------------------
 
 
@@ -201,6 +255,18 @@ def test_easy_may_delay_the_second_and_conservative_does_not() -> None:
     }
     assert starts["first"] == {"running": 0, "first": 10, "narrow": 3, "second": 53}
     assert starts["all"] == {"running": 0, "first": 10, "second": 20, "narrow": 30}
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=20))
+def test_what_lasts_longer_than_expected_puts_nobody_behind_who_came_later(rows: list[tuple[int, int, int]]) -> None:
+    """Jobs that need more than half of the ant run one by one, in order, whatever was expected of them."""
+    jobs = [
+        Job(str(n), float(at), float(runtime), {"cpu": 3.0}, estimate=float(expected))
+        for n, (at, runtime, expected) in enumerate(sorted(rows, key=lambda row: row[0]))
+    ]
+    starts = [ran.start or 0.0 for ran in run("backfill", jobs, CLUSTER, reservations="all").jobs]
+    assert starts == [ran.start for ran in run("fcfs", jobs, CLUSTER).jobs]
 
 
 class Watched(Conservative):

@@ -123,6 +123,50 @@ def test_fair_shares_by_user_and_drf_of_the_paper() -> None:
     assert made.core.leases.by_id("ant")[0].used == {"cpu": 9.0, "memory": 14.0}
 
 
+@pytest.mark.parametrize(
+    ("source", "turns"),
+    [
+        ("policy: fair\nset: {by: user}\n", {"a": 4, "b": 4, "c": 4}),
+        ("policy: drf\nset: {by: user, weights: {a: 2, b: 1, c: 1}}\n", {"a": 6, "b": 3, "c": 3}),
+        ("policy: fair\nset: {by: queue}\ndefault: a\nqueues: [a, b, c]\n", {"a": 4, "b": 4, "c": 4}),
+        (
+            "policy: capacity\ndefault: a\nqueues:\n- {name: a, guaranteed: 50}\n- {name: b, guaranteed: 25}\n"
+            "- {name: c, guaranteed: 25}\n",
+            {"a": 6, "b": 3, "c": 3},
+        ),
+    ],
+)
+def test_with_fewer_slots_than_claims_the_slot_goes_round(source: str, turns: dict[str, int]) -> None:
+    """Whoever holds nothing claims alike: who had a turn comes after those who had none, by weight; nobody starves."""
+    made = colony(source)
+    for name in "abc":
+        definition = made.define(job(name, f"queue: {name}" if "queues" in source else ""))
+        for number in range(12):
+            made.submit(f"{name}{number}", definition, user=name)
+    made.ant("ant", 1)
+    order = [name[0] for name in run_all(made, ["x"] * 36)][:12]
+    assert {name: order.count(name) for name in "abc"} == turns, order
+
+
+def test_who_was_away_is_owed_no_turns() -> None:
+    """One user alone for ten turns; from when the other comes both have as many, but for one."""
+    made = colony("policy: fair\nset: {by: user}\n")
+    definition = made.define(job("j"))
+    for number in range(20):
+        made.submit(f"z{number}", definition, user="z")
+    made.ant("ant", 1)
+    order = started(made)
+    while len(order) < 10:
+        made.ok(order[-1], "a")
+        order += started(made)
+    for number in range(10):
+        made.submit(f"a{number}", definition, user="a")
+    while len(order) < 18:
+        made.ok(order[-1], "a")
+        order += started(made)
+    assert "".join(name[0] for name in order[10:18]).count("a") in (4, 5), order
+
+
 def test_capacity_lends_what_is_free_and_takes_it_back_gracefully() -> None:
     source = (
         "policy: capacity\nset: {reclaim: graceful}\ndefault: batch\nqueues:\n"

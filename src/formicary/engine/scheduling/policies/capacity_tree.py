@@ -18,9 +18,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from formicary.engine.scheduling.policies.fair import max_min
+from formicary.engine.scheduling.policies.fair import StartTags, max_min
 
 EPSILON = 1e-9
+LEAST_WEIGHT = 1.0
+"""A queue that is guaranteed less, or nothing, has turns as if it were guaranteed this per cent."""
+TreeTurns = dict[str | None, StartTags]
+"""Turns of the queues below each queue, and of those below none."""
 GRACEFUL = "graceful"
 AGGRESSIVE = "aggressive"
 
@@ -214,13 +218,34 @@ class CapacityTree:
 
         return walk(None)
 
-    def first(self, capacity: float, used: Mapping[str, float], waiting: Iterable[str]) -> str | None:
-        """The first of `order`, without the others."""
+    def first(
+        self, capacity: float, used: Mapping[str, float], waiting: Iterable[str], turns: TreeTurns | None = None
+    ) -> str | None:
+        """The first of `order`, without the others.
+
+        Args:
+            capacity: All there is.
+            used: Amounts in use by leaf.
+            waiting: Leaves with waiting jobs.
+            turns: Decides between queues that are served alike, see `turn`; None = the order of the file does.
+        """
         wanted = {queue.name for leaf in waiting for queue in self._paths[leaf]}
         at: str | None = None
         while below := [queue.name for queue in self.children(at) if queue.name in wanted]:
-            at = below[0] if len(below) == 1 else min(below, key=lambda name: self._served(name, capacity, used))
+            if len(below) == 1:
+                at = below[0]
+                continue
+            tags = turns.get(at) if turns else None
+            ranks = {
+                name: (round(self._served(name, capacity, used), 9), tags.tag(name) if tags else 0.0) for name in below
+            }
+            at = min(below, key=ranks.__getitem__)
         return at
+
+    def turn(self, leaf: str, turns: TreeTurns) -> None:
+        """Notes that a job of the leaf has started: at each level it was its queue's turn, by guarantee."""
+        for queue in self.path(leaf):
+            turns.setdefault(queue.parent, StartTags()).served(queue.name, max(queue.guaranteed, LEAST_WEIGHT))
 
     def _served(self, name: str, capacity: float, used: Mapping[str, float]) -> float:
         own, held = self.guarantee(name, capacity), self.total(name, used)

@@ -7,6 +7,7 @@
 - `DeficitRoundRobin`: a quantum per round and flow, what is left is kept (Shreedhar and Varghese, SIGCOMM 1995).
 - `Stride`: the client with the smallest pass goes next, and its pass grows by its stride (Waldspurger and Weihl,
   MIT/LCS/TM-528, 1995).
+- `StartTags`: whose turn it is among equal claims; start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996).
 - `lottery`: a winning ticket per turn (Waldspurger and Weihl, OSDI 1994).
 
 Ties go to the name that sorts first. The classes keep their state and nothing else; the random source is an argument.
@@ -23,6 +24,8 @@ from random import Random
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+MOST_ENDS = 10_000
+"""Ends of turns that are remembered before those that no longer matter are forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +215,31 @@ class Stride:
         self._served = max(self._served, self._passes[name])
         self._passes[name] += self._strides[name]
         return name
+
+
+class StartTags:
+    """Turns among clients whose claims are equal otherwise: the smallest tag goes next.
+
+    A client's tag is the end of its last turn, but not before the start of the turn that was given last; a turn takes
+    1 / weight. So turns are in proportion to weights, and a client that comes or was idle neither owes nor is owed any.
+    """
+
+    __slots__ = ("_ends", "_now")
+
+    def __init__(self) -> None:
+        self._ends: dict[str, float] = {}
+        self._now = 0.0
+
+    def tag(self, name: str) -> float:
+        """Where the client's next turn would begin."""
+        return max(self._now, self._ends.get(name, 0.0))
+
+    def served(self, name: str, weight: float = 1.0) -> None:
+        """The client has a turn. `weight` is above zero."""
+        self._now = self.tag(name)
+        if len(self._ends) >= MOST_ENDS:
+            self._ends = {one: end for one, end in self._ends.items() if end > self._now}
+        self._ends[name] = self._now + 1.0 / weight
 
 
 def lottery(tickets: Mapping[str, float], rng: Random) -> str:

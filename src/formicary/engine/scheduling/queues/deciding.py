@@ -21,8 +21,9 @@ from formicary.engine.scheduling.demand import Demand, Payer
 from formicary.engine.scheduling.locks import LockBook, Name
 from formicary.engine.scheduling.pipeline import AntView, Decision, View
 from formicary.engine.scheduling.placing import RANKS, Ranking
+from formicary.engine.scheduling.policies.capacity_tree import TreeTurns
 from formicary.engine.scheduling.policies.delay import ANY, NODE, LocalityWait
-from formicary.engine.scheduling.policies.fair import Stride
+from formicary.engine.scheduling.policies.fair import StartTags, Stride
 from formicary.engine.scheduling.queues.full import Full
 from formicary.engine.scheduling.queues.gangs import ants_to_keep, places_for
 from formicary.engine.scheduling.queues.groups import Between, Group, Moment, between
@@ -118,6 +119,8 @@ class Deciding:
         self._queues = {queue.name: queue for queue in config.queues}
         self._stride = Stride()
         self._starts: dict[str, int] = {}
+        self._tags: dict[str, StartTags] = {}
+        self._turns: TreeTurns = {}
         self.tree = config.tree()
         self._passed: dict[tuple[int, int], float] = {}
         """When a candidate was first passed over for a better ant, by its number and position."""
@@ -143,7 +146,7 @@ class Deciding:
         self._full.begin(view.versions[1], len(view.queues))
         self._near.clear()
         self._looks = 0
-        moment = Moment(wall, rng, self.totals(view), self.ledger, self._starts)
+        moment = Moment(wall, rng, self.totals(view), self.ledger, self._starts, self._tags, self._turns)
         self.wake_at = self._first = None
         if self.reserved is not None and self.reserved.state != "READY":
             self._unreserve()

@@ -16,9 +16,9 @@ from typing import Protocol
 
 from formicary.engine.scheduling.candidates import CandidateQueue, Entry
 from formicary.engine.scheduling.demand import Demand
-from formicary.engine.scheduling.policies.capacity_tree import CapacityTree
+from formicary.engine.scheduling.policies.capacity_tree import CapacityTree, TreeTurns
 from formicary.engine.scheduling.policies.drf import dominant_share
-from formicary.engine.scheduling.policies.fair import Stride, lottery
+from formicary.engine.scheduling.policies.fair import StartTags, Stride, lottery
 from formicary.engine.scheduling.queues.ledger import SLOTS, Ledger
 from formicary.engine.scheduling.queues.model import SHARES, Queues, Rule
 
@@ -38,6 +38,8 @@ class Moment:
         totals: What all ants have together, slots among it.
         ledger: Who holds what.
         starts: How many have started under each order, as long as the configuration holds.
+        tags: Turns of tenants under each order, as long.
+        turns: The same of queues.
     """
 
     wall: float
@@ -45,6 +47,8 @@ class Moment:
     totals: Mapping[str, float]
     ledger: Ledger
     starts: dict[str, int] = field(default_factory=dict)
+    tags: dict[str, StartTags] = field(default_factory=dict)
+    turns: TreeTurns = field(default_factory=dict)
 
     def is_floor_s_turn(self, group: str, floor: float) -> bool:
         """Whether the next start of a group is one of those that its floor gives away."""
@@ -69,7 +73,7 @@ class Group:
         moment: Of the round.
     """
 
-    __slots__ = ("_moment", "_numbers", "_shares", "_tenants", "name", "rule", "waiting")
+    __slots__ = ("_moment", "_numbers", "_shares", "_tags", "_tenants", "name", "rule", "waiting")
 
     def __init__(self, name: str, rule: Rule, moment: Moment) -> None:
         self.name = name
@@ -79,7 +83,8 @@ class Group:
         self._moment = moment
         self._numbers = 0
         self._tenants: dict[str, list[Head]] = {}
-        self._shares: list[tuple[float, str]] = []
+        self._shares: list[tuple[tuple[float, float], str]] = []
+        self._tags = moment.tags.setdefault(name, StartTags())
 
     def add(self, demand: Demand, queue: CandidateQueue) -> None:
         """Takes in the first candidate of a demand, if there is one."""
@@ -121,7 +126,7 @@ class Group:
             names, weights = sorted(name for name, heads in self._tenants.items() if heads), self.rule.weights
             if names:
                 winner = lottery({name: weights.get(name, 1.0) for name in names}, self._moment.rng)
-                self._shares = [(float(name != winner), name) for name in names]
+                self._shares = [((float(name != winner), 0.0), name) for name in names]
                 heapq.heapify(self._shares)
         if self.rule.floor and self.waiting and self._moment.is_floor_s_turn(self.name, self.rule.floor):
             self._raise_oldest()
@@ -148,16 +153,19 @@ class Group:
         tenant = self._shares[0][1]
         if self.rule.floor:
             self._moment.starts[self.name] = self._moment.starts.get(self.name, 0) + 1
+        if self.rule.policy in ("fair", "drf"):
+            self._tags.served(tenant, self.rule.weights.get(tenant, 1.0))
         heapq.heapreplace(self._shares, (self._share(tenant), tenant))
 
-    def _share(self, tenant: str) -> float:
-        """What the tenant holds for its weight; smaller goes first."""
+    def _share(self, tenant: str) -> tuple[float, float]:
+        """What the tenant holds for its weight, and of those that hold as much whose turn it is; smaller goes first."""
         rule, moment = self.rule, self._moment
         if rule.policy not in ("fair", "drf"):
-            return 0.0
+            return 0.0, 0.0
         used = moment.ledger.of_tenant(self.name, tenant)
         weight = rule.weights.get(tenant, 1.0)
-        return (moment.share(used) if rule.policy == "drf" else used.get(rule.resource, 0.0)) / weight
+        held = moment.share(used) if rule.policy == "drf" else used.get(rule.resource, 0.0)
+        return round(held / weight, 9), self._tags.tag(tenant)
 
     def _rank(self, entry: Entry, demand: Demand) -> float:
         """With aging the priority that it has reached; else its key says all."""
@@ -242,21 +250,26 @@ class Drawn(Only):
 
 @dataclass(slots=True)
 class Least(Only):
-    """The queue that holds least for its weight."""
+    """The queue that holds least for its weight; of those that hold as much, whose turn it is."""
 
     rule: Rule
     weights: Mapping[str, float]
     moment: Moment
+    tags: StartTags
 
     def pick(self, groups: Mapping[str, Group]) -> Group | None:
         """See Between."""
         waiting = [group for group in groups.values() if group.waiting]
         return min(waiting, key=self._share, default=None)
 
-    def _share(self, group: Group) -> tuple[float, str]:
+    def _share(self, group: Group) -> tuple[float, float, str]:
         used = self.moment.ledger.of_queue(group.name)
         held = self.moment.share(used) if self.rule.policy == "drf" else used.get(self.rule.resource, 0.0)
-        return held / self.weights[group.name], group.name
+        return round(held / self.weights[group.name], 9), self.tags.tag(group.name), group.name
+
+    def served(self, group: Group) -> None:
+        """See Between."""
+        self.tags.served(group.name, self.weights[group.name])
 
 
 @dataclass(slots=True)
@@ -273,7 +286,7 @@ class Capacity(Only):
     def pick(self, groups: Mapping[str, Group]) -> Group | None:
         """See Between."""
         waiting = [name for name, group in groups.items() if group.waiting]
-        return groups[self.tree.first(WHOLE, self.used, waiting) or ""] if waiting else None
+        return groups[self.tree.first(WHOLE, self.used, waiting, self.moment.turns) or ""] if waiting else None
 
     def refusal(self, group: Group, amount: float) -> str | None:
         """See Between."""
@@ -282,6 +295,7 @@ class Capacity(Only):
     def served(self, group: Group) -> None:
         """See Between."""
         self.used[group.name] = self.moment.share(self.moment.ledger.of_queue(group.name))
+        self.tree.turn(group.name, self.moment.turns)
 
 
 def between(config: Queues, moment: Moment, stride: Stride, tree: CapacityTree) -> Between:
@@ -302,5 +316,6 @@ def between(config: Queues, moment: Moment, stride: Stride, tree: CapacityTree) 
     if rule.policy == "multilevel" and rule.mode == "weighted":
         return Turns(stride)
     if rule.policy in SHARES and rule.by == "queue":
-        return Drawn(weights, moment.rng) if rule.policy == "lottery" else Least(rule, weights, moment)
+        turns = moment.turns.setdefault(None, StartTags())
+        return Drawn(weights, moment.rng) if rule.policy == "lottery" else Least(rule, weights, moment, turns)
     return Only()

@@ -232,7 +232,8 @@ class Conservative(Reserving):
 
     A job gets its reservation when it comes, in the first hole that is long enough beside all others. When something
     ends earlier than expected reservations are brought forward one by one, the next one first; none is put back. Only
-    those are looked at again that could begin before, or overlap, a stretch that has become free.
+    those are looked at again that could begin before, or overlap, a stretch that has become free. While something runs
+    longer than expected no reservation can be relied on: all are made anew, in the order of the queue.
 
     Args:
         rank: Order in which jobs that come together are planned.
@@ -361,6 +362,9 @@ class Conservative(Reserving):
                 end = max(now + 2 * TINY, one.since + one.expected_left)
                 self._profiles[ant.number].take(now, end, one.need)
                 self._held[number] = (now, end, ant.number)
-        for start, (_, number, entry) in self._planned:
-            self._hold(entry, start, self.reserved[number][1])
-        self._freed = dict.fromkeys(range(len(self._profiles)), -INFINITY)
+        for _, (_, number, _) in self._planned:
+            del self._held[number]
+        self._unplanned = sorted([*(item for _, item in self._planned), *self._unplanned])
+        self._planned.clear()
+        self.reserved.clear()
+        self._freed.clear()

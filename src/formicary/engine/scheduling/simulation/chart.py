@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
+from math import ceil, floor, log10
 
 from formicary.engine.scheduling.simulation.engine import Outcome
 from formicary.engine.scheduling.simulation.workload import SLOTS, Cluster
@@ -37,12 +38,25 @@ def _span(outcomes: Mapping[str, Outcome]) -> tuple[float, float]:
     return low, high if high > low else low + 1.0
 
 
+def _round_steps(low: float, high: float, most: int = 8) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten within the span, no more than `most` and the first."""
+    rough = (high - low) / most
+    power = 10.0 ** floor(log10(rough))
+    step = next(power * one for one in (1, 2, 5, 10) if power * one >= rough * (1 - 1e-9))
+    return [step * number for number in range(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1)]
+
+
 def _axis(y: float, low: float, high: float) -> list[str]:
-    found = [f'<line x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - 20}" y2="{y:.1f}" stroke="#333"/>']
-    for part in range(6):
-        at = low + (high - low) * part / 5
-        x = LEFT + (WIDTH - 20 - LEFT) * part / 5
-        found.append(_text(x, y + 15, f"{at:.6g}" + (" s" if part == 5 else ""), 'text-anchor="middle" fill="#333"'))
+    """The axis of time, in hours where it is long."""
+    unit, seconds = ("h", 3600.0) if high - low >= 3 * 3600 else ("s", 1.0)
+    found = [
+        f'<line x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - 20}" y2="{y:.1f}" stroke="#333"/>',
+        _text(LEFT - 8, y + 15, f"time, {unit}", 'text-anchor="end" fill="#333"'),
+    ]
+    for at in _round_steps(low / seconds, high / seconds):
+        x = LEFT + (WIDTH - 20 - LEFT) * (at * seconds - low) / (high - low)
+        found.append(f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{x:.1f}" y2="{y + 4:.1f}" stroke="#333"/>')
+        found.append(_text(x, y + 16, f"{at:.6g}", 'text-anchor="middle" fill="#333"'))
     return found
 
 
@@ -92,18 +106,23 @@ def _gantts(outcomes: Mapping[str, Outcome], cluster: Cluster) -> tuple[list[str
     return body, y
 
 
+def _measured(cluster: Cluster) -> str:
+    """The resource whose use is drawn; empty where ants name neither."""
+    return next((name for name in ("cpu", SLOTS) if any(name in ant.capacity for ant in cluster.ants)), "")
+
+
 def _steps(outcome: Outcome, cluster: Cluster) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
-    """Changes of the number of jobs that wait, and of the part of the cluster that is held."""
-    names = [name for name in ("cpu", SLOTS) if any(name in ant.capacity for ant in cluster.ants)]
-    name = names[0] if names else ""
-    total = sum(ant.capacity.get(name, 0.0) for ant in cluster.ants) or 1.0
+    """Changes of the number of jobs that wait, and of the per cent of the cluster (else number of jobs) that run."""
+    name = _measured(cluster)
+    all_there_is = sum(ant.capacity.get(name, 0.0) for ant in cluster.ants)
+    scale = 100.0 / all_there_is if all_there_is else 1.0
     waiting: list[tuple[float, float]] = []
     held: list[tuple[float, float]] = []
     for ran in outcome.jobs:
         waiting.append((ran.job.submit, 1.0))
         if ran.start is not None:
             waiting.append((ran.start, -1.0))
-        part = ran.job.demand.get(name, 1.0 if name in ("", SLOTS) else 0.0) / total
+        part = scale * ran.job.demand.get(name, 1.0 if name in ("", SLOTS) else 0.0)
         for start, end, _ in ran.segments:
             held += [(start, part), (end, -part)]
     return sorted(waiting), sorted(held)
@@ -125,12 +144,16 @@ def _lines(outcomes: Mapping[str, Outcome], cluster: Cluster) -> tuple[list[str]
     curves = {name: _steps(one, cluster) for name, one in outcomes.items()}
     body: list[str] = []
     y = TOP
-    for position, title in enumerate(("jobs that wait", "part of the cluster in use")):
+    resource = _measured(cluster)
+    use = f"{resource} in use, per cent" if resource else "jobs that run, number"
+    for position, title in enumerate(("jobs that wait, number", use)):
         sampled = {name: _sampled(pair[position], low, high) for name, pair in curves.items()}
         top = max((max(values) for values in sampled.values()), default=1.0) or 1.0
         body.append(_text(12, y - 10, title, 'font-weight="bold"'))
-        body.append(_text(LEFT - 8, y + 10, f"{top:.4g}", 'text-anchor="end" fill="#333"'))
-        body.append(_text(LEFT - 8, y + 200, "0", 'text-anchor="end" fill="#333"'))
+        for at in _round_steps(0.0, top, 5):
+            level = y + 200 - 195 * at / top
+            body.append(_text(LEFT - 8, level + 4, f"{at:.6g}", 'text-anchor="end" fill="#333"'))
+            body.append(f'<line x1="{LEFT}" y1="{level:.1f}" x2="{WIDTH - 20}" y2="{level:.1f}" stroke="#ddd"/>')
         for number, (name, values) in enumerate(sampled.items()):
             points = " ".join(
                 f"{LEFT + (WIDTH - 20 - LEFT) * at / _POINTS:.1f},{y + 200 - 195 * value / top:.1f}"

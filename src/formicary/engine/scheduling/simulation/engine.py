@@ -124,7 +124,7 @@ class Simulation:
         if entry.shape.eligible:
             self._policy.queued(entry, now)
         else:
-            entry.dropped = NO_ANT
+            entry.dropped = f"{NO_ANT}: {self._state.lacking(entry.job)}"
 
     def _decide(self, now: float) -> None:
         for decision in self._policy.decide(now):

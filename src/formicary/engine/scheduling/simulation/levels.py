@@ -12,8 +12,11 @@ from formicary.engine.scheduling.simulation.state import Entry
 class Feedback(Ordered):
     """Multilevel feedback queue: round robin on each level, upper levels first and at once.
 
+    Who is pushed aside goes to the head of his level and has the rest of his slice (as in POSIX.1-2017, 2.8.4,
+    SCHED_RR); who has used it up goes to the end of the next one.
+
     Source: Corbató, Merwin-Daggett, Daley, "An Experimental Time-Sharing System", 1962; Silberschatz, Galvin, Gagne,
-    "Operating System Concepts", 5.3.6. One level is round robin.
+    "Operating System Concepts", 5.3.6; Stallings, "Operating Systems", table 9.5. One level is round robin.
 
     Args:
         quanta: Slice of each level in seconds; infinity on the last is first come, first served.
@@ -27,8 +30,9 @@ class Feedback(Ordered):
         self._boosted = 0.0
 
     def key(self, entry: Entry, now: float) -> tuple[float, ...]:
-        """By level, then who has waited longest."""
-        return (float(entry.level), entry.arrived, entry.number if entry.run == 0 else 1e9 + entry.run)
+        """By level, then who has begun his slice, then who has waited longest."""
+        begun = 0.0 if entry.used_slice > 0 else 1.0
+        return (float(entry.level), begun, entry.arrived, entry.number if entry.run == 0 else 1e9 + entry.run)
 
     def time_slice(self, entry: Entry) -> float:
         """See Policy: what is left of the slice of its level."""

@@ -15,6 +15,30 @@ from formicary.engine.scheduling.simulation.registry import capacity_queues
 from formicary.engine.scheduling.simulation.workload import Ant, Cluster, Job, Queue
 
 MOST_INSTANCES = 1_000_000
+MOST_S = 1e12
+"""Times are below this: beyond it a float does not tell seconds apart well enough."""
+_SWF = [
+    "job number",
+    "submit time",
+    "wait time",
+    "run time",
+    "allocated processors",
+    "average CPU time",
+    "used memory",
+    "requested processors",
+    "requested time",
+    "requested memory",
+    "status",
+    "user",
+    "group",
+    "executable",
+    "queue",
+    "partition",
+    "preceding job",
+    "think time",
+]
+_PARTS_OF_A_JOB = (2, 3, 4)
+"""Status of the pieces of a job that was checkpointed; the job has a line of its own, with their sum."""
 _JOB = [
     "id",
     "submit",
@@ -68,17 +92,25 @@ class _Fields:
                 self.wrong.at(self.place, f"there is no field {name!r}; fields are {', '.join(names)}")
 
     def number(
-        self, name: str, default: float | None = None, *, least: float = -inf, above: bool = False
+        self,
+        name: str,
+        default: float | None = None,
+        *,
+        least: float = -inf,
+        most: float = inf,
+        above: bool = False,
     ) -> float | None:
         value = self.raw.get(name)
         if value is None:
             return default
         must = "a number" if least == -inf else f"a number {'above' if above else 'not below'} {least:g}"
+        if most < inf:
+            must += f" and at most {most:g}"
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float)
             or not isfinite(value)
-            or value < least
+            or not least <= value <= most
             or (above and value <= least)
         ):
             self._bad(name, must)
@@ -145,7 +177,7 @@ def read_workload(text: str, wrong: Wrong) -> list[Job]:
     """Jobs of JSON lines, in their order; recurring ones are not unfolded yet."""
     jobs: list[Job] = []
     lines: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
         if not line.strip():
             continue
         raw = _object(line, wrong, str(number))
@@ -168,39 +200,45 @@ def _job(raw: dict[str, object], wrong: Wrong, place: str) -> Job | None:
     fields = _Fields(raw, wrong, place)
     fields.known(_JOB)
     for name in ("id", "submit", "runtime"):
-        if raw.get(name) is None:
+        if raw.get(name) in (None, ""):
             wrong.at(place, f"{name} is missing")
-    submit = fields.number("submit", 0.0, least=0.0) or 0.0
-    deadline = fields.number("deadline")
+    submit = fields.number("submit", 0.0, least=0.0, most=MOST_S) or 0.0
+    deadline = fields.number("deadline", most=MOST_S)
     if deadline is not None and deadline < submit:
         wrong.at(place, f"deadline {deadline:g} is before the submission at {submit:g}: it is absolute, in seconds")
     job = Job(
         id=fields.text("id"),
         submit=submit,
-        runtime=fields.number("runtime", 0.0, least=0.0) or 0.0,
+        runtime=fields.number("runtime", 0.0, least=0.0, most=MOST_S) or 0.0,
         demand=fields.numbers("demand"),
         user=fields.text("user"),
         queue=fields.text("queue"),
         priority=fields.number("priority", 0.0) or 0.0,
         deadline=deadline,
-        period=fields.number("period", least=0.0, above=True),
+        period=fields.number("period", least=0.0, most=MOST_S, above=True),
         tags=fields.words("tags"),
         gang=fields.text("gang"),
-        estimate=fields.number("estimate", least=0.0),
+        estimate=fields.number("estimate", least=0.0, most=MOST_S),
         prefer=fields.numbers("prefer", least=-inf),
     )
     return job if len(wrong.found) == before else None
 
 
+def is_swf(file: str, text: str) -> bool:
+    """True for a trace in the Standard Workload Format: by its name, or by its first line, a comment."""
+    return file.lower().removesuffix(".gz").endswith(".swf") or text.lstrip("\ufeff \t\r\n").startswith(";")
+
+
 def read_swf(text: str, wrong: Wrong) -> tuple[list[Job], int | None]:
     """Jobs of a trace in the Standard Workload Format, and the header's number of processors.
 
-    Processors become `cpu`. Jobs without a run time or processors (cancelled before they started) are left out.
+    Processors become `cpu`. Jobs without a run time or processors (cancelled before they started) are left out, and the
+    pieces of a checkpointed job, which the line of the job itself sums up.
     Source: Chapin et al., "Benchmarks and Standards for the Evaluation of Parallel Job Schedulers", JSSPP 1999.
     """
     jobs: list[Job] = []
     most = None
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
         if line.lstrip().startswith(";"):
             name, _, value = line.strip("; \t").partition(":")
             if name.strip() in ("MaxProcs", "MaxNodes") and value.split() and value.split()[0].isdigit():
@@ -209,16 +247,11 @@ def read_swf(text: str, wrong: Wrong) -> tuple[list[Job], int | None]:
         parts = line.split()
         if not parts:
             continue
-        try:
-            values = [float(part) for part in parts]
-        except ValueError:
-            wrong.at(str(number), "must be numbers")
-            continue
-        if len(values) != 18:
-            wrong.at(str(number), f"must have 18 numbers, has {len(values)}")
+        values = _swf_numbers(parts, wrong, str(number))
+        if values is None:
             continue
         processors = values[4] if values[4] > 0 else values[7]
-        if values[3] < 0 or processors <= 0:
+        if values[3] < 0 or processors <= 0 or values[10] in _PARTS_OF_A_JOB:
             continue
         jobs.append(
             Job(
@@ -236,9 +269,28 @@ def read_swf(text: str, wrong: Wrong) -> tuple[list[Job], int | None]:
     return jobs, most
 
 
+def _swf_numbers(parts: list[str], wrong: Wrong, place: str) -> list[float] | None:
+    """The fields of one record; None where one cannot be."""
+    if len(parts) != len(_SWF):
+        wrong.at(place, f"must have {len(_SWF)} numbers, has {len(parts)}; comments begin with ;")
+        return None
+    values = []
+    for position, part in enumerate(parts):
+        try:
+            value = float(part)
+        except ValueError:
+            value = inf
+        if not abs(value) <= MOST_S:
+            wrong.at(
+                place, f"field {position + 1} ({_SWF[position]}) must be a number up to {MOST_S:g}, is {part[:60]}"
+            )
+        values.append(value)
+    return values if all(abs(value) <= MOST_S for value in values) else None
+
+
 def read_cluster(text: str, wrong: Wrong) -> Cluster:
     """The ants and queues of a cluster."""
-    raw = _object(text, wrong, "")
+    raw = _object(text.removeprefix("\ufeff"), wrong, "")
     if raw is None:
         return Cluster(())
     for name in raw:

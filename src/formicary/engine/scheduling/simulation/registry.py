@@ -124,16 +124,31 @@ def _fitting(sign: float | None) -> Callable[[Values, Cluster, Sequence[Job]], P
     return make
 
 
-def _by(values: Values, jobs: Sequence[Job]) -> By:
+def _is_by_user(values: Values, jobs: Sequence[Job]) -> bool:
     named = values.get("by", "auto")
-    if named == "user" or (named == "auto" and any(job.user for job in jobs)):
+    return named == "user" or (named == "auto" and any(job.user for job in jobs))
+
+
+def _by(values: Values, jobs: Sequence[Job]) -> By:
+    if _is_by_user(values, jobs):
         return lambda entry: entry.job.user
     return lambda entry: entry.job.queue
 
 
-def _weights(values: Values, cluster: Cluster) -> dict[str, float]:
+def _weights(values: Values, cluster: Cluster, claimants: set[str]) -> dict[str, float]:
+    """Claims by name. Raises ValueError for one that is nobody's: a slip of the pen would share alike, unseen."""
     given = values.get("weights")
-    return {queue.name: queue.weight for queue in cluster.queues} | (dict(given) if isinstance(given, Mapping) else {})
+    found = {str(name): float(weight) for name, weight in given.items()} if isinstance(given, Mapping) else {}
+    unknown = sorted(found.keys() - claimants - {queue.name for queue in cluster.queues})
+    if unknown:
+        some = ", ".join(sorted(claimants - {""})[:8]) or "not named by any job"
+        raise ValueError(f"weights: nobody is called {', '.join(unknown)}; those who share are {some}")
+    return {queue.name: queue.weight for queue in cluster.queues} | found
+
+
+def _claims(values: Values, cluster: Cluster, jobs: Sequence[Job]) -> dict[str, float]:
+    """See `_weights`: of whoever shares by `by`."""
+    return _weights(values, cluster, {job.user if _is_by_user(values, jobs) else job.queue for job in jobs})
 
 
 def _multilevel(values: Values, cluster: Cluster, jobs: Sequence[Job]) -> Policy:
@@ -144,7 +159,8 @@ def _multilevel(values: Values, cluster: Cluster, jobs: Sequence[Job]) -> Policy
         return Feedback(quanta, _number(values, "boost") or INFINITY)
     if values["mode"] == "weighted":
         cost = (lambda entry: 1.0) if values["cost"] == "jobs" else (lambda entry: float(entry.job.expected))
-        return DeficitRounds(lambda entry: entry.job.queue, _weights(values, cluster), cost)
+        weights = _weights(values, cluster, {job.queue for job in jobs})
+        return DeficitRounds(lambda entry: entry.job.queue, weights, cost)
     ranks = {queue.name: queue.priority for queue in cluster.queues}
     return Ordered(
         lambda entry, now: -ranks.get(entry.job.queue, 0.0),
@@ -155,15 +171,24 @@ def _multilevel(values: Values, cluster: Cluster, jobs: Sequence[Job]) -> Policy
 
 def _fair(values: Values, cluster: Cluster, jobs: Sequence[Job]) -> Policy:
     resource = str(values["resource"])
+    bounded = {name for ant in cluster.ants for name in ant.capacity}
+    if resource not in ("", "jobs", *bounded):
+        raise ValueError(
+            f"resource: no ant has {resource!r}; they have {', '.join(sorted(bounded)) or 'none'}, or `jobs`"
+        )
     if not resource:
-        bounded = {name for ant in cluster.ants for name in ant.capacity}
         resource = next((name for name in ("slots", "cpu", *sorted(bounded)) if name in bounded), "")
-    return MaxMin(_by(values, jobs), _weights(values, cluster), "" if resource == "jobs" else resource)
+    return MaxMin(_by(values, jobs), _claims(values, cluster, jobs), "" if resource == "jobs" else resource)
 
 
 def _capacity(values: Values, cluster: Cluster, jobs: Sequence[Job]) -> Policy:
     queues = capacity_queues(cluster)
     known = {queue.name for queue in queues}
+    above = {queue.parent for queue in queues}
+    inner = next((job for job in jobs if job.queue and job.queue in above), None)
+    if inner is not None:
+        below = " or ".join(queue.name for queue in queues if queue.parent == inner.queue)
+        raise ValueError(f"job {inner.id!r} names the queue {inner.queue!r}, which is parted: it must name {below}")
     queues += [
         capacity_tree.Queue(name) for name in sorted({job.queue for job in jobs} - known)
     ]  # a queue that the cluster does not name has no guarantee and borrows
@@ -244,12 +269,12 @@ POLICIES: dict[str, Known] = {
     ),
     "drf": Known(
         "Dominant resource fairness.",
-        lambda values, cluster, jobs: MaxMin(_by(values, jobs), _weights(values, cluster), None),
+        lambda values, cluster, jobs: MaxMin(_by(values, jobs), _claims(values, cluster, jobs), None),
         _SHARED,
     ),
     "lottery": Known(
         "Each decision draws one of the tickets (weights) of those that wait.",
-        lambda values, cluster, jobs: Lottery(_by(values, jobs), _weights(values, cluster)),
+        lambda values, cluster, jobs: Lottery(_by(values, jobs), _claims(values, cluster, jobs)),
         _SHARED,
     ),
     "edf": Known("Earliest deadline first.", _rank(earliest_deadline), _DEADLINE),
@@ -287,6 +312,10 @@ EVERYWHERE = {
 """Parameters of every policy."""
 
 
+WHOLE = {"levels": 64, "depth": 1_000_000, "width": 10_000}
+"""Parameters that count something, with the most that they may be."""
+
+
 def read_settings(policy: str, texts: Mapping[str, str]) -> tuple[dict[str, object], list[str]]:
     """Values of all parameters of a policy, and a sentence for each text that cannot be.
 
@@ -307,7 +336,10 @@ def read_settings(policy: str, texts: Mapping[str, str]) -> tuple[dict[str, obje
             wrong.append(f"--set {name}={text}: {error}")
             continue
         value = values[name]
-        if name in ("quantum", "levels", "depth", "width") and isinstance(value, float) and value <= 0:
+        if name in WHOLE and isinstance(value, float):
+            if not 1 <= value <= WHOLE[name] or value != int(value):
+                wrong.append(f"--set {name}={text}: must be a whole number from 1 to {WHOLE[name]}")
+        elif name == "quantum" and isinstance(value, float) and value <= 0:
             wrong.append(f"--set {name}={text}: must be above zero")
         elif parameters[name].kind == "number" and isinstance(value, float) and value < 0:
             wrong.append(f"--set {name}={text}: must not be below zero")

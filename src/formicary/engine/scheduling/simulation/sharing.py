@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from random import Random
 
-from formicary.engine.scheduling.policies.capacity_tree import CapacityTree, Running
+from formicary.engine.scheduling.policies.capacity_tree import CapacityTree, Running, TreeTurns
 from formicary.engine.scheduling.policies.fair import lottery
 from formicary.engine.scheduling.simulation.policy import Decision, Group, Preempt, Start
 from formicary.engine.scheduling.simulation.state import TINY, ClusterState, Entry, Usage
@@ -112,6 +113,9 @@ class Shared:
 class MaxMin(Shared):
     """Weighted max-min: next is who holds least for his weight, then who has had least, then who came first.
 
+    Who neither waited nor ran anything owes nothing and is owed nothing when he comes: what he has had counts from
+    what the one had who was served last (start-time fair queueing: Goyal, Vin, Cheng, SIGCOMM 1996).
+
     Args:
         by: Whom a job counts for.
         weights: Claim by name.
@@ -122,6 +126,22 @@ class MaxMin(Shared):
         super().__init__(by, weights)
         self.resource = resource
         self._keys: dict[str, tuple[float, ...]] = {}
+        self._level = 0.0
+        """What the group that was served last had had by then, for its weight."""
+
+    def queued(self, entry: Entry, now: float) -> None:
+        """See Policy."""
+        super().queued(entry, now)
+        name = self.by(entry)
+        usage = self.usage[name]
+        if not usage.running and len(self.groups[name].heap) == 1:
+            usage.served = max(usage.served, self._level * self.weight(name))
+
+    def started(self, entry: Entry, now: float) -> None:
+        """See Policy."""
+        super().started(entry, now)
+        name = self.by(entry)
+        self._level = self.usage[name].served / self.weight(name)
 
     def holds(self, name: str) -> float:
         """What the group holds now, divided by its weight."""
@@ -160,6 +180,9 @@ class Lottery(Shared):
 class DeficitRounds(Shared):
     """Deficit round robin between queues: each gains its weight per round and spends what its jobs cost.
 
+    A queue whose first job finds no place is passed over, and gains nothing meanwhile; one that becomes empty keeps
+    nothing, and goes to the end of the round when jobs come again. See `policies.fair.DeficitRoundRobin`.
+
     Args:
         by: The queue of a job.
         weights: Quantum by queue.
@@ -169,36 +192,62 @@ class DeficitRounds(Shared):
     def __init__(self, by: By, weights: Mapping[str, float], cost: Callable[[Entry], float]) -> None:
         super().__init__(by, weights)
         self.cost = cost
+        self.round: deque[str] = deque()
+        """Queues in which jobs wait; the first has its turn."""
+        self.fresh = True
+        """The first has not had its quantum for this turn yet."""
         self.deficits: dict[str, float] = {}
-        self.turn: str | None = None
+
+    def queued(self, entry: Entry, now: float) -> None:
+        """See Policy."""
+        super().queued(entry, now)
+        name = self.by(entry)
+        if name not in self.deficits:
+            self.round.append(name)
+            self.deficits[name] = 0.0
+
+    def decide(self, now: float) -> Iterator[Decision]:
+        """See Policy."""
+        while True:
+            heads = {name: self.groups[name].head() for name in self.round}
+            places = {name: self.state.first_fit(entry.shape) for name, entry in heads.items()}
+            able = [name for name in self.round if places[name] is not None]
+            if not able:
+                return
+            name = self.pick(able, now)
+            ant = places[name]
+            assert ant is not None, "only those with a place are picked"
+            group = self.groups[name]
+            self.deficits[name] -= self.cost(heads[name])
+            group.pop()
+            yield Start(heads[name], ant)
+            if not group.heap:
+                self.round.popleft()
+                del self.deficits[name]
+                self.fresh = True
 
     def pick(self, names: list[str], now: float) -> str:
-        """See Shared."""
-        order = [name for name in self.groups if name in names]
-        for idle in self.groups:
-            if not self.groups[idle].heap:
-                self.deficits[idle] = 0.0
-        if self.turn not in order:
-            self._enter(order[0])
-        name = str(self.turn)
-        lacks = {one: self.cost(self.groups[one].head()) - self.deficits.get(one, 0.0) for one in order}
-        if lacks[name] > TINY:
-            # Rounds in which nobody can pay are gone through at once.
-            rounds = min(max(0, -(-(lacks[one] - TINY) // self.weight(one)) - 1) for one in order)
-            for one in order:
-                self.deficits[one] = self.deficits.get(one, 0.0) + rounds * self.weight(one)
-        while self.cost(self.groups[name].head()) > self.deficits[name] + TINY:
-            name = order[(order.index(name) + 1) % len(order)]
-            self._enter(name)
-        return name
-
-    def _enter(self, name: str) -> None:
-        self.turn = name
-        self.deficits[name] = self.deficits.get(name, 0.0) + self.weight(name)
-
-    def served(self, name: str, entry: Entry) -> None:
-        """See Shared."""
-        self.deficits[name] = self.deficits.get(name, 0.0) - self.cost(entry)
+        """See Shared. Who is picked is the first of the round from then on."""
+        costs = {name: self.cost(self.groups[name].head()) for name in names}
+        passed = 0
+        while True:
+            name = self.round[0]
+            if name in costs:
+                if self.fresh:
+                    # What was kept is less than the next job costs, unless that found no place for a while.
+                    self.deficits[name] = min(self.deficits[name], costs[name]) + self.weight(name)
+                    self.fresh = False
+                if costs[name] <= self.deficits[name] + TINY:
+                    return name
+            self.round.rotate(-1)
+            self.fresh = True
+            passed += 1
+            if passed == len(self.round):  # further rounds in which nobody can pay are gone through at once
+                passed = 0
+                lacks = {one: costs[one] - self.deficits[one] - TINY for one in names}
+                rounds = min(-(-lack // self.weight(one)) - 1 for one, lack in lacks.items())
+                for one in names:
+                    self.deficits[one] += max(0.0, rounds) * self.weight(one)
 
 
 class Capacity(Shared):
@@ -218,6 +267,7 @@ class Capacity(Shared):
         """What waits, as part of the cluster, by leaf."""
         self.held: dict[str, tuple[Entry, Running]] = {}
         self._used: dict[str, float] = {}
+        self._turns: TreeTurns = {}
         self._ceilings: dict[str, list[tuple[str, float]]] = {}
         """By leaf: itself and the queues above it, with the part of the cluster that each may hold."""
 
@@ -229,6 +279,7 @@ class Capacity(Shared):
     def started(self, entry: Entry, now: float) -> None:
         """See Policy."""
         super().started(entry, now)
+        self.tree.turn(self.by(entry), self._turns)
         self._wants(entry, -1)
         if self.reclaim != "none":
             key = str(entry.number)
@@ -254,7 +305,7 @@ class Capacity(Shared):
 
     def pick(self, names: list[str], now: float) -> str:
         """See Shared."""
-        return self.tree.first(1.0, self.used(), names) or names[0]
+        return self.tree.first(1.0, self.used(), names, self._turns) or names[0]
 
     def refused(self, name: str, entry: Entry) -> bool:
         """See Shared."""

@@ -162,6 +162,18 @@ class ClusterState:
             found = self.shapes[key] = Shape(need, eligible, self.dominant_of(need))
         return found
 
+    def lacking(self, job: Job) -> str:
+        """Why no ant could ever take the job, which is so."""
+        tagged = [ant for ant in self.ants if job.tags <= ant.tags]
+        if not tagged:
+            return f"none has {'the tag' if len(job.tags) == 1 else 'all of the tags'} {', '.join(sorted(job.tags))}"
+        found = []
+        for name, amount in sorted({SLOTS: 1.0, **job.demand}.items()):
+            most = max(ant.capacity[self.resources.index(name)] for ant in tagged)
+            if amount > most + TINY:
+                found.append(f"it asks for {name} {amount:g}, the most is {most:g}")
+        return "; ".join(found) or "none has all that it asks for together"
+
     def first_fit(self, shape: Shape) -> AntState | None:
         """The first ant, in order of the file, that can take one of this shape now."""
         eligible, need = shape.eligible, shape.need
