@@ -1,6 +1,7 @@
 """Admission for deadlines: Liu and Layland's bound, the demand bound against a simulation, no domino."""
 
 import math
+from itertools import combinations
 
 import pytest
 from hypothesis import given
@@ -83,3 +84,34 @@ def test_the_domino_and_its_names() -> None:
     assert [job.id for job in admit(jobs, 0, overload="reject")[1]] == ["b"]
     with pytest.raises(ValueError, match="overload must be one of"):
         admit(jobs, 0, overload="panic")
+
+
+def moore(rows: list[tuple[int, int]]) -> int:
+    """How many end in time: by deadline, and where one is late the longest so far is given up."""
+    done: list[int] = []
+    for work, deadline in sorted(rows, key=lambda row: row[1]):
+        done.append(work)
+        if sum(done) > deadline:
+            done.remove(max(done))
+    return len(done)
+
+
+def test_fewest_late_of_moore() -> None:
+    """Pinedo, "Scheduling", example 3.3.3: of five jobs the two longest that come first are late."""
+    rows = [(7, 9), (8, 17), (4, 18), (6, 19), (6, 21)]
+    kept, given_up = admit([Urgent(f"J{n}", work, due, 1) for n, (work, due) in enumerate(rows, 1)], now=0)
+    assert [one.id for one in kept] == ["J3", "J4", "J5"] and [one.id for one in given_up] == ["J1", "J2"]
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 25)), max_size=7))
+def test_equal_values_are_the_fewest_late(rows: list[tuple[int, int]]) -> None:
+    """Moore, Management Science 15(1), 1968: shedding what is worth least per second is his algorithm then."""
+    jobs = [Urgent(str(n), work, due, 1) for n, (work, due) in enumerate(rows)]
+    assert len(admit(jobs, now=0)[0]) == moore(rows)
+    feasible = (
+        len(chosen)
+        for size in range(len(rows), -1, -1)
+        for chosen in combinations(sorted(rows, key=lambda row: row[1]), size)
+        if all(sum(work for work, _ in chosen[: at + 1]) <= due for at, (_, due) in enumerate(chosen))
+    )
+    assert moore(rows) == next(feasible)
