@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,15 +14,61 @@ from formicary.cli.output import emit, emit_table, write
 _FIELDS = ("job_type", "version", "id", "created_at")
 
 
-@click.group(short_help="List and show the versions of job definitions.", epilog=exits.EXIT_HELP)
+@click.group(short_help="Register, list and show the versions of job definitions.", epilog=exits.EXIT_HELP)
 def definitions() -> None:
-    r"""Works with the definitions that were registered: each is kept as it was, with a number of its own.
+    r"""Works with definitions: each that is registered is kept as it was, with a number of its own.
 
     \b
     Examples:
+      formicary definitions register nightly.yaml
       formicary definitions list nightly
       formicary definitions show nightly --version 3
     """
+
+
+@definitions.command(short_help="Register jobs without starting them.", epilog=exits.EXIT_HELP)
+@click.argument("files", nargs=-1, required=True, metavar="FILE…")
+@options.method
+@options.path
+@options.server
+@options.timeout
+@options.output
+def register(
+    files: tuple[str, ...], methods: tuple[str, ...], path: Path | None, server: str, timeout_s: float, output: str
+) -> None:
+    r"""Registers every job of job files: schedules and triggers begin to count, other jobs can start them, and nothing
+    runs now.
+
+    \b
+    Examples:
+      formicary definitions register nightly.yaml
+      formicary definitions register jobs/*.yaml --method KUBERNETES=DOCKER
+
+    Every file is checked before the first is registered. What is registered already, word for word, keeps its version;
+    the newest version counts, so that whoever wants an earlier text back changes its sem_version.
+    """
+    from formicary.cli.job_files import load_all
+    from formicary.cli.registering import register_each
+
+    replaced = options.read_methods(methods)
+    address = options.read_address(server, "--server")
+    loaded = load_all(files, replaced, path=path)
+
+    async def work() -> list[dict[str, Any]]:
+        found = []
+        async with options.client(address, timeout_s) as client:
+            for one in loaded:
+                for ref in await register_each(client.register, one, replaced):
+                    for warning in ref.warnings:
+                        click.echo(f"warning: {warning}", err=True)
+                    found.append({"job_type": ref.job_type, "version": ref.version, "id": ref.id})
+        return found
+
+    found = asyncio.run(work())
+    if output == "table":
+        emit_table([name.upper() for name in _FIELDS[:3]], [[str(one[name]) for name in _FIELDS[:3]] for one in found])
+    else:
+        emit(found, output)
 
 
 @definitions.command("list", short_help="List definitions, newest version first.", epilog=exits.EXIT_HELP)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -171,12 +171,10 @@ def load(
         raise refusal([replace(checked, violations=(Violation(1, 1, "", "QUEUES_FILE", text),))])
     if not (checked.valid_elsewhere if elsewhere else checked.valid):
         raise refusal([checked])
-    for violation in checked.violations:
-        if not violation.is_error:
-            print(f"warning: {target}:{violation.line}:{violation.column}: {violation.message}", file=sys.stderr)
+    _warn(checked)
     chosen = _choose(checked, job_type)
     types = {parameter.name: parameter.type for parameter in chosen.parameters}
-    folder = path or (Path.cwd() if target == "-" else Path(target).absolute().parent)
+    folder = path or _folder_of(target)
     ordered = [*(definition for definition in checked.definitions if definition is not chosen), chosen]
     documents = tuple(Document(definition.source, definition.source_line) for definition in ordered)
     if not elsewhere and target != "-":
@@ -185,6 +183,39 @@ def load(
     for task in (task for definition in ordered for task in definition.tasks):
         places.setdefault(task.method, f"{task.position.line}:{task.position.column}")
     return Loaded(chosen.job_type, documents, read_params(params, types), target, str(folder.absolute()), places)
+
+
+def load_all(files: Sequence[str], methods: Mapping[str, str], *, path: Path | None = None) -> list[Loaded]:
+    """Reads files of which every job is to be registered with a server.
+
+    Args:
+        files: Job files.
+        methods: Method replacements.
+        path: Folder of PYTHON modules; None = that of each file.
+
+    Raises:
+        Problem: VALIDATION_FAILED with every violation of all of them.
+    """
+    read = [check_file(file, methods) for file in files]
+    if not all(checked.valid_elsewhere for checked in read):
+        raise refusal(read)
+    found = []
+    for checked in read:
+        _warn(checked)
+        documents = tuple(Document(definition.source, definition.source_line) for definition in checked.definitions)
+        folder = path or _folder_of(checked.file)
+        found.append(Loaded("", documents, {}, checked.file, str(folder.absolute())))
+    return found
+
+
+def _warn(checked: Checked) -> None:
+    for violation in checked.violations:
+        if not violation.is_error:
+            print(f"warning: {checked.file}:{violation.line}:{violation.column}: {violation.message}", file=sys.stderr)
+
+
+def _folder_of(file: str) -> Path:
+    return Path.cwd() if file == "-" else Path(file).absolute().parent
 
 
 def check_methods(loaded: Loaded) -> None:

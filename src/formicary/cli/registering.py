@@ -27,6 +27,15 @@ async def register(method: Register[Ref], loaded: Loaded, methods: Mapping[str, 
     Raises:
         Problem: With the lines of the file.
     """
+    return (await register_each(method, loaded, methods))[-1]
+
+
+async def register_each(method: Register[Ref], loaded: Loaded, methods: Mapping[str, str]) -> list[Ref]:
+    """The same, with the references to all of them in the order of the file.
+
+    Raises:
+        Problem: With the lines of the file.
+    """
     found: list[Ref] = []
     for document in loaded.documents:
         filename = document.filename or loaded.filename
@@ -34,4 +43,4 @@ async def register(method: Register[Ref], loaded: Loaded, methods: Mapping[str, 
             found.append(await method(document.source, methods=methods, path=loaded.path, filename=filename))
         except Problem as error:
             raise relocated(error, filename, document.line) from error
-    return found[-1]
+    return found

@@ -321,6 +321,15 @@ _REQUESTS = (
         show=False,
     ),
     _caller(
+        "WEBHOOK_UNAUTHENTICATED",
+        "Nothing vouches for the webhook",
+        401,
+        "UNAUTHENTICATED",
+        "authentication",
+        "Sign the bytes of the body as they are sent, with the secret of the trigger, and send the signature in the"
+        " header that its `auth` names; `formicary triggers list` says which triggers lack their secret.",
+    ),
+    _caller(
         "WEBHOOK_EXPIRED",
         "The signed time of the webhook is too far from the server's",
         401,

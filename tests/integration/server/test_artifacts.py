@@ -233,6 +233,8 @@ def test_a_cache_misses_saves_and_hits_until_its_key_changes(up: Up, tmp_path: P
         text = lines(up, job)
         seen.append((text.count("cache miss k-"), text.count("cache hit k-"), text.count("making")))
     assert seen == [(1, 0, 1), (0, 1, 0), (1, 0, 1)]
+    job = ended(up, (CACHED % tmp_path).replace("{{checksum 'lock'}}", "{{.Nowhere}}"), "cached-no-value")
+    assert job["state"] == "COMPLETED" and "warning: the key of the cache holds <no value>" in lines(up, job)
     (tmp_path / "lock").unlink()
     job = ended(up, CACHED % tmp_path, "cached-none")
     assert "cannot be computed" in job["tasks"][0]["error"]["message"]

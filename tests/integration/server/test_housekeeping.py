@@ -67,6 +67,21 @@ def test_every_version_can_be_shown_as_it_was(up: Up, tmp_path: Path) -> None:
     up.cli("definitions", "show", "keeping", "--version", "3", status=2)
 
 
+def test_jobs_are_registered_without_being_started(up: Up, tmp_path: Path) -> None:
+    """Every job of every file, once all files are right; the same text again is the same version."""
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text(f"{KEEPING}---\ncron_trigger: '@daily'\n{TIDY}")
+    bad.write_text("job_type: broken\n")
+    up.cli("definitions", "register", str(good), str(bad), status=2)
+    assert json.loads(up.cli("definitions", "list", "--output", "json")) == []
+    first = json.loads(up.cli("definitions", "register", str(good), "--output", "json"))
+    assert [(one["job_type"], one["version"]) for one in first] == [("keeping", 1), ("tidy", 1)]
+    assert json.loads(up.cli("definitions", "register", str(good), "--output", "json")) == first
+    (schedule,) = json.loads(up.cli("triggers", "list", "--output", "json"))
+    assert (schedule["job_type"], schedule["type"]) == ("tidy", "cron")
+    assert json.loads(up.cli("list", "--output", "json")) == []
+
+
 def test_what_a_template_makes_for_a_job_is_no_version(up: Up, tmp_path: Path) -> None:
     """Each job that names the type has tasks of its own; lists and `latest` know the registered text alone."""
     source = """\

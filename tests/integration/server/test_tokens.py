@@ -97,6 +97,28 @@ def test_roles(up: Up) -> None:
     assert {one["org"] for one in ask(up, "GET", "/v1/tokens", **other)[2]["tokens"]} == {"c"}
 
 
+def test_jobs_belong_to_the_name_of_the_token(up: Up) -> None:
+    """Two tokens of one name are one user, whose configurations their jobs see; one without a name is itself one."""
+    up.cli("config", "set", "MINE", "hers", "--user", "alice")
+    script = 'echo "::set-output name=found::{{.UserID}} ${MINE:-nothing}"'
+    source = json.dumps({"job_type": "whose", "tasks": [{"task_type": "t", "script": [script]}]})
+    nameless = token(up, "--role", "submitter")
+    expected = {
+        token(up, "--role", "submitter", "--name", "alice"): "alice hers",
+        token(up, "--role", "submitter", "--name", "alice", "--expires", "1d"): "alice hers",
+        nameless: f"{nameless.split('_')[1]} nothing",
+    }
+    for number, (text, found) in enumerate(expected.items()):
+        sent = as_bearer(text)
+        status, _, registered = ask(up, "POST", "/v1/definitions", {"source": source}, **sent)
+        assert status == 200, registered
+        request = {"definition_id": registered["definition_id"]}
+        status, _, job = ask(up, "POST", "/v1/jobs", request, idempotency_key=f"whose-{number}", **sent)
+        assert status == 200, job
+        until(lambda job=job: up.job(job["id"])["state"] == "COMPLETED", 30, "the job ends")
+        assert up.job(job["id"])["outputs"]["found"] == found
+
+
 def test_a_revoked_token_is_refused_at_once(up: Up) -> None:
     """The very next call is refused; the list has it only where it is asked for."""
     text = token(up, "--role", "viewer", "--expires", "30d")

@@ -126,7 +126,8 @@ def test_what_is_wrong_is_told(up: Up) -> None:
 
     body, now = commit("w"), time.time()
     wrong = send(up, "/api/triggers/ci/push", body, x_hub_signature_256="sha256=" + "0" * 64)
-    assert code(wrong) == (401, "UNAUTHENTICATED") and code(send(up, "/api/triggers/ci/push", body))[0] == 401
+    assert "signature" in wrong[1]["detail"] and "with the secret of the trigger" in wrong[1]["remedy"]
+    assert code(wrong) == (401, "WEBHOOK_UNAUTHENTICATED") and code(send(up, "/api/triggers/ci/push", body))[0] == 401
     assert code(timed(up, b"{}", now - 400)) == (401, "WEBHOOK_EXPIRED")
     assert code(timed(up, b"{}", now + 400)) == (401, "WEBHOOK_EXPIRED")
     assert code(push(up, b" " * (1024 * 1024 + 1))) == (413, "PAYLOAD_TOO_LARGE")
@@ -136,7 +137,10 @@ def test_what_is_wrong_is_told(up: Up) -> None:
     assert code(push(up, body, "/v1/orgs/acme/webhooks/ci/push")) == (404, "NOT_FOUND")
     up.cli("triggers", "pause", "ci", "--name", "push")
     assert code(push(up, body)) == (409, "TRIGGER_PAUSED")
-    assert code(send(up, "/api/triggers/ci/push", body)) == (401, "UNAUTHENTICATED")  # a stranger learns nothing of it
+    assert code(send(up, "/api/triggers/ci/push", body)) == (
+        401,
+        "WEBHOOK_UNAUTHENTICATED",
+    )  # a stranger learns nothing of it
     up.cli("triggers", "resume", "ci", "--name", "push")
     assert jobs(up) == 0
     token = {"authorization": f"Bearer {SECRET}"}
@@ -198,6 +202,24 @@ def test_events_survive_kill_minus_nine(tmp_path: Path, monkeypatch: pytest.Monk
         assert seen["fired"] == total
     finally:
         up.clear()
+
+
+def test_a_missing_secret_is_told_to_whoever_runs_the_server(up: Up) -> None:
+    """The sender is refused like every other; the list of triggers and the log say what to do."""
+    for number, auth in enumerate(("secret_config: Gone", "secret_env: FORMICARY_SECRET_GONE", "secret_file: gone")):
+        text = JOB.replace("job_type: ci", f"job_type: gone{number}").replace("secret_config: Hook", auth)
+        source = json.dumps({"source": text}).encode()
+        assert send(up, "/v1/definitions", source, content_type="application/json")[0] == 200
+    assert push(up, commit("a"), "/api/triggers/gone0/push")[0] == 401
+    found = {
+        (one["job_type"], one["name"]): one.get("error", "")
+        for one in json.loads(up.cli("triggers", "list", "--output", "json"))
+    }
+    assert "`formicary secrets set Gone`" in found["gone0", "push"]
+    assert "environment has no FORMICARY_SECRET_GONE" in found["gone1", "timed"]
+    assert "no file gone" in found["gone2", "limited"]
+    assert not any(found[one] for one in found if one[0] == "ci" or one[1] in ("public", "bare"))
+    assert up.log.read_text().count("no request for the webhook push of gone0 is accepted: its secret is not set") == 1
 
 
 def test_strangers_learn_nothing_where_tokens_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import tarfile
 from pathlib import Path
@@ -75,6 +76,29 @@ def test_links_that_lead_out_are_refused_wherever_they_are(work: Path, tmp_path:
     (work / "out" / "deep" / "link").symlink_to("../../../secret")
     with pytest.raises(DataError, match="through a link"):
         pack(work, "out", find(work, "out"), tmp_path / "archive")
+
+
+@pytest.mark.parametrize("pattern", ["**", "**/*.txt", "*/*/b.txt", "out/**", "**/deep/**", "o*", "./out//deep/"])
+def test_patterns_match_what_they_match_elsewhere(work: Path, pattern: str) -> None:
+    """Where there are no links, the same as Python's own patterns."""
+    named = glob.glob(pattern, root_dir=work, recursive=True, include_hidden=True)
+    assert find(work, pattern) == sorted({os.path.normpath(name) for name in named})
+
+
+def test_no_pattern_follows_links(work: Path, tmp_path: Path) -> None:
+    """One that leads out is refused where it is a match, and never looked behind; circles end."""
+    (work / "round").symlink_to(".")
+    (work / "again").symlink_to("out")
+    assert find(work, "**/b.txt") == ["out/deep/b.txt"]
+    assert find(work, "*/deep/b.txt") == ["again/deep/b.txt", "out/deep/b.txt"]
+    many = tmp_path / "many"
+    many.mkdir()
+    (many / "c.txt").write_text("c")
+    (work / "out" / "up").symlink_to(many)
+    assert find(work, "**/c.txt") == find(work, "out/*/c.txt") == []
+    for pattern in ("**/*", "out/**", "out/up/*", "out/up/**", "out/up/c.txt"):
+        with pytest.raises(DataError, match=r"'out/up.*through a link"):
+            find(work, pattern)
 
 
 def test_an_archive_cannot_write_outside(work: Path, tmp_path: Path) -> None:

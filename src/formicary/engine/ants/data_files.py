@@ -6,6 +6,7 @@ and links that lead out are refused.
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import hashlib
 import os
@@ -52,13 +53,53 @@ def find(folder: Path, pattern: str) -> list[str]:
         pattern = os.path.relpath(pattern, folder)
     if os.path.isabs(pattern) or ".." in pattern.split("/"):
         raise DataError(f"The path {pattern!r} leads out of the working directory: write one that is inside.")
-    named = glob.glob(pattern, root_dir=folder, recursive=True, include_hidden=True)
-    found = sorted(
-        name for name in named if os.path.lexists(folder / name)
-    )  # `out/**` names a folder that is not there
+    parts = [part for part in pattern.split("/") if part not in ("", ".")]
+    found = sorted({os.path.normpath(name) for name in _matches(folder, "", parts)} - ({"."} if parts else set()))
     for name in found:
         _check_inside(folder, name)
-    return [os.path.normpath(name) for name in found]
+    return found
+
+
+def _matches(folder: Path, base: str, parts: list[str]) -> Iterator[str]:
+    """Paths below `base` that the parts of a pattern match. Links are matched like files: `*` goes on only into those
+    that stay inside, `**` into none, so that no pattern reads other folders or goes round in a circle.
+    """
+    if not parts:
+        yield base
+        return
+    head, rest = parts[0], parts[1:]
+    if head == "**":
+        while rest[:1] == ["**"]:
+            rest = rest[1:]
+        for root, folders, files in os.walk(folder / base):
+            here = os.path.relpath(root, folder)
+            if rest:
+                yield from _matches(folder, here, rest)
+            else:
+                yield from (os.path.join(here, name) for name in ("", *folders, *files))
+    elif glob.has_magic(head):
+        for name in _names(folder / base):
+            path = os.path.join(base, name)
+            if fnmatch.fnmatchcase(name, head) and (not rest or _leads_on(folder, path)):
+                yield from _matches(folder, path, rest)
+    elif os.path.lexists(folder / base / head):
+        path = os.path.join(base, head)
+        if rest and (folder / path).is_symlink():
+            _check_inside(folder, path)
+        yield from _matches(folder, path, rest)
+
+
+def _names(folder: Path) -> list[str]:
+    """What is in a folder; nothing where it is none or cannot be read."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _leads_on(folder: Path, name: str) -> bool:
+    """Whether it is a folder inside of the working directory."""
+    return (folder / name).is_dir() and _is_inside(folder, name)
 
 
 def pack(folder: Path, name: str, members: Sequence[str], into: Path) -> Packed:
@@ -160,7 +201,11 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def _check_inside(folder: Path, name: str) -> None:
+    if not _is_inside(folder, name):
+        raise DataError(f"{name!r} leads out of the working directory through a link: only files inside can be kept.")
+
+
+def _is_inside(folder: Path, name: str) -> bool:
     home = os.path.realpath(folder)
     real = os.path.realpath(os.path.join(home, name))
-    if real != home and not real.startswith(home + os.sep):
-        raise DataError(f"{name!r} leads out of the working directory through a link: only files inside can be kept.")
+    return real == home or real.startswith(home + os.sep)

@@ -26,6 +26,7 @@ from formicary.engine.ants.executors import Executor
 from formicary.engine.ants.shell import working_directory
 from formicary.engine.jobs.fan_out import task_name
 from formicary.engine.jobs.model import CONTAINER_METHODS
+from formicary.engine.jobs.templates.go_format import NO_VALUE
 from formicary.problems import Problem
 from formicary.v1.artifacts_pb2 import Artifact, UploadBegin
 
@@ -140,6 +141,8 @@ class _Steps:
 
     async def _restore(self, cache: Mapping[str, object]) -> None:
         self._key = await asyncio.to_thread(cache_key, self._folder, cache)
+        if NO_VALUE in self._key:
+            self._attempt.say(f"warning: the key of the cache holds {NO_VALUE}: a name in it has no value")
         found = await self._link.cached(self._attempt.token, self._key)
         if found is None:
             self._attempt.say(f"cache miss {self._key}")

@@ -103,7 +103,7 @@ def task_message(attempt: Attempt, correlation_id: str, *, reply_to: str = "", c
         msgspec.DecodeError: The variables are not a JSON object.
     """
     variables = {name: value for name, value in attempt.variables_map().items() if name not in BUILT_INS}
-    return encode(
+    message = msgspec.to_builtins(
         TaskMessage(
             type=TASK,
             protocol=PROTOCOL,
@@ -122,6 +122,7 @@ def task_message(attempt: Attempt, correlation_id: str, *, reply_to: str = "", c
             checkpoint=attempt.checkpoint,
         )
     )
+    return encode({"script": [], "variables": {}, "environment": {}} | message)
 
 
 def cancel_message(correlation_id: str) -> bytes:

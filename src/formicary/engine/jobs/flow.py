@@ -35,6 +35,11 @@ class Routes:
             return found
         return actions.get(error_code) if error_code else None
 
+    def names(self, exit_code: int | None, error_code: str | None) -> bool:
+        """Whether the file says anything to this very exit code or error code."""
+        asked = {str(exit_code), error_code}
+        return not (asked.isdisjoint(self.actions) and asked.isdisjoint(self.targets))
+
     def target(self, state: str, exit_code: int | None, error_code: str | None) -> int | None:
         """The position that an ended task leads to: exit code first, then error code, then state."""
         targets = self.targets

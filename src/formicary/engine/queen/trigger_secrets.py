@@ -18,6 +18,16 @@ _RESERVED = frozenset({VARIABLE, f"{VARIABLE}_FILE", FOLDER_VARIABLE})
 MOST_BYTES = 64 * 1024
 
 
+def missing(auth: WebhookAuth) -> str:
+    """What to say where the secret of a trigger is nowhere."""
+    if auth.secret_env:
+        return f"its secret is not set: the server's environment has no {auth.secret_env}"
+    if auth.secret_file:
+        return f"its secret is not set: the server has no file {auth.secret_file} in the folder of {FOLDER_VARIABLE}"
+    name = auth.secret_config
+    return f"its secret is not set: `formicary secrets set {name}`, or {PREFIX}{name} in the server's environment"
+
+
 class TriggerSecrets(Protocol):
     """Finds the secret of a trigger."""
 

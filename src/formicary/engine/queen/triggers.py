@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -26,7 +26,7 @@ from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.core.records import Definition
 from formicary.engine.queen.submitting import check_against
 from formicary.engine.queen.trigger_rows import Event, Key, Reading, TriggerRow, from_row, read
-from formicary.engine.queen.trigger_secrets import StoredSecrets, TriggerSecrets
+from formicary.engine.queen.trigger_secrets import StoredSecrets, TriggerSecrets, missing
 from formicary.engine.storage.port import StoreError
 from formicary.problems import Problem, problem
 
@@ -69,6 +69,8 @@ class Tally:
     refused: int = 0
     error: str = ""
     """Why its source cannot be reached at present."""
+    is_warned: bool = False
+    """The log has said that its secret is not set."""
     next_at: float | None = None
     """When its source is looked at next, where that is at certain times."""
 
@@ -162,6 +164,15 @@ class Triggers:
         """What is known of a trigger since the start."""
         return self._tallies.setdefault(key, Tally())
 
+    def without_secrets(self, rows: Iterable[TriggerRow]) -> dict[Key, str]:
+        """Webhooks whose secret is nowhere, with what to do; may block."""
+        found = {}
+        for row in rows:
+            auth = row.spec.auth if row.spec is not None else None
+            if auth is not None and auth.method != "none" and not self.secrets.find(row.org, row.job_type, auth):
+                found[row.key] = missing(auth)
+        return found
+
     async def pause(self, org: str, job_type: str, name: str) -> TriggerRow:
         """No event starts a job until it is resumed. Raises Problem NOT_FOUND."""
         return await self._changed(org, job_type, name, paused=True)
@@ -215,9 +226,9 @@ class Triggers:
             variables: What templates see of it; called once the sender is known. Raises Problem.
 
         Raises:
-            Problem: UNAUTHENTICATED where nobody vouches for it, the same whether or not there is such a trigger;
-                WEBHOOK_EXPIRED; TRIGGER_PAUSED; RATE_LIMIT_EXCEEDED; VALIDATION_FAILED where no job can be made
-                of it.
+            Problem: WEBHOOK_UNAUTHENTICATED where nothing vouches for it, the same whether or not there is such a
+                trigger; WEBHOOK_EXPIRED; TRIGGER_PAUSED; RATE_LIMIT_EXCEEDED; VALIDATION_FAILED where no job can be
+                made of it.
         """
         await self.loaded()
         row = self.find(key)
@@ -226,6 +237,9 @@ class Triggers:
             webhooks.verify(_NOBODY, webhooks.NO_SECRET, request, 0.0)  # always fails, as slowly as any other
             raise webhooks.refused()
         secret = await self._queen.pump.read(partial(self.secrets.find, key[0], key[1], auth))
+        if not secret and auth.method != "none" and not self.tally(key).is_warned:
+            self.tally(key).is_warned = True
+            log.warning("no request for the webhook %s of %s is accepted: %s", row.name, row.job_type, missing(auth))
         identity = webhooks.verify(auth, secret, request, time.time())
         return await self.known_webhook(row, identity, variables)
 

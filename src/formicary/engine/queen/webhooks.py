@@ -55,7 +55,7 @@ def verify(auth: WebhookAuth, secret: bytes, request: Request, now: float) -> st
         now: Seconds since the epoch.
 
     Raises:
-        Problem: UNAUTHENTICATED; WEBHOOK_EXPIRED where the signature is right and its time is not.
+        Problem: WEBHOOK_UNAUTHENTICATED; WEBHOOK_EXPIRED where the signature is right and its time is not.
     """
     if auth.method == "none":
         return _delivery(request)
@@ -73,14 +73,14 @@ def verify(auth: WebhookAuth, secret: bytes, request: Request, now: float) -> st
 def refused() -> Problem:
     """The one answer to a request that nobody vouches for; it does not say whether there is such a trigger."""
     return problem(
-        "UNAUTHENTICATED",
-        "There is no such trigger for this caller, or its signature, token or key is wrong.",
+        "WEBHOOK_UNAUTHENTICATED",
+        "There is no such webhook, or the signature, token or key that it asks for is missing or wrong.",
         challenge='Bearer realm="formicary"',
     )
 
 
 def _signed(auth: WebhookAuth, secret: bytes, sent: str, request: Request, now: float) -> str:
-    """Checks a signature. Raises Problem UNAUTHENTICATED."""
+    """Checks a signature. Raises Problem WEBHOOK_UNAUTHENTICATED."""
     time_text, identity = "", sha256(request.body).hexdigest()
     if auth.form == "body":
         content, given = request.body, [sent.removeprefix("sha256=")]

@@ -45,7 +45,7 @@ async def _submit(
     alone = pb.SubmitJobsRequest(definition_id=definition_id, jobs=[item], resend=request.resend)
     try:
         asked = edge.asked_for(request.definition_id, request.job_type)
-        (job_id,) = await queen.submit_request(alone, call.principal.org, None, asked=asked, user=call.principal.id)
+        (job_id,) = await queen.submit_request(alone, call.principal.org, None, asked=asked, user=call.principal.user)
     except Problem as error:
         return error
     except Exception:

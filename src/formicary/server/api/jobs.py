@@ -46,7 +46,7 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
             definition_id=request.definition_id, job_type=request.job_type, jobs=[item], resend=bool(request.id)
         )
         org, repeated = call.principal.org, set[str]()
-        (job_id,) = await self._queen.submit_request(wanted, org, None, repeated=repeated, user=call.principal.id)
+        (job_id,) = await self._queen.submit_request(wanted, org, None, repeated=repeated, user=call.principal.user)
         if repeated:
             call.set_header(REPLAYED_HEADER, "true")
         row = await self._queen.row(job_id, org=org)
@@ -58,12 +58,12 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         if request.allow_partial:
             return await batches.submit_each(self._queen, request, call)
         who = call.principal
-        return pb.SubmitJobsResponse(ids=await self._queen.submit_request(request, who.org, None, user=who.id))
+        return pb.SubmitJobsResponse(ids=await self._queen.submit_request(request, who.org, None, user=who.user))
 
     async def Session(self, requests: AsyncIterator[pb.ClientMessage], call: Call) -> None:
         """The client library's stream."""
         who = call.principal
-        await self._queen.serve_client(requests, lambda message: call.write(message), org=who.org, user=who.id)
+        await self._queen.serve_client(requests, lambda message: call.write(message), org=who.org, user=who.user)
 
     async def GetJob(self, request: pb.GetJobRequest, call: Call) -> pb.Job:
         """One job with its tasks."""

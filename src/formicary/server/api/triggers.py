@@ -43,8 +43,13 @@ class TriggerServicer(triggers_pb2_grpc.TriggerServiceServicer):
         found = sorted((one for one in known if _place(one) > after), key=_place)
         page = found[: request.page_size or DEFAULT_PAGE]
         more = len(found) > len(page)
+        events = [one for one in page if isinstance(one, TriggerRow)]
+        lacking = await self._queen.pump.read(lambda: self._events.without_secrets(events))
+        triggers = [self._message(one) for one in page]
+        for shown in triggers:
+            shown.error = shown.error or lacking.get((org, shown.job_type, shown.name), "")
         return pb.ListTriggersResponse(
-            triggers=map(self._message, page),
+            triggers=triggers,
             next_page_token=page_tokens.named(_place(page[-1]), 1, filters) if more else "",
         )
 

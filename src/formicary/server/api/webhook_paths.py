@@ -10,7 +10,7 @@ Json = dict[str, Any]
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _REFUSALS = {
     "400": "The body is no JSON, or no job can be made of the event.",
-    "401": "Nobody vouches for it, or its signed time is not the present (WEBHOOK_EXPIRED).",
+    "401": "Nothing vouches for it (WEBHOOK_UNAUTHENTICATED), or its signed time is not the present (WEBHOOK_EXPIRED).",
     "404": "There is no such trigger; said to those alone who may know.",
     "409": "The trigger is paused.",
     "413": "The body is larger than 1 MB.",

@@ -160,7 +160,7 @@ class Webhooks:
 
     def _record(self, key: Key, code: str, job_id: str, origin: _Origin) -> None:
         if self._audit is not None:
-            if code == "UNAUTHENTICATED" and self._refusals.take(time.monotonic()):
+            if code == "WEBHOOK_UNAUTHENTICATED" and self._refusals.take(time.monotonic()):
                 self._suppressed += 1
                 return
             suppressed, self._suppressed = self._suppressed, 0

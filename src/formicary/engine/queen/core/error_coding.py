@@ -1,6 +1,6 @@
 """What rules of error codes do to a failed attempt: they name it, and what they ask for is done.
 
-The job file comes first: an action that it maps to the exit code or to the code of the rule is done instead.
+The job file comes first: an action or a task that it maps to the exit code or to the code of the rule counts instead.
 """
 
 from __future__ import annotations

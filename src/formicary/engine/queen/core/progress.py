@@ -227,7 +227,8 @@ class Progress:
         action = run.routes.action(run.exit_code, error)
         if action is not None and self._act(run, action, error):
             return
-        if action is None and rule is not None and rule.action and error_coding.obey(self, run, rule):
+        asks = rule is not None and rule.action and not run.routes.names(run.exit_code, error)
+        if rule is not None and asks and error_coding.obey(self, run, rule):
             return
         self._attempt_over(run, state, error)
 
