@@ -131,3 +131,52 @@ def test_jobs_that_submit_themselves_come_to_an_end(tmp_path: Path) -> None:
             assert len(found) == 11 and "more than 10 deep" in found[-1]["tasks"][0]["error"]["message"]
 
     asyncio.run(test())
+
+
+MADE = """\
+job_type: made
+dynamic_template_tasks: true
+tasks:
+{{- range $i := Iterate .n }}
+- task_type: t{{ $i }}
+  always_run: {{ gt $i 0 }}
+  script: ['echo "::set-output name=Of{{ $i }}::{{ $.n }} {{ $.REGION }}"']
+{{- end }}
+"""
+
+
+def test_a_template_submits_jobs_whose_tasks_a_template_makes(tmp_path: Path) -> None:
+    """Each has the tasks that its own parameters make of it, also where `job_variables` submit it; it sees what is
+    configured; one whose template makes no tasks fails the task that names it, and nothing is submitted.
+    """
+    source = """job_type: parent
+job_variables:
+  early: '{{SubmitJob "made" "n" 3}}'
+tasks:
+- task_type: pick
+  retry: 1
+  delay_between_retries: 10ms
+  script:
+    - echo "::set-output name=Ids::{{.early}} {{SubmitJob "made" "n=2"}}"
+    - test $FORMICARY_ATTEMPT -ge 2
+"""
+
+    async def test() -> None:
+        async with Colony(ColonyConfig(tmp_path, slots=4)) as colony:
+            await colony.queen.configs.put("local", "org", "", "REGION", "eu", secret=False, by="me")
+            await colony.register(MADE)
+            job = await ended(colony, source)
+            assert (job["state"], job["tasks"][0]["attempts"]) == ("COMPLETED", 2)
+            found = {str(one["id"]): one for one in await children(colony, "made")}
+            early, late = (found.pop(job_id) for job_id in job["outputs"]["Ids"].split())
+            assert [task["task_type"] for task in early["tasks"]] == ["t0", "t1", "t2"] and found == {}
+            assert (early["outputs"]["Of2"], late["outputs"]["Of1"]) == ("3 eu", "2 eu")
+            wrong = (
+                source.replace("job_type: parent", "job_type: wrong").replace("n=2", "n=0").replace('"n" 3', '"n" 1')
+            )
+            job = await ended(colony, wrong)
+            assert job["state"] == "FAILED"
+            assert "the tasks of made cannot be made" in job["tasks"][0]["error"]["message"]
+            assert len(await children(colony, "made")) == 3
+
+    asyncio.run(test())

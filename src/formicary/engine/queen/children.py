@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.configs import ConfigView
 from formicary.engine.jobs.model import JobDefinition
-from formicary.engine.queen.core.batch import Children, ChildrenRequest, ExpandRequest, JobEnded
+from formicary.engine.queen.core.batch import Children, ChildrenRequest, ExpandRequest, JobEnded, TemplateJob
 from formicary.engine.queen.core.outcome import decode_outputs
 from formicary.engine.queen.definitions import Definitions
 from formicary.engine.queen.rendering import expand
@@ -70,9 +72,46 @@ def expand_child(
     parser: Definitions, request: ExpandRequest, clock: Callable[[], float] = time.monotonic
 ) -> tuple[Row, JobDefinition]:
     """The definition that a template makes for a fork; blocking. Raises StoreError; Problem with the reason."""
-    row = request.row
-    source = expand(request.model, request.params, time.time(), clock, random.getrandbits(32), request.configs)
-    methods, path, filename, org = dict(request.model.methods), str(row[6] or ""), str(row[7] or ""), str(row[1])
+    return _expanded(parser, request.row, request.model, request.params, request.configs, clock)
+
+
+def with_tasks(
+    parser: Definitions, jobs: Sequence[TemplateJob], configs: Sequence[ConfigView]
+) -> tuple[tuple[TemplateJob, ...], str]:
+    """Jobs that a template submits, with the tasks that their own templates make; blocking.
+
+    Args:
+        parser: Makes definitions.
+        jobs: The jobs, some of them with `dynamic_template_tasks`.
+        configs: What each of them sees of the configurations.
+
+    Returns:
+        The jobs, and why one of them has no tasks; empty = all have theirs.
+    """
+    found = []
+    for job, seen in zip(jobs, configs, strict=True):
+        if job.model.dynamic_template_tasks:
+            try:
+                row, model = _expanded(parser, job.row, job.model, job.params, seen, time.monotonic)
+            except Problem as error:
+                return (), f"the tasks of {job.model.job_type} cannot be made: {error.detail}"
+            found.append(replace(job, row=row, model=model))
+        else:
+            found.append(job)
+    return tuple(found), ""
+
+
+def _expanded(
+    parser: Definitions,
+    row: Row,
+    template: JobDefinition,
+    params: bytes,
+    configs: ConfigView,
+    clock: Callable[[], float],
+) -> tuple[Row, JobDefinition]:
+    """Row and definition with the tasks that a template makes. Raises Problem."""
+    source = expand(template, params, time.time(), clock, random.getrandbits(32), configs)
+    methods, path, filename, org = dict(template.methods), str(row[6] or ""), str(row[7] or ""), str(row[1])
     key, model = parser.build(source, methods, path, filename, org, expanded=True)
     return parser.row(key, model, methods, path, filename, org, abs(int(row[3] or 0))), model
 

@@ -17,10 +17,11 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from random import Random
 from typing import Protocol, TypeVar
 
-from formicary.engine.queen.children import expand_child, find_children
+from formicary.engine.queen.children import expand_child, find_children, with_tasks
 from formicary.engine.queen.core.batch import (
     Batch,
     ChildrenRequest,
@@ -318,6 +319,8 @@ class Pump:
         lookup = TemplateLookup(self.store, self.definitions.model, request)
         try:
             answer: Prepared | Rendered = await self.read(lambda: render(request, time.monotonic, lookup))
+            if any(job.model.dynamic_template_tasks for job in answer.jobs):
+                answer = await self._with_tasks(request, answer)
         except StoreError as error:
             if generation == self._generation and self.ready:
                 self._failed(error, [])
@@ -330,6 +333,15 @@ class Pump:
         else:
             core.rendered(request, answer.task, answer.problem, answer.jobs)
         self.wake()
+
+    async def _with_tasks(self, request: RenderRequest, answer: Prepared | Rendered) -> Prepared | Rendered:
+        """The same where the templates of the jobs that it submits have made their tasks, or with the problem."""
+        view = self.core.configs.view
+        configs = [view(request.org, request.user, job.model.job_type) for job in answer.jobs]
+        jobs, why = await self.read(lambda: with_tasks(self.definitions, answer.jobs, configs))
+        if why and isinstance(answer, Rendered):
+            return Rendered(None, why)
+        return replace(answer, jobs=jobs, problem=why or answer.problem)
 
     async def _find_children(self, request: ChildrenRequest, generation: int) -> None:
         try:

@@ -88,8 +88,6 @@ class TemplateLookup:
                 raise self._failed(error) from error
             except Problem as error:
                 raise LookupRefused(str(error)) from error
-            if found[1].dynamic_template_tasks:
-                raise LookupRefused(f"cannot submit {job_type}: a template makes its tasks; fork it by a task")
             self._definitions[job_type] = found
         return found
 
