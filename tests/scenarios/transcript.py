@@ -64,10 +64,13 @@ class Scenario:
         )
 
     def do_ant(self, _body: str, name: str, *options: str) -> None:
-        """ant NAME [slots=N] [window=N] [tags=A,B]."""
+        """ant NAME [slots=N] [window=N] [tags=A,B] [resources=A:N,B:N]."""
         given = dict(option.split("=", 1) for option in options)
         tags = frozenset(given["tags"].split(",")) if "tags" in given else frozenset()
-        self.colony.ant(name, int(given.get("slots", "1")), window=int(given.get("window", "0")), tags=tags)
+        slots, window = int(given.get("slots", "1")), int(given.get("window", "0"))
+        amounts = (one.split(":") for one in given["resources"].split(",")) if "resources" in given else ()
+        resources = {resource: float(amount) for resource, amount in amounts}
+        self.colony.ant(name, slots, window=window, tags=tags, resources=resources)
 
     def do_drop(self, _body: str, name: str) -> None:
         """drop ANT: its stream ends."""

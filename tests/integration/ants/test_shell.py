@@ -248,13 +248,17 @@ async def test_a_line_without_a_shell_is_run_as_words() -> None:
 
 
 @in_loop
-async def test_descriptors_do_not_leak_over_many_tasks() -> None:
+async def test_descriptors_do_not_leak_over_many_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does what they write, reported or not, become a file where the ant is."""
+    monkeypatch.chdir(tmp_path)
+    speaks = shell("echo out; echo err >&2", report_stdout=True)
     async with colony(config=AntConfig("a", slots=2)) as (queen, _):
-        await queen.run(shell("true"))
+        await queen.run(speaks)
         before = len(os.listdir("/proc/self/fd"))
-        first = await queen.grant(shell("true"), count=2)
+        first = await queen.grant(speaks, count=2)
         for _ in range(20):
             await queen.result(first + 1)
-            first = await queen.grant(shell("true"), count=2)
+            first = await queen.grant(speaks, count=2)
         await queen.until(lambda: {first, first + 1} <= queen.results.keys())
         await queen.until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+        assert os.listdir(tmp_path) == []

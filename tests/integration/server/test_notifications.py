@@ -47,6 +47,20 @@ tasks:
 """
 
 
+SEVERAL = """\
+job_type: several
+notify:
+  email: {{recipients: [ops@example.com], when: always}}
+  slack: {{recipients: ["#ops"], when: never}}
+webhook:
+  url: {url}/hook
+  tasks: false
+tasks:
+  - task_type: work
+    script: ["true"]
+"""
+
+
 @pytest.fixture
 def mails() -> Iterator[MailServer]:
     with MailServer() as server:
@@ -162,6 +176,29 @@ def test_notices_survive_kill_9(tmp_path: Path) -> None:
             assert mails.letters[0].message["X-Formicary-Notice"] == notices(up, "--job", job_id)[0]["id"]
     finally:
         up.clear()
+
+
+def test_a_channel_that_cannot_send_holds_up_no_other(tmp_path: Path, receiver: Receiver) -> None:
+    """There is no mail server: the e-mail says so and nothing else is the worse for it; `never` makes no notice."""
+    up = serve(tmp_path)
+    try:
+        ids = {submitted(up, tmp_path, SEVERAL.format(url=receiver.url)) for _ in range(3)}
+        until(lambda: len(receiver.calls) >= len(ids), 30, "every call arrives")
+        assert {json.loads(call.body)["job"]["id"] for call in receiver.calls} == ids
+        for job_id in ids:
+            until(partial(told, up, job_id), 30, "what became of both")
+            found = {one["kind"]: one for one in notices(up, "--job", job_id)}
+            assert found.keys() == {"email", "webhook"}
+            assert found["webhook"]["state"] == "SENT" and found["email"]["state"] != "SENT"
+            assert "mail server" in found["email"]["error"]
+    finally:
+        up.clear()
+
+
+def told(up: Up, job_id: str) -> bool:
+    """Whether each notice of a job has been tried."""
+    found = notices(up, "--job", job_id)
+    return bool(found) and all(one["state"] == "SENT" or one["attempts"] for one in found)
 
 
 def test_killed_while_a_call_is_under_way(tmp_path: Path, receiver: Receiver) -> None:

@@ -108,7 +108,15 @@ def test_lists_are_pages_that_new_jobs_do_not_shift(up: Up) -> None:
     first = ask(up, "GET", "/v1/jobs?page_size=2&job_type=hello")[2]
     submitted(up, "page-between")
     second = ask(up, "GET", f"/v1/jobs?page_size=2&job_type=hello&page_token={first['next_page_token']}")[2]
-    assert [job["id"] for job in first["jobs"] + second["jobs"]] == ids[:0:-1]
+    last = ask(up, "GET", f"/v1/jobs?page_size=2&job_type=hello&page_token={second['next_page_token']}")[2]
+    found, token = last["jobs"], last.get("next_page_token", "")
+    while token:  # those of the other tests
+        more = ask(up, "GET", f"/v1/jobs?page_size=2&job_type=hello&page_token={token}")[2]
+        found, token = found + more["jobs"], more.get("next_page_token", "")
+    assert [job["id"] for job in first["jobs"] + second["jobs"] + found[:1]] == ids[::-1]
+    every = ask(up, "GET", "/v1/jobs?page_size=500&job_type=hello")[2]
+    assert [job["id"] for job in every["jobs"]][1:] == [job["id"] for job in first["jobs"] + second["jobs"] + found]
+    assert not every.get("next_page_token")
     status, _, refused = ask(up, "GET", f"/v1/jobs?page_size=2&page_token={first['next_page_token']}")
     assert (status, refused["errors"][0]["field"]) == (400, "page_token")
 

@@ -103,6 +103,7 @@ def test_a_secret_reaches_its_task_and_nobody_else(up: Up) -> None:
     assert logs.count("| ***\n") == 7, logs
     assert "plain *** *** Bearer *** region eu workers 8" in logs and "| ***\n" in logs and "right" in logs, logs
     assert job["tasks"][0]["outputs"] == {"token": "***"}
+    assert "OTHER" not in logs, "what is given to a task is masked, its name is not"
     assert "another" not in logs and job["tasks"][1]["error"]["message"].startswith('The line \'false "***"')
     every = [json.dumps(job), logs, up.cli("secrets", "list"), up.cli("config", "list", "--output", "json")]
     for path in (f"/v1/jobs/{job_id}", f"/v1/jobs/{job_id}/logs", "/v1/configs", "/v1/configs/org/TOKEN", "/v1/audit"):

@@ -1,5 +1,6 @@
 """After any sequence of events a queen that starts from the store goes on exactly as the one that did not crash."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -8,8 +9,10 @@ from hypothesis import strategies as st
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.lifecycle import IllegalTransition
+from formicary.engine.jobs.model import JobDefinition
 from formicary.engine.queen.core import outcome as ends
 from formicary.engine.queen.core.config import CoreConfig
+from formicary.engine.queen.queues import checked
 from tests.simulation.wild import wild_definition
 from tests.unit.core.colony import Colony
 
@@ -19,6 +22,17 @@ OPS = (
 )
 STEPS = st.lists(st.tuples(st.sampled_from(OPS), st.integers(0, 999)), max_size=60)
 CODES = (0, 0, 1, 2, 3, 7)
+HELD = ({"cpu": 1}, {"cpu": 1.5}, {"resource_type": "licence", "value": 1}, None)
+QUEUES = """policy: fair
+tenant_limits:
+  org: {max_concurrent_jobs: 4, max_concurrent_tasks: 3}
+"""
+
+
+def holding(rng: Random, definition: JobDefinition) -> JobDefinition:
+    """The same definition; its tasks hold some of what ants have, or a licence that there is one of."""
+    tasks = (task if task.fan_out else replace(task, resources=rng.choice(HELD)) for task in definition.tasks)
+    return replace(definition, tasks=tuple(tasks))
 
 
 class Walk:
@@ -30,9 +44,12 @@ class Walk:
         rng = Random(salt)
         for forked in ("one", "failed", "retried", "paused"):  # without them a job may fork in vain and pause for ever
             self.colony.define(f"job_type: {forked}\ntasks:\n- {{task_type: only, script: x}}\n")
-        self.definitions = [self.colony.define(wild_definition(rng, f"wild{i}", people=False)) for i in range(3)]
-        self.colony.ant("x", 2)
-        self.colony.ant("y", 1, window=3)
+        wild = [wild_definition(rng, f"wild{i}", people=False) for i in range(3)]
+        if salt % 4 == 1:
+            self.colony.core.waiting.take(QUEUES, checked(QUEUES), "ops")
+        self.definitions = [self.colony.define(holding(rng, one) if salt % 2 else one) for one in wild]
+        self.colony.ant("x", 2, resources={"cpu": 3.0})
+        self.colony.ant("y", 1, window=3, resources={"cpu": 1.5})
         self.jobs: list[str] = []
 
     def held(self) -> list[tuple[str, str, int]]:

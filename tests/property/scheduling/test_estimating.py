@@ -71,10 +71,10 @@ def test_places_beyond_what_is_asked_for_cost_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ready_s", "wait_s"), [(3.0, 16.0), (9.0, 6.0)], ids=["before the room is free", "after the job began"]
+    ("ready_s", "wait_s"), [(3.0, 16.25), (9.0, 6.25)], ids=["before the room is free", "after the job began"]
 )
 def test_a_scheduled_start_delays_only_what_begins_after_it(ready_s: float, wait_s: float) -> None:
-    question = Question("a", 1, (Busy("a", 4.0),), (Ahead("a", ready_in_s=ready_s),))
+    question = Question("a", 1, (Busy("a", 3.75),), (Ahead("a", ready_in_s=ready_s),))
     found = forecast(question, fixed(a=10.0), Random(1))
     assert found is not None
     assert found.wait_s == wait_s

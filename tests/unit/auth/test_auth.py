@@ -10,11 +10,15 @@ import pytest
 
 from formicary import v1
 from formicary.engine.storage.memory import MemoryStore
+from formicary.gateway import Call, Service, bind
 from formicary.problems import Problem
+from formicary.server.auth.interceptors import LimitRate
 from formicary.server.auth.principal import Principal
 from formicary.server.auth.roles import ALLOWED, ROLES, may_call
 from formicary.server.auth.token_bucket import TokenBucket
 from formicary.server.auth.tokens import MOST_REMEMBERED, TokenBook, new_token
+from formicary.server.config import UpConfig
+from formicary.v1.tokens_pb2 import DESCRIPTOR
 
 
 def test_every_method_says_who_may_call_it() -> None:
@@ -100,3 +104,30 @@ def test_a_bucket_gives_a_burst_and_then_its_rate() -> None:
     assert [bucket.take(0) for _ in range(4)] == [0, 0, 0, 0.5]
     assert bucket.take(0.5) == 0 and bucket.take(0.5) == 0.5
     assert not bucket.is_full(1) and bucket.is_full(100) and bucket.left == 3
+
+
+def test_a_share_is_that_of_the_principal_wherever_its_calls_say_they_come_from() -> None:
+    """Without a word each has 100 calls a second, twice as many at once; an address in a header opens no other."""
+    limit = LimitRate(rate := UpConfig(Path("data")).rate_per_s, round(2 * rate), lambda: 0.0)
+    service = bind([Service(DESCRIPTOR.services_by_name["TokenService"], Silent())])
+
+    def ask(who: str, number: int) -> None:
+        address = f"10.0.0.{number % 250}"
+        call = Call(service[0], "http", (("x-forwarded-for", address), ("x-real-ip", address)), remote=address)
+        call.principal = Principal(who, "local", frozenset({"viewer"}))
+        limit.step(call)
+
+    for number in range(200):
+        ask("ann", number)
+    for number in range(250):
+        with pytest.raises(Problem) as refused:
+            ask("ann", number)
+        assert refused.value.code == "RATE_LIMIT_EXCEEDED"
+    ask("bob", 0)
+
+
+class Silent:
+    """Has every method, answers none."""
+
+    def __getattr__(self, name: str) -> object:
+        return lambda request, context: None

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.fan_out import (
@@ -517,4 +517,23 @@ def picture(core: Core) -> dict[str, object]:
             )
     seen["tokens"] = sorted(core.leases.tokens)
     seen["running"] = {gate: count for gate, count in core.running.items() if count}
+    return seen | allocations(core)
+
+
+def allocations(core: Core) -> dict[str, object]:
+    """What of ants, locks and limits is given out."""
+    seen: dict[str, object] = {}
+    for ant in core.leases.ants.values():
+        if ant.held or ant.used:  # an ant that holds nothing is not known again before it says hello
+            seen[f"{ant.key} used"] = sorted((name, round(amount, 6)) for name, amount in ant.used.items())
+    for name, holders in core.leases.locks.holders.items():
+        named = cast("dict[tuple[Job, int], float]", holders)
+        seen[f"{name} held"] = sorted((job.id, position, amount) for (job, position), amount in named.items())
+    if core.queueing is not None and core.waiting.given is not None:  # plain queues are there while a job needs them
+        ledger = core.queueing.ledger
+        for what, books in (("queue", ledger.queues), ("tenant", ledger.tenants), ("tasks of queue", ledger.running)):
+            seen |= {f"{what} {key}": held for key, held in cast("dict[object, object]", books).items() if held}
+        for key, account in core.queueing.quotas.accounts.items():
+            if account.jobs or account.tasks:
+                seen[f"{key} account"] = (account.jobs, account.tasks, round(account.cores, 6))
     return seen

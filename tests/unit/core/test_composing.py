@@ -1,14 +1,18 @@
 """Jobs that fork jobs: limits and validation that the scenario files do not show."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 
 from formicary.engine.jobs.availability import availability_violations
+from formicary.engine.jobs.model import JobDefinition
 from formicary.engine.jobs.parse import parse_source
-from formicary.engine.queen.core.batch import JobEnded
+from formicary.engine.queen.children import find_children
+from formicary.engine.queen.core.batch import Children, ChildrenRequest, JobEnded
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.family import MAX_ID_CHARS, child_id, depth_of, root_of
+from formicary.engine.storage.port import Row, Store
 from tests.unit.core.colony import Colony
 
 CHILD = "job_type: child\ntasks:\n- task_type: work\n  script: x\n"
@@ -117,6 +121,51 @@ def test_a_job_that_ends_before_it_is_known_what_to_fork_starts_no_other() -> No
     colony.core = core
     colony.settle()
     assert children(colony) == ["j.0-1-1"], "the answer starts the next one"
+
+
+JOINING = """job_type: joining
+tasks:
+- task_type: one
+  method: FORK_JOB
+  fork_job_type: child
+  on_completed: two
+- task_type: two
+  method: FORK_JOB
+  fork_job_type: child
+  on_completed: between
+- task_type: between
+  script: x
+  on_completed: join
+- task_type: join
+  method: AWAIT_FORKED_JOB
+  await_forked_tasks: [one, two]
+"""
+
+
+def test_only_jobs_that_have_ended_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever begins to wait asks the store for the ends that are past; those to come are events."""
+    asked: list[tuple[str, ...]] = []
+
+    def read(store: Store, model: Callable[[Row], JobDefinition], request: ChildrenRequest) -> Children:
+        if not request.job_type:
+            asked.append(request.ids)
+        return find_children(store, model, request)
+
+    monkeypatch.setattr("tests.unit.core.colony.find_children", read)
+    colony = Colony()
+    colony.define(CHILD)
+    colony.ant("x", slots=9)
+    for job_id, is_over in (("j", False), ("k", True)):
+        colony.submit(job_id, colony.define(JOINING))
+        first, second = (child_id(job_id, position, 0, 1) for position in (0, 1))
+        if is_over:
+            colony.ok(first, "work")
+        colony.ok(job_id, "between")
+        assert asked == [(first,) if is_over else ()]
+        asked.clear()
+        for child in (second,) if is_over else (first, second):
+            colony.ok(child, "work")
+        assert colony.states(job_id)["join"] == "COMPLETED"
 
 
 def test_a_pinned_version_is_forked() -> None:

@@ -168,3 +168,24 @@ def test_events_of_unknown_sessions_do_nothing(colony: Colony) -> None:
     core.drain(77)
     core.disconnect(77)
     assert not core.dirty()
+
+
+def test_events_of_unknown_attempts_change_nothing(colony: Colony) -> None:
+    """Whatever is said of a token that nobody has, or by a session that is gone, only a result is answered."""
+    core, token, gone = colony.core, colony.token("j", "a"), colony.workers["x"].session
+    colony.drop("x")
+    before, unknown = colony.store.tasks(1), token + 99
+    for session in (77, gone):
+        for named in (token, unknown):
+            core.started(session, named, colony.wall)
+            core.returned(session, named)
+            assert core.checkpoint(session, named, b"1") == ""
+    core.bury("nobody")
+    assert not core.dirty()
+    core.result(77, Outcome(unknown, ends.FAILED, 1))
+    batch = core.cut()
+    assert batch.outgoing[77].acknowledged == [unknown] and not batch.changes
+    assert colony.store.tasks(1) == before
+    colony.join("x")
+    colony.ok("j", "a")
+    assert colony.states("j") == {"j": "COMPLETED", "a": "COMPLETED"}

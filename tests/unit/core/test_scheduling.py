@@ -1,16 +1,21 @@
 """Who goes first and where: priority, order, tags, methods, windows, limits."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from formicary.engine.jobs.model import JobDefinition, TaskDefinition
 from formicary.engine.queen.core.config import CoreConfig
+from formicary.engine.queen.core.core import Submission
+from formicary.engine.queen.queues import checked
+from formicary.engine.scheduling.candidates import CandidateQueue, Entry
 from formicary.engine.scheduling.capacity import least_loaded
 from formicary.engine.scheduling.fcfs import fcfs_within_priority
-from tests.unit.core.colony import Colony, Worker
+from tests.unit.core.colony import ORG, Colony, Worker
 
 ONE = JobDefinition("one", (TaskDefinition("a"),))
+TENANTS = "tenant_limits: {org: {users: {ann: {max_concurrent_jobs: 1}}}}\n"
 
 
 @pytest.fixture
@@ -78,6 +83,32 @@ def test_methods_decide_too(colony: Colony) -> None:
     assert held(x) == ["k"]
     y = colony.ant("y")
     assert held(y) == ["j"]
+
+
+@pytest.mark.parametrize("why", ["a limit", "no ant", "a tenant's limit"])
+def test_a_crowd_that_may_not_start_hides_nobody(why: str, colony: Colony, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands that are older and of higher priority wait; who may start does so at once, and few of them are seen."""
+    if why == "a tenant's limit":
+        colony.core.waiting.take(TENANTS, checked(TENANTS), "ops")
+    elsewhere = (TaskDefinition("a", tags=frozenset({"elsewhere"})),)
+    given = {"a limit": replace(ONE, max_concurrency=1), "no ant": replace(ONE, tasks=elsewhere)}
+    crowd, other = colony.define(given.get(why, ONE)), colony.define(replace(ONE, job_type="other"))
+    x = colony.ant("x", 2)
+    key = colony.core.definitions[crowd]
+    colony.core.submit(key, ORG, [Submission(f"crowd{n}", b"{}", 9, user="ann") for n in range(3000)])
+    colony.settle()
+    runs = [] if why == "no ant" else ["crowd0"]
+    assert held(x) == runs
+    looks, head = Counter[str](), CandidateQueue.head
+
+    def counted(queue: CandidateQueue) -> Entry | None:
+        looks["head"] += 1
+        return head(queue)
+
+    monkeypatch.setattr(CandidateQueue, "head", counted)
+    colony.submit("late", other, priority=0, user="bob")
+    assert held(x) == [*runs, "late"]
+    assert 0 < looks["head"] < 20
 
 
 def test_only_the_first_start_task_takes_the_place_that_was_chosen(colony: Colony) -> None:

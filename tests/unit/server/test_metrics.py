@@ -14,6 +14,15 @@ import yaml
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
+from formicary.engine.queen.census import take_backlog, take_census
+from formicary.engine.queen.core.core import Submission
+from formicary.engine.queen.core.leases import Hello
+from formicary.engine.queen.core.outcome import FAILED, Outcome
+from formicary.engine.queen.edge import new_id
+from formicary.engine.queen.queues import QueueBook
+from formicary.engine.queen.runtime import Queen
+from formicary.engine.storage.logs import MemoryLogs
+from formicary.engine.storage.memory import MemoryStore
 from formicary.gateway import Call, Service, bind
 from formicary.gateway.interceptors import AccessLog, as_problems
 from formicary.gateway.interceptors.access_log import BOUNDS_S, CallCounts
@@ -34,6 +43,14 @@ ARTICLES = {
     *("scheduler_no_more_jobs_total", "service_startup_duration_seconds", "service_recovery_duration_seconds"),
     *("last_checkpoint_age_seconds", "data_consistency_checks_total", "data_inconsistencies_detected_total"),
 }
+
+
+LIMITS = "tenant_limits: {acme: {users: {ann: {max_concurrent_jobs: 3}}}}\n"
+BREAKING = """job_type: breaking
+circuit_breaker: {downstream: api, consecutive_failures: 9}
+tasks: [{task_type: a, tags: [gpu, big], script: ['true']}]
+"""
+WAITING = "job_type: waiting\ntasks: [{task_type: a, tags: [gpu, big], script: ['true']}]\n"
 
 
 class _Tokens:
@@ -61,6 +78,56 @@ def test_every_row_is_exposed_under_its_kind_and_nothing_else_of_ours() -> None:
     for row in CATALOGUE:
         assert metrics.pop(row.name.removesuffix("_total")).type == row.kind
     assert all(name.startswith(("process_", "python_")) for name in metrics)
+
+
+SEVERAL = {
+    "formicary_calls_total": {"method": "/m", "protocol": "grpc", "code": "NOT_FOUND"},
+    "formicary_call_duration_seconds": {"method": "/m", "protocol": "grpc"},
+    "formicary_jobs_ended_total": {"tenant": "acme", "state": "FAILED"},
+    "formicary_backlog": {"method": "SHELL", "tags": "big,gpu"},
+    "formicary_breaker_open": {"tenant": "acme", "breaker": "api"},
+    "user_concurrent_jobs": {"org": "acme", "user": "ann"},
+    "formicary_tenant_used": {"org": "acme", "user": "ann", "limit": "max_concurrent_jobs"},
+    "formicary_tenant_limit": {"org": "acme", "user": "ann", "limit": "max_concurrent_jobs"},
+}
+"""What each metric of several labels says of the one thing that has happened."""
+
+
+def test_each_label_has_its_own_value() -> None:
+    """Every metric that has several labels: none of them carries what another one means."""
+
+    async def collected() -> dict[str, Metric]:
+        queen = Queen(MemoryStore(), MemoryLogs())
+        await queen.start()
+        try:
+            await QueueBook(queen).put(LIMITS, by="test")
+            key = await queen.register(BREAKING, org="acme")
+            jobs = [Submission(new_id(), b"{}", user="ann") for _ in range(2)]
+            await queen.submit(key, jobs, org="acme")
+            core = queen.pump.now()
+            core.connect(1, Hello("x", "1", frozenset({"SHELL"}), frozenset({"big", "gpu"}), 1, 1))
+            await queen.pump.settle()
+            queen.pump.now().result(1, Outcome(next(iter(core.leases.tokens)), FAILED, 1))
+            await queen.pump.settle()
+            waiting = [Submission(new_id(), b"{}", user="ann")]
+            await queen.submit(await queen.register(WAITING, org="acme"), waiting, org="acme")
+            counts = CallCounts()
+            counts.ended["/m", "grpc", "NOT_FOUND"] = 1
+            counts.durations["/m", "grpc"] = [1] * (len(BOUNDS_S) + 1)
+            census, backlog = await take_census(core.jobs.values()), await take_backlog(core.queues)
+            return exposed(registry_of(Sources(counts, queen, census, backlog)))
+        finally:
+            await queen.stop()
+
+    found = asyncio.run(collected())
+    for row in CATALOGUE:
+        if len(row.labels) > 1:
+            told = SEVERAL.pop(row.name)
+            samples = found[row.name.removesuffix("_total")].samples
+            seen = [{name: sample.labels[name] for name in row.labels} for sample in samples]
+            assert told in seen and all(labels.keys() == told.keys() for labels in seen), (row.name, seen)
+            assert not any(sorted(labels.values()) == sorted(told.values()) for labels in seen if labels != told)
+    assert not SEVERAL
 
 
 def test_the_articles_names_are_there_or_left_out_with_a_reason() -> None:

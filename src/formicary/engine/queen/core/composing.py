@@ -152,6 +152,7 @@ class Composing:
         for index, job_id in enumerate(family.ids):
             self._waiting.setdefault(job_id, []).append((family, index))
         job_type, version = forked_type(run.task) if family.kind != AWAIT else ("", "")
+        own, live = set(family.ids), self.core.jobs  # of its own the end of a live one will come as an event
         self.core.batch.children.append(
             ChildrenRequest(
                 run.job.id,
@@ -161,7 +162,7 @@ class Composing:
                 run.job.org,
                 job_type,
                 version,
-                tuple(dict.fromkeys(ids)),
+                tuple(dict.fromkeys(one for one in ids if one not in own or one not in live)),
             )
         )
 
