@@ -19,6 +19,7 @@ import uvicorn
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 from formicary.gateway import Service, Transcoder
+from tests.acceptance.server import free_port
 from tests.integration.gateway_envoy import contract, envoy
 
 FUZZ_ID = "x-fuzz-id"
@@ -116,7 +117,7 @@ def _with_id(app: Any) -> Any:
 @asynccontextmanager
 async def http_server(service: ServiceDescriptor, echo: object) -> AsyncIterator[int]:
     """Runs our Transcoder on uvicorn; gives its port."""
-    port = envoy.free_port()
+    port = free_port()
     app = _with_id(Transcoder([Service(service, echo)]))
     config = uvicorn.Config(
         app, host="127.0.0.1", port=port, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -177,6 +177,31 @@ def test_runs_that_were_due_while_no_queen_was_there_follow_the_policy(policy: s
             await until(lambda: stored(store).next_at == now.next_at)
             assert planned(store) == years[len(years) - runs :]
             assert queen.schedules.get("local", "tick").last_at == (years[-1] if runs else years[0])
+
+    run(test)
+
+
+def test_a_run_that_falls_due_while_earlier_ones_are_looked_up_is_started_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that needs seconds for its answer costs time, and no run of these seconds."""
+
+    async def test() -> None:
+        store = MemoryStore(strict=True)
+        async with queen_on(store) as queen:
+            await queen.register(source(f"cron_trigger: {{schedule: {EVERY_SECOND}, missed: all}}"))
+        find_keys = store.find_keys
+
+        def slowly(org: str, keys: Sequence[str]) -> dict[str, tuple[str, str]]:
+            if len(keys) > 1:
+                time.sleep(2.2)  # the very thing that is tested; reads have a thread of their own
+            return find_keys(org, keys)
+
+        monkeypatch.setattr(store, "find_keys", slowly)
+        begin = float(int(time.time()) - 10)
+        put(store, replace(stored(store), next_at=begin))
+        async with queen_on(store) as queen:
+            await until(lambda: len(planned(store)) >= 16)
+        times = planned(store)
+        assert times == [begin + at for at in range(len(times))]
 
     run(test)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from formicary.engine.storage.backends import DATABASE_FILE
 from tests.acceptance.server import Up, until
 
 JOB = """\
@@ -62,11 +65,14 @@ def test_a_killed_server_starts_every_run_once_and_makes_up_for_those_it_missed(
     up.cli("triggers", "pause", "tick")
     until(lambda: all(job["state"] == "COMPLETED" for job in jobs(up)), 20, "all runs end")
     found = jobs(up)[1:]
-    keys = up.cli("triggers", "list", "--output", "json")
-    (trigger,) = json.loads(keys)
-    planned = [job["submitted_at"] for job in found]
-    seconds = (datetime.fromisoformat(trigger["last_at"]) - datetime.fromisoformat(planned[0])).total_seconds()
-    assert len(found) == int(seconds) + (2 if seconds % 1 else 1)
+    (trigger,) = json.loads(up.cli("triggers", "list", "--output", "json"))
+    up.stop()
+    with closing(sqlite3.connect(up.data / DATABASE_FILE)) as database:
+        keys = database.execute("SELECT key FROM idempotency_keys WHERE key LIKE '%:tick:%'").fetchall()
+    planned = sorted(int(key.rpartition(":")[2]) for (key,) in keys)
+    last = int(datetime.fromisoformat(trigger["last_at"]).timestamp())
+    assert planned == list(range(planned[0], last + 1)), (planned, last)
+    assert len(found) == len(planned), (found, planned)
 
 
 def test_the_commands_and_the_api_say_the_same(up: Up, tmp_path: Path) -> None:

@@ -387,7 +387,7 @@ class Schedules:
                 if self._queen.tracer is not None:
                     self._queen.tracer.submitted([item.id for item in items])
             after = replace(after, last_job=items[-1].id)
-        self._keep(after.moved(core.wall))
+        self._keep(after.moved(wall))  # not after now: what has fallen due since `due` was looked up comes next
         if after.waiting:
             self._await_end(after)
         pump.wake()
