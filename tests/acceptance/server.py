@@ -126,7 +126,7 @@ class Up:
         """Status and JSON of a page; status 0 where nobody answers."""
         url = f"{self.scheme}://127.0.0.1:{self.http}{path}"
         try:
-            with urllib.request.urlopen(url, timeout=5, context=self.context) as answer:
+            with urllib.request.urlopen(url, timeout=60, context=self.context) as answer:
                 return int(answer.status), json.load(answer)
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)

@@ -24,7 +24,7 @@ from tests.components import require
 
 ROOT = Path(__file__).resolve().parents[3]
 README = ROOT / "examples" / "orders" / "README.md"
-PATIENT = Retry(tries=100, total_s=60, first_s=0.05, most_s=0.5)
+PATIENT = Retry(tries=2000, total_s=300, first_s=0.05, most_s=0.5)
 READY = re.compile(r"ready http=127\.0\.0\.1:(\d+) database=.+\n")
 
 
@@ -50,7 +50,8 @@ def test_killed_after_a_step_the_order_is_bought_once(tmp_path: Path, step: str)
     """The client's one call goes on through the death of the shop, and what was done is not done again."""
     database, port = tmp_path / "orders.db", free_port()
     answers = list[httpx.Response]()
-    with IdempotentClient(Calling(PATIENT), base_url=f"http://127.0.0.1:{port}", verify=False, timeout=20) as client:
+    calling = Calling(PATIENT, RetryBudget(reserve=10_000))
+    with IdempotentClient(calling, base_url=f"http://127.0.0.1:{port}", verify=False, timeout=20) as client:
         wanted = {"sku": "tea", "quantity": 2, "card": "4242"}
 
         def buy() -> None:

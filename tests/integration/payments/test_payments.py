@@ -23,7 +23,7 @@ from tests.components import require
 from tests.integration.payments.serving import ROOT, bank
 
 README = ROOT / "examples" / "payments" / "README.md"
-PATIENT = Retry(tries=200, total_s=60, first_s=0.05, most_s=0.3)
+PATIENT = Retry(tries=4000, total_s=300, first_s=0.05, most_s=0.3)
 ACCOUNTS = ("ada", "bob", "eve")
 STARTED = 1000
 TRANSFERS = 90

@@ -110,7 +110,7 @@ def up(tmp_path: Path, hook: Hook) -> Iterator[Up]:
 
 def figure(up: Up, name: str) -> float:
     """A sample of the metrics page."""
-    with urlopen(f"http://127.0.0.1:{up.http}/metrics", timeout=5) as answer:
+    with urlopen(f"http://127.0.0.1:{up.http}/metrics", timeout=60) as answer:
         text = str(answer.read(), "utf-8")
     return next(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name + " "))
 

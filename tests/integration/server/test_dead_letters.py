@@ -100,7 +100,7 @@ def metrics(up: Up) -> str:
     """The page of figures."""
     from urllib.request import urlopen
 
-    with urlopen(f"http://127.0.0.1:{up.http}/metrics", timeout=5) as answer:
+    with urlopen(f"http://127.0.0.1:{up.http}/metrics", timeout=60) as answer:
         return str(answer.read(), "utf-8")
 
 
