@@ -82,7 +82,7 @@ class Counting:
         return sample(self.server.http, metric)
 
     def completed(self) -> dict[str, Any]:
-        end = self.client.wait(self.id, 30)
+        end = self.client.wait(self.id, 90)
         assert end.state == "COMPLETED", end
         task = self.task()
         assert str(task["outputs"]["result"]) == str(UPTO) and "checkpoint" not in task, "a completed task has none"
@@ -118,7 +118,7 @@ def test_a_preempted_task_goes_on_where_it_was(counting: Callable[..., Counting]
     shown = one.until_kept()
     assert (shown["attempt"], shown["size_bytes"], shown["value"]) == (1, 1, "3") and shown["written_at"]
     high = one.client.submit(one.client.register(HIGH)).id
-    assert one.client.wait(high, 20).state == "COMPLETED"
+    assert one.client.wait(high, 90).state == "COMPLETED"
     task = one.completed()
     assert one.steps() == BY_STEPS
     assert (task["attempts"], task.get("lost"), task.get("failures")) == (2, None, None)
@@ -172,14 +172,14 @@ def test_a_retry_and_a_job_run_again_softly_go_on_and_hard_begins_anew(counting:
     )
     params = {"effects": str(one.effects), "gate": str(one.gate)}
     one.id = one.client.submit(one.client.register(source), params).id
-    assert one.client.wait(one.id, 20).state == "FAILED"
+    assert one.client.wait(one.id, 90).state == "FAILED"
     assert one.steps() == [(1, 0), (2, 1)] and one.until_kept("2")
     one.client.retry(one.id)
-    assert one.client.wait(one.id, 20).state == "FAILED"
+    assert one.client.wait(one.id, 90).state == "FAILED"
     assert one.steps()[2:] == [(3, 2), (4, 3)]
     one.gate.touch()
     one.client.retry(one.id, hard=True)
-    assert one.client.wait(one.id, 20).state == "COMPLETED"
+    assert one.client.wait(one.id, 90).state == "COMPLETED"
     assert one.steps()[4:] == [(5, 0)] and "checkpoint" not in one.task()
 
 
@@ -195,7 +195,7 @@ def test_secrets_are_masked_and_lists_do_not_show_it(counting: Callable[..., Cou
         '  - echo "::checkpoint::at {{.KEY}} row 5"\n  - exit 1\n'
     )
     one.id = one.client.submit(one.client.register(source)).id
-    assert one.client.wait(one.id, 20).state == "FAILED"
+    assert one.client.wait(one.id, 90).state == "FAILED"
     assert one.until_kept(f"at {MASK} row 5")
     assert "row 5" not in one.server.cli("list", "--output", "json")
     assert one.server.job(one.id)["tasks"][0]["checkpoint"]["size_bytes"] == len(f"at {MASK} row 5")

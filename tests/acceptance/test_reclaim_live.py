@@ -94,7 +94,7 @@ def test_deadlines_under_overload_are_given_up_by_value(stage: Callable[..., Sta
         one.submit(name, one.work(name, more=more))
     one.open()
     one.done("dear")
-    assert one.client.wait(one.names["cheap"], 20).state == "CANCELLED"
+    assert one.client.wait(one.names["cheap"], 90).state == "CANCELLED"
     assert "its deadline cannot be kept" in str(one.job("cheap")["error"])
     one.file.write_text("policy: edf\nset: {overload: reject}\n")
     one.up.cli("queues", "apply", str(one.file))

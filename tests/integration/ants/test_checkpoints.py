@@ -153,7 +153,7 @@ async def test_python_is_asked_to_stop_and_killed_after_the_grace(tmp_path: Path
             await queen.until(begun.exists)
             before = set(ant.worker_pids)
             await queen.cancel(token, grace_s=grace_s)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 assert (await queen.result(token)).outcome == TaskResult.CANCELLED
             assert left(queen, token) == expected
             if expected:

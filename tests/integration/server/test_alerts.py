@@ -137,7 +137,7 @@ def test_a_deep_queue_adds_ants_and_idle_ones_go_again(up: Up, hook: Hook, tmp_p
         gate.touch()
         assert [client.wait(job_id, 60).state for job_id in jobs] == ["COMPLETED"] * 16
         until(lambda: figure(up, "formicary_ants_connected") == 1, 20, "the idle ones have gone")
-        assert client.wait(client.submit(definition, {"gate": str(gate)}).id, 20).state == "COMPLETED"
+        assert client.wait(client.submit(definition, {"gate": str(gate)}).id, 90).state == "COMPLETED"
     until(lambda: len(hook.of("deep queue", "resolved")) == 1, 20, "that it is over was told, too")
     assert len(hook.of("deep queue")) == 1
     until(lambda: len(up.ants()) == 1, 20, "their processes have ended")
@@ -154,7 +154,7 @@ def test_a_dead_letter_that_asks_for_it_is_told(up: Up, hook: Hook) -> None:
         definition = client.register(DYING)
         for episode in (1, 2):
             ids = [client.submit(definition).id for _ in range(2)]
-            assert [client.wait(job_id, 20).state for job_id in ids] == ["FAILED"] * 2
+            assert [client.wait(job_id, 90).state for job_id in ids] == ["FAILED"] * 2
             until(lambda n=episode: len(hook.of("dead letters")) == n, 20, "it was told")  # type: ignore[misc]  # the default
             up.cli("deadletters", "purge", "--all")
             until(lambda: figure(up, 'formicary_alert_firing{alert="dead letters"}') == 0, 20, "it is over")

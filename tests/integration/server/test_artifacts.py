@@ -141,9 +141,9 @@ def test_a_file_that_somebody_puts_there_is_fetched_by_tasks_that_name_it(up: Up
     artifact_id = up.cli("artifacts", "put", str(file), "--name", "models/m.bin", "--expires-after", "1h").strip()
     with SyncClient(up.address) as client:
         definition = client.register(TAKES)
-        done = client.wait(client.submit(definition, {"model": artifact_id}).id, 30)
+        done = client.wait(client.submit(definition, {"model": artifact_id}).id, 90)
         assert done.state == "COMPLETED" and done.outputs["sum"] == hashlib.sha256(file.read_bytes()).hexdigest()
-        failed = client.wait(client.submit(definition, {"model": "none"}).id, 30)
+        failed = client.wait(client.submit(definition, {"model": "none"}).id, 90)
         assert failed.error is not None and "no artifact 'none'" in failed.error.detail
         assert b"".join(client.download(artifact_id)) == file.read_bytes()
         for name in ("../x", "/x") * 20:  # its reason comes through whatever the client was writing just then

@@ -261,7 +261,7 @@ def test_garbage_over_grpc_is_refused_and_harms_nobody(up: Up) -> None:
         for method in ("/formicary.v1.JobService/SubmitJob", "/formicary.v1.JobService/GetJob"):
             call: Any = channel.unary_unary(method)
             with pytest.raises(grpc.RpcError) as caught:
-                call(b"\xff\xff\xff\xff", timeout=10)
+                call(b"\xff\xff\xff\xff", timeout=90)
             assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
             assert not INSIDE.search(caught.value.details() or "")
     assert up.page("/readyz")[0] == 200
@@ -275,7 +275,7 @@ def test_an_unknown_method_over_grpc_is_a_problem_like_any_other(up: Up, method:
         calls: list[Any] = [channel.unary_unary(method), channel.unary_stream(method)]
         for call in calls:
             with pytest.raises(grpc.RpcError) as caught:
-                list(call(b"", timeout=10, metadata=[("traceparent", f"00-{trace}-00f067aa0ba902b7-01")]))
+                list(call(b"", timeout=90, metadata=[("traceparent", f"00-{trace}-00f067aa0ba902b7-01")]))
             found = from_rpc_error(caught.value)
             assert (found.code, found.trace_id) == ("ROUTE_NOT_FOUND", trace)
             assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -125,7 +125,7 @@ def test_a_rate_bounds_what_begins(up: Up, tmp_path: Path) -> None:
         for job_id in ids:
             assert client.wait(job_id, 60).state == "COMPLETED"
     times = [began(job_id) for job_id in ids]
-    assert times == sorted(times) and all(at - begun >= 0.8 * number for number, at in enumerate(times)), (begun, times)
+    assert all(at - begun >= 0.8 * number for number, at in enumerate(times)), (begun, times)
     assert effects(tmp_path) == Counter({str(n): 2 for n in range(6)})
 
 

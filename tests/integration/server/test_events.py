@@ -55,7 +55,7 @@ def test_a_job_is_told_from_submission_to_end_and_the_stream_goes_on_where_it_wa
     async def run() -> None:
         async with Client(up.address) if protocol == "grpc" else RestClient(f"http://127.0.0.1:{up.http}") as client:
             job_id = await asyncio.to_thread(submitted, up, f"life-{protocol}", params={"name": "Ada"})
-            found = await asyncio.wait_for(until_ended(client.events(after=0, job_id=job_id), job_id), 20)
+            found = await asyncio.wait_for(until_ended(client.events(after=0, job_id=job_id), job_id), 90)
             assert [event.kind for event in found if event.kind not in SOMETIMES] == LIFE
             assert [event.sequence for event in found] == sorted({event.sequence for event in found})
             (at,) = (at for at, event in enumerate(found) if event.kind == "task.dispatched")
@@ -79,7 +79,7 @@ def with_watcher(up: Up, run: Any) -> None:
 
 def opened(up: Up, query: str, **headers: str) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
     """An open stream."""
-    connection = http.client.HTTPConnection("127.0.0.1", up.http, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", up.http, timeout=90)
     connection.request(
         "GET", f"/v1/events?{query}", headers={name.replace("_", "-"): headers[name] for name in headers}
     )
@@ -123,14 +123,14 @@ def test_a_killed_server_is_followed_into_its_next_life(
         async with Client(up.address) if protocol == "grpc" else RestClient(f"http://127.0.0.1:{up.http}") as client:
             events = client.events(after=0)
             job = await asyncio.to_thread(submitted, up, "before", params={"name": "Ada"})
-            before = await asyncio.wait_for(until_ended(events, job), 20)
+            before = await asyncio.wait_for(until_ended(events, job), 90)
             await asyncio.to_thread(up.kill)
             await asyncio.to_thread(up.start)
-            gap = await asyncio.wait_for(anext(events), 20)
+            gap = await asyncio.wait_for(anext(events), 90)
             while gap.kind != "gap":  # what was still on its way when the server died
-                gap = await asyncio.wait_for(anext(events), 20)
+                gap = await asyncio.wait_for(anext(events), 90)
             job = await asyncio.to_thread(submitted, up, "after", params={"name": "Ada"})
-            after = await asyncio.wait_for(until_ended(events, job), 20)
+            after = await asyncio.wait_for(until_ended(events, job), 90)
             sequences = [event.sequence for event in [*before, gap, *after]]
             assert sequences == sorted(sequences)
             assert sequences[-1] >> 40 == (before[0].sequence >> 40) + 1

@@ -58,7 +58,7 @@ def test_a_licence_is_never_held_twice_and_survives_a_kill(up: Up, tmp_path: Pat
         up.cli("locks", "set", "licence", "--capacity", "3")
         until(lambda: lock(up)["held"] == 3, 20, "more capacity lets it begin")
         gate.touch()
-        assert [client.wait(job_id, 30).state for job_id in ids] == ["COMPLETED"] * 3
+        assert [client.wait(job_id, 90).state for job_id in ids] == ["COMPLETED"] * 3
     assert lock(up)["held"] == 0
     up.cli("locks", "delete", "licence")
     assert json.loads(up.cli("locks", "list", "--output", "json")) == []

@@ -48,7 +48,7 @@ def test_both_kinds_of_token(up: Up, issuer: FakeIssuer) -> None:
         ):
             for one in (client, rest):
                 handle = await one.submit(await one.register(JOB), {"name": "Ada"}, watch=True)
-                assert (await one.wait(handle.id, 20)).outputs["text"] == "hello Ada"
+                assert (await one.wait(handle.id, 90)).outputs["text"] == "hello Ada"
             with pytest.raises(Problem) as error:
                 await client.list_tokens()
             assert error.value.code == "PERMISSION_DENIED"
@@ -98,7 +98,7 @@ def test_a_scraper_may_have_a_token_of_the_issuer(up: Up, issuer: FakeIssuer) ->
     for text, status in ((mine, 200), (theirs, 403), (mine[:-4], 401)):
         request = urllib.request.Request(f"http://127.0.0.1:{up.http}/metrics", headers=as_bearer(text))
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=90) as answer:
                 found = answer.status
         except urllib.error.HTTPError as error:
             with error:

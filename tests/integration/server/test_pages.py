@@ -33,7 +33,7 @@ def ask(port: int, path: str, method: str = "GET") -> tuple[int, dict[str, str],
     """Status, headers and JSON of an answer."""
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=90) as answer:
             text = answer.read()
             return answer.status, dict(answer.headers), json.loads(text) if text else None
     except urllib.error.HTTPError as error:

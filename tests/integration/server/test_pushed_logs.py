@@ -34,7 +34,7 @@ async def lines_of(client: Any, gate: Path, name: str) -> None:
     """The first line comes while the task waits for a file that is made only then; more lines follow it."""
     handle = await client.submit(await client.register(JOB.format(name=name, gate=gate)))
     follower = client.logs(handle.id, follow=True)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         assert (await anext(follower)).text == "first"
         assert (await client.get(handle.id))["state"] == "EXECUTING"
         gate.touch()

@@ -53,7 +53,7 @@ class Nats:
     async def _call(self, work: Callable[[Any], Coroutine[Any, Any, None]]) -> None:
         import nats
 
-        client = await nats.connect(NATS, allow_reconnect=False, connect_timeout=20)
+        client = await nats.connect(NATS, allow_reconnect=False, connect_timeout=90)
         try:
             await work(client.jetstream())
         finally:

@@ -39,7 +39,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 def post(up: Up, path: str, body: bytes, *keys: str) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and the bytes of the answer."""
-    with closing(http.client.HTTPConnection("127.0.0.1", up.http, timeout=20)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", up.http, timeout=90)) as connection:
         connection.putrequest("POST", path)
         connection.putheader("content-type", "application/json")
         connection.putheader("content-length", str(len(body)))
@@ -82,15 +82,15 @@ def test_over_grpc_the_answer_is_the_same_and_says_that_it_is_a_replay(up: Up) -
     request.params.update({"name": "Ada"})
     with grpc.insecure_channel(up.address) as channel:
         submit = jobs_pb2_grpc.JobServiceStub(channel).SubmitJob  # type: ignore[no-untyped-call]  # generated
-        first, call = submit.with_call(request, timeout=20)
+        first, call = submit.with_call(request, timeout=90)
         assert "idempotency-replayed" not in dict(call.initial_metadata())
         ended(up, first.id)
-        again, call = submit.with_call(request, timeout=20)
+        again, call = submit.with_call(request, timeout=90)
         assert again.SerializeToString(deterministic=True) == first.SerializeToString(deterministic=True)
         assert dict(call.initial_metadata())["idempotency-replayed"] == "true"
         request.idempotency_key = "with a blank"
         with pytest.raises(grpc.RpcError) as refused:
-            submit(request, timeout=20)
+            submit(request, timeout=90)
         assert from_rpc_error(refused.value).code == "IDEMPOTENCY_KEY_INVALID"
 
 

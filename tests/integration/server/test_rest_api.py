@@ -44,7 +44,7 @@ def ask(up: Up, method: str, path: str, body: object = None, **headers: str) -> 
     given = {"content-type": "application/json"} | {name.replace("_", "-"): value for name, value in headers.items()}
     request = urllib.request.Request(f"http://127.0.0.1:{up.http}{path}", data, given, method=method)
     try:
-        answer = urllib.request.urlopen(request, timeout=20)
+        answer = urllib.request.urlopen(request, timeout=90)
     except urllib.error.HTTPError as error:
         answer = error
     with answer:
@@ -188,14 +188,14 @@ def test_a_plain_grpc_client_does_the_same(up: Up) -> None:
 
 def test_the_rest_client_does_what_the_other_client_does(up: Up) -> None:
     async def work() -> None:
-        async with RestClient(f"http://127.0.0.1:{up.http}", timeout_s=10) as client:
+        async with RestClient(f"http://127.0.0.1:{up.http}", timeout_s=60) as client:
             ref = await client.register(JOB)
             ids = await client.submit_many(ref, [{"name": f"n{number}"} for number in range(10)])
-            ends = await client.wait_all(ids, 20)
+            ends = await client.wait_all(ids, 90)
             assert [end.outputs["text"] for end in ends] == [f"hello n{number}" for number in range(10)]
             handle = await client.submit(ref, {"name": "x"}, idempotency_key="rest-client", priority=3)
             assert (await client.submit(ref, {"name": "x"}, idempotency_key="rest-client", priority=3)) == handle
-            await client.wait(handle.id, 20)
+            await client.wait(handle.id, 90)
             document = await client.get(handle.id)
             assert (document["state"], document["priority"]) == ("COMPLETED", 3)
             assert [line.text async for line in client.logs(handle.id)][-1] == "said"

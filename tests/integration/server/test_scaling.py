@@ -55,7 +55,7 @@ def get(up: Up, path: str, bearer: str = "") -> tuple[int, dict[str, Any]]:
     if bearer:
         request.add_header("authorization", f"Bearer {bearer}")
     try:
-        with urlopen(request, timeout=10) as answer:
+        with urlopen(request, timeout=90) as answer:
             return answer.status, json.load(answer)
     except HTTPError as error:
         return error.code, json.load(error)
@@ -112,7 +112,7 @@ def call(channel: grpc.Channel, method: str, request: Any, answer: Any) -> Any:
         request_serializer=lambda message: message.SerializeToString(),
         response_deserializer=answer.FromString,
     )
-    return rpc(request, timeout=10)
+    return rpc(request, timeout=90)
 
 
 def test_keda(up: Up) -> None:

@@ -51,7 +51,7 @@ class Served:
 
     async def until_watches(self, number: int) -> None:
         """Until so many watch. Raises TimeoutError after 20 s."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while self.events.watches != number:
                 await asyncio.sleep(0.01)
 

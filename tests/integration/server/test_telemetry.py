@@ -87,7 +87,7 @@ def call(up: Up, method: str, path: str, body: object = None, **headers: str) ->
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"http://127.0.0.1:{up.http}{path}", data, found, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=90) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         with error:

@@ -75,7 +75,7 @@ def test_jobs_run_over_both_protocols(up: TlsUp) -> None:
         ):
             for one in (client, other, rest):
                 handle = await one.submit(await one.register(JOB), {"name": "Ada"}, watch=True)
-                assert (await one.wait(handle.id, 20)).outputs["text"] == "hello Ada"
+                assert (await one.wait(handle.id, 90)).outputs["text"] == "hello Ada"
 
     asyncio.run(test())
     with SyncClient(up.address, ca=up.ca) as client:
@@ -147,7 +147,7 @@ def test_an_ant_with_a_certificate_needs_no_token(up: TlsUp, tmp_path: Path) -> 
         until_in(tmp_path / "log", "ready ant a7")
         with SyncClient(up.address, ca=up.ca) as client:
             ref = client.register(JOB.replace("  method: SHELL", "  method: SHELL\n  tags: [far]"))
-            assert client.wait(client.submit(ref, {"name": "Bo"}).id, 20).outputs["text"] == "hello Bo"
+            assert client.wait(client.submit(ref, {"name": "Bo"}).id, 90).outputs["text"] == "hello Bo"
 
 
 def test_an_ant_may_do_no_more_than_an_ant(up: TlsUp, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_an_ant_may_do_no_more_than_an_ant(up: TlsUp, tmp_path: Path) -> None:
     with grpc.secure_channel(f"127.0.0.1:{up.ant_port}", credentials) as channel:
         stub = jobs_pb2_grpc.JobServiceStub(channel)  # type: ignore[no-untyped-call]  # generated code is untyped
         with pytest.raises(grpc.RpcError) as error:
-            stub.GetJob(jobs_pb2.GetJobRequest(id="1"), timeout=10)
+            stub.GetJob(jobs_pb2.GetJobRequest(id="1"), timeout=90)
     assert error.value.code() == grpc.StatusCode.PERMISSION_DENIED
 
 
@@ -212,6 +212,6 @@ def test_local_ants_live_on_after_the_server_was_killed(tmp_path: Path) -> None:
         until(lambda: server.page("/readyz")[0] == 200, 20, "ready")
         assert len(before) == 1 and server.ants() == before
         with SyncClient(server.address) as client:
-            assert client.wait(client.submit(client.register(JOB), {"name": "Cy"}).id, 20).outputs["text"] == "hello Cy"
+            assert client.wait(client.submit(client.register(JOB), {"name": "Cy"}).id, 90).outputs["text"] == "hello Cy"
         assert os.stat(server.data / "queen.sock").st_mode & 0o077 == 0
         assert server.stop() == 0

@@ -74,7 +74,7 @@ def test_jobs_run_and_other_organisations_see_nothing(up: Up) -> None:
         async with Client(up.address, token=mine) as client, RestClient(url, token=mine) as rest:
             for one in (client, rest):
                 handle = await one.submit(await one.register(JOB), {"name": "Ada"}, watch=True)
-                assert (await one.wait(handle.id, 20)).outputs["text"] == "hello Ada"
+                assert (await one.wait(handle.id, 90)).outputs["text"] == "hello Ada"
         async with Client(up.address, token=other) as client, RestClient(url, token=other) as rest:
             for reader in (client, rest):
                 assert [found async for found in reader.list()] == []

@@ -43,7 +43,7 @@ def up(data_dir: Path) -> Iterator[Callable[..., Up]]:
 def output_of_a_job(server: Up) -> object:
     """Runs a job and returns what it says."""
     with SyncClient(server.address) as client:
-        end = client.wait(client.submit(client.register(JOB)).id, 20)
+        end = client.wait(client.submit(client.register(JOB)).id, 90)
     return end.outputs.get("text")
 
 

@@ -38,7 +38,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 def posted(up: Up, query: str, content: bytes, *, chunked: bool = False, **headers: str) -> tuple[int, Any]:
     """Status and document of an upload."""
-    connection = http.client.HTTPConnection("127.0.0.1", up.http, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", up.http, timeout=90)
     pieces = (content[at : at + 100_001] for at in range(0, len(content), 100_001))
     connection.request("POST", f"/v1/artifacts?{query}", pieces if chunked else content, headers)
     answer = connection.getresponse()
@@ -62,7 +62,7 @@ def test_a_body_becomes_an_artifact_that_tasks_fetch(up: Up, chunked: bool) -> N
     assert int(found["size_bytes"]) == len(CONTENT) and found["expires_at"] > found["created_at"]
     assert ask(up, "GET", f"/v1/artifacts/{found['id']}:download")[2] == CONTENT
     with SyncClient(up.address) as client:
-        done = client.wait(client.submit(client.register(TAKES), {"model": found["id"]}).id, 30)
+        done = client.wait(client.submit(client.register(TAKES), {"model": found["id"]}).id, 90)
     assert done.state == "COMPLETED" and done.outputs["sum"] == DIGEST
 
 

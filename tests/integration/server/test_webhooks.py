@@ -46,7 +46,7 @@ tasks:
 
 def send(up: Up, path: str, body: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
     """Status and JSON of the answer to a POST; underscores in the names of headers stand for hyphens."""
-    connection = http.client.HTTPConnection("127.0.0.1", up.http, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", up.http, timeout=90)
     try:
         connection.request("POST", path, body, {name.replace("_", "-"): value for name, value in headers.items()})
         answer = connection.getresponse()
@@ -254,7 +254,7 @@ def test_strangers_learn_nothing_where_tokens_are_asked_for(tmp_path: Path, monk
 
 def metrics(up: Up, headers: dict[str, str]) -> str:
     """The page of metrics."""
-    connection = http.client.HTTPConnection("127.0.0.1", up.http, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", up.http, timeout=90)
     try:
         connection.request("GET", "/metrics", headers=headers)
         return connection.getresponse().read().decode()
