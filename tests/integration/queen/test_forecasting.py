@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,41 @@ def test_limits_of_the_tenant_count(tmp_path: Path) -> None:
             found = await queen.forecasting.of_definition(definition, "local", None, 0.0, 0.0, dry_run=False)
             tomorrow = period_of("day", queen.pump.now().wall)[1]
             assert found.starts_at == pytest.approx(tomorrow, abs=2)
+
+    asyncio.run(test())
+
+
+def test_the_limit_of_its_queue_counts(tmp_path: Path) -> None:
+    """One task of the queue at a time: ants are free, and the last of twenty waits for many naps all the same."""
+
+    async def test() -> None:
+        async with Colony(ColonyConfig(tmp_path, slots=8)) as colony:
+            queen = colony.queen
+            await QueueBook(queen).put("policy: fcfs\ndefault: q\nqueues:\n- {name: q, limit: 1}\n", by="test")
+            key = await colony.register(NAP)
+            await queen.ended([await colony.submit(key)])
+            ids = [await colony.submit(key) for _ in range(20)]
+            found = await queen.estimate(ids[-1])
+            assert found is not None and found.limited and found.wait_s > 1.0
+
+    asyncio.run(test())
+
+
+def test_the_hours_of_its_queue_count(tmp_path: Path) -> None:
+    """An ant is free, and the queue opens in some hours: not before."""
+
+    async def test() -> None:
+        async with Colony(ColonyConfig(tmp_path, slots=4)) as colony:
+            queen = colony.queen
+            now = datetime.fromtimestamp(queen.pump.now().wall, UTC)
+            begin, end = now + timedelta(hours=6), now + timedelta(hours=7)
+            source = f"policy: fcfs\ndefault: q\nqueues:\n- {{name: q, hours: '{begin:%H:%M}-{end:%H:%M}'}}\n"
+            await QueueBook(queen).put(source, by="test")
+            job_id = await colony.submit(await colony.register(NAP))
+            found = await queen.estimate(job_id)
+            assert found is not None and found.reason == ""
+            assert begin.replace(second=0, microsecond=0).timestamp() - 1 <= found.starts_at
+            assert found.starts_at <= begin.timestamp() + 60
 
     asyncio.run(test())
 

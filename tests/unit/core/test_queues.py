@@ -212,6 +212,26 @@ def test_limits_and_hours_hold_a_queue_and_explain_says_so() -> None:
     assert "n" in started(made)
 
 
+def test_what_holds_longer_is_named_before_ants_that_are_busy() -> None:
+    """Both slots are taken, and the queue is at its limit or closed, or a gang is too large: those are the reasons."""
+    queues = "- default\n- {name: one, limit: 1}\n- {name: night, hours: 22:15-22:30}\n"
+    made = colony(f"policy: fcfs\ndefault: default\nqueues:\n{queues}")
+    made.ant("ant", 2)
+    for name, queue in (("a", "one"), ("x", "default"), ("b", "one"), ("n", "night"), ("y", "default")):
+        made.submit(name, made.define(job(name, f"queue: {queue}")))
+    assert started(made) == ["a", "x"]
+
+    def told(name: str, never: str = "") -> str:
+        return explain(made.core, made.core.jobs[name], never).summary
+
+    assert told("b") == "1 of at most 1 tasks of the queue one are running (limit)"
+    assert told("n").startswith("the queue night starts jobs again in")
+    assert told("y") == "all 1 ants that fit are full: 2 of 2 places taken"
+    assert told("y", "never") == "never"
+    gates = [one.gate for one in explain(made.core, made.core.jobs["n"]).reasons if not one.passed]
+    assert gates[:2] == ["hours", "place"]
+
+
 def test_a_queue_that_is_not_there_is_told() -> None:
     made = colony("policy: multilevel\nqueues: [one]\ndefault: one\n")
     made.submit("j", made.define(job("j", "queue: two")))

@@ -95,7 +95,7 @@ class Estimate:
         run_s: How long jobs of this type have run on average; None where none has ended.
         ahead: Jobs and tasks whose turn comes before.
         slots: Slots of the ants that serve it.
-        limited: `max_concurrency` or a limit of its tenant decides, not the ants.
+        limited: `max_concurrency` or a limit of its queue or tenant decides, not the ants.
         in_time: How likely it ends by the deadline, None where none was given.
         dry_run: Where asked for.
         pools: Of a job that is not submitted, where ants offer different tags: the least congested first.
@@ -171,6 +171,8 @@ class Forecasting:
         book.settle()
         if (gate := wanted.demand.gate) is not None and not core.breaking.permits(gate):
             return Estimate(job_type, "its circuit breaker is open")
+        if core.queueing is not None and (wait_s := core.queueing.deciding.opens_in(wanted.demand, now)):
+            wanted = replace(wanted, starts_at=max(wanted.starts_at, now + wait_s))
         if (payer := wanted.demand.payer) is not None and core.queueing is not None:
             over = core.queueing.quotas.refusal(payer, now, soft=False)
             if over is not None and over.until is not None:  # until its tenant's day, week or month begins anew

@@ -38,6 +38,7 @@ from formicary.engine.queen.core.leases import Hello
 from formicary.engine.queen.dead_letters import DeadLetters
 from formicary.engine.queen.error_codes import ErrorCodes
 from formicary.engine.queen.events import EventStream
+from formicary.engine.queen.fitting import never_starts
 from formicary.engine.queen.forecasting import Estimate, Forecasting
 from formicary.engine.queen.keyring import Keyring
 from formicary.engine.queen.notify.config import NotifyConfig
@@ -485,7 +486,10 @@ class Queen:
         """Why a job does not run now. Raises Problem NOT_FOUND."""
         core = self.pump.now()
         if self._is_live(job_id, org):
-            return explaining.explain(core, core.jobs[job_id])
+            job = core.jobs[job_id]
+            gang = job.definition.gang  # of what a single task lacks each gate tells
+            never = never_starts(core, job.definition, job.submitted_by or "") if gang is not None else ""
+            return explaining.explain(core, job, never)
         document = documents.summary(await self._row(job_id, org))
         error = document["error"] or {}
         return explaining.ended(job_id, document["state"], error.get("code", ""), error.get("detail", ""))

@@ -100,12 +100,12 @@ def submitted(core: Core, job: Job) -> Wanted | None:
 
 
 def questions(core: Core, asked: Wanted) -> list[Question]:
-    """What its wait depends on: the ants that serve its task, and the limit of its job type where it has one."""
+    """What its wait depends on: the ants that serve its task, and the limits of its type, queue and tenant, if any."""
     question = _question(core, asked, [ant for ant in core.ants_for(asked.demand) if not ant.draining])
     gate = asked.demand.gate  # one with a circuit breaker may have no limit
     is_limited = gate is not None and core.limit_of(gate) < UNLIMITED
     limits = [_limit(core, asked, question)] if is_limited else []
-    return [question, *limits, *_tenants(core, asked, question)]
+    return [question, *limits, *_queue(core, asked, question), *_tenants(core, asked, question)]
 
 
 def pools(core: Core, asked: Wanted) -> list[PoolAsked]:
@@ -243,6 +243,29 @@ def _tenants(core: Core, asked: Wanted, question: Question) -> Iterator[Question
         yield replace(
             question, slots=slots, running=tuple(running[:slots]), ahead=tuple(ahead), places=1, overtaking=0.0
         )
+
+
+def _queue(core: Core, asked: Wanted, question: Question) -> Iterator[Question]:
+    """The same for the tasks of its queue, where they are limited."""
+    name, queueing = asked.demand.queue, core.queueing
+    limit = queueing.config.named(name).limit if queueing is not None else None
+    if queueing is None or limit is None:
+        return
+    running = [
+        Busy(kind_of(run.job.org, run.job.definition.job_type), max(0.0, core.wall - (run.started_at or core.wall)))
+        for ant in core.leases.ants.values()
+        for run in ant.held.values()
+        if run.job is not asked.job and queueing.leaf(run.job) == name
+    ]
+    found = []
+    for demand, queue in core.queues.items():
+        if demand.queue == name:
+            for entry in (*queue.ready, *queue.cold, *queue.loading.values()):
+                job = _job(entry[4])
+                if _before(entry, demand, asked) and job is not asked.job:
+                    found.append((entry[:3], Ahead(kind_of(job.org, job.definition.job_type))))
+    ahead = tuple(one for _, one in sorted(found, key=lambda pair: pair[0]))
+    yield replace(question, slots=limit, running=tuple(running[:limit]), ahead=ahead, overtaking=0.0)
 
 
 def _limit(core: Core, asked: Wanted, question: Question) -> Question:

@@ -50,10 +50,16 @@ class Explanation(msgspec.Struct, frozen=True):
     reasons: tuple[Reason, ...]
 
 
-def explain(core: Core, job: Job) -> Explanation:
-    """Says why a live job does not run, or that it does."""
+def explain(core: Core, job: Job, never: str = "") -> Explanation:
+    """Says why a live job does not run, or that it does.
+
+    Args:
+        core: Its queen's.
+        job: Live.
+        never: Why its gang could not start though nothing else ran (`fitting.never_starts`); empty where it could.
+    """
     if job.state == life.PENDING:
-        reasons = _pending(core, job)
+        reasons = _pending(core, job, never)
     elif job.state in (life.EXECUTING, life.APPROVAL):
         reasons = _executing(core, job)
     else:
@@ -69,13 +75,15 @@ def ended(job_id: str, state: str, code: str, message: str) -> Explanation:
     return Explanation(job_id, state, text, (Reason("state", False, text),))
 
 
-def _pending(core: Core, job: Job) -> list[Reason]:
+def _pending(core: Core, job: Job, never: str) -> list[Reason]:
     due = job.timer_at if job.timer_at is not None else job.scheduled_at
     if job.timer is not None and due is not None and due > core.wall:
         why = "the delay before its next execution" if job.retries else "its scheduled start"
         return [_until(core, f"waits for {why}", due)]
     demand = core.waiting.pending_demand(job)
     reasons = [Reason("time", True, "its time has come"), *_named(core, job)]
+    if never:
+        reasons.append(Reason("gang", False, never))
     if demand.gate is not None:
         running, limit = core.running_of(demand.gate), core.limit_of(demand.gate)
         reasons.append(
@@ -189,9 +197,12 @@ def _queued(core: Core, demand: Demand, key: OrderKey, task_type: str, job: Job)
     text = f"{line} ({_rule(core, job)})"
     order = Reason("order", ahead == 0, text, {"ahead": ahead, "ahead_of_all": everywhere}, task_type)
     place = _place(core, demand, task_type)
-    # What stands at the head of the line is named first: with no ant at all, a place in the line explains nothing.
     gates = _gates(core, demand, task_type)
-    return [*gates, order, place] if place.passed else [place, *gates, order]
+    if place.passed:
+        return [*gates, order, place]
+    # With no ant at all no gate and no place in the line matters; ants that are only busy will be free again, and what
+    # keeps the job from them then is named before.
+    return [*gates, place, order] if "places" in place.figures else [place, *gates, order]
 
 
 def _place(core: Core, demand: Demand, task_type: str) -> Reason:

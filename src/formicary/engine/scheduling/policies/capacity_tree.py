@@ -235,17 +235,24 @@ class CapacityTree:
             if len(below) == 1:
                 at = below[0]
                 continue
-            tags = turns.get(at) if turns else None
-            ranks = {
-                name: (round(self._served(name, capacity, used), 9), tags.tag(name) if tags else 0.0) for name in below
-            }
-            at = min(below, key=ranks.__getitem__)
+            least, equal = inf, below
+            for name in below:
+                served = self._served(name, capacity, used)
+                if served < least - EPSILON:
+                    least, equal = served, [name]
+                elif served <= least + EPSILON and equal is not below:
+                    equal.append(name)
+            tags = turns.get(at) if turns and len(equal) > 1 else None
+            at = min(equal, key=tags.tag) if tags is not None else equal[0]
         return at
 
     def turn(self, leaf: str, turns: TreeTurns) -> None:
         """Notes that a job of the leaf has started: at each level it was its queue's turn, by guarantee."""
-        for queue in self.path(leaf):
-            turns.setdefault(queue.parent, StartTags()).served(queue.name, max(queue.guaranteed, LEAST_WEIGHT))
+        for queue in self._paths[leaf]:
+            tags = turns.get(queue.parent)
+            if tags is None:
+                tags = turns[queue.parent] = StartTags()
+            tags.served(queue.name, max(queue.guaranteed, LEAST_WEIGHT))
 
     def _served(self, name: str, capacity: float, used: Mapping[str, float]) -> float:
         own, held = self.guarantee(name, capacity), self.total(name, used)

@@ -265,7 +265,7 @@ class Deciding:
             soft: Soft limits of tenants hold.
         """
         queue = self._queues[demand.queue]
-        if queue.hours is not None and (wait_s := queue.hours.opens_in(wall)):
+        if wait_s := self.opens_in(demand, wall):
             self._wake(wall + wait_s)
             return "hours", f"the queue {queue.name} starts jobs again in {wait_s:.0f} s (hours)"
         running = self.ledger.running.get(queue.name, 0)
@@ -283,6 +283,11 @@ class Deciding:
             return over
         why = self.locks.refusal(demand.locks) if demand.locks else None
         return None if why is None else ("lock", why)
+
+    def opens_in(self, demand: Demand, wall: float) -> float:
+        """Seconds until the hours of its queue begin; 0 where it may start now."""
+        hours = self._queues[demand.queue].hours
+        return hours.opens_in(wall) if hours is not None else 0.0
 
     def _over(self, payer: Payer, wall: float, tasks: int, *, soft: bool) -> tuple[str, str] | None:
         """The limit of its tenant that holds a demand up."""

@@ -165,7 +165,7 @@ class Group:
         used = moment.ledger.of_tenant(self.name, tenant)
         weight = rule.weights.get(tenant, 1.0)
         held = moment.share(used) if rule.policy == "drf" else used.get(rule.resource, 0.0)
-        return round(held / weight, 9), self._tags.tag(tenant)
+        return held / weight, self._tags.tag(tenant)
 
     def _rank(self, entry: Entry, demand: Demand) -> float:
         """With aging the priority that it has reached; else its key says all."""
