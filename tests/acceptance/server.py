@@ -21,6 +21,7 @@ from typing import Any
 from tests.forks import REPOSITORY, Forked, run_forked
 
 FORMICARY = (sys.executable, "-m", "formicary")
+LEASE_S = 10.0
 
 
 def free_port(count: int = 1) -> int:
@@ -102,13 +103,20 @@ class Up:
         self.process: subprocess.Popen[bytes] | Forked | None = None
 
     def start(self, *, wait: bool = True) -> None:
-        """Starts it; waits until it is ready."""
+        """Starts it; waits until it is ready.
+
+        Where the test says nothing of leases they are the usual ones, and longer on a busy machine: there a server may
+        need longer than that to start again, and what its ants run shall go on meanwhile.
+        """
+        environment = {"FORMICARY_LEASE_S": f"{LEASE_S * busyness():g}", **os.environ}
         with open(self.log, "ab") as log:
             if self._is_forked:
-                self.process = Forked(self.arguments, stderr=log)
+                self.process = Forked(self.arguments, stderr=log, env=environment)
             else:
                 command = (*FORMICARY, *self.arguments)
-                self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, cwd=REPOSITORY)
+                self.process = subprocess.Popen(
+                    command, stdout=subprocess.DEVNULL, stderr=log, cwd=REPOSITORY, env=environment
+                )
         if wait:
             self.until_ready()
 
