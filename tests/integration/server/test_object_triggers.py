@@ -180,3 +180,17 @@ def test_objects_of_s3(up: Up) -> None:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_a_bucket_without_keys_says_so_in_one_line(up: Up, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instead of what the library has tried, with its own dump of it."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", f"http://127.0.0.1:{up.http}")  # gives none: it answers 404
+    up.kill()
+    up.start()
+    source = json.dumps({"source": JOB % (f"http://127.0.0.1:{up.http}/bucket", "")}).encode()
+    assert send(up, "/v1/definitions", source, content_type="application/json")[0] == 200
+    until(lambda: trigger(up)["error"] not in ("", "starting"), 60, "an error")
+    error = trigger(up)["error"]
+    assert "no access key is set (AWS_ACCESS_KEY_ID" in error and "\n" not in error

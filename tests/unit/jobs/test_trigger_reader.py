@@ -175,3 +175,13 @@ def test_what_a_block_holds_besides_is_a_warning_at_its_place() -> None:
     assert violations("{name: q, type: queue, queue: {topic: t, bucket: b}}") == [
         (3, "triggers[0].queue.bucket", "UNKNOWN_FIELD")
     ]
+
+
+def test_an_older_field_says_what_takes_its_place() -> None:
+    """It is a warning: the file runs."""
+    (parsed,) = parse_source(
+        "job_type: j\ntriggers:\n- {type: s3, name: n, s3: {bucket: b, notification_queue: q}}\n" + TASKS
+    )
+    (found,) = parsed.violations
+    assert parsed.definition is not None and not found.is_error
+    assert "notification_queue has no effect: the store is listed every poll_interval" in found.message

@@ -33,6 +33,10 @@ _COMMON: Final = (
     Field("dedup_key", "text", "Template; one job per key.", most=_TEXT),
     Field("rate_limit", "limit", "At most max jobs within window."),
 )
+_INSTEAD: Final = {
+    "notification_queue": "the store is listed every poll_interval, and a trigger of the type queue takes messages"
+}
+"""Fields of older files that do nothing here, and what does."""
 _WEBHOOK: Final = (Field("auth", "auth", "How callers are known."),)
 _QUEUE: Final = (
     Field("topic", "text", "Subject or stream.", required=True, most=300),
@@ -135,6 +139,8 @@ def _read(ctx: Context, node: Node, path: str, given: Sequence[Entry], fields: M
         if row is None:
             if name in FIELDS and fields is not AUTH_FIELDS:
                 ctx.add(key, here, "UNKNOWN_FIELD", f"{name} is a field of another type of trigger.")
+            elif name in _INSTEAD:
+                ctx.add(key, here, "UNKNOWN_FIELD", f"{name} has no effect: {_INSTEAD[name]}.", "warning")
             else:
                 ctx.unknown(key, here, name, fields)
             continue

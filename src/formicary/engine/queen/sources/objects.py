@@ -20,6 +20,7 @@ import msgspec
 from formicary.engine.jobs.triggers import Trigger
 from formicary.engine.queen.sources.source import MOST_AT_ONCE, Arrival, SourceError, Taker
 from formicary.engine.queen.trigger_rows import Event
+from formicary.problems import Problem
 
 SETTLE_S = 2.0
 """A file that has changed so lately may still be written: it is left for the next list."""
@@ -27,6 +28,8 @@ MOST_SKIPPED = 10_000
 """Objects that are there before the trigger are remembered one by one where they are so few, else by their time."""
 FOLDERS_VARIABLE = "FORMICARY_TRIGGER_DIRS"
 """The folders, separated by colons, in which files may start jobs; empty = any."""
+_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+"""Variables of the environment that say where keys for S3 are; on machines of its own cloud none is needed."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -49,6 +52,17 @@ class Objects:
     async def run(self) -> None:
         """Lists for ever. Raises SourceError, errors of the store."""
         store = self._open()
+        try:
+            await self._watch(store)
+        except (Problem, SourceError):
+            raise
+        except Exception as error:  # whatever the library raises: without keys it tells of places nobody has named
+            if self._is_local or any(os.environ.get(name) for name in _KEYS):
+                raise
+            told = next(iter(f"{error}".splitlines()), type(error).__name__)
+            raise SourceError(f"no access key is set ({', '.join(_KEYS)}), and without one: {told}") from error
+
+    async def _watch(self, store: Any) -> None:
         await self._begin(store)
         while True:
             pause_s = await self._look(store)

@@ -80,7 +80,7 @@ class Sources:
                 await self._open(key, spec).run()
             except Exception as error:  # whatever a library raises: the source is tried again
                 failures = 1 if not tally.error or tally.error == "starting" else failures + 1
-                text = f"{error}" or type(error).__name__
+                text = next(iter(f"{error}".strip().splitlines()), type(error).__name__)  # then come dumps of libraries
                 tally.error = text[:500]
                 log.warning("the trigger %s of %s cannot reach its source: %s", key[2], key[1], text)
             first, longest = PAUSE_S
