@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,59 @@ def _age(one: Stage, since: float) -> float:
     probe = one.work("probe", more="scheduled_at: 2099-01-01T00:00:00Z\n")
     one.submit("probe", probe)
     return at(one.job("probe")["submitted_at"]) - since
+
+
+def test_a_floor_of_the_starts_goes_to_who_waits_longest(stage: Callable[..., Stage]) -> None:
+    """Of a stream of urgent jobs every other start is given to the oldest, whatever its priority."""
+    one = stage("policy: priority\nset: {floor: 50}\n", "--slots", "1")
+    one.hold()
+    one.submit("old", one.work("old"))
+    urgent = one.work("urgent", more="priority: 9\n")
+    names = [f"u{number}" for number in range(5)]
+    for name in names:
+        one.submit(name, urgent)
+    one.open()
+    found = one.order("old", *names)
+    assert found.index("old") <= 2, found
+    assert [name for name in found if name != "old"] == names
+
+
+def test_queues_are_found_by_resources_tags_and_duration(stage: Callable[..., Stage]) -> None:
+    """Strict queues, each with what it matches: the jobs start in the order of the queues, the last come first."""
+    queues = (
+        "policy: multilevel\ndefault: rest\nqueues:\n- {name: gpus, priority: 4, match: {resources: {gpu: 1}}}\n"
+        "- {name: reds, priority: 3, match: {tags: [red]}}\n- {name: long, priority: 2, match: {longer_than: 1h}}\n"
+        "- {name: rest, priority: 1}\n"
+    )
+    one = stage(queues, "--slots", "1", "--tags", "red", "--resources", "gpu=1")
+    one.hold()
+    for name, more, task in (
+        ("plain", "", ""),
+        ("slow", "estimated_runtime: 2h\n", ""),
+        ("red", "", "  tags: [red]\n"),
+        ("gpu", "", "  resources: {gpu: 1}\n"),
+    ):
+        one.submit(name, one.work(name, more=more, task=task))
+    one.open()
+    assert one.order("plain", "slow", "red", "gpu") == ["gpu", "red", "slow", "plain"]
+
+
+def test_a_queue_starts_jobs_in_its_hours_alone(stage: Callable[..., Stage]) -> None:
+    """Its hours begin in two hours: it waits while others run; once they are now, it runs."""
+
+    def hours(first: int, last: int) -> str:
+        begin, end = (datetime.now(UTC) + timedelta(hours=hour) for hour in (first, last))
+        return f"queues: [{{name: night, hours: '{begin:%H:%M}-{end:%H:%M}'}}, day]\ndefault: day\n"
+
+    one = stage(f"policy: multilevel\n{hours(2, 4)}", "--slots", "1")
+    one.submit("night", one.work("night", more="queue: night\n"))
+    one.submit("day", one.work("day"))
+    (day,) = one.done("day")
+    until(lambda: "the queue night starts jobs again in" in one.reason("night"), 20, "it says why it waits")
+    one.file.write_text(f"policy: multilevel\n{hours(-2, 2)}")
+    one.up.cli("queues", "apply", str(one.file))
+    (night,) = one.done("night")
+    assert at(night["tasks"][0]["started_at"]) > at(day["tasks"][0]["ended_at"])
 
 
 def test_multilevel_strict_then_weighted_after_a_change_at_run_time(stage: Callable[..., Stage]) -> None:
@@ -181,6 +235,7 @@ def test_placements_and_lots(stage: Callable[..., Stage]) -> None:
     """Two ants of two slots: first and best fit join what runs, worst fit goes to the other ant; then lots."""
     one = stage("placement: first_fit\n", "--ants", "2", "--slots", "2")
     until(lambda: len(one.up.page("/v1/ants")[1].get("ants", ())) == 2, 20, "both are there")
+    assert one.figure('formicary_fragmentation{resource="slots"}') == 0.5, "of four free slots two are on one ant"
     work = one.work("work", seconds=0.3)
 
     def joins(placement: str) -> bool:

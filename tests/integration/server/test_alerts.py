@@ -14,6 +14,7 @@ import pytest
 
 from formicary.client import SyncClient
 from tests.acceptance.server import Up, until
+from tests.integration.server.told import MailServer
 
 RULES = """\
 interval: 200ms
@@ -163,6 +164,44 @@ def test_a_dead_letter_that_asks_for_it_is_told(up: Up, hook: Hook) -> None:
     events = [one["event"] for one in up.page("/v1/notifications")[1]["notifications"]]
     assert sorted(events) == ["alert.firing"] * 2 + ["alert.resolved"] * 2
     assert hook.taken[-1][1]["recipients"] == ["oncall@example.com"]
+
+
+def test_an_alert_is_told_by_email(tmp_path: Path) -> None:
+    """A real mail server takes a letter when the episode begins, at its second try, and one when it is over."""
+    rules = tmp_path / "alerts.yaml"
+    rules.write_text(
+        "interval: 200ms\nalerts:\n- name: dead letters\n  condition: dead_letters > 0\n  action: notify\n"
+        "  recipients: [oncall@example.com, a person without a mailbox]\n  message: Look at the dead letters.\n"
+    )
+    with MailServer() as mails:
+        mails.answers.append("451 try again later")
+        smtp = ("--smtp-url", f"smtp://127.0.0.1:{mails.port}", "--smtp-from", "formicary@example.com")
+        server = Up(tmp_path / "data", "--ants", "1", "--alerts", str(rules), *smtp)
+        try:
+            server.start()
+            with SyncClient(server.address) as client:
+                job = client.submit(client.register(DYING)).id
+                assert client.wait(job, 20).state == "FAILED"
+            until(lambda: len(mails.letters) == 1, 60, "it was told")
+            server.cli("deadletters", "purge", "--all")
+            until(lambda: len(mails.letters) == 2, 60, "that it is over was told, too")
+            notices = server.page("/v1/notifications")[1]["notifications"]
+        finally:
+            server.clear()
+    fires, over = mails.letters
+    assert fires.recipients == over.recipients == ["oncall@example.com"]
+    subjects = [str(letter.message["Subject"]) for letter in mails.letters]
+    assert subjects == ["alert dead letters fires", "alert dead letters is over"]
+    text = "The alert dead letters fires: dead_letters > 0\n\nLook at the dead letters.\n"
+    assert fires.message.get_content().replace("\r\n", "\n") == text
+    assert (
+        fires.message["From"] == "formicary@example.com" and fires.message["Message-ID"] != over.message["Message-ID"]
+    )
+    assert sorted((one["event"], one["state"]) for one in notices) == [
+        ("alert.firing", "SENT"),
+        ("alert.resolved", "SENT"),
+    ]
+    assert {one["attempts"] for one in notices if one["event"] == "alert.firing"} == {2}
 
 
 def test_a_file_that_is_wrong_stops_the_start(tmp_path: Path) -> None:

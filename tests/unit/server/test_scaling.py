@@ -10,6 +10,7 @@ from formicary.engine.queen.census import Backlog
 from formicary.server.scaling.external_metrics import quantity
 from formicary.server.scaling.selector import parse_selector
 from formicary.server.scaling.work import Wish, WrongWish, read_wish
+from formicary.v1 import external_scaler_pb2 as pb
 
 BACKLOG: Backlog = Counter(
     {("SHELL", frozenset()): 5, ("SHELL", frozenset({"gpu", "eu"})): 3, ("PYTHON", frozenset({"gpu"})): 2}
@@ -78,3 +79,39 @@ def test_a_wish_names_all_that_is_wrong() -> None:
 def test_quantities() -> None:
     """As Kubernetes reads them."""
     assert [quantity(value) for value in (0.0, 42.0, 0.5, 1.2345)] == ["0", "42", "500m", "1234m"]
+
+
+KEDA = {
+    "ScaledObjectRef": ["1 name string", "2 namespace string", "3 scalerMetadata message"],
+    "IsActiveResponse": ["1 result bool"],
+    "GetMetricSpecResponse": ["1 metricSpecs message"],
+    "MetricSpec": ["1 metricName string", "2 targetSize int64", "3 targetSizeFloat double"],
+    "GetMetricsRequest": ["1 scaledObjectRef message", "2 metricName string"],
+    "GetMetricsResponse": ["1 metricValues message"],
+    "MetricValue": ["1 metricName string", "2 metricValue int64", "3 metricValueFloat double"],
+}
+"""Fields of KEDA's published contract, pkg/scalers/externalscaler/externalscaler.proto."""
+CALLS = {
+    "IsActive": ("ScaledObjectRef", "IsActiveResponse", False),
+    "StreamIsActive": ("ScaledObjectRef", "IsActiveResponse", True),
+    "GetMetricSpec": ("ScaledObjectRef", "GetMetricSpecResponse", False),
+    "GetMetrics": ("GetMetricsRequest", "GetMetricsResponse", False),
+}
+
+
+def test_the_contract_is_kedas() -> None:
+    """Names, numbers and types as KEDA has them: it finds them by these alone."""
+    kinds = {1: "double", 3: "int64", 8: "bool", 9: "string", 11: "message"}
+    described = pb.DESCRIPTOR
+    assert described.package == "externalscaler"
+    found = {
+        name: [f"{field.number} {field.name} {kinds[field.type]}" for field in message.fields]
+        for name, message in described.message_types_by_name.items()
+    }
+    assert found == KEDA
+    service = described.services_by_name["ExternalScaler"]
+    calls = {
+        method.name: (method.input_type.name, method.output_type.name, method.server_streaming)
+        for method in service.methods
+    }
+    assert calls == CALLS

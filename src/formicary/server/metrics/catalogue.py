@@ -92,6 +92,13 @@ CATALOGUE: tuple[MetricRow, ...] = (
     MetricRow("formicary_ants_connected", "gauge", "Ants with a session."),
     MetricRow("formicary_ant_slots", "gauge", "Tasks that the connected ants can run at the same time."),
     MetricRow("formicary_ant_slots_busy", "gauge", "Slots of connected ants that hold an attempt."),
+    MetricRow(
+        "formicary_fragmentation",
+        "gauge",
+        "1 - the largest piece that is free on one connected ant / all that is free, 0 to 1: near 1 a large task waits "
+        "though there is enough for it in all.",
+        ("resource",),
+    ),
     MetricRow("formicary_ant_restarts_total", "counter", "Local ants that ended and were started again."),
     MetricRow("formicary_ready", "gauge", "1 while the server accepts work."),
     MetricRow("formicary_info", "gauge", "Always 1.", ("version",)),

@@ -17,9 +17,12 @@ from prometheus_client.registry import Collector
 import formicary
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.queen.census import Backlog, Census
+from formicary.engine.queen.core.records import Ant
 from formicary.engine.queen.journal import COMMIT_BOUNDS_S, SIZE_BOUNDS
 from formicary.engine.queen.runtime import Queen
+from formicary.engine.scheduling.demand import EPSILON
 from formicary.engine.scheduling.estimating import Score
+from formicary.engine.scheduling.queues.ledger import SLOTS
 from formicary.gateway.interceptors.access_log import BOUNDS_S, CallCounts
 from formicary.headers import HeaderMapping
 from formicary.lifecycle.breaker import CLOSED, HALF_OPEN, OPEN
@@ -209,7 +212,21 @@ def _ants(queen: Queen) -> dict[str, Samples]:
         "formicary_ant_slots": [((), sum(ant.slots for ant in ants))],
         "formicary_ant_slots_busy": [((), sum(busy))],
         "resource_utilization_by_worker": [((name,), held / slots) for name, (held, slots) in shares.items()],
+        "formicary_fragmentation": _fragmentation(ants),
     }
+
+
+def _fragmentation(ants: Iterable[Ant]) -> Samples:
+    """How far what is free lies in pieces, by resource; nothing of a resource of which nothing is free."""
+    largest: dict[str, float] = {}
+    total: dict[str, float] = {}
+    for ant in ants:
+        free = {name: amount - ant.used.get(name, 0.0) for name, amount in ant.resources.items()}
+        for name, amount in (free | {SLOTS: float(max(0, ant.slots - len(ant.held)))}).items():
+            if amount > EPSILON:
+                largest[name] = max(largest.get(name, 0.0), amount)
+                total[name] = total.get(name, 0.0) + amount
+    return [((name,), 1.0 - largest[name] / total[name]) for name in sorted(total)[:MOST_LABELS]]
 
 
 def _jobs(queen: Queen, census: Census) -> dict[str, Samples]:
