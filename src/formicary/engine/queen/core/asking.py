@@ -2,7 +2,7 @@
 
 The wait ends when the job's first task runs. Ants may hold tasks ahead of time: what they hold beyond their slots
 waits before all others. A job whose first task is not rendered yet may have any ant. Where queues are configured,
-their order holds within a queue; how they share is not played.
+their lines are merged as they share (`lines`).
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from formicary.engine.jobs import lifecycle as life
+from formicary.engine.queen.core.lines import ahead, shared
 from formicary.engine.queen.core.records import Job
 from formicary.engine.scheduling.concurrency import UNLIMITED
 from formicary.engine.scheduling.estimate_book import kind_of
@@ -21,8 +22,7 @@ from formicary.engine.scheduling.queues.limits import JOBS
 
 if TYPE_CHECKING:
     from formicary.engine.queen.core.core import Core
-    from formicary.engine.queen.core.gangs import GangRun
-    from formicary.engine.queen.core.records import Ant, Definition, TaskRun
+    from formicary.engine.queen.core.records import Ant, Definition
     from formicary.engine.scheduling.candidates import Entry, OrderKey
     from formicary.engine.scheduling.demand import Demand
 
@@ -128,7 +128,7 @@ def pools(core: Core, asked: Wanted) -> list[PoolAsked]:
 def _question(core: Core, asked: Wanted, ants: list[Ant]) -> Question:
     slots = sum(ant.slots for ant in ants)
     busy, held = _held(core, ants, asked.job)
-    waiting = [*held, *_ahead(core, asked, ants), *_scheduled(core, asked, ants)]
+    waiting = [*held, *ahead(core, asked, ants), *_scheduled(core, asked, ants)]
     return Question(
         kind_of(asked.job.org, asked.job.definition.job_type),
         slots,
@@ -157,50 +157,11 @@ def _held(core: Core, ants: Iterable[Ant], asked: Job) -> tuple[list[Busy], list
     return busy, beyond
 
 
-def _ahead(core: Core, asked: Wanted, ants: list[Ant]) -> list[Ahead]:
-    """What waits before the asked job for some of these ants, in order.
-
-    Keys of other configured queues mean something else: of those, what was submitted before counts.
-    """
-    own = {ant.key for ant in ants}
-    found: list[tuple[OrderKey, Ahead]] = []
-    for demand, queue in core.queues.items():
-        head = queue.head() if demand.gang else None
-        gang = cast("GangRun", head[4]) if head is not None else None
-        share = _shared(core, demand if gang is None else gang.members[0], own)
-        if share:
-            alike: dict[str, Ahead] = {}  # by definition: a hundred thousand jobs are of few kinds
-            for entry in (*queue.ready, *queue.cold, *queue.loading.values()):
-                if _before(entry, demand, asked):
-                    job = _job(entry[4])
-                    one = alike.get(job.definition.id)
-                    if one is None:
-                        kind = kind_of(job.org, job.definition.job_type)
-                        places = gang.least if gang is not None else 1
-                        one = alike[job.definition.id] = Ahead(kind, places=places, share=share)
-                    found.append((entry[:3], one))
-    if len(found) <= MOST_SORTED:
-        found.sort(key=lambda pair: pair[0])
-    return [one for _, one in found]
-
-
 def _before(entry: Entry, demand: Demand, asked: Wanted) -> bool:
     """True where a candidate goes before the asked job."""
     if entry[4].state != entry[5]:
         return False
     return entry[:3] < asked.key if demand.queue == asked.demand.queue else entry[1] < asked.job.number
-
-
-def _shared(core: Core, demand: Demand, own: set[str]) -> float:
-    """Part of the slots for a demand that are on these ants."""
-    able = [ant for ant in core.ants_for(demand) if not ant.draining]
-    shared = sum(ant.slots for ant in able if ant.key in own)
-    return shared / sum(ant.slots for ant in able) if shared else 0.0
-
-
-def _job(candidate: object) -> Job:
-    """The job of a candidate: itself, or that of a task or a gang."""
-    return candidate if isinstance(candidate, Job) else cast("TaskRun | GangRun", candidate).job
 
 
 def _scheduled(core: Core, asked: Wanted, ants: list[Ant]) -> Iterator[Ahead]:
@@ -213,7 +174,7 @@ def _scheduled(core: Core, asked: Wanted, ants: list[Ant]) -> Iterator[Ahead]:
             if due is not None and core.waiting.order_key(job, 0) < asked.key:
                 soon.append((due, job.number, job))
     for due, _, job in heapq.nsmallest(MOST_SCHEDULED, soon):
-        share = _shared(core, core.waiting.pending_demand(job), own)
+        share = shared(core, core.waiting.pending_demand(job), own)
         if share:
             yield Ahead(kind_of(job.org, job.definition.job_type), max(1e-3, due - core.wall), share=share)
 
