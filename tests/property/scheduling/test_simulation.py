@@ -1,6 +1,7 @@
 """What holds for every workload: nothing is oversubscribed, nothing idles without need, the best order is found."""
 
-from itertools import permutations
+from dataclasses import replace
+from itertools import pairwise, permutations
 
 import pytest
 from hypothesis import given, settings
@@ -124,3 +125,32 @@ def test_backfill_delays_no_first_job(jobs: list[Job]) -> None:
     waiting = [job.id for job in sorted(jobs, key=lambda one: one.submit) if plain[job.id] > job.submit]
     if waiting:
         assert ahead[waiting[0]] <= plain[waiting[0]]
+
+
+@pytest.mark.parametrize("inherit", ["true", "false"])
+@pytest.mark.parametrize("preemptive", ["true", "false"])
+@settings(deadline=None, max_examples=60)
+@given(jobs=workloads(), data=st.data())
+def test_a_lock_is_held_by_one_from_its_start_to_its_end(
+    inherit: str, preemptive: str, jobs: list[Job], data: st.DataObject
+) -> None:
+    """Also while the holder is preempted; all end, and nothing is oversubscribed by those that stand aside."""
+    names = st.frozensets(st.sampled_from("lmn"), max_size=2)
+    jobs = [replace(job, locks=data.draw(names), gang="") for job in jobs]
+    cluster = Cluster((Ant("x", {"cpu": 4, "slots": 2}), Ant("y", {"cpu": 4, "slots": 1})))
+    outcome = run("priority", jobs, cluster, inherit=inherit, preemptive=preemptive)
+    assert all(ran.end is not None for ran in outcome.jobs)
+    for lock in "lmn":
+        spans = sorted((ran.start or 0.0, ran.end or 0.0) for ran in outcome.jobs if lock in ran.job.locks)
+        assert all(before[1] <= after[0] for before, after in pairwise(spans)), spans
+
+
+@settings(deadline=None, max_examples=60)
+@given(jobs=workloads(), preemptive=st.booleans())
+def test_locks_that_nobody_else_wants_change_nothing(jobs: list[Job], preemptive: bool) -> None:
+    """The twin of what decides about locks is what decides without them."""
+    cluster = Cluster((Ant("x", {"cpu": 4, "slots": 2}), Ant("y", {"cpu": 5, "slots": 2})))
+    own = [replace(job, locks=frozenset({job.id})) for job in jobs]
+    texts = {"preemptive": str(preemptive).lower()}
+    found, expected = run("priority", own, cluster, **texts), run("priority", jobs, cluster, **texts)
+    assert [ran.segments for ran in found.jobs] == [ran.segments for ran in expected.jobs]

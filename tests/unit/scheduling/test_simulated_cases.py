@@ -256,3 +256,36 @@ def test_traces_and_pictures(tmp_path: Path) -> None:
     assert [one["policy"] for one in found] == ["fcfs", "backfill"]
     assert [one["start"] for one in found[0]["jobs"]] == [1, 2, 11, 12, 21]
     assert plot.read_text().startswith("<svg")
+
+
+def test_inversion(lab: Lab) -> None:
+    """Sha, Rajkumar, Lehoczky, 1990: medium takes the place of low, which holds what high waits for."""
+    jobs = [
+        job("low", 0, 10, priority=1, locks=["bus"]),
+        job("high", 1, 2, priority=9, locks=["bus"]),
+        job("medium", 2, 100, priority=5),
+    ]
+    inverted = lab.starts(jobs, "priority", "preemptive=true", "inherit=false")
+    assert inverted == {"low": 0, "medium": 2, "high": 110}
+    assert lab.starts(jobs, "priority", "preemptive=true") == {"low": 0, "high": 10, "medium": 12}
+
+
+def test_a_preempted_holder_comes_back_for_who_waits_for_it(lab: Lab) -> None:
+    """Medium has taken the place of low before high comes: low inherits, and takes the place back."""
+    jobs = [
+        job("low", 0, 10, priority=1, locks="bus"),
+        job("medium", 2, 100, priority=5),
+        job("high", 4, 2, priority=9, locks="bus"),
+    ]
+    found = {one["id"]: one for one in lab.run(jobs, "priority", "preemptive=true")["jobs"]}
+    assert [(start, end) for start, end, _ in found["low"]["segments"]] == [(0, 2), (4, 12)]
+    assert (found["high"]["start"], found["medium"]["end"]) == (12, 112)
+
+
+def test_a_lock_is_held_by_one_and_keeps_nobody_else_off_an_ant(lab: Lab) -> None:
+    two = {"ants": [{"id": "a", "capacity": {"slots": 2}}]}
+    jobs = [job(f"l{number}", 0, 5, locks=["db"]) for number in range(3)] + [job("free", 0, 1, priority=-5)]
+    assert lab.starts(jobs, "priority", cluster=two) == {"l0": 0, "l1": 5, "l2": 10, "free": 0}
+    for name in ("aging=1", "floor=10", "degrade=log"):
+        status, _, err = lab.call("\n".join(map(json.dumps, jobs)), two, "--policy", "priority", "--set", name)
+        assert status == 2 and "jobs hold locks" in err

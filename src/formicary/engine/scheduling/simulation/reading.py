@@ -53,6 +53,7 @@ _JOB = [
     "gang",
     "estimate",
     "prefer",
+    "locks",
 ]
 _ALIASES = {
     "capacity": "guaranteed",
@@ -220,6 +221,7 @@ def _job(raw: dict[str, object], wrong: Wrong, place: str) -> Job | None:
         gang=fields.text("gang"),
         estimate=fields.number("estimate", least=0.0, most=MOST_S),
         prefer=fields.numbers("prefer", least=-inf),
+        locks=fields.words("locks"),
     )
     return job if len(wrong.found) == before else None
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from formicary.engine.scheduling.policies import capacity_tree
 from formicary.engine.scheduling.simulation.backfill import Backfill, Conservative
 from formicary.engine.scheduling.simulation.groups import Gangs, Matchmaking
+from formicary.engine.scheduling.simulation.inheriting import Inheriting
 from formicary.engine.scheduling.simulation.levels import Feedback
 from formicary.engine.scheduling.simulation.policy import Policy
 from formicary.engine.scheduling.simulation.queueing import (
@@ -109,6 +110,10 @@ def _priority(values: Values, cluster: Cluster, jobs: Sequence[Job]) -> Policy:
         raise ValueError(f"floor is per cent of the starts, 0 to 50, not {floor:g}")
     if floor > 0 and preemptive:
         raise ValueError("what floor starts, preemptive would take off again at once: leave one of them out")
+    if any(job.locks for job in jobs):
+        if how != "none" or aging > 0 or floor > 0:
+            raise ValueError("jobs hold locks, for which there is neither degrade nor aging nor floor: leave it out")
+        return Inheriting(inherits=bool(values["inherit"]), blocking=blocking, preemptive=preemptive)
     if how != "none":
         return Degrading(how, blocking=blocking)
     if aging > 0:
@@ -226,6 +231,7 @@ POLICIES: dict[str, Known] = {
             "degrade": Parameter(
                 ("none", "log", "step"), "none", "priority falls with each attempt to start; it starves"
             ),
+            "inherit": Parameter("flag", True, "who holds a lock has the priority of those that wait for it"),
         },
     ),
     "multilevel": Known(

@@ -32,6 +32,7 @@ class Job:
         gang: Members of one gang start together or not at all (policy `gang`).
         estimate: What schedulers believe of `runtime` (backfill, shortest job first); the truth where it is None.
         prefer: Weight by tag or `label=value` of an ant (policy `matchmaking`).
+        locks: What it holds alone from its first start to its end, preempted or not (policy `priority`).
     """
 
     id: str
@@ -47,6 +48,7 @@ class Job:
     gang: str = ""
     estimate: float | None = None
     prefer: Mapping[str, float] = field(default_factory=dict)
+    locks: frozenset[str] = frozenset()
 
     @property
     def expected(self) -> float:
