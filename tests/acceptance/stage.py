@@ -52,9 +52,9 @@ class Stage:
     def submit(self, name: str, definition: DefinitionRef, **options: Any) -> None:
         self.names[name] = self.client.submit(definition, **options).id
 
-    def hold(self, slots: int = 1, more: str = "") -> None:
+    def hold(self, slots: int = 1, more: str = "", task: str = "") -> None:
         """Takes all slots until `open`."""
-        definition = self.define(more + HOLD.format(gate=self.gate))
+        definition = self.define(more + HOLD.format(gate=self.gate) + task)
         for number in range(slots):
             self.submit(f"hold{number}", definition)
         until(lambda: all(self.job(f"hold{at}")["tasks"][0]["state"] == "EXECUTING" for at in range(slots)), 20, "held")

@@ -155,6 +155,26 @@ def test_resources_are_never_oversubscribed_and_labels_decide(stage: Callable[..
     assert "lacks cuda <12 (has 12.4)" in one.reason("old")
 
 
+def test_an_overcommitted_resource_is_given_out_so_many_times(stage: Callable[..., Stage]) -> None:
+    """Two processors: two tasks of one at a time, four where each counts twice, and two again."""
+    one = stage("policy: fcfs\n", "--slots", "8", "--resources", "cpu=2")
+    work = one.work("work", seconds=0.3, task="  resources: {cpu: 1}\n")
+    whole = one.define("job_type: whole\ntasks:\n- {task_type: t, script: 'true', resources: {cpu: 3}}\n")
+    for turn, (more, expected) in enumerate((("", 2), ("overcommit: {cpu: 2}\n", 4), ("", 2))):
+        one.file.write_text(f"policy: fcfs\n{more}")
+        one.up.cli("queues", "apply", str(one.file))
+        one.hold(task="  resources: {cpu: 2}\n" if expected == 2 else "  resources: {cpu: 4}\n")
+        names = [f"w{turn}-{number}" for number in range(8)]
+        for name in names:
+            one.submit(name, work)
+        one.open()
+        assert most_at_once(one.done(*names)) == expected
+        one.done("hold0")
+        one.gate.unlink()
+    one.submit("whole", whole)
+    until(lambda: "lacks cpu 3 (offers 2)" in one.reason("whole"), 20, "it is as before")
+
+
 def test_a_preferred_ant_is_waited_for(stage: Callable[..., Stage]) -> None:
     """Delay scheduling: the near ant is busy, the far one free; the task waits, and runs near."""
     one = stage("policy: fcfs\n", "--slots", "1", "--labels", "zone=eu")

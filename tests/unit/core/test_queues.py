@@ -527,3 +527,21 @@ def test_a_gang_starts_with_no_more_than_the_share_of_its_queue() -> None:
     made.submit("some", made.define(GANG.format(name="some", gang="{tasks: [m0, m1, m2], min: 2}")))
     made.ant("x", 4)
     assert started(made) == ["some", "some"]
+
+
+def test_overcommit_counts_what_ants_have_so_many_times() -> None:
+    """For ants that are there and that come; with less of it, what runs goes on and nothing begins until it fits."""
+    made = colony("overcommit: {cpu: 1.5}\n")
+    work = made.define(job("work", "", "  resources: {cpu: 1, memory: 1}\n"))
+    made.ant("x", 8, resources={"cpu": 2.0, "memory": 9.0})
+    for number in range(6):
+        made.submit(f"w{number}", work)
+    assert len(started(made)) == 3
+    found = read_queues("overcommit: {cpu: 1, memory: 2}\n").queues
+    assert found is not None
+    made.core.waiting.take("", found, "test")
+    made.settle()
+    made.ok("w0", "a")
+    assert started(made) == []
+    made.ok("w1", "a")
+    assert len(started(made)) == 1

@@ -107,3 +107,17 @@ def test_hours_may_lie_over_midnight() -> None:
     assert night.opens_in(midnight + 21 * 3600 + 59 * 60) == 60.0
     assert night.opens_in(midnight + 23 * 3600) == 0.0
     assert Hours(60, 120).opens_in(midnight + 3 * 3600) == 22 * 3600.0
+
+
+def test_overcommit_is_of_resources_and_at_least_once() -> None:
+    found = read_queues("overcommit: {cpu: 2, memory: 1.5}\n").queues
+    assert found is not None and found.overcommit == {"cpu": 2.0, "memory": 1.5}
+    wrong = read_queues("overcommit: {cpu: 0.5, slots: 2, memory: 500, gpu: many, Cpu: 1}\n").violations
+    assert sorted((one.path, one.code) for one in wrong) == [
+        ("overcommit.Cpu", "BAD_NAME"),
+        ("overcommit.cpu", "OUT_OF_RANGE"),
+        ("overcommit.gpu", "WRONG_TYPE"),
+        ("overcommit.memory", "OUT_OF_RANGE"),
+        ("overcommit.slots", "BAD_NAME"),
+    ]
+    assert read_queues("overcommit: 2\n").violations[0].code == "WRONG_TYPE"

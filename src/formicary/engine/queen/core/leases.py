@@ -62,6 +62,8 @@ class Leases:
         """Told of each attempt that was charged and is released."""
         self.grace_of: Callable[[TaskRun], float | None] = _as_configured
         """Says what an attempt is left that makes room."""
+        self.overcommit: Mapping[str, float] = {}
+        """How often the amount of a resource that an ant has is given out."""
         self.locks = LockBook()
         """Who holds which virtual resources."""
         self.version = self.members = 0
@@ -89,7 +91,8 @@ class Leases:
             self.sessions.pop(ant.session, None)
             batch.closing.append(ant.session)
         ant.session, ant.connected, ant.draining = session, True, False
-        ant.methods, ant.tags, ant.labels, ant.resources = hello.methods, hello.tags, hello.labels, hello.resources
+        ant.methods, ant.tags, ant.labels, ant.announced = hello.methods, hello.tags, hello.labels, hello.resources
+        ant.resources = self._given_out(ant.announced)
         ant.slots, ant.window = max(1, hello.slots), max(hello.window, hello.slots, 1)
         self.sessions[session] = ant
         self._renew(ant, mono, self.config.lease_s)
@@ -108,6 +111,19 @@ class Leases:
             if asked is not None and asked.preempting:
                 out.leave(token, self.grace_of(asked))
         return welcome
+
+    def give_out(self, overcommit: Mapping[str, float]) -> None:
+        """Amounts of resources count so many times from now on; what is held beyond that stays held."""
+        if overcommit != self.overcommit:
+            self.overcommit = overcommit
+            for ant in self.ants.values():
+                ant.resources = self._given_out(ant.announced)
+            self._unmatch()
+
+    def _given_out(self, announced: Mapping[str, float]) -> Mapping[str, float]:
+        if not self.overcommit:
+            return announced
+        return {name: amount * self.overcommit.get(name, 1.0) for name, amount in announced.items()}
 
     def disconnect(self, session: int, mono: float) -> None:
         """The stream has ended; the process may come back within the grace."""

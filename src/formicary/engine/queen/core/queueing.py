@@ -289,6 +289,7 @@ def follow(core: Core, config: Queues) -> None:
     if earlier is not None:
         queueing.history = earlier.history
     core.leases.credit = queueing.give
+    core.leases.give_out(config.overcommit)
     queueing.quotas.follow(earlier.quotas if earlier is not None else None)
     for run in core.leases.tokens.values():
         queueing.take(run)

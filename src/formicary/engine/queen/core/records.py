@@ -524,6 +524,7 @@ class Ant:
     """One worker process, as long as its leases live."""
 
     __slots__ = (
+        "announced",
         "connected",
         "draining",
         "held",
@@ -548,6 +549,8 @@ class Ant:
         self.methods: frozenset[str] = frozenset()
         self.tags: frozenset[str] = frozenset()
         self.labels: Mapping[str, str] = {}
+        self.announced: Mapping[str, float] = {}
+        """Amounts that it has."""
         self.resources: Mapping[str, float] = {}
         self.used: dict[str, float] = {}
         """What the tasks that it holds have of them."""

@@ -179,6 +179,7 @@ class Queues:
         default: The queue of jobs that nothing sends elsewhere.
         tenants: Limits of organisations and their users.
         grace_s: Seconds of tasks of queues that say nothing of it; None = as each ant is configured.
+        overcommit: How often the amount of a resource that an ant has is given out; once where missing.
     """
 
     rule: Rule
@@ -187,6 +188,7 @@ class Queues:
     default: str = DEFAULT
     tenants: Tenants = field(default_factory=dict)
     grace_s: float | None = None
+    overcommit: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def apart(self) -> bool:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from formicary.engine.jobs.amounts import needs_of, parse_amount
+from formicary.engine.jobs.amounts import is_resource, needs_of, parse_amount
 from formicary.engine.jobs.durations import parse_duration
 from formicary.engine.jobs.model import Violation
 from formicary.engine.jobs.readers import did_you_mean
 from formicary.engine.jobs.yaml_nodes import Node, YamlError, compose, to_json
 from formicary.engine.scheduling.policies import capacity_tree
+from formicary.engine.scheduling.queues.ledger import SLOTS
 from formicary.engine.scheduling.queues.limits_reading import read_tenants
 from formicary.engine.scheduling.queues.model import (
     BETWEEN,
@@ -29,6 +30,7 @@ from formicary.engine.scheduling.queues.model import (
 
 MAX_BYTES = 256 * 1024
 MAX_QUEUES = 1000
+MAX_OVERCOMMIT = 100.0
 MAX_GRACE_S = 3600.0
 """What waits would wait for it."""
 PARAMETERS: Mapping[str, tuple[str, ...]] = {
@@ -51,7 +53,7 @@ CHOICES = {
     "overload": ("continue", "shed", "demote", "reject"),
 }
 _FEEDBACK = ("quantum", "levels", "boost")
-_TOP = ("policy", "set", "placement", "default", "queues", "tenant_limits", "preemption_grace")
+_TOP = ("policy", "set", "placement", "default", "queues", "tenant_limits", "preemption_grace", "overcommit")
 _QUEUE = (
     "name", "parent", "weight", "priority", "guaranteed", "maximum", "limit", "policy", "set", "match", "hours",
     "preemption_grace",
@@ -199,7 +201,30 @@ def _top(reader: _Reader, root: Node) -> Queues:
         queues.append(Queue(default))
     tenants = read_tenants(reader, fields["tenant_limits"]) if "tenant_limits" in fields else {}
     grace_s = reader.parsed(fields.get("preemption_grace"), "preemption_grace", _grace)
-    return Queues(rule, placement, tuple(queues), default, tenants, grace_s)
+    overcommit = _overcommit(reader, fields["overcommit"]) if "overcommit" in fields else {}
+    return Queues(rule, placement, tuple(queues), default, tenants, grace_s, overcommit)
+
+
+def _overcommit(reader: _Reader, node: Node) -> dict[str, float]:
+    if node.kind != "map":
+        reader.wrong(
+            node, "overcommit", "WRONG_TYPE", "Write a mapping of resources to numbers: 'overcommit: {cpu: 2}'."
+        )
+        return {}
+    found = {}
+    for key, value in node.entries():
+        place = f"overcommit.{key.text}"
+        if not is_resource(key.text) or key.text == SLOTS:
+            text = (
+                f"{key.text[:60]!r} is no resource of an ant: write it like cpu or memory; slots are given by --slots."
+            )
+            reader.wrong(key, place, "BAD_NAME", text)
+            continue
+        found[key.text] = reader.number(value, place, 1.0, least=1.0)
+        if found[key.text] > MAX_OVERCOMMIT:
+            text = f"{place} is {found[key.text]:g}: write {MAX_OVERCOMMIT:g} or less."
+            reader.wrong(value, place, "OUT_OF_RANGE", text)
+    return found
 
 
 def _rule(reader: _Reader, fields: Mapping[str, Node], path: str, known: tuple[str, ...], default: str) -> Rule:
