@@ -14,7 +14,7 @@ from formicary.engine.queen.fitting import never_starts, unfit, unknown_queue
 from formicary.engine.scheduling.policies.contradictions import contradiction
 from formicary.engine.scheduling.policies.matchmaking import Expression, Requirements
 from formicary.engine.scheduling.standing import never_true
-from tests.unit.core.colony import Colony
+from tests.unit.core.colony import ORG, Colony
 from tests.unit.core.test_queues import colony as with_queues
 from tests.unit.core.test_queues import job
 
@@ -145,3 +145,18 @@ def test_what_a_queue_can_never_let_start() -> None:
     named = made.core.definitions[made.define(job("named", "queue: nowhere"))]
     assert unknown_queue(made.core, definitions["alone"]) == [] == unknown_queue(made.core, definitions["rest"])
     assert unknown_queue(made.core, named) == ["there is no queue nowhere for jobs: those of named go to rest"]
+
+
+def test_more_of_a_virtual_resource_than_there_is() -> None:
+    """Of the job or of a task; what nobody has set has one holder, and any amount of it may be taken."""
+    made = Colony()
+    made.ant("one", 1)
+    made.core.leases.locks.capacities[ORG, "licence"] = 2.0
+    task = "  resources: {resource_type: %s, value: 3}\n"
+    of_task = made.core.definitions[made.define(job("of_task", "", task % "licence"))]
+    unset = made.core.definitions[made.define(job("unset", "", task % "other"))]
+    of_job = made.core.definitions[made.define(job("of_job", "resources: {resource_type: licence, value: 5}"))]
+    assert unfit(made.core, of_task) == ["task a needs 3 of licence, and there are only 2"]
+    assert unfit(made.core, of_job) == ["the job needs 5 of licence, and there are only 2"]
+    assert never_starts(made.core, of_task) == "task a needs 3 of licence, and there are only 2"
+    assert unfit(made.core, unset) == [] and never_starts(made.core, unset) == ""

@@ -41,7 +41,8 @@ def unfit(core: Core, definition: Definition, user: str = "") -> list[str]:
             told = "; ".join(f"{ant.id} lacks {' and '.join(demand.lacks(ant))}" for ant in ants[:MOST_ANTS])
             more = f"; {len(ants) - MOST_ANTS} more" if len(ants) > MOST_ANTS else ""
             found.append(f"task {task.task_type}: none of the {len(ants)} connected ants fits: {told}{more}")
-    return found or [*_large_gang(core, definition), *_beyond_its_queue(core, definition, user)]
+    limits = [*_large_gang(core, definition), *_beyond_its_queue(core, definition, user)]
+    return (found or limits) + _hopeless_locks(core, definition)
 
 
 def never_starts(core: Core, definition: Definition, user: str = "") -> str:
@@ -49,7 +50,8 @@ def never_starts(core: Core, definition: Definition, user: str = "") -> str:
     starts = set(definition.plan.starts or definition.plan.finals)
     gang = definition.gang
     large = _large_gang(core, definition) if gang is not None and starts & gang.members else []
-    return next(iter([*large, *_beyond_its_queue(core, definition, user, starts)]), "")
+    beyond = [*_beyond_its_queue(core, definition, user, starts), *_hopeless_locks(core, definition, starts)]
+    return next(iter([*large, *beyond]), "")
 
 
 def unknown_queue(core: Core, definition: Definition, user: str = "") -> list[str]:
@@ -87,6 +89,22 @@ def _large_gang(core: Core, definition: Definition) -> list[str]:
     return [
         f"the gang of {gang.least} tasks is larger than the cluster: {len(ants)} connected ants have {slots} slots, "
         "and it does not fit on them even when nothing else runs"
+    ]
+
+
+def _hopeless_locks(core: Core, definition: Definition, positions: Collection[int] | None = None) -> list[str]:
+    """The job or tasks that ask for more of a virtual resource than there is."""
+    asked = {"the job": definition.own_locks} | {
+        f"task {task.task_type}": demand.locks
+        for at, (task, demand) in enumerate(zip(definition.model.tasks, definition.demands, strict=True))
+        if demand is not None and (positions is None or at in positions)
+    }
+    book = core.leases.locks
+    return [
+        f"{who} needs {amount:g} of {name}, and there are only {book.capacities[org, name]:g}"
+        for who, locks in asked.items()
+        for org, name, amount in locks
+        if book.is_hopeless((org, name, amount))
     ]
 
 
