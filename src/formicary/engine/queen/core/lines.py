@@ -155,7 +155,8 @@ def _merged(queueing: Queueing, lines: Mapping[Name, Line], ants: Sequence[Ant])
         if rule.policy == "lottery":
             turns = by_weights(tenants, rule.weights)
         else:
-            turns = by_shares(tenants, rule.weights, here, max(1, len(here)) if config.apart else slots)
+            places = max(1, len(here)) if config.apart else slots
+            turns = by_shares(tenants, rule.weights, here, places, turns=queueing.deciding.turns_of(queue))
         of_queues[queue] = [(turn[0], turn) for turn in islice(turns, MOST_MERGED)]
     if not config.apart:
         return (turn for _, turn in of_queues.get("", ()))
@@ -184,8 +185,9 @@ def _between(
         return by_weights(lines, weights)
     if policy == "capacity":
         guarantees = {name: tree.guarantee(name, WHOLE) for name in weights}
-        return by_shares(lines, guarantees, running, slots, most={name: tree.ceiling(name, WHOLE) for name in weights})
-    return by_shares(lines, weights, running, slots)
+        most = {name: tree.ceiling(name, WHOLE) for name in weights}
+        return by_shares(lines, guarantees, running, slots, most, queueing.deciding.turns_of(None))
+    return by_shares(lines, weights, running, slots, turns=queueing.deciding.turns_of(None))
 
 
 def _running(queueing: Queueing, ants: Iterable[Ant]) -> list[tuple[str, str, float]]:

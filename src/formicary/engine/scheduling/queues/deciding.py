@@ -10,6 +10,7 @@ more.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from random import Random
 from typing import Protocol, TypeVar
 
@@ -133,6 +134,11 @@ class Deciding:
         """Ants that alone may have room for a demand, of this round."""
         self._looks = 0
         """Since the last decision or pause."""
+
+    def turns_of(self, order: str | None) -> StartTags:
+        """A copy of the turns that tenants have had under an order; None = queues beside each other."""
+        found = self._turns.get(None) if order is None else self._tags.get(order)
+        return StartTags() if found is None else deepcopy(found)
 
     def given_back(self, ant: AntView) -> None:
         """To be told of each ant that has less to do than before."""

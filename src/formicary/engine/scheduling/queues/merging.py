@@ -12,6 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 from typing import TypeVar
 
+from formicary.engine.scheduling.policies.capacity_tree import LEAST_WEIGHT
+from formicary.engine.scheduling.policies.fair import StartTags
+
 T = TypeVar("T")
 Lines = Mapping[str, Sequence[tuple[float, T]]]
 """What waits by sharer, in order, each with what it will hold."""
@@ -24,8 +27,9 @@ def by_shares(
     running: Sequence[tuple[str, float]],
     slots: int,
     most: Mapping[str, float] | None = None,
+    turns: StartTags | None = None,
 ) -> Iterator[T]:
-    """Next is who holds least for his weight; ties go to the name.
+    """Next is who holds least for his weight; of those that hold as much, whose turn it is, then the name.
 
     Args:
         lines: What waits.
@@ -33,19 +37,29 @@ def by_shares(
         running: What runs by sharer, with what it holds, the oldest first.
         slots: Places that they have together.
         most: What a sharer may hold at most; he is passed over until some of his have ended.
+        turns: Given so far; they are changed.
     """
+    turns = StartTags() if turns is None else turns
     held: dict[str, float] = {}
     out = deque(running)
     for name, cost in out:
         held[name] = held.get(name, 0.0) + cost
     waiting = {name: deque(line) for name, line in lines.items() if line}
 
-    def rank(name: str) -> tuple[float, str]:
+    def rank(name: str) -> tuple[float, float, str]:
         weight, has = weights.get(name, 1.0), held.get(name, 0.0)
-        return (has / weight if weight > 0 else inf if has > TINY else 1.0), name
+        share = has / weight if weight > 0 else inf if has > TINY else 1.0
+        return round(share, 9), turns.tag(name), name
 
-    heap = [rank(name) for name in waiting]
-    heapq.heapify(heap)
+    def queue(name: str) -> None:
+        present[name] = rank(name)
+        heapq.heappush(heap, present[name])
+
+    heap: list[tuple[float, float, str]] = []
+    present: dict[str, tuple[float, float, str]] = {}
+    """The entry of each in the heap that counts; his turn may have become a later one since."""
+    for name in waiting:
+        queue(name)
     full: set[str] = set()
     while waiting:
         if out and (len(out) >= slots or not heap):
@@ -53,15 +67,18 @@ def by_shares(
             held[name] -= cost
             if name in waiting:
                 full.discard(name)
-                heapq.heappush(heap, rank(name))
+                queue(name)
             continue
         if not heap:  # what waits could never be held: the others of the line are not kept back by that
             full.clear()
             name = min(waiting)
         else:
             entry = heapq.heappop(heap)
-            name = entry[1]
-            if name not in waiting or name in full or entry != rank(name):
+            name = entry[2]
+            if name not in waiting or name in full or entry != present[name]:
+                continue
+            if entry != rank(name):
+                queue(name)
                 continue
             if most is not None and held.get(name, 0.0) + waiting[name][0][0] > most.get(name, inf) + TINY:
                 full.add(name)
@@ -69,8 +86,9 @@ def by_shares(
         cost, found = waiting[name].popleft()
         out.append((name, cost))
         held[name] = held.get(name, 0.0) + cost
+        turns.served(name, weights.get(name, 1.0) or LEAST_WEIGHT)
         if waiting[name]:
-            heapq.heappush(heap, rank(name))
+            queue(name)
         else:
             del waiting[name]
         yield found
