@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from formicary.engine.scheduling.queues.merging import by_shares, by_weights
 
 LINES = {"a": [(1.0, f"a{at}") for at in range(4)], "b": [(1.0, f"b{at}") for at in range(2)]}
@@ -31,3 +34,24 @@ def test_turns_are_in_proportion_to_weights() -> None:
     lines = {name: [(1.0, name)] * 300 for name in ("a", "b")}
     first = list(by_weights(lines, {"a": 3.0, "b": 1.0}))[:400]
     assert first.count("a") == 300 and list(by_weights(lines, {"a": 3.0}))[:40].count("b") == 10
+
+
+@given(
+    lines=st.dictionaries(st.sampled_from("abcd"), st.lists(st.sampled_from([0.5, 1.0, 3.0]), max_size=6), max_size=4),
+    weights=st.dictionaries(st.sampled_from("abcd"), st.sampled_from([0.0, 1.0, 2.5])),
+    running=st.lists(st.tuples(st.sampled_from("abcde"), st.sampled_from([0.5, 1.0, 3.0])), max_size=6),
+    slots=st.integers(0, 6),
+    most=st.none() | st.dictionaries(st.sampled_from("abcd"), st.sampled_from([0.0, 1.0, 2.0, 9.0])),
+)
+def test_everybody_has_a_turn_once_and_in_his_own_order(
+    lines: dict[str, list[float]],
+    weights: dict[str, float],
+    running: list[tuple[str, float]],
+    slots: int,
+    most: dict[str, float] | None,
+) -> None:
+    named = {name: [(cost, (name, at)) for at, cost in enumerate(line)] for name, line in lines.items()}
+    found = list(by_shares(named, weights, running, slots, most))
+    assert sorted(found) == sorted(one for line in named.values() for _, one in line)
+    for name in lines:
+        assert [at for whose, at in found if whose == name] == list(range(len(lines[name])))

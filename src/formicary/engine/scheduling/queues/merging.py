@@ -18,6 +18,7 @@ from formicary.engine.scheduling.policies.fair import StartTags
 T = TypeVar("T")
 Lines = Mapping[str, Sequence[tuple[float, T]]]
 """What waits by sharer, in order, each with what it will hold."""
+Rank = tuple[float, float, str]
 TINY = 1e-9
 
 
@@ -39,59 +40,72 @@ def by_shares(
         most: What a sharer may hold at most; he is passed over until some of his have ended.
         turns: Given so far; they are changed.
     """
-    turns = StartTags() if turns is None else turns
-    held: dict[str, float] = {}
-    out = deque(running)
+    ranks = _Ranks(weights, StartTags() if turns is None else turns)
+    out, held = deque(running), ranks.held
     for name, cost in out:
         held[name] = held.get(name, 0.0) + cost
     waiting = {name: deque(line) for name, line in lines.items() if line}
-
-    def rank(name: str) -> tuple[float, float, str]:
-        weight, has = weights.get(name, 1.0), held.get(name, 0.0)
-        share = has / weight if weight > 0 else inf if has > TINY else 1.0
-        return round(share, 9), turns.tag(name), name
-
-    def queue(name: str) -> None:
-        present[name] = rank(name)
-        heapq.heappush(heap, present[name])
-
-    heap: list[tuple[float, float, str]] = []
-    present: dict[str, tuple[float, float, str]] = {}
-    """The entry of each in the heap that counts; his turn may have become a later one since."""
     for name in waiting:
-        queue(name)
+        ranks.queue(name)
     full: set[str] = set()
     while waiting:
-        if out and (len(out) >= slots or not heap):
+        if out and (len(out) >= slots or not ranks.heap):
             name, cost = out.popleft()
             held[name] -= cost
             if name in waiting:
                 full.discard(name)
-                queue(name)
+                ranks.queue(name)
             continue
-        if not heap:  # what waits could never be held: the others of the line are not kept back by that
+        if not ranks.heap:  # nothing runs any more, so this could never be held: it keeps nobody back
             full.clear()
-            name = min(waiting)
+        first = ranks.pop() if ranks.heap else min(waiting)
+        if first is None or first not in waiting or first in full:
+            continue
+        cost, found = waiting[first][0]
+        if most is not None and out and held.get(first, 0.0) + cost > most.get(first, inf) + TINY:
+            full.add(first)
+            continue
+        waiting[first].popleft()
+        out.append((first, cost))
+        held[first] = held.get(first, 0.0) + cost
+        ranks.turns.served(first, weights.get(first, 1.0) or LEAST_WEIGHT)
+        if waiting[first]:
+            ranks.queue(first)
         else:
-            entry = heapq.heappop(heap)
-            name = entry[2]
-            if name not in waiting or name in full or entry != present[name]:
-                continue
-            if entry != rank(name):
-                queue(name)
-                continue
-            if most is not None and held.get(name, 0.0) + waiting[name][0][0] > most.get(name, inf) + TINY:
-                full.add(name)
-                continue
-        cost, found = waiting[name].popleft()
-        out.append((name, cost))
-        held[name] = held.get(name, 0.0) + cost
-        turns.served(name, weights.get(name, 1.0) or LEAST_WEIGHT)
-        if waiting[name]:
-            queue(name)
-        else:
-            del waiting[name]
+            del waiting[first]
         yield found
+
+
+class _Ranks:
+    """Who is next: a heap whose entries may be out of date."""
+
+    def __init__(self, weights: Mapping[str, float], turns: StartTags) -> None:
+        self.weights, self.turns = weights, turns
+        self.held: dict[str, float] = {}
+        self.heap: list[Rank] = []
+        self._present: dict[str, Rank] = {}
+        """The entry of each that counts; his turn may have become a later one since."""
+
+    def _rank(self, name: str) -> Rank:
+        weight, has = self.weights.get(name, 1.0), self.held.get(name, 0.0)
+        share = has / weight if weight > 0 else inf if has > TINY else 1.0
+        return round(share, 9), self.turns.tag(name), name
+
+    def queue(self, name: str) -> None:
+        """What he holds has changed."""
+        self._present[name] = self._rank(name)
+        heapq.heappush(self.heap, self._present[name])
+
+    def pop(self) -> str | None:
+        """Who is first; None where that is out of date."""
+        entry = heapq.heappop(self.heap)
+        name = entry[2]
+        if entry != self._present[name]:
+            return None
+        if entry != self._rank(name):
+            self.queue(name)
+            return None
+        return name
 
 
 def by_weights(lines: Lines[T], weights: Mapping[str, float]) -> Iterator[T]:
