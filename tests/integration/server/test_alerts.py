@@ -181,11 +181,16 @@ def test_an_alert_is_told_by_email(tmp_path: Path) -> None:
             server.start()
             with SyncClient(server.address) as client:
                 job = client.submit(client.register(DYING)).id
-                assert client.wait(job, 20).state == "FAILED"
+                assert client.wait(job, 60).state == "FAILED"
             until(lambda: len(mails.letters) == 1, 60, "it was told")
             server.cli("deadletters", "purge", "--all")
             until(lambda: len(mails.letters) == 2, 60, "that it is over was told, too")
-            notices = server.page("/v1/notifications")[1]["notifications"]
+
+            def notices() -> list[dict[str, Any]]:
+                return list(server.page("/v1/notifications")[1].get("notifications", ()))
+
+            until(lambda: [one["state"] for one in notices()] == ["SENT"] * 2, 60, "that both were sent is written")
+            told = notices()
         finally:
             server.clear()
     fires, over = mails.letters
@@ -197,11 +202,8 @@ def test_an_alert_is_told_by_email(tmp_path: Path) -> None:
     assert (
         fires.message["From"] == "formicary@example.com" and fires.message["Message-ID"] != over.message["Message-ID"]
     )
-    assert sorted((one["event"], one["state"]) for one in notices) == [
-        ("alert.firing", "SENT"),
-        ("alert.resolved", "SENT"),
-    ]
-    assert {one["attempts"] for one in notices if one["event"] == "alert.firing"} == {2}
+    tries = {one["event"]: one["attempts"] for one in told}
+    assert tries.keys() == {"alert.firing", "alert.resolved"} and tries["alert.firing"] >= 2
 
 
 def test_a_file_that_is_wrong_stops_the_start(tmp_path: Path) -> None:

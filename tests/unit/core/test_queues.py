@@ -537,9 +537,10 @@ def test_overcommit_counts_what_ants_have_so_many_times() -> None:
     for number in range(6):
         made.submit(f"w{number}", work)
     assert len(started(made)) == 3
-    found = read_queues("overcommit: {cpu: 1, memory: 2}\n").queues
+    less = "overcommit: {cpu: 1, memory: 2}\n"
+    found = read_queues(less).queues
     assert found is not None
-    made.core.waiting.take("", found, "test")
+    made.core.waiting.take(less, found, "test")
     made.settle()
     made.ok("w0", "a")
     assert started(made) == []
