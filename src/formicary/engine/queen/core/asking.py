@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from formicary.engine.jobs import lifecycle as life
-from formicary.engine.queen.core.lines import ahead, shared
+from formicary.engine.queen.core.lines import ahead, job_of, shared
 from formicary.engine.queen.core.records import Job
 from formicary.engine.scheduling.concurrency import UNLIMITED
 from formicary.engine.scheduling.estimate_book import kind_of
@@ -222,7 +222,7 @@ def _queue(core: Core, asked: Wanted, question: Question) -> Iterator[Question]:
     for demand, queue in core.queues.items():
         if demand.queue == name:
             for entry in (*queue.ready, *queue.cold, *queue.loading.values()):
-                job = _job(entry[4])
+                job = job_of(entry[4])
                 if _before(entry, demand, asked) and job is not asked.job:
                     found.append((entry[:3], Ahead(kind_of(job.org, job.definition.job_type))))
     ahead = tuple(one for _, one in sorted(found, key=lambda pair: pair[0]))
