@@ -12,13 +12,12 @@ import grpc
 import grpc.aio
 import msgspec
 
-from formicary.client import documents, estimates
+from formicary.client import documents, estimates, uploads
 from formicary.client.credentials import bearer, keep_secret, way_to
 from formicary.client.failures import backoff_s, from_rpc
 from formicary.client.ids import IdMaker
 from formicary.client.session import Call, Session
 from formicary.client.stubs import every_method
-from formicary.client.uploads import upload
 from formicary.client.values import DefinitionRef, Event, JobEnd, JobHandle, LogLine, end_of, event_of
 from formicary.problems import Problem, problem
 from formicary.v1 import artifacts_pb2, audit_pb2, definitions_pb2, events_pb2, tokens_pb2
@@ -582,12 +581,8 @@ class Client:
 
     async def upload(self, path: str | Path, *, name: str = "", expires_after_s: float = 0.0) -> dict[str, Any]:
         """Keeps a file for tasks that name it in `artifact_ids`; returns its document. See :mod:`.uploads`."""
-        try:
-            rpc = self._stub().UploadArtifact
-            found = await upload(lambda sent: rpc(sent, metadata=self._metadata), Path(path), name, expires_after_s)
-        except grpc.aio.AioRpcError as failure:
-            raise from_rpc(failure, self.address) from failure
-        return documents.artifact(found)
+        way = uploads.GrpcWay(self._stub(), self._metadata, self.address, self.timeout_s)
+        return documents.artifact(await uploads.upload(way, Path(path), name, expires_after_s, self.timeout_s))
 
     # --- calls ------------------------------------------------------------------------------------------------------
 

@@ -278,29 +278,15 @@ class RestClient:
             await asyncio.sleep(backoff_s(attempt))
 
     async def upload(self, path: str | Path, *, name: str = "", expires_after_s: float = 0.0) -> dict[str, Any]:
-        """Keeps a file for tasks that name it in `artifact_ids`; returns its document. It is sent once only.
+        """Keeps a file for tasks that name it in `artifact_ids`; returns its document. It goes on where it was when the
+        connection breaks.
 
         Raises:
             Problem: VALIDATION_FAILED for a file that cannot be read or has changed meanwhile, or a name that cannot
                 be; RESOURCE_EXHAUSTED, UNAVAILABLE.
         """
-        file = Path(path)
-        size, digest = await uploads.measured(file)
-        given: dict[str, str | float] = {"name": name or file.name, "sha256": digest, "size_bytes": size}
-        if expires_after_s:
-            given["expires_after_s"] = expires_after_s
-        sent = {"content-type": "application/octet-stream", "content-length": str(size)}
-        try:
-            answer = await self._http.post("/v1/artifacts", params=given, headers=sent, content=uploads.content(file))
-        except httpx.LocalProtocolError as error:  # more or less came than the header said
-            raise problem("VALIDATION_FAILED", f"{file} has changed while it was sent.") from error
-        except httpx.TransportError as error:
-            raise unreachable(self.address) from error
-        if not answer.is_success:
-            raise parse_http(answer.status_code, answer.headers.multi_items(), answer.content)
-        return documents.artifact(
-            ParseDict(_decode(answer.content), artifacts_pb2.Artifact(), ignore_unknown_fields=True)
-        )
+        way = uploads.HttpWay(self._http, self.address)
+        return documents.artifact(await uploads.upload(way, Path(path), name, expires_after_s, self.timeout_s))
 
     async def _pages(
         self, path: str, pairs: Iterable[_Pair], limit: int, answer: type[Any], name: str

@@ -24,6 +24,7 @@ from formicary.v1 import (
     queues_pb2_grpc,
     tokens_pb2_grpc,
     triggers_pb2_grpc,
+    uploads_pb2_grpc,
 )
 
 _STUBS: tuple[Any, ...] = (  # generated, without types
@@ -43,6 +44,7 @@ _STUBS: tuple[Any, ...] = (  # generated, without types
     queues_pb2_grpc.QueueServiceStub,
     tokens_pb2_grpc.TokenServiceStub,
     triggers_pb2_grpc.TriggerServiceStub,
+    uploads_pb2_grpc.UploadServiceStub,
 )
 
 

@@ -1,45 +1,196 @@
-"""Files that people put on a server, for tasks that name them in `artifact_ids`."""
+"""Files that people put on a server, for tasks that name them in `artifact_ids`.
+
+Theory of operation. An upload is begun with a key of its own, so that a repetition begins no second one. Its file goes
+as one part, which begins where the server says that the upload ends. When the connection breaks or the server is
+killed, the server is asked how much it has, and the rest goes as the next part. The time limit is for the time without
+progress, not for the whole file.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from formicary.problems import problem
-from formicary.v1 import artifacts_pb2 as pb
+import grpc.aio
+import httpx
+from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.json_format import ParseDict
+
+from formicary.client.failures import backoff_s, from_rpc, unreachable
+from formicary.problems import Problem, problem
+from formicary.problems.http import parse_http
+from formicary.v1 import artifacts_pb2
+from formicary.v1 import uploads_pb2 as pb
 
 PIECE_BYTES = 512 * 1024
+_RETRIED = frozenset({"UNAVAILABLE", "RATE_LIMIT_EXCEEDED", "IDEMPOTENT_REQUEST_IN_PROGRESS"})
+_AGAIN = _RETRIED | {"CONFLICT"}
+"""Of a part; a conflict means that the server has another part of it than was thought."""
 
 
-async def upload(
-    send: Callable[[AsyncIterator[pb.UploadArtifactRequest]], Awaitable[Any]], path: Path, name: str, expires_s: float
-) -> pb.Artifact:
-    """Sends one file in pieces, its size and SHA-256 first.
+class Way(Protocol):
+    """How calls get to a server. Every method raises Problem; a broken connection is UNAVAILABLE."""
+
+    async def create(self, request: pb.CreateUploadRequest, key: str) -> pb.Upload:
+        """Begins an upload."""
+        ...
+
+    async def append(self, upload_id: str, offset: int, size: int, pieces: AsyncIterator[bytes]) -> pb.Upload:
+        """Sends a part of `size` bytes."""
+        ...
+
+    async def state(self, upload_id: str) -> pb.Upload:
+        """How much is there."""
+        ...
+
+
+async def upload(way: Way, path: Path, name: str, expires_s: float, timeout_s: float) -> artifacts_pb2.Artifact:
+    """Sends one file, its size and SHA-256 first; goes on after connections that broke.
 
     Args:
-        send: Streams the requests and returns the answer.
+        way: To the server.
         path: The file.
         name: Where tasks get it in their working directory, empty = its own name.
         expires_s: Seconds until it is removed, 0 = as the server says.
+        timeout_s: How long to keep trying without progress, in seconds.
 
     Raises:
-        Problem: VALIDATION_FAILED where it cannot be read, or has changed meanwhile.
+        Problem: VALIDATION_FAILED where it cannot be read, or has changed meanwhile; what the server says;
+            UNAVAILABLE.
     """
     size, digest = await measured(path)
-    begin = pb.UploadBegin(
-        name=name or path.name, form="file", size_bytes=size, sha256=digest, expires_after_s=expires_s
-    )
+    request = pb.CreateUploadRequest(name=name or path.name, size_bytes=size, sha256=digest, expires_after_s=expires_s)
+    key = str(uuid.uuid4())
+    found = await _tried(lambda: way.create(request, key), timeout_s)
+    loop, upload_id = asyncio.get_running_loop(), found.id
+    deadline, attempt, reached = loop.time() + timeout_s, 0, found.offset
+    while not found.complete:
+        try:
+            offset = found.offset
+            found = await way.append(upload_id, offset, size - offset, content(path, offset))
+        except Problem as error:
+            if found.offset > reached:
+                deadline, attempt, reached = loop.time() + timeout_s, 0, found.offset
+            attempt += 1
+            delay = max(backoff_s(attempt), error.retry.after_s or 0.0)
+            if error.code not in _AGAIN or loop.time() + delay > deadline:
+                raise
+            await asyncio.sleep(delay)
+            found = await _tried(lambda: way.state(upload_id), timeout_s)
+    return found.artifact
 
-    async def requests() -> AsyncIterator[pb.UploadArtifactRequest]:
-        yield pb.UploadArtifactRequest(begin=begin)
-        async for piece in content(path):
-            yield pb.UploadArtifactRequest(data=piece)
 
-    answer: pb.Artifact = await send(requests())
-    return answer
+async def _tried(call: Callable[[], Awaitable[pb.Upload]], timeout_s: float) -> pb.Upload:
+    """A call, repeated while no server answers."""
+    loop = asyncio.get_running_loop()
+    deadline, attempt = loop.time() + timeout_s, 0
+    while True:
+        try:
+            return await call()
+        except Problem as error:
+            attempt += 1
+            delay = max(backoff_s(attempt), error.retry.after_s or 0.0)
+            if error.code not in _RETRIED or loop.time() + delay > deadline:
+                raise
+            await asyncio.sleep(delay)
+
+
+class GrpcWay:
+    """The way over gRPC.
+
+    Args:
+        stub: Has the methods.
+        metadata: Of every call.
+        address: Where the server is, for errors.
+        timeout_s: How long a call that carries no content may take.
+    """
+
+    def __init__(self, stub: Any, metadata: tuple[tuple[str, str], ...] | None, address: str, timeout_s: float) -> None:
+        self._stub = stub
+        self._metadata = tuple(metadata or ())
+        self._address = address
+        self._timeout_s = timeout_s
+
+    async def create(self, request: pb.CreateUploadRequest, key: str) -> pb.Upload:
+        """Begins an upload."""
+        sent = (*self._metadata, ("idempotency-key", key))
+        return await self._answer(self._stub.CreateUpload(request, timeout=self._timeout_s, metadata=sent))
+
+    async def append(self, upload_id: str, offset: int, size: int, pieces: AsyncIterator[bytes]) -> pb.Upload:
+        """Sends a part."""
+
+        async def requests() -> AsyncIterator[pb.AppendUploadRequest]:
+            yield pb.AppendUploadRequest(id=upload_id, offset=offset)
+            async for piece in pieces:
+                yield pb.AppendUploadRequest(content=HttpBody(data=piece))
+
+        return await self._answer(self._stub.AppendUpload(requests(), metadata=self._metadata))
+
+    async def state(self, upload_id: str) -> pb.Upload:
+        """How much is there."""
+        request = pb.GetUploadRequest(id=upload_id)
+        return await self._answer(self._stub.GetUpload(request, timeout=self._timeout_s, metadata=self._metadata))
+
+    async def _answer(self, call: Any) -> pb.Upload:
+        try:
+            found: pb.Upload = await call
+        except grpc.aio.AioRpcError as failure:
+            raise from_rpc(failure, self._address) from failure
+        return found
+
+
+class HttpWay:
+    """The way over HTTP.
+
+    Args:
+        http: Sends requests.
+        address: Where the server is, for errors.
+    """
+
+    def __init__(self, http: httpx.AsyncClient, address: str) -> None:
+        self._http = http
+        self._address = address
+
+    async def create(self, request: pb.CreateUploadRequest, key: str) -> pb.Upload:
+        """Begins an upload."""
+        given: dict[str, str | float] = {
+            "name": request.name,
+            "size_bytes": request.size_bytes,
+            "sha256": request.sha256,
+            "expires_after_s": request.expires_after_s,
+        }
+        sent = {"idempotency-key": key, "upload-complete": "?0"}
+        return await self._answer(self._http.build_request("POST", "/v1/uploads", params=given, headers=sent))
+
+    async def append(self, upload_id: str, offset: int, size: int, pieces: AsyncIterator[bytes]) -> pb.Upload:
+        """Sends a part."""
+        sent = {
+            "content-type": "application/partial-upload",
+            "content-length": str(size),
+            "upload-offset": str(offset),
+            "upload-complete": "?1",
+        }
+        path = f"/v1/uploads/{upload_id}"
+        return await self._answer(self._http.build_request("PATCH", path, headers=sent, content=pieces))
+
+    async def state(self, upload_id: str) -> pb.Upload:
+        """How much is there."""
+        return await self._answer(self._http.build_request("GET", f"/v1/uploads/{upload_id}"))
+
+    async def _answer(self, request: httpx.Request) -> pb.Upload:
+        try:
+            answer = await self._http.send(request)
+        except httpx.LocalProtocolError as error:  # more or less came than the header said
+            raise problem("VALIDATION_FAILED", "The file has changed while it was sent.") from error
+        except httpx.TransportError as error:
+            raise unreachable(self._address) from error
+        if not answer.is_success:
+            raise parse_http(answer.status_code, answer.headers.multi_items(), answer.content)
+        return ParseDict(answer.json(), pb.Upload(), ignore_unknown_fields=True)
 
 
 async def measured(path: Path) -> tuple[int, str]:
@@ -50,9 +201,10 @@ async def measured(path: Path) -> tuple[int, str]:
         raise problem("VALIDATION_FAILED", f"{path} cannot be read: {error.strerror}.") from error
 
 
-async def content(path: Path) -> AsyncIterator[bytes]:
-    """A file in pieces."""
+async def content(path: Path, offset: int = 0) -> AsyncIterator[bytes]:
+    """A file from `offset` on, in pieces."""
     with path.open("rb") as file:
+        file.seek(offset)
         while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
             yield piece
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
+import os
+import time
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
@@ -78,6 +81,61 @@ def test_an_interrupted_put_is_not_there_and_can_be_gone_on_with(contents: Artif
         stored = await contents.put(KEY, stream([BIG[staged:]]), offset=staged)
         assert (stored.size, stored.sha256) == (len(BIG), hashlib.sha256(BIG).hexdigest())
         assert await whole(contents) == BIG and await contents.staged(KEY) == 0
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["same process", "another process"])
+def test_a_content_in_parts_is_there_when_it_is_whole(tmp_path: Path, is_known: bool) -> None:
+    """Less than the whole stays as an interrupted put does; the digest is right, remembered or taken again."""
+    ends = [0, 1000, PIECE_BYTES + 5, len(BIG)]
+    contents = LocalArtifacts(tmp_path)
+
+    async def test(contents: ArtifactStore) -> None:
+        for begin, end in itertools.pairwise(ends):
+            if not is_known:
+                contents = LocalArtifacts(tmp_path)
+            with pytest.raises(NoSuchContent):
+                await whole(contents)
+            assert await contents.staged(KEY) == begin
+            stored = await contents.put(KEY, stream([BIG[begin:end]]), offset=begin, whole=len(BIG))
+            assert (stored.size, stored.sha256) == (end, hashlib.sha256(BIG[:end]).hexdigest())
+        assert await whole(contents) == BIG and await contents.staged(KEY) == 0
+
+    asyncio.run(test(contents))
+
+
+def test_a_put_that_goes_on_further_in_front_forgets_the_rest(contents: ArtifactStore) -> None:
+    """A part that nobody believes is cut off; what is remembered of it is too."""
+
+    async def test() -> None:
+        await contents.put(KEY, stream([b"good"]), whole=8)
+        with pytest.raises(ConnectionError):
+            await contents.put(KEY, stream([b"bad"], ConnectionError("lost")), offset=4, whole=8)
+        assert await contents.staged(KEY) == 7
+        assert (await contents.put(KEY, stream([]), offset=4, whole=8)).size == 4
+        assert await contents.staged(KEY) == 4
+        stored = await contents.put(KEY, stream([b"same"]), offset=4, whole=8)
+        assert stored.sha256 == hashlib.sha256(b"goodsame").hexdigest()
+        assert await whole(contents) == b"goodsame"
+
+    asyncio.run(test())
+
+
+def test_what_is_left_of_old_puts_is_swept(contents: ArtifactStore, tmp_path: Path) -> None:
+    """Not younger ones, and no content that is whole."""
+
+    async def test() -> None:
+        assert await contents.sweep(time.time()) == 0
+        for key in (f"{KEY}01", f"{KEY}02"):
+            await contents.put(key, stream([b"part"]), whole=8)
+        await contents.put(KEY, stream([b"whole"]))
+        for path in tmp_path.rglob(f"*{KEY}*"):
+            if "02" not in path.name:
+                os.utime(path, (1000.0, 1000.0))
+        assert await contents.sweep(2000.0) == 1
+        assert [await contents.staged(f"{KEY}0{number}") for number in (1, 2)] == [0, 4]
+        assert await whole(contents) == b"whole"
 
     asyncio.run(test())
 

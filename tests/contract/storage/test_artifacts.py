@@ -89,3 +89,36 @@ def test_what_has_expired_or_was_left_may_go(store: Store) -> None:
     assert store.artifact_bytes("default") == before * 3 // 5 > 0
     assert store.removable_artifacts(50.0, 50.0, 10) == []
     assert seen(store) == ["kept"]
+
+
+def upload(name: str, **values: object) -> Row:
+    given = {"job": 0, "position": 0, "job_id": f"uploaded/{name}", "job_type": "", "task_type": "", "attempt": 0}
+    return artifact(name, **{**given, "token": 0, **values})
+
+
+def test_an_upload_is_found_by_its_id_and_place_and_seen_by_nobody(store: Store) -> None:
+    """Only by its organisation; it counts with its size, and goes when it is old."""
+    store.add_artifact(upload("up"))
+    store.add_artifact(artifact("left", job_id="uploaded/up"))
+    assert store.upload("default", "up") == store.upload("default", "uploaded/up") == upload("up")
+    assert store.upload("other", "up") is None and store.upload("default", "left") is None
+    assert store.upload("default", "uploaded/none") is None and store.upload("default", "x\0") is None
+    assert store.artifact("up") is None and store.artifacts("default", "uploaded/up") == []
+    assert (store.upload_count("default"), store.upload_count("other")) == (1, 0)
+    assert store.artifact_bytes("default") == 6
+    assert store.removable_artifacts(50.0, 10.0, 10) == []
+    assert store.removable_artifacts(50.0, 11.0, 10) == ["left", "up"]
+
+
+def test_an_upload_becomes_its_artifact_once(store: Store) -> None:
+    """Seen at once, found under its place as under a key; what is no upload is not replaced."""
+    store.add_artifact(upload("up"))
+    store.add_artifact(artifact("task"))
+    whole = upload("up", job_id="", cache_key="uploaded/up", sha256="cd")
+    assert store.complete_upload(whole)
+    assert store.artifact("up") == store.cached("default", "", "uploaded/up", 50.0) == whole
+    assert store.upload("default", "up") is None and store.upload_count("default") == 0
+    assert not store.complete_upload(whole)
+    assert not store.complete_upload(upload("none", cache_key="uploaded/none"))
+    assert not store.complete_upload(artifact("task", cache_key="uploaded/task"))
+    assert store.artifact("none") is None and store.artifact_bytes("default") == 6

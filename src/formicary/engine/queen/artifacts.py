@@ -93,6 +93,11 @@ class Artifacts:
         contents: Where contents are; None = there is no place for them.
         pump: Knows who holds which attempt.
         wall: Seconds since the epoch.
+
+    Attributes:
+        room: What may still be stored.
+        keys: Idempotency keys of uploads that are under way.
+        wall: Seconds since the epoch.
     """
 
     def __init__(
@@ -101,9 +106,9 @@ class Artifacts:
         self._store = store
         self._contents = contents
         self._pump = pump
-        self._wall = wall
-        self._room = StorageRoom(store, pump)
-        self._keys = KeysInUse()
+        self.wall = wall
+        self.room = StorageRoom(store, pump)
+        self.keys = KeysInUse()
         self._purger: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -132,12 +137,12 @@ class Artifacts:
             Problem: FAILED_PRECONDITION for a token that nobody holds; VALIDATION_FAILED where what arrives is not
                 what was offered; UNAVAILABLE.
         """
-        _check(offer)
+        check(offer)
         run = self._run(offer.token)
 
         def about(key: str, size: int, digest: str) -> Artifact:
             self._run(offer.token)  # its lease may have ended meanwhile
-            now = self._wall()
+            now = self.wall()
             return Artifact(
                 key, run.job.org, run.job.number, run.position, run.job.id, run.job.definition.job_type,
                 run.name, run.attempts, offer.token, offer.cache_key, offer.name, offer.form, size,
@@ -162,37 +167,37 @@ class Artifacts:
             Problem: As `add`; IDEMPOTENCY_KEY_REUSED, IDEMPOTENT_REQUEST_IN_PROGRESS.
         """
         offer = replace(offer, expires_after_s=offer.expires_after_s or KEPT_FOR_S, cache_key="")
-        _check(offer)
+        check(offer)
 
         def about(artifact_id: str, size: int, digest: str) -> Artifact:
-            now = self._wall()
+            now = self.wall()
             # It is seen at once, and removed when it expires, as entries of the cache are.
             kept = place_of(key) if key else f"{UPLOADED}{artifact_id}"
             there = (artifact_id, org, 0, 0, "", "", "", 0, 0, kept, offer.name, offer.form)
             return Artifact(*there, size, digest, now, now + offer.expires_after_s)
 
-        with self._keys.use(org, key):
-            found = await self._kept(org, key) if key else None
+        with self.keys.use(org, key):
+            found = await self.kept(org, key) if key else None
             if found is None:
                 return await self._store_it(org, offer, pieces, about), False
             size, digest = await measured(pieces, found.size)
             came = replace(offer, size=offer.size if offer.size is not None else size, sha256=offer.sha256 or digest)
-            if (size, digest) != (found.size, found.sha256) or not _is_offered(found, came):
+            if (size, digest) != (found.size, found.sha256) or not is_offered(found, came):
                 raise reused()
             return found, True
 
-    async def _kept(self, org: str, key: str) -> Artifact | None:
-        """What an earlier upload has kept under a key and has not expired."""
-        place, now = place_of(key), self._wall()
+    async def kept(self, org: str, key: str) -> Artifact | None:
+        """What an earlier upload has kept under a key and has not expired. Raises Problem UNAVAILABLE."""
+        place, now = place_of(key), self.wall()
         row = await self._pump.read(lambda: self._store.cached(org, "", place, now))
         return Artifact.of(row) if row is not None else None
 
     async def _store_it(
         self, org: str, offer: Offer, pieces: AsyncIterator[bytes], about: Callable[[str, int, str], Artifact]
     ) -> Artifact:
-        contents = self._place()
-        reserved = await self._room.reserve(org, offer.name, offer.size)
-        key = new_id(self._wall())
+        contents = self.place()
+        reserved = await self.room.reserve(org, offer.name, offer.size)
+        key = new_id(self.wall())
         try:
             stored = await contents.put(key, _bounded(pieces, offer, reserved))
             size = stored.size if offer.size is None else offer.size
@@ -241,7 +246,7 @@ class Artifacts:
     async def cached(self, token: int, cache_key: str) -> Artifact | None:
         """The entry of the cache for a running attempt. Raises Problem FAILED_PRECONDITION, UNAVAILABLE."""
         job = self._run(token).job
-        job_type, now = job.definition.job_type, self._wall()
+        job_type, now = job.definition.job_type, self.wall()
         row = await self._pump.read(lambda: self._store.cached(job.org, job_type, cache_key, now))
         return Artifact.of(row) if row is not None else None
 
@@ -257,7 +262,7 @@ class Artifacts:
         """One artifact. Raises Problem NOT_FOUND, also for one of another organisation or one that has expired."""
         row = await self._pump.read(lambda: self._store.artifact(artifact_id))
         found = Artifact.of(row) if row is not None else None
-        if found is None or found.org != org or found.expires_at <= self._wall():
+        if found is None or found.org != org or found.expires_at <= self.wall():
             raise _no_such(artifact_id)
         return found
 
@@ -266,7 +271,7 @@ class Artifacts:
         if not 0 <= offset <= artifact.size:
             raise problem("VALIDATION_FAILED", f"The offset {offset} is not in the content of {artifact.size} bytes.")
         try:
-            async for piece in self._place().get(artifact.id, offset=offset):
+            async for piece in self.place().get(artifact.id, offset=offset):
                 yield piece
         except NoSuchContent as error:
             raise _no_such(artifact.id) from error
@@ -277,19 +282,27 @@ class Artifacts:
         """Removes files that have expired and those that nobody will ever see; returns how many. Raises Problem."""
         removed = 0
         while removed < limit:
-            now, size = self._wall(), min(PURGE_BATCH, limit - removed)
+            now, size = self.wall(), min(PURGE_BATCH, limit - removed)
             try:
                 ids = await asyncio.to_thread(self._store.removable_artifacts, now, now - LEFT_FOR_S, size)
                 if not ids:
                     break
-                await self._place().delete(ids)
+                await self.place().delete(ids)
                 removed += await asyncio.to_thread(self._store.remove_artifacts, ids)
             except StoreError as error:
                 raise unavailable(error) from error
         return removed
 
+    async def _sweep(self) -> None:
+        """Removes what a killed queen has left of contents that were on their way."""
+        try:
+            if swept := await self.place().sweep(self.wall() - LEFT_FOR_S):
+                log.info("%d contents that never became whole are removed", swept)
+        except StoreError as error:
+            raise unavailable(error) from error
+
     async def _list(self, org: str, job_id: str) -> list[Artifact]:
-        now = self._wall()
+        now = self.wall()
         rows: Sequence[Row] = await self._pump.read(lambda: self._store.artifacts(org, job_id))
         return [found for found in map(Artifact.of, rows) if found.expires_at > now]
 
@@ -298,12 +311,14 @@ class Artifacts:
             try:
                 if removed := await self.purge():
                     log.info("%d artifacts have expired and are removed", removed)
-                await self._room.count_all()
+                await self._sweep()
+                await self.room.count_all()
             except Problem as error:
                 log.warning("expired artifacts are removed an hour later: %s", error.detail)
             await asyncio.sleep(PURGE_EVERY_S)
 
-    def _place(self) -> ArtifactStore:
+    def place(self) -> ArtifactStore:
+        """Where contents are. Raises Problem FAILED_PRECONDITION where there is no such place."""
         if self._contents is None:
             raise problem("FAILED_PRECONDITION", "This server has no place for artifacts.")
         return self._contents
@@ -318,7 +333,7 @@ class Artifacts:
         return run
 
 
-def _check(offer: Offer) -> None:
+def check(offer: Offer) -> None:
     """Raises Problem VALIDATION_FAILED for an offer that cannot be kept."""
     parts = offer.name.split("/")
     if not offer.name or len(offer.name) > MAX_NAME or offer.name.startswith("/") or ".." in parts:
@@ -341,7 +356,7 @@ async def _bounded(pieces: AsyncIterator[bytes], offer: Offer, reserved: Reserva
         yield piece
 
 
-def _is_offered(found: Artifact, offer: Offer) -> bool:
+def is_offered(found: Artifact, offer: Offer) -> bool:
     """Whether an artifact is what is offered, expiry included."""
     same = (found.name, found.form, found.size, found.sha256) == (offer.name, offer.form, offer.size, offer.sha256)
     return same and abs(found.expires_at - found.created_at - offer.expires_after_s) < 0.001

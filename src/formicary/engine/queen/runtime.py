@@ -52,6 +52,7 @@ from formicary.engine.queen.sources.supervisor import Sources
 from formicary.engine.queen.submitting import Submitting
 from formicary.engine.queen.tracing import AttemptTracer
 from formicary.engine.queen.triggers import Triggers
+from formicary.engine.queen.uploads import Uploads
 from formicary.engine.storage.artifacts import ArtifactStore
 from formicary.engine.storage.log_port import ENGINE, LogRecord, LogStore
 from formicary.engine.storage.port import Row, Store, StoreError
@@ -147,6 +148,7 @@ class Queen:
         self.sources = Sources(self.triggers, self.config.queue_url)
         self.pump.on_reloaded = self._reloaded
         self.artifacts = Artifacts(store, contents, self.pump)
+        self.uploads = Uploads(self.artifacts, store, self.pump)
         self.error_codes = ErrorCodes(store)
         self.pump.on_chore = self._chore
         self.pump.core.configs, self.pump.core.error_rules = self.configs, self.error_codes

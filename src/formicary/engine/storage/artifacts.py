@@ -3,7 +3,8 @@
 Theory of operation. A content is written once under a key and never changed. It comes and goes as a stream of pieces,
 so that memory does not grow with its size; its SHA-256 is taken on the way. What is being written is not there until
 it is whole and on the disk: the local adapter writes beside the final name, flushes, and renames. What is left of an
-interrupted ``put`` can be gone on with from where it stopped. One piece is written while the next one comes, and the
+interrupted ``put`` can be gone on with from where it stopped, also in another process: the digest of what is there is
+remembered for a while, else taken again. One piece is written while the next one comes, and the
 disk is told to begin before the end: a flush of all at last would leave it idle until then.
 """
 
@@ -27,6 +28,9 @@ PIECE_BYTES = 512 * 1024
 """Size of the pieces in which contents travel."""
 FLUSH_BYTES = 32 * PIECE_BYTES
 """So much is written before the disk is told to begin with it."""
+
+DIGESTS_KEPT = 256
+"""Interrupted puts whose digest is remembered; what is left of others is read again before it is gone on with."""
 
 _KEY = re.compile(r"[0-9a-z]{8,64}\Z")
 _PART = ".part"
@@ -59,13 +63,18 @@ class Kept:
 class ArtifactStore(Protocol):
     """Contents by key; a key has 8 to 64 characters of 0-9 and a-z. All methods raise StoreUnavailable."""
 
-    async def put(self, key: str, pieces: AsyncIterator[bytes], *, offset: int = 0) -> Stored:
+    async def put(self, key: str, pieces: AsyncIterator[bytes], *, offset: int = 0, whole: int | None = None) -> Stored:
         """Keeps a content once it is whole and durable; one that is there already is replaced.
 
         Args:
             key: Its name.
             pieces: The content from `offset` on, in pieces of any size.
             offset: Go on with an interrupted put here; at most what :meth:`staged` says.
+            whole: Bytes of the whole content: with less it is left as an interrupted put is, but on the disk.
+                None = it ends where the pieces end.
+
+        Returns:
+            What is there now.
         """
         ...
 
@@ -79,6 +88,10 @@ class ArtifactStore(Protocol):
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Removes contents and what is left of interrupted puts; keys that are not there are no error."""
+        ...
+
+    async def sweep(self, before: float) -> int:
+        """Removes what is left of interrupted puts since before a time (seconds since the epoch); returns how many."""
         ...
 
     def list(self) -> AsyncIterator[Kept]:
@@ -104,27 +117,43 @@ class LocalArtifacts:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._digests: dict[str, tuple[int, hashlib._Hash]] = {}
+        """Of what is left of interrupted puts: bytes and their digest, the latest last."""
 
-    async def put(self, key: str, pieces: AsyncIterator[bytes], *, offset: int = 0) -> Stored:
+    async def put(self, key: str, pieces: AsyncIterator[bytes], *, offset: int = 0, whole: int | None = None) -> Stored:
         """Keeps a content."""
         path = self._path(key)
         part = path.with_suffix(_PART)
-        digest = hashlib.sha256()
-        file = await _opened(part, offset, digest)
-        behind = _Behind(part, file, digest)
+        known, digest = self._digests.pop(key, (0, hashlib.sha256()))
+        if known != offset:
+            known, digest = 0, hashlib.sha256()
+        file = await _opened(part, offset, digest, known)
+        behind = _Behind(part, file, digest, offset)
+        published = False
         try:
             size = offset
             async for piece in pieces:
                 if piece:
                     await behind.write(piece)
                     size += len(piece)
-            await behind.publish(path)
+            if whole is None or size >= whole:
+                published = True
+                await behind.publish(path)
+            else:
+                await behind.flush()
         finally:
             try:
                 await behind.quiet()
             finally:
                 file.close()
+                if behind.is_sound and not published:
+                    self._remember(key, behind.written, digest)
         return Stored(key, size, digest.hexdigest())
+
+    def _remember(self, key: str, size: int, digest: hashlib._Hash) -> None:
+        self._digests[key] = (size, digest)
+        if len(self._digests) > DIGESTS_KEPT:
+            del self._digests[next(iter(self._digests))]
 
     async def staged(self, key: str) -> int:
         """Bytes that are left of an interrupted put."""
@@ -154,12 +183,30 @@ class LocalArtifacts:
     async def delete(self, keys: Sequence[str]) -> None:
         """Removes contents."""
         paths = [self._path(key) for key in keys]
+        for key in keys:
+            self._digests.pop(key, None)
         try:
             for path in paths:
                 await asyncio.to_thread(path.unlink, missing_ok=True)
                 await asyncio.to_thread(path.with_suffix(_PART).unlink, missing_ok=True)
         except OSError as error:
             raise _unavailable(self.folder, error) from error
+
+    async def sweep(self, before: float) -> int:
+        """Removes what is left of interrupted puts."""
+        try:
+            return await asyncio.to_thread(self._sweep, before)
+        except OSError as error:
+            raise _unavailable(self.folder, error) from error
+
+    def _sweep(self, before: float) -> int:
+        removed = 0
+        for path in self.folder.glob(f"??/*{_PART}"):
+            with contextlib.suppress(FileNotFoundError):  # published or removed meanwhile
+                if path.stat().st_mtime < before:
+                    path.unlink()
+                    removed += 1
+        return removed
 
     async def list(self) -> AsyncIterator[Kept]:
         """Every content."""
@@ -185,8 +232,12 @@ class LocalArtifacts:
 class _Behind:
     """Writes one piece while the next one comes, and flushes what is written every now and then."""
 
-    def __init__(self, part: Path, file: BinaryIO, digest: hashlib._Hash) -> None:
+    def __init__(self, part: Path, file: BinaryIO, digest: hashlib._Hash, offset: int) -> None:
         self._part, self._file, self._digest = part, file, digest
+        self.written = offset
+        """Bytes that are in the file and in the digest, once it is quiet."""
+        self.is_sound = True
+        """Whether every write has succeeded."""
         self._writing: asyncio.Task[None] | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._unflushed = 0
@@ -194,12 +245,25 @@ class _Behind:
     async def write(self, piece: bytes) -> None:
         """Begins to write a piece when the one before is written. Raises StoreUnavailable for that one."""
         await self._end_of(self._writing)
-        self._writing = asyncio.create_task(_on_disk(self._part, _write, self._file, piece, self._digest))
+        self._writing = asyncio.create_task(self._write(piece))
         self._unflushed += len(piece)
         if self._unflushed >= FLUSH_BYTES and (self._flushing is None or self._flushing.done()):
             await self._end_of(self._flushing)
             self._unflushed = 0
             self._flushing = asyncio.create_task(_on_disk(self._part, _flush, self._file.fileno()))
+
+    async def _write(self, piece: bytes) -> None:
+        was_sound, self.is_sound = self.is_sound, False
+        await _on_disk(self._part, _write, self._file, piece, self._digest)
+        self.written += len(piece)
+        self.is_sound = was_sound
+
+    async def flush(self) -> None:
+        """Returns when everything is written and on the disk, under no name yet. Raises StoreUnavailable."""
+        await self._end_of(self._writing)
+        await self._end_of(self._flushing)
+        self._flushing = asyncio.create_task(_on_disk(self._part, _flush, self._file.fileno()))
+        await self._end_of(self._flushing)
 
     async def publish(self, path: Path) -> None:
         """Gives the content its name when everything is written; returns when it is on the disk.
@@ -238,9 +302,9 @@ async def _on_disk(part: Path, work: Callable[P, Result], *args: P.args, **kwarg
         raise _unavailable(part, error) from error
 
 
-async def _opened(part: Path, offset: int, digest: hashlib._Hash) -> BinaryIO:
+async def _opened(part: Path, offset: int, digest: hashlib._Hash, known: int) -> BinaryIO:
     """As `_open_part`, on another thread; whoever is cancelled meanwhile finds it opened and closed, not on its way."""
-    opening = asyncio.create_task(_on_disk(part, _open_part, part, offset, digest))
+    opening = asyncio.create_task(_on_disk(part, _open_part, part, offset, digest, known))
     try:
         await asyncio.wait([opening])
     except asyncio.CancelledError:
@@ -251,12 +315,12 @@ async def _opened(part: Path, offset: int, digest: hashlib._Hash) -> BinaryIO:
     return opening.result()
 
 
-def _open_part(part: Path, offset: int, digest: hashlib._Hash) -> BinaryIO:
-    """Opens what is being written, at its offset, with the digest of what is there."""
+def _open_part(part: Path, offset: int, digest: hashlib._Hash, known: int) -> BinaryIO:
+    """Opens what is being written, at its offset, with the digest of what is there; of `known` bytes it is taken."""
     _make_folder(part.parent)
     file = part.open("r+b" if offset else "wb", 0)
     try:
-        left = offset
+        left = offset - file.seek(known)
         while left:
             piece = file.read(min(left, PIECE_BYTES))
             if not piece:

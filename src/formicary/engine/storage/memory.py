@@ -552,6 +552,21 @@ class MemoryStore:
         with self._lock:
             return self._artifacts.remove(ids)
 
+    def upload(self, org: str, name: str) -> Row | None:
+        """The row of an upload that is not complete, by its id or its place."""
+        with self._lock:
+            return self._artifacts.upload(org, name)
+
+    def upload_count(self, org: str) -> int:
+        """How many uploads of an organisation are not complete."""
+        with self._lock:
+            return len(self._artifacts.uploads(org))
+
+    def complete_upload(self, row: Row) -> bool:
+        """Puts an artifact in the place of its upload."""
+        with self._lock:
+            return self._artifacts.complete(row)
+
     def ended_jobs(self, after: int, limit: int) -> list[Row]:
         """Jobs that have ended, in order of number."""
         with self._lock:

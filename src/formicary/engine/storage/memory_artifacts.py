@@ -48,6 +48,22 @@ class ArtifactTable:
         ]
         return min(found, key=lambda row: (_float(row, "created_at"), str(row[0])), default=None)
 
+    def uploads(self, org: str) -> list[Row]:
+        """Uploads of an organisation that are not complete."""
+        return [row for row in self.rows.values() if row[_AT["org"]] == org and _is_upload(row)]
+
+    def upload(self, org: str, name: str) -> Row | None:
+        """One of them, by its id or its place."""
+        return next((row for row in self.uploads(org) if name in (row[0], row[_AT["job_id"]])), None)
+
+    def complete(self, row: Row) -> bool:
+        """Puts an artifact in the place of its upload; False where there is none."""
+        before = self.rows.get(str(row[0]))
+        if before is None or not _is_upload(before):
+            return False
+        self.rows[str(row[0])] = row
+        return True
+
     def size_of(self, org: str) -> int:
         """Bytes of an organisation's files."""
         return sum(_int(row, "size") for row in self.rows.values() if row[_AT["org"]] == org)
@@ -73,6 +89,10 @@ class ArtifactTable:
 
     def _is_left(self, row: Row, before: float) -> bool:
         return not row[_AT["cache_key"]] and _float(row, "created_at") < before and self._its_task(row) is None
+
+
+def _is_upload(row: Row) -> bool:
+    return not row[_AT["cache_key"]] and not row[_AT["job"]]
 
 
 def _int(row: Row, name: str) -> int:

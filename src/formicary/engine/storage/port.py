@@ -650,6 +650,22 @@ class Store(Protocol):
         """Removes the rows of these ids; returns how many there were. Raises StoreUnavailable."""
         ...
 
+    def upload(self, org: str, name: str) -> Row | None:
+        """An upload of an organisation that is not complete, by its id or its place: a row of ARTIFACT_COLUMNS without
+        job and cache key, which nobody sees; its place is in `job_id`, and becomes the cache key once it is complete.
+        """
+        ...
+
+    def upload_count(self, org: str) -> int:
+        """How many uploads of an organisation are not complete."""
+        ...
+
+    def complete_upload(self, row: Row) -> bool:
+        """Puts an artifact's row in the place of its upload's; False, and nothing has happened, where there is none.
+        Raises RowRefused, StoreUnavailable.
+        """
+        ...
+
     def ended_jobs(self, after: int, limit: int) -> list[Row]:
         """At most `limit` ended jobs (rows of ENDED_COLUMNS) with numbers above `after`, in order of number."""
         ...

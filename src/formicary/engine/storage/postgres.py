@@ -461,6 +461,27 @@ class PostgresStore:
         text = schema.REMOVE_ARTIFACT.replace("id = ?", "id = ANY(%s)").encode()
         return self._write(lambda writer: writer.execute(text, (_storable(ids),)).rowcount)
 
+    def upload(self, org: str, name: str) -> Row | None:
+        """The row of an upload that is not complete, by its id or its place."""
+        return self._one(schema.UPLOAD, (name, name, org)) if _storable([name, org])[1:] else None
+
+    def upload_count(self, org: str) -> int:
+        """How many uploads of an organisation are not complete."""
+        return int(self._rows(schema.UPLOAD_COUNT, (org,))[0][0] or 0)
+
+    def complete_upload(self, row: Row) -> bool:
+        """Puts an artifact in the place of its upload. Raises RowRefused, StoreUnavailable."""
+        clean = schema.cleaned([row], nul=True)[0]
+
+        def complete(writer: Connection) -> bool:
+            with writer.transaction():
+                if writer.execute(schema.REMOVE_UPLOAD.replace("?", "%s").encode(), (row[0],)).rowcount != 1:
+                    return False
+                writer.execute(schema.ADD_ARTIFACT.replace("?", "%s").encode(), clean)
+                return True
+
+        return self._write(complete)
+
     def ended_jobs(self, after: int, limit: int) -> list[Row]:
         """Jobs that have ended, in order of number."""
         return self._rows(schema.ENDED_JOBS, (after, limit))

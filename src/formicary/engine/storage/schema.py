@@ -194,6 +194,10 @@ REMOVABLE_ARTIFACTS: Final = (
 )
 ARTIFACT_BYTES: Final = "SELECT COALESCE(SUM(size), 0) FROM artifacts WHERE org = ?"
 REMOVE_ARTIFACT: Final = "DELETE FROM artifacts WHERE id = ?"
+_UPLOAD = "artifacts.job = 0 AND artifacts.cache_key = ''"
+UPLOAD: Final = f"SELECT {_ARTIFACT} FROM artifacts WHERE (id = ? OR job_id = ?) AND org = ? AND {_UPLOAD} LIMIT 1"
+UPLOAD_COUNT: Final = f"SELECT count(*) FROM artifacts WHERE org = ? AND {_UPLOAD}"
+REMOVE_UPLOAD: Final = f"DELETE FROM artifacts WHERE id = ? AND {_UPLOAD}"
 ENDED_JOBS: Final = (
     "SELECT number, id, definition_id, state, submitted_at, ended_at, "
     "(SELECT count(*) FROM tasks WHERE tasks.job = jobs.number), org, job_type, dead_letter FROM jobs "

@@ -38,6 +38,7 @@ from formicary.engine.storage.port import (
     StoreUnavailable,
 )
 from formicary.engine.storage.schema import Table
+from formicary.engine.storage.sqlite_connection import discard, require_json, roll_back
 from formicary.engine.storage.sqlite_errors import needs_new_connection, translate
 from formicary.engine.storage.sqlite_log import lengthen
 
@@ -106,7 +107,7 @@ class SqliteStore:
         self._file: tuple[int, int] | None = None
         self._opened = False
         self._upserts: dict[tuple[str, int], str] = {}
-        self._readers = ReaderPool(self._connect_reader, _discard)
+        self._readers = ReaderPool(self._connect_reader, discard)
 
     # ------------------------------------------------------------------------------------------------ life
     def open(self) -> None:
@@ -128,7 +129,7 @@ class SqliteStore:
                     f"The directory {self.path.parent} cannot be made: {error.strerror}. Name another one."
                 ) from error
             with self._answering(writer):
-                _require_json(writer)
+                require_json(writer)
                 self._migrate(writer)
             self._writer = writer
             self._opened = True
@@ -144,7 +145,7 @@ class SqliteStore:
                     writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 except sqlite3.Error:
                     pass  # everything committed stands in the log; the next start moves it
-                _discard(writer)
+                discard(writer)
 
     def _migrate(self, writer: sqlite3.Connection) -> None:
         """Brings the schema to this program's version, one transaction per step."""
@@ -171,7 +172,7 @@ class SqliteStore:
                 writer.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
                 writer.execute("COMMIT")
             except BaseException:
-                _roll_back(writer)
+                roll_back(writer)
                 raise
 
     # ------------------------------------------------------------------------------------------- connections
@@ -219,7 +220,7 @@ class SqliteStore:
         try:
             yield
         except BaseException as error:
-            _discard(connection)
+            discard(connection)
             if isinstance(error, sqlite3.Error):
                 raise translate(error, str(self.path)) from error
             raise
@@ -293,12 +294,12 @@ class SqliteStore:
                 writer.execute("COMMIT")
                 return result
             except (sqlite3.Error, OverflowError) as error:
-                _roll_back(writer)
+                roll_back(writer)
                 if needs_new_connection(error):
                     self._drop_writer()
                 raise translate(error, str(self.path)) from error
             except BaseException:
-                _roll_back(writer)
+                roll_back(writer)
                 raise
 
     def _sound_writer(self) -> sqlite3.Connection:
@@ -323,7 +324,7 @@ class SqliteStore:
         """Closes the writing connection, and the readers' too: they may look at the same broken file."""
         writer, self._writer = self._writer, None
         if writer is not None:
-            _discard(writer)
+            discard(writer)
         self._readers.clear()
 
     # ------------------------------------------------------------------------------------------------- read
@@ -629,6 +630,27 @@ class SqliteStore:
         values = [(one,) for one in ids]
         return self._write(lambda writer: writer.executemany(schema.REMOVE_ARTIFACT, values).rowcount)
 
+    def upload(self, org: str, name: str) -> Row | None:
+        """The row of an upload that is not complete, by its id or its place."""
+        return self._one(schema.UPLOAD, (name, name, org))
+
+    def upload_count(self, org: str) -> int:
+        """How many uploads of an organisation are not complete."""
+        with self._reading() as reader:
+            return int(reader.execute(schema.UPLOAD_COUNT, (org,)).fetchone()[0])
+
+    def complete_upload(self, row: Row) -> bool:
+        """Puts an artifact in the place of its upload. Raises RowRefused, StoreUnavailable."""
+        clean = schema.cleaned([row], nul=False)[0]
+
+        def complete(writer: sqlite3.Connection) -> bool:
+            if writer.execute(schema.REMOVE_UPLOAD, (row[0],)).rowcount != 1:
+                return False
+            writer.execute(schema.ADD_ARTIFACT, clean)
+            return True
+
+        return self._write(complete)
+
     def ended_jobs(self, after: int, limit: int) -> list[Row]:
         """Jobs that have ended, in order of number."""
         with self._reading() as reader:
@@ -660,31 +682,3 @@ class SqliteStore:
         with self._reading() as reader:
             row: Row | None = reader.execute(text, values).fetchone()
         return row
-
-
-def _require_json(connection: sqlite3.Connection) -> None:
-    """SQLite has its JSON functions always since 3.38, and in nearly every build before."""
-    try:
-        connection.execute("SELECT json_group_array(value) FROM json_each('[1]')").fetchone()
-    except sqlite3.OperationalError as error:
-        raise StoreUnavailable(
-            f"Python's SQLite {sqlite3.sqlite_version} was built without JSON functions. Use a Python with SQLite 3.38 "
-            "or newer, or a PostgreSQL database."
-        ) from error
-
-
-def _roll_back(connection: sqlite3.Connection) -> None:
-    """Ends a transaction if SQLite has not done so itself."""
-    try:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-    except sqlite3.Error:
-        pass
-
-
-def _discard(connection: sqlite3.Connection) -> None:
-    """Closes a connection whatever state it is in."""
-    try:
-        connection.close()
-    except sqlite3.Error:
-        pass

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 
 from google.api.httpbody_pb2 import HttpBody
 
 from formicary.engine.queen.artifacts import Artifacts, Offer, offer_of, to_message
-from formicary.engine.storage.artifacts import PIECE_BYTES
 from formicary.gateway import Call
 from formicary.problems import problem
-from formicary.server.api import digests
+from formicary.server.api import contents, digests
 from formicary.server.api.jobs import REPLAYED_HEADER, sent_key
 from formicary.server.auth.principal import HOME
 from formicary.v1 import artifacts_pb2 as pb
 from formicary.v1 import artifacts_pb2_grpc
 
-_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _ANTS = frozenset({"ant", "admin"})
 
 
@@ -82,8 +79,11 @@ class ArtifactServicer(artifacts_pb2_grpc.ArtifactServiceServicer):
         if first is None:
             raise problem("VALIDATION_FAILED", "The first message says what comes: give `name`.")
         content, whole = digests.of_content(call), digests.of_whole(call)  # of the same bytes: it comes at once
-        offer = digests.put_into(digests.put_into(_offer_of_body(first), content), whole)
-        return await self._keep(offer, digests.checked(_content(first, requests), whole | content), call)
+        size = first.size_bytes if first.HasField("size_bytes") else None
+        offer = contents.offer(first.name, size, first.sha256, first.expires_after_s)
+        offer = digests.put_into(digests.put_into(offer, content), whole)
+        pieces = contents.joined(first.content.data, _data(requests))
+        return await self._keep(offer, digests.checked(pieces, whole | content), call)
 
     async def _keep(self, offer: Offer, pieces: AsyncIterator[bytes], call: Call) -> pb.Artifact:
         """Keeps a file of the caller's own, once for each idempotency key."""
@@ -93,25 +93,9 @@ class ArtifactServicer(artifacts_pb2_grpc.ArtifactServiceServicer):
         return to_message(found)
 
 
-def _offer_of_body(first: pb.PutArtifactRequest) -> Offer:
-    """What the caller says of a body. Raises Problem VALIDATION_FAILED."""
-    sha256 = first.sha256.lower()
-    if sha256 and not _SHA256.match(sha256):
-        raise problem("VALIDATION_FAILED", "`sha256` is 64 hexadecimal digits, as `sha256sum FILE` prints them.")
-    size = first.size_bytes if first.HasField("size_bytes") else None
-    return Offer(0, first.name, "file", size, sha256 or None, first.expires_after_s)
-
-
-async def _content(first: pb.PutArtifactRequest, rest: AsyncIterator[pb.PutArtifactRequest]) -> AsyncIterator[bytes]:
-    """The content in pieces of about PIECE_BYTES: an HTTP connection hands over much smaller ones, and each costs."""
-    held, size = [first.content.data], len(first.content.data)
-    async for request in rest:
-        held.append(request.content.data)
-        size += len(held[-1])
-        if size >= PIECE_BYTES:
-            yield b"".join(held)
-            held, size = [], 0
-    yield b"".join(held)
+async def _data(requests: AsyncIterator[pb.PutArtifactRequest]) -> AsyncIterator[bytes]:
+    async for request in requests:
+        yield request.content.data
 
 
 async def _pieces(requests: AsyncIterator[pb.UploadArtifactRequest]) -> AsyncIterator[bytes]:

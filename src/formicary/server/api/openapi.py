@@ -41,6 +41,7 @@ from formicary.v1 import (
     queues_pb2,
     tokens_pb2,
     triggers_pb2,
+    uploads_pb2,
 )
 
 Json = dict[str, Any]
@@ -84,6 +85,7 @@ _SERVICES = (
     (ants_pb2, "AntService"),
     (approvals_pb2, "ApprovalService"),
     (artifacts_pb2, "ArtifactService"),
+    (uploads_pb2, "UploadService"),
     (configs_pb2, "ConfigService"),
     (queues_pb2, "QueueService"),
     (error_codes_pb2, "ErrorCodeService"),

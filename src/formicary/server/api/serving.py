@@ -37,6 +37,7 @@ from formicary.server.api.queues import QueueServicer
 from formicary.server.api.rules import check_requests
 from formicary.server.api.tokens import TokenServicer
 from formicary.server.api.triggers import TriggerServicer
+from formicary.server.api.uploads import COMPLETE, LENGTH, LOCATION, OFFSET, UploadServicer
 from formicary.server.auth.local import as_local_admin
 from formicary.server.auth.tokens import TokenBook
 
@@ -47,6 +48,11 @@ _HEADERS = (
     Rule(header="Content-Digest", metadata=CONTENT_DIGEST, direction=Direction.INCOMING),
     Rule(header="Repr-Digest", metadata=REPR_DIGEST, direction=Direction.INCOMING),
     Rule(header="Last-Event-ID", metadata=LAST_EVENT, direction=Direction.INCOMING),
+    Rule(header="Upload-Offset", metadata=OFFSET),
+    Rule(header="Upload-Complete", metadata=COMPLETE),
+    Rule(header="Upload-Length", metadata=LENGTH),
+    Rule(header="Location", metadata=LOCATION, direction=Direction.OUTGOING),
+    Rule(header="Cache-Control", metadata="cache-control", direction=Direction.OUTGOING),
     Rule(header="Idempotency-Replayed", metadata=REPLAYED_HEADER, direction=Direction.OUTGOING),
 )
 """What one of our methods reads or says and no preset has."""
@@ -145,6 +151,7 @@ def servicers(queen: Queen, tokens: TokenBook) -> list[object]:
         AuditServicer(queen.store),
         TokenServicer(tokens),
         TriggerServicer(queen),
+        UploadServicer(queen.uploads),
     ]
 
 

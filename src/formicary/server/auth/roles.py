@@ -62,6 +62,10 @@ ALLOWED: dict[str, frozenset[str]] = {
     "/formicary.v1.ArtifactService/DownloadArtifact": _VIEW | {"ant"},
     "/formicary.v1.ArtifactService/PutArtifact": _SUBMIT,
     "/formicary.v1.ArtifactService/UploadArtifact": _SUBMIT | {"ant"},  # with a lease token: ants alone
+    "/formicary.v1.UploadService/CreateUpload": _SUBMIT,
+    "/formicary.v1.UploadService/GetUpload": _SUBMIT,
+    "/formicary.v1.UploadService/AppendUpload": _SUBMIT,
+    "/formicary.v1.UploadService/DeleteUpload": _SUBMIT,
     "/formicary.v1.ConfigService/SetConfig": _OPERATE,
     "/formicary.v1.ConfigService/ListConfigs": _VIEW,
     "/formicary.v1.ConfigService/GetConfig": _VIEW,
