@@ -71,7 +71,9 @@ async def upload(way: Way, path: Path, name: str, expires_s: float, timeout_s: f
     while not found.complete:
         try:
             offset = found.offset
-            found = await way.append(upload_id, offset, size - offset, content(path, offset))
+            found = await way.append(upload_id, offset, size - offset, content(path, offset, size - offset))
+            if not found.complete:
+                raise changed()
         except Problem as error:
             if found.offset > reached:
                 deadline, attempt, reached = loop.time() + timeout_s, 0, found.offset
@@ -175,7 +177,7 @@ class HttpWay:
             "upload-complete": "?1",
         }
         path = f"/v1/uploads/{upload_id}"
-        return await self._answer(self._http.build_request("PATCH", path, headers=sent, content=pieces))
+        return await self._answer(self._http.build_request("PATCH", path, headers=sent, content=_exactly(pieces, size)))
 
     async def state(self, upload_id: str) -> pb.Upload:
         """How much is there."""
@@ -184,13 +186,16 @@ class HttpWay:
     async def _answer(self, request: httpx.Request) -> pb.Upload:
         try:
             answer = await self._http.send(request)
-        except httpx.LocalProtocolError as error:  # more or less came than the header said
-            raise problem("VALIDATION_FAILED", "The file has changed while it was sent.") from error
         except httpx.TransportError as error:
             raise unreachable(self._address) from error
         if not answer.is_success:
             raise parse_http(answer.status_code, answer.headers.multi_items(), answer.content)
         return ParseDict(answer.json(), pb.Upload(), ignore_unknown_fields=True)
+
+
+def changed() -> Problem:
+    """The problem of a file that was not what it had been measured to be."""
+    return problem("VALIDATION_FAILED", "The file has changed while it was sent.")
 
 
 async def measured(path: Path) -> tuple[int, str]:
@@ -201,12 +206,22 @@ async def measured(path: Path) -> tuple[int, str]:
         raise problem("VALIDATION_FAILED", f"{path} cannot be read: {error.strerror}.") from error
 
 
-async def content(path: Path, offset: int = 0) -> AsyncIterator[bytes]:
-    """A file from `offset` on, in pieces."""
+async def content(path: Path, offset: int, size: int) -> AsyncIterator[bytes]:
+    """A file from `offset` on, in pieces; at most `size` bytes."""
     with path.open("rb") as file:
         file.seek(offset)
-        while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
+        while piece := await asyncio.to_thread(file.read, min(size, PIECE_BYTES)):
+            size -= len(piece)
             yield piece
+
+
+async def _exactly(pieces: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
+    """The pieces. Raises Problem VALIDATION_FAILED where there are less bytes: a request of HTTP says how many come."""
+    async for piece in pieces:
+        size -= len(piece)
+        yield piece
+    if size:
+        raise changed()
 
 
 def _measured(path: Path) -> tuple[int, str]:

@@ -175,6 +175,7 @@ _REQUESTS = (
         "conflict",
         "Use the existing one, or choose another name.",
     ),
+    _caller("RANGE_NOT_SATISFIABLE", "No such part", 416, "OUT_OF_RANGE", "validation", "Ask for what is there."),
     _caller("CONFLICT", "It changed meanwhile", 409, "ABORTED", "conflict", "Read it again and repeat the change."),
     _caller(
         "PRECONDITION_FAILED",

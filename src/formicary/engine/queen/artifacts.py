@@ -266,12 +266,16 @@ class Artifacts:
             raise _no_such(artifact_id)
         return found
 
-    async def content(self, artifact: Artifact, offset: int = 0) -> AsyncIterator[bytes]:
-        """Its content from `offset` on. Raises Problem NOT_FOUND, UNAVAILABLE, VALIDATION_FAILED."""
+    async def content(self, artifact: Artifact, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """Its content from `offset` on, at most `length` bytes.
+
+        Raises:
+            Problem: NOT_FOUND, UNAVAILABLE, VALIDATION_FAILED.
+        """
         if not 0 <= offset <= artifact.size:
             raise problem("VALIDATION_FAILED", f"The offset {offset} is not in the content of {artifact.size} bytes.")
         try:
-            async for piece in self.place().get(artifact.id, offset=offset):
+            async for piece in self.place().get(artifact.id, offset=offset, length=length):
                 yield piece
         except NoSuchContent as error:
             raise _no_such(artifact.id) from error

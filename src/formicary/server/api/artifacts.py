@@ -9,7 +9,7 @@ from google.api.httpbody_pb2 import HttpBody
 from formicary.engine.queen.artifacts import Artifacts, Offer, offer_of, to_message
 from formicary.gateway import Call
 from formicary.problems import problem
-from formicary.server.api import contents, digests
+from formicary.server.api import contents, digests, ranges
 from formicary.server.api.jobs import REPLAYED_HEADER, sent_key
 from formicary.server.auth.principal import HOME
 from formicary.v1 import artifacts_pb2 as pb
@@ -54,8 +54,10 @@ class ArtifactServicer(artifacts_pb2_grpc.ArtifactServiceServicer):
         org = self._artifacts.org_of(request.token) if request.token else call.principal.org
         found = await self._artifacts.find(org, request.id)
         kind = "application/x-tar" if found.form == "tar" else "application/octet-stream"
+        span = ranges.answered(found, request.offset, call) if call.protocol == "http" else None
+        offset, length = span or (request.offset, None)
         empty = True
-        async for piece in self._artifacts.content(found, request.offset):
+        async for piece in self._artifacts.content(found, offset, length):
             empty = False
             yield HttpBody(content_type=kind, data=piece)
         if empty:

@@ -63,6 +63,14 @@ _DIGEST: Json = {
     "schema": {"type": "string", "pattern": "^(sha-256=:[A-Za-z0-9+/]{43}=:|sha-512=:[A-Za-z0-9+/]{86}==:)$"},
     "example": "sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:",
 }
+_OFFSET: Json = {
+    "name": "Upload-Offset",
+    "in": "header",
+    "required": False,
+    "description": "Where the part begins, as `offset` says it: the bytes that are there already.",
+    "schema": {"type": "string", "pattern": "^[0-9]{1,15}$"},
+    "example": "1048576",
+}
 _PARAM = {"$ref": "#/components/schemas/Param"}
 _PARAMS: Json = {
     "description": "Any JSON but numbers beyond 2^53, which JSON does not keep: write them as texts.",
@@ -116,6 +124,7 @@ def document() -> Json:
     _as_yaml(found["paths"])
     _firing(found["paths"]["/v1/triggers/{job_type}:fire"]["post"])
     _putting(found["paths"]["/v1/artifacts"]["post"])
+    _uploading(found["paths"]["/v1/uploads"]["post"], found["paths"]["/v1/uploads/{id}"]["patch"])
     found["paths"] |= webhook_paths()
     _tokens(found["components"]["schemas"]["CreateTokenRequest"])
     return found
@@ -168,6 +177,15 @@ def _putting(operation: Json) -> None:
     _firing(operation)
     operation["parameters"].append(_DIGEST)
     _answers(operation, "409", "An upload with this key is under way; repeat it later.")
+
+
+def _uploading(begin: Json, part: Json) -> None:
+    """What only HTTP has: the address of a new upload, and where a part begins in a header."""
+    _firing(begin)
+    begin["responses"] = {"201" if status == "200" else status: one for status, one in begin["responses"].items()}
+    begin["responses"]["201"]["headers"] = {"Location": {"schema": {"type": "string"}, "description": "Of the upload."}}
+    part["parameters"] += [_OFFSET, _DIGEST]
+    _answers(part, "409", "The part begins elsewhere than the upload ends, or another one has taken it over.")
 
 
 def _answers(operation: Json, status: str, text: str) -> None:

@@ -34,6 +34,7 @@ from formicary.server.api.jobs import KEY_HEADER, REPLAYED_HEADER, JobServicer
 from formicary.server.api.locks import LockServicer
 from formicary.server.api.notifications import NotificationServicer
 from formicary.server.api.queues import QueueServicer
+from formicary.server.api.ranges import ACCEPT_RANGES, CONTENT_RANGE, ETAG, IF_RANGE, RANGE
 from formicary.server.api.rules import check_requests
 from formicary.server.api.tokens import TokenServicer
 from formicary.server.api.triggers import TriggerServicer
@@ -46,11 +47,16 @@ _EMPTY_KEY = make("default_if_empty", '""')
 _HEADERS = (
     Rule(header="Idempotency-Key", metadata=KEY_HEADER, direction=Direction.INCOMING, incoming=(_EMPTY_KEY,)),
     Rule(header="Content-Digest", metadata=CONTENT_DIGEST, direction=Direction.INCOMING),
-    Rule(header="Repr-Digest", metadata=REPR_DIGEST, direction=Direction.INCOMING),
+    Rule(header="Repr-Digest", metadata=REPR_DIGEST),
     Rule(header="Last-Event-ID", metadata=LAST_EVENT, direction=Direction.INCOMING),
     Rule(header="Upload-Offset", metadata=OFFSET),
     Rule(header="Upload-Complete", metadata=COMPLETE),
     Rule(header="Upload-Length", metadata=LENGTH),
+    Rule(header="Range", metadata=RANGE, direction=Direction.INCOMING),
+    Rule(header="If-Range", metadata=IF_RANGE, direction=Direction.INCOMING),
+    Rule(header="Content-Range", metadata=CONTENT_RANGE, direction=Direction.OUTGOING),
+    Rule(header="Accept-Ranges", metadata=ACCEPT_RANGES, direction=Direction.OUTGOING),
+    Rule(header="ETag", metadata=ETAG, direction=Direction.OUTGOING),
     Rule(header="Location", metadata=LOCATION, direction=Direction.OUTGOING),
     Rule(header="Cache-Control", metadata="cache-control", direction=Direction.OUTGOING),
     Rule(header="Idempotency-Replayed", metadata=REPLAYED_HEADER, direction=Direction.OUTGOING),
