@@ -75,14 +75,15 @@ async def upload(way: Way, path: Path, name: str, expires_s: float, timeout_s: f
             if not found.complete:
                 raise changed()
         except Problem as error:
-            if found.offset > reached:
-                deadline, attempt, reached = loop.time() + timeout_s, 0, found.offset
-            attempt += 1
-            delay = max(backoff_s(attempt), error.retry.after_s or 0.0)
-            if error.code not in _AGAIN or loop.time() + delay > deadline:
+            if error.code not in _AGAIN:
                 raise
-            await asyncio.sleep(delay)
+            attempt += 1
+            await asyncio.sleep(max(backoff_s(attempt), error.retry.after_s or 0.0))
             found = await _tried(lambda: way.state(upload_id), timeout_s)
+            if found.offset > reached:  # the part that broke may have been a long one
+                deadline, attempt, reached = loop.time() + timeout_s, 0, found.offset
+            elif not found.complete and loop.time() > deadline:
+                raise
     return found.artifact
 
 
@@ -130,7 +131,13 @@ class GrpcWay:
             async for piece in pieces:
                 yield pb.AppendUploadRequest(content=HttpBody(data=piece))
 
-        return await self._answer(self._stub.AppendUpload(requests(), metadata=self._metadata))
+        try:
+            return await self._answer(self._stub.AppendUpload(requests(), metadata=self._metadata))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise unreachable(self._address) from None  # grpc cancels a call that it cannot write to any more
 
     async def state(self, upload_id: str) -> pb.Upload:
         """How much is there."""

@@ -11,6 +11,7 @@ import socket
 import sqlite3
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -157,32 +158,30 @@ def test_clients_go_on_when_the_server_was_killed(tmp_path: Path, is_rest: bool)
     relay = Cutting(up.http if is_rest else up.grpc, stop)
     file = tmp_path / "file.bin"
     file.write_bytes(CONTENT)
-    found: dict[str, Any] = {}
 
-    async def put() -> None:
+    async def put() -> dict[str, Any]:
         address = f"127.0.0.1:{relay.port}"
         client = RestClient(f"http://{address}", timeout_s=60.0) if is_rest else Client(address, timeout_s=60.0)
         async with client:
-            found.update(await client.upload(file))
+            return await client.upload(file)
 
-    sender = threading.Thread(target=lambda: asyncio.run(put()))
-    sender.start()
-    try:
-        assert relay.stands.wait(60), "nothing went through"
-        up.kill()
-        up.start()
-        relay.cut(stop)
-        assert relay.stands.wait(60), "it did not go on"
-        relay.cut()
-        sender.join(60)
-        assert found["sha256"] == DIGEST, up.log.read_text()[-2000:]
-        assert content(up, found["id"]) == CONTENT
-        assert kept(up) == {found["id"]}
-        assert relay.connections >= 3
-    finally:
-        relay.close()
-        up.clear()
-        sender.join(60)
+    with ThreadPoolExecutor(1) as pool:
+        sender = pool.submit(lambda: asyncio.run(put()))
+        try:
+            assert relay.stands.wait(60), "nothing went through"
+            up.kill()
+            up.start()
+            relay.cut(stop)
+            assert relay.stands.wait(60), "it did not go on"
+            relay.cut()
+            found = sender.result(120)
+            assert found["sha256"] == DIGEST
+            assert content(up, found["id"]) == CONTENT
+            assert kept(up) == {found["id"]}
+            assert relay.connections >= 3
+        finally:
+            relay.close()
+            up.clear()
 
 
 def test_a_content_without_its_row_is_found_after_a_crash(tmp_path: Path) -> None:
