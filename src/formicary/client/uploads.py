@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import grpc
 import grpc.aio
 import httpx
 from google.api.httpbody_pb2 import HttpBody
@@ -23,6 +24,7 @@ from google.protobuf.json_format import ParseDict
 from formicary.client.failures import backoff_s, from_rpc, unreachable
 from formicary.problems import Problem, problem
 from formicary.problems.http import parse_http
+from formicary.problems.rpc import STATUS_KEY
 from formicary.v1 import artifacts_pb2
 from formicary.v1 import uploads_pb2 as pb
 
@@ -148,6 +150,9 @@ class GrpcWay:
         try:
             found: pb.Upload = await call
         except grpc.aio.AioRpcError as failure:
+            said = any(key == STATUS_KEY for key, _ in failure.trailing_metadata() or ())
+            if failure.code() is grpc.StatusCode.INTERNAL and not said:  # grpc's own, of a connection that broke
+                raise unreachable(self._address) from failure
             raise from_rpc(failure, self._address) from failure
         return found
 
