@@ -1,7 +1,8 @@
 """Scheduling: job events per second of the simulator. `python -m bench.scheduling [--output json]`.
 
-The median of three runs of each policy (a submission and an end are two events). `analysis` is the mobile-analysis
-workload at a fifth of its size on 17 ants, fewer than it needs: thousands of jobs wait at noon. `parallel` is 5,000
+The median of five runs of each policy (a submission and an end are two events). `analysis` is the mobile-analysis
+workload at a fifth of its size on 17 ants, fewer than it needs: thousands of jobs wait at noon; `small
+analysis` has a fifth of those jobs on 3 ants. `parallel` is 5,000
 parallel jobs on one machine, where few wait. Reading and summaries are not part of it. Seconds are processor time of
 the one thread.
 """
@@ -21,19 +22,23 @@ from formicary.engine.scheduling.simulation.registry import POLICIES, read_setti
 from formicary.engine.scheduling.simulation.synthetic import analysis_cluster, mobile_analysis, parallel_machine
 from formicary.engine.scheduling.simulation.workload import Cluster, Job
 
-RUNS, BAR = 3, 50_000.0
+RUNS, BAR = 5, 50_000.0
 MEASURED: tuple[tuple[str, str], ...] = (
-    *((name, "") for name in POLICIES if name != "gang"),
+    *((name, "") for name in POLICIES),
     ("priority", "aging=0.01"),
     ("priority", "preemptive=true"),
     ("edf", "preemptive=true"),
     ("sjf", "preemptive=true"),
+    ("multilevel", "preemptive=true"),
     ("multilevel", "mode=weighted"),
     ("multilevel", "mode=feedback"),
     ("capacity", "reclaim=graceful"),
+    ("capacity", "reclaim=aggressive"),
     ("backfill", "reservations=all"),
 )
-"""Policies under the analysis, each with a parameter; gangs take minutes there."""
+"""Policies under the analysis, each with a parameter."""
+SMALL = (("llf", "preemptive=true"),)
+"""What compares what waits with what runs each second, on a smaller one: it takes minutes on the other."""
 PARALLEL = (("gang", ""), ("backfill", ""), ("backfill", "reservations=all"))
 
 
@@ -54,7 +59,9 @@ def measure() -> Iterator[tuple[str, float]]:
     """What was measured and the events per second."""
     analysis = mobile_analysis(Random(1), apps=20_000), analysis_cluster(17)
     parallel = parallel_machine(Random(3), jobs=5000)
-    for name, measured, (jobs, cluster) in (("analysis", MEASURED, analysis), ("parallel", PARALLEL, parallel)):
+    small = mobile_analysis(Random(1), apps=4000), analysis_cluster(3)
+    workloads = (("analysis", MEASURED, analysis), ("small analysis", SMALL, small), ("parallel", PARALLEL, parallel))
+    for name, measured, (jobs, cluster) in workloads:
         for policy, text in measured:
             yield f"{policy} {text}".strip() + f", {name}", simulator(policy, text, jobs, cluster)
 

@@ -195,12 +195,13 @@ def plan(
     return Plan(starts, reservation, impossible)
 
 
-def _free(capacity: Mapping[str, Vector], held: Iterable[Held]) -> dict[str, Vector]:
+def _free(capacity: Mapping[str, Vector], held: Iterable[Held]) -> dict[str, dict[str, float]]:
+    """What each ant has left beside what is held."""
     free = {name: dict(have) for name, have in capacity.items()}
     for one in held:
         if one.ant in free:
             _take(free[one.ant], one.demand, -1)
-    return dict(free)
+    return free
 
 
 def _holds(gang: Gang, places: Sequence[str], now: float) -> list[Held]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from math import frexp, ldexp
 
 from formicary.engine.scheduling.simulation.state import TINY, Need
 
@@ -17,13 +18,17 @@ class Availability:
         capacity: All that the ant has, by index of the resource.
     """
 
-    __slots__ = ("_capacity", "_taken", "_times")
+    __slots__ = ("_bounds", "_capacity", "_taken", "_times")
 
     def __init__(self, capacity: Sequence[float]) -> None:
         self._capacity = capacity
         self._times = [-INFINITY]
         self._taken = [[0.0] * len(capacity)]
         """`_taken[i]` holds from `_times[i]` until `_times[i + 1]`."""
+        self._bounds: dict[tuple[Need, int], float] = {}
+        """Before which nothing of a demand fits, by the demand and the power of two that its length reaches.
+
+        What is taken can only move that later; what is given back makes it unknown."""
 
     def take(self, start: float, end: float, need: Need) -> None:
         """Holds the demand from `start` until `end`."""
@@ -31,6 +36,7 @@ class Availability:
 
     def give_back(self, start: float, end: float, need: Need) -> None:
         """Undoes `take` for a stretch of what was taken."""
+        self._bounds.clear()
         self._change(start, end, need, -1.0)
 
     def _change(self, start: float, end: float, need: Need, sign: float) -> None:
@@ -65,9 +71,16 @@ class Availability:
 
         Infinity where there is none before `before`.
         """
+        kind = (need, frexp(length)[1])
+        start = self._bounds.get(kind, now)
+        if start <= now + TINY:
+            start = now
+        if start >= before:
+            return INFINITY
         times, capacity = self._times, self._capacity
-        at = bisect_right(times, now + TINY) - 1
-        start = now
+        at = bisect_right(times, start + TINY) - 1
+        shortest = ldexp(0.5, kind[1])
+        found: float | None = None
         for step in range(at, len(times)):
             taken = self._taken[step]
             end = times[step + 1] if step + 1 < len(times) else INFINITY
@@ -75,9 +88,13 @@ class Availability:
                 if taken[index] + amount > capacity[index] + TINY:
                     start = end
                     if start >= before:
+                        self._bounds[kind] = start if found is None else found
                         return INFINITY
                     break
             else:
+                if found is None and end >= start + shortest - TINY:
+                    found = start
                 if end >= start + length - TINY:
+                    self._bounds[kind] = start if found is None else found
                     return start
         return INFINITY

@@ -272,6 +272,7 @@ class Conservative(Reserving):
         super().stopped(entry, now)
         del self._ends[bisect_left(self._ends, (entry.since + entry.expected_left, entry.number))]
         _, end, ant = self._held.pop(entry.number)
+        self._profiles[ant].forget(now)
         if end > now + TINY:
             self._profiles[ant].give_back(now, end, entry.need)
             self._free(ant, now)
@@ -295,11 +296,10 @@ class Conservative(Reserving):
             return
         self._prolong(now)
         freed, self._freed = self._freed, {}
-        looked_at = self._planned[:]
-        if not freed:
-            looked_at = looked_at[: bisect_left(self._planned, (now + TINY, ()))]
+        looked_at = self._planned[: None if freed else bisect_left(self._planned, (now + TINY, ()))]
         added = max(0, self.depth - len(self._planned))
-        new, self._unplanned = self._unplanned[:added], self._unplanned[added:]
+        new = self._unplanned[:added]
+        del self._unplanned[:added]
         for item in [*(one[1] for one in looked_at), *new]:
             entry = item[2]
             start, place = self._plan(item, freed, now)
@@ -308,6 +308,12 @@ class Conservative(Reserving):
                 self.queue.remove(entry)
                 self._unlist(item)
                 yield Start(entry, ant)
+
+    def next_look(self, now: float) -> float:
+        """See Policy. Where nothing runs nothing will end: the next reservation is waited for."""
+        if self.state.running or not self._planned:
+            return INFINITY
+        return self._planned[0][0]
 
     def _unlist(self, item: Item) -> None:
         del self._planned[bisect_left(self._planned, (self.reserved.pop(item[1])[0], item))]
@@ -343,8 +349,9 @@ class Conservative(Reserving):
     def _earliest(self, entry: Entry, places: list[int], now: float) -> tuple[float, int]:
         """The first moment and, of those with an equal one, the first ant."""
         best, where = INFINITY, places[0]
+        need, length, profiles = entry.shape.need, entry.expected_left, self._profiles
         for place in places:
-            at = self._profiles[place].earliest(entry.need, entry.expected_left, now, best)
+            at = profiles[place].earliest(need, length, now, best)
             if at < best:
                 best, where = at, place
         return best, where
@@ -353,8 +360,6 @@ class Conservative(Reserving):
         """Where jobs run longer than expected all profiles are made anew, as those go on for a moment."""
         late = bool(self._ends) and self._ends[0][0] <= now
         if not late and not (self._planned and self._planned[0][0] < now):
-            for profile in self._profiles:
-                profile.forget(now)
             return
         self._profiles = [Availability(ant.capacity) for ant in self.state.ants]
         for ant in self.state.ants:

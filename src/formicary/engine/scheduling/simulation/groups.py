@@ -1,96 +1,20 @@
-"""Decisions over many jobs at once: gangs that start together or not at all, and the cheapest assignment."""
+"""The cheapest assignment of many jobs at once."""
 
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 
 from formicary.engine.scheduling.policies.assignment import assign
-from formicary.engine.scheduling.policies.gang import Gang, Held, plan
-from formicary.engine.scheduling.simulation.policy import Decision, Drop, Start
-from formicary.engine.scheduling.simulation.queueing import Ordered, next_head, seconds_left
+from formicary.engine.scheduling.simulation.policy import Decision, Start
+from formicary.engine.scheduling.simulation.queueing import Ordered, next_head
 from formicary.engine.scheduling.simulation.state import AntState, Entry, Shape
-from formicary.engine.scheduling.simulation.workload import Job
 
-_PLENTY = 1e9
 MOST_CHANGES = 10_000
 """Changes that are remembered before all ants are looked at anew."""
-
-
-class Gangs(Ordered):
-    """Gangs in order of submission, single jobs are gangs of one; the first that waits has a reservation.
-
-    A gang is submitted when its last member is.
-
-    Args:
-        jobs: The whole workload: how many members each gang has.
-        backfill: Later ones may start where they do not delay the reservation.
-        depth: How many gangs are looked at in a round.
-    """
-
-    def __init__(self, jobs: Sequence[Job], *, backfill: bool, depth: int) -> None:
-        super().__init__(lambda entry, now: 0.0)
-        self.backfill = backfill
-        self.depth = depth
-        self.sizes: dict[str, int] = {}
-        for job in jobs:
-            if job.gang:
-                self.sizes[job.gang] = self.sizes.get(job.gang, 0) + 1
-        self.waiting: dict[str, list[Entry]] = {}
-        self.ready: list[tuple[float, int, Gang]] = []
-        """Gangs that are whole, in order of submission."""
-
-    def queued(self, entry: Entry, now: float) -> None:
-        """See Policy."""
-        name = f"gang {entry.job.gang}" if entry.job.gang else f"job {entry.number}"
-        members = self.waiting.setdefault(name, [])
-        members.append(entry)
-        if len(members) == self.sizes.get(entry.job.gang, 1):
-            gang = Gang(name, tuple(map(self._vector, members)), max(one.expected_left for one in members))
-            insort(self.ready, (max(one.job.submit for one in members), members[0].number, gang), key=_place_in_order)
-
-    def _vector(self, entry: Entry) -> dict[str, float]:
-        names = self.state.resources
-        need = {names[index]: amount for index, amount in entry.need if self.state.total[index] < inf}
-        return {**need, **{f"tag {tag}": 1.0 for tag in entry.job.tags}}
-
-    def _has(self, ant: AntState) -> dict[str, float]:
-        bounded = {
-            name: most
-            for name, most, total in zip(self.state.resources, ant.capacity, self.state.total, strict=True)
-            if total < inf
-        }
-        return {**bounded, **{f"tag {tag}": _PLENTY for tag in ant.tags}}
-
-    def decide(self, now: float) -> Iterator[Decision]:
-        """See Policy."""
-        if not self.ready:
-            return
-        held = [
-            Held(ant.id, self._vector(one), now + seconds_left(one, now))
-            for ant in self.state.ants
-            for one in ant.running.values()
-        ]
-        capacity = {ant.id: self._has(ant) for ant in self.state.ants}
-        looked_at = [gang for _, _, gang in self.ready[: self.depth]]
-        made = plan(looked_at, capacity, held, now, backfill=self.backfill)
-        gone = {*made.impossible, *made.starts}
-        if gone:
-            self.ready = [one for one in self.ready if one[2].id not in gone]
-        ants = {ant.id: ant for ant in self.state.ants}
-        for name, why in made.impossible.items():
-            for entry in self.waiting.pop(name):
-                yield Drop(entry, why)
-        for name, places in made.starts.items():
-            for entry, place in zip(self.waiting.pop(name), places, strict=True):
-                yield Start(entry, ants[place])
-
-
-def _place_in_order(ready: tuple[float, int, Gang]) -> tuple[float, int]:
-    return ready[:2]
 
 
 class Matchmaking(Ordered):

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, insort
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from operator import itemgetter
 from random import Random
 
 from formicary.engine.scheduling.policies import degrade
@@ -17,10 +18,9 @@ from formicary.engine.scheduling.simulation.policy import Decision, Drop, Group,
 from formicary.engine.scheduling.simulation.state import TINY, AntState, ClusterState, Entry, Shape
 
 INFINITY = float("inf")
+_first = itemgetter(0)
 Rank = Callable[[Entry, float], float]
 """(job, now) -> smaller goes first."""
-Fit = Callable[[ClusterState, AntState, Shape], float]
-"""How good an ant is for a demand, smaller is better."""
 
 
 def seconds_left(entry: Entry, now: float) -> float:
@@ -30,28 +30,32 @@ def seconds_left(entry: Entry, now: float) -> float:
     return max(0.0, entry.expected_left - (now - entry.since))
 
 
-def leftover(state: ClusterState, ant: AntState, shape: Shape) -> float:
-    """What would stay free of the resources asked for, as parts of the whole cluster."""
-    rest = 0.0
-    for index, amount in shape.need:
-        total = state.total[index]
-        if 0 < total < INFINITY:
-            rest += (ant.free[index] - amount) / total
-    return rest
+def find(state: ClusterState, shape: Shape, blocked: set[int], fit: float) -> AntState | None:
+    """The ant for a demand outside the blocked ones: the first, or the best by `fit`; ties by order of the file.
 
-
-def find(state: ClusterState, shape: Shape, blocked: set[int], fit: Fit | None) -> AntState | None:
-    """The ant for a demand outside the blocked ones: the first, or the best by `fit`; ties by order of the file."""
-    if fit is None and not blocked:
+    What would stay free counts by resource, as part of the whole cluster, of those that are asked for.
+    """
+    if not fit and not blocked:
         return state.first_fit(shape)
+    need, total = shape.need, state.total
+    bounded = [(index, amount, total[index]) for index, amount in need if 0 < total[index] < INFINITY]
     best, best_at = None, INFINITY
     for ant in shape.eligible:
-        if ant.number not in blocked and ant.fits(shape.need):
-            if fit is None:
+        free = ant.free
+        for index, amount in need:
+            if free[index] + TINY < amount:
+                break
+        else:
+            if ant.number in blocked:
+                continue
+            if not fit:
                 return ant
-            at = fit(state, ant, shape)
-            if best is None or at < best_at - TINY:
-                best, best_at = ant, at
+            rest = 0.0
+            for index, amount, whole in bounded:
+                rest += (free[index] - amount) / whole
+            rest *= fit
+            if best is None or rest < best_at - TINY:
+                best, best_at = ant, rest
     return best
 
 
@@ -60,7 +64,7 @@ class Ordered:
 
     Args:
         rank: Smaller goes first.
-        fit: How ants are compared; None = the first that fits.
+        fit: 1 = the ant that has least left over, -1 = most, 0 = the first that fits.
         blocking: A job without a place keeps later ones off its ants.
         preemptive: A job takes the place of running jobs of a larger rank.
         look_every: Seconds between comparisons with what runs, for ranks that grow while a job runs, by no more than
@@ -73,7 +77,7 @@ class Ordered:
         self,
         rank: Rank,
         *,
-        fit: Fit | None = None,
+        fit: float = 0,
         blocking: bool = True,
         preemptive: bool = False,
         look_every: float = INFINITY,
@@ -89,7 +93,7 @@ class Ordered:
         self.floor = floor
         self.groups: dict[Hashable, Group] = {}
         self._ranks: list[list[float]] = []
-        """By ant: the ranks with which those that run there began, sorted; see `_most`."""
+        """By ant: the ranks with which those that run there began, sorted: no job of an ant has a larger rank now."""
         self._all_ranks: list[float] = []
         self._began: dict[int, float] = {}
         """The same by number of the job."""
@@ -140,12 +144,6 @@ class Ordered:
             rank = self._began.pop(entry.number)
             for ranks in (self._ranks[entry.ant.number], self._all_ranks):
                 del ranks[bisect_left(ranks, rank)]
-
-    def _most(self, ranks: list[float], now: float) -> float:
-        """No job of these that run has a larger rank now."""
-        if not ranks:
-            return -INFINITY
-        return ranks[-1] + now if self.look_every < INFINITY else ranks[-1]
 
     def refresh(self, now: float) -> None:
         """Called before a round; a subclass moves what has aged."""
@@ -235,17 +233,18 @@ class Ordered:
         """The ant where the fewest, and of those the last in the order, have to make room."""
         best: tuple[AntState, list[Entry]] | None = None
         best_at: tuple[float, ...] = ()
-        enough = key[0] + TINY / 2
-        if self._most(self._all_ranks, now) <= enough:
+        enough = key[0] + TINY / 2 - (now if self.look_every < INFINITY else 0.0)
+        if not self._all_ranks or self._all_ranks[-1] <= enough:
             return None
+        all_of_them, free = self._ranks, dict(entry.shape.need)
         for ant in entry.shape.eligible:
-            if ant.number in blocked or self._most(self._ranks[ant.number], now) <= enough:
+            ranks = all_of_them[ant.number]
+            if not ranks or ranks[-1] <= enough or ant.number in blocked:
                 continue
-            ranked = sorted(((self.key(one, now), one) for one in ant.running.values()), key=lambda pair: pair[0])
-            free = dict(entry.shape.need)
+            ranked = sorted([(self.key(one, now), one) for one in ant.running.values()], key=_first)
             room = {index: ant.free[index] for index in free}
             taken: list[Entry] = []
-            while ranked and any(room[index] + TINY < amount for index, amount in free.items()):
+            while ranked and not _covers(room, free):
                 worst, victim = ranked.pop()
                 if worst[0] <= key[0] + TINY:
                     break
@@ -253,7 +252,7 @@ class Ordered:
                 for index, amount in victim.shape.need:
                     if index in room:
                         room[index] += amount
-            if all(room[index] + TINY >= amount for index, amount in free.items()):
+            if _covers(room, free):
                 at = (len(taken), *(-part for part in self.key(taken[-1], now)))
                 if best is None or at < best_at:
                     best, best_at = (ant, taken), at
@@ -272,6 +271,13 @@ class Ordered:
         if self.look_every == INFINITY or not self.state.running or not any(g.heap for g in self.groups.values()):
             return INFINITY
         return now + self.look_every
+
+
+def _covers(room: Mapping[int, float], need: Mapping[int, float]) -> bool:
+    for index, amount in need.items():  # noqa: SIM110  as in AntState.fits
+        if room[index] + TINY < amount:
+            return False
+    return True
 
 
 def _late(entry: Entry, now: float) -> bool:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from formicary.engine.scheduling.policies import capacity_tree
 from formicary.engine.scheduling.simulation.backfill import Backfill, Conservative
-from formicary.engine.scheduling.simulation.groups import Gangs, Matchmaking
+from formicary.engine.scheduling.simulation.gangs import Gangs
+from formicary.engine.scheduling.simulation.groups import Matchmaking
 from formicary.engine.scheduling.simulation.inheriting import Inheriting
 from formicary.engine.scheduling.simulation.levels import Feedback
 from formicary.engine.scheduling.simulation.policy import Policy
@@ -17,7 +18,6 @@ from formicary.engine.scheduling.simulation.queueing import (
     Degrading,
     Ordered,
     Rank,
-    leftover,
     seconds_left,
 )
 from formicary.engine.scheduling.simulation.sharing import By, Capacity, DeficitRounds, Lottery, MaxMin
@@ -121,12 +121,8 @@ def _priority(values: Values, cluster: Cluster, jobs: Sequence[Job]) -> Policy:
     return Ordered(by_priority, blocking=blocking, preemptive=preemptive, floor=floor)
 
 
-def _fitting(sign: float | None) -> Callable[[Values, Cluster, Sequence[Job]], Policy]:
-    def make(values: Values, cluster: Cluster, jobs: Sequence[Job]) -> Policy:
-        fit = None if sign is None else lambda state, ant, shape: sign * leftover(state, ant, shape)
-        return Ordered(submitted, fit=fit, blocking=bool(values["blocking"]))
-
-    return make
+def _fitting(fit: float) -> Callable[[Values, Cluster, Sequence[Job]], Policy]:
+    return lambda values, cluster, jobs: Ordered(submitted, fit=fit, blocking=bool(values["blocking"]))
 
 
 def _is_by_user(values: Values, jobs: Sequence[Job]) -> bool:
@@ -249,10 +245,10 @@ POLICIES: dict[str, Known] = {
         },
     ),
     "first_fit": Known(
-        "In order of submission, on the first ant with room; what does not fit is passed.", _fitting(None), _FIT
+        "In order of submission, on the first ant with room; what does not fit is passed.", _fitting(0), _FIT
     ),
-    "best_fit": Known("The same, on the ant that has least left over.", _fitting(1.0), _FIT),
-    "worst_fit": Known("The same, on the ant that has most left over.", _fitting(-1.0), _FIT),
+    "best_fit": Known("The same, on the ant that has least left over.", _fitting(1), _FIT),
+    "worst_fit": Known("The same, on the ant that has most left over.", _fitting(-1), _FIT),
     "matchmaking": Known(
         "The first jobs and the ants with room are assigned at once, at the best sum of preferences.",
         lambda values, cluster, jobs: Matchmaking(int(_number(values, "width"))),

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from formicary.engine.scheduling.simulation.workload import SLOTS, Cluster, Job
 
+INFINITY = float("inf")
 TINY = 1e-9
 """Sums of fractions are compared with this tolerance."""
 Need = tuple[tuple[int, float], ...]
 """A demand as pairs of resource index and amount, without zeros."""
+MOST_RELEASES = 4096
+"""Releases that are remembered before ants are looked at from the first one on."""
+_number = attrgetter("number")
 
 
 class Shape:
@@ -27,6 +33,7 @@ class Shape:
         self.first = 0
         """No ant of `eligible` before this position can take one now (see `ClusterState.first_fit`)."""
         self.first_at = -1
+        """How many releases of the state that takes into account."""
 
 
 class AntState:
@@ -129,6 +136,8 @@ class ClusterState:
     releases: int = 0
     """Counts what has been given back: what did not fit before cannot fit while it stands still."""
     running: int = 0
+    released: list[int] = field(default_factory=list)
+    """Numbers of the ants where the last releases were, in order."""
 
     @classmethod
     def of(cls, cluster: Cluster, jobs: Iterable[Job]) -> ClusterState:
@@ -178,7 +187,7 @@ class ClusterState:
         """The first ant, in order of the file, that can take one of this shape now."""
         eligible, need = shape.eligible, shape.need
         if shape.first_at != self.releases:
-            shape.first, shape.first_at = 0, self.releases
+            self._reopen(shape)
         for position in range(shape.first, len(eligible)):
             ant = eligible[position]
             if ant.fits(need):
@@ -187,12 +196,30 @@ class ClusterState:
         shape.first = len(eligible)
         return None
 
+    def _reopen(self, shape: Shape) -> None:
+        """Room may have come where something was given back since the last look, and nowhere else."""
+        eligible, known = shape.eligible, shape.first_at - self.releases + len(self.released)
+        shape.first_at = self.releases
+        if known < 0:
+            shape.first = 0
+        elif shape.first == len(eligible):  # there was none, so it is one of these or none
+            numbers = {number for number in self.released[known:] if self.ants[number].fits(shape.need)}
+            for number in sorted(numbers):
+                at = bisect_left(eligible, number, key=_number)
+                if at < len(eligible) and eligible[at].number == number:
+                    shape.first = at
+                    return
+        else:
+            least = min(self.released[known:])
+            if least < eligible[shape.first].number:
+                shape.first = bisect_left(eligible, least, key=_number)
+
     def dominant(self, held: Iterable[float]) -> float:
         """The largest part of any bounded resource that these amounts are of the whole cluster."""
         share = 0.0
         for amount, total in zip(held, self.total, strict=True):
-            if amount > 0 and 0 < total < float("inf"):
-                share = max(share, amount / total)
+            if 0 < total < INFINITY and amount / total > share:
+                share = amount / total
         return share
 
     def dominant_of(self, need: Need) -> float:
@@ -200,7 +227,7 @@ class ClusterState:
         share = 0.0
         for index, amount in need:
             total = self.total[index]
-            if 0 < total < float("inf"):
+            if 0 < total < INFINITY:
                 share = max(share, amount / total)
         return share
 
@@ -222,5 +249,8 @@ class ClusterState:
         for index, amount in entry.shape.need:
             free[index] += amount
         del ant.running[entry.number]
+        if len(self.released) == MOST_RELEASES:
+            self.released.clear()
+        self.released.append(ant.number)
         self.releases += 1
         self.running -= 1
