@@ -17,6 +17,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -43,6 +44,7 @@ from formicary.v1 import (
     queues_pb2,
     tokens_pb2,
     triggers_pb2,
+    uploads_pb2,
 )
 from tests.acceptance.server import Up, until
 from tests.integration.server.test_rest_api import JOB, ask
@@ -222,6 +224,20 @@ REST: dict[str, list[Rest]] = {
         Rest(f"GET /v1/jobs/{_NEVER}:follow", None, "NOT_FOUND"),
     ],
     "JobService.ReadLogs": [Rest("GET /v1/jobs/{job}/logs")],
+    "UploadService.CreateUpload": [
+        Rest("POST /v1/uploads?name=a&size_bytes=3"),
+        Rest("POST /v1/uploads?name=../a&size_bytes=3", None, "VALIDATION_FAILED"),
+    ],
+    "UploadService.GetUpload": [
+        Rest("GET /v1/uploads/{upload}"),
+        Rest("GET /v1/uploads/none", None, "NOT_FOUND"),
+    ],
+    "UploadService.AppendUpload": [
+        Rest("PATCH /v1/uploads/{upload}?offset=0", b"abc"),
+        Rest("PATCH /v1/uploads/{begun}?offset=1", b"abc", "CONFLICT"),
+        Rest("PATCH /v1/uploads/none?offset=0", b"abc", "NOT_FOUND"),
+    ],
+    "UploadService.DeleteUpload": [Rest("DELETE /v1/uploads/none", None, "NOT_FOUND")],
     "TokenService.CreateToken": [
         Rest("POST /v1/tokens", {"role": "viewer", "name": "rest"}),
         Rest("POST /v1/tokens", {"role": "king", "lifetime": "-1s"}, "VALIDATION_FAILED"),
@@ -473,6 +489,27 @@ def rpc_calls(names: dict[str, str]) -> dict[str, list[tuple[Message, str]]]:
         "TokenService.RevokeToken": [(tokens_pb2.RevokeTokenRequest(id="none"), "NOT_FOUND")],
         **trigger_calls(),
         **letter_calls(job),
+        **upload_calls(names["begun"]),
+    }
+
+
+def upload_calls(begun: str) -> dict[str, list[tuple[Message, str]]]:
+    """Calls of uploads: of one that has begun, and of one that there is not."""
+    part = {"content": HttpBody(data=b"abc")}
+    return {
+        "UploadService.CreateUpload": [
+            (uploads_pb2.CreateUploadRequest(name="a", size_bytes=3), OK),
+            (uploads_pb2.CreateUploadRequest(size_bytes=3), "VALIDATION_FAILED"),
+        ],
+        "UploadService.GetUpload": [
+            (uploads_pb2.GetUploadRequest(id=begun), OK),
+            (uploads_pb2.GetUploadRequest(id="none"), "NOT_FOUND"),
+        ],
+        "UploadService.AppendUpload": [
+            (uploads_pb2.AppendUploadRequest(id=begun, offset=1, **part), "CONFLICT"),
+            (uploads_pb2.AppendUploadRequest(id=begun, offset=0, **part), OK),
+        ],
+        "UploadService.DeleteUpload": [(uploads_pb2.DeleteUploadRequest(id="none"), "NOT_FOUND")],
     }
 
 
@@ -500,6 +537,8 @@ def names(up: Up) -> dict[str, str]:
     until(lambda: ask(up, "GET", f"/v1/jobs/{found['job']}")[2]["state"] == "COMPLETED", 20, "the job completes")
     assert ask(up, "POST", "/v1/configs", {"name": "KEPT", "value": "a"})[0] == 200
     assert ask(up, "POST", "/v1/error-codes", {"name": "full", "code": "ERR_NO_SPACE", "exit_code": 28})[0] == 200
+    for name in ("upload", "begun"):
+        found[name] = ask(up, "POST", f"/v1/uploads?name={name}&size_bytes=3")[2]["id"]
     found["token"] = ask(up, "POST", "/v1/tokens", {"role": "viewer"})[2]["record"]["id"]
     return found
 
@@ -508,7 +547,7 @@ def test_each_method_has_a_call() -> None:
     """A method that is added to the contract is called here, over REST and gRPC."""
     every = set(methods())
     assert set(REST) | GRPC_ALONE == every
-    assert set(rpc_calls({"job": "", "definition": ""})) == every
+    assert set(rpc_calls({"job": "", "definition": "", "begun": ""})) == every
 
 
 @pytest.mark.parametrize("method", sorted(REST))
@@ -520,7 +559,7 @@ def test_over_rest(up: Up, names: dict[str, str], method: str) -> None:
         if method in ENDLESS:
             headers["x-request-timeout"] = "3s"
         status, answered, body = ask(up, verb, path, call.body, **headers)
-        code = OK if status == 200 else body["code"]
+        code = OK if status in (200, 201) else body["code"]
         assert code == call.code, (call.line, status, body)
         assert answered["x-request-id"] == SENT["x-request-id"] and answered["x-trace-id"] == TRACE, answered
         assert answered["x-content-type-options"] == "nosniff"
