@@ -14,7 +14,7 @@ from formicary.cli.output import emit, emit_table, write
 _FIELDS = ("job_type", "version", "id", "created_at")
 
 
-@click.group(short_help="Register, list and show the versions of job definitions.", epilog=exits.EXIT_HELP)
+@click.group(short_help="Register, list and show versions of job definitions.", epilog=exits.EXIT_HELP)
 def definitions() -> None:
     r"""Works with definitions: each that is registered is kept as it was, with a number of its own.
 

@@ -46,7 +46,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "formicary.cli.notifications:notifications",
         "Show what was told of the ends of jobs, and try again.",
     ),
-    "definitions": ("formicary.cli.definitions:definitions", "List and show the versions of job definitions."),
+    "definitions": ("formicary.cli.definitions:definitions", "Register, list and show versions of job definitions."),
     "jobs": ("formicary.cli.jobs:jobs", "Remove ended jobs whose retention is over."),
     "error-codes": ("formicary.cli.error_codes:error_codes", "Give failures a code, and say what follows."),
     "triggers": ("formicary.cli.triggers:triggers", "Show, start, pause, resume and reset what starts jobs by itself."),
