@@ -201,8 +201,8 @@ def test_a_reservation_is_kept_where_nothing_runs_any_more(seed: int) -> None:
 @settings(deadline=None, max_examples=120)
 @given(workloads(wrong=False))
 def test_conservative_backfill_on_several_ants(jobs: list[Job]) -> None:
-    """With true estimates each job takes the earliest hole of all ants; all ask for each resource that runs out."""
-    jobs = [Job(job.id, job.submit, job.runtime, {"cpu": job.demand["cpu"]}, tags=job.tags) for job in jobs]
+    """With true estimates each takes the earliest hole of all ants, also who needs none of what is used up."""
+    jobs = [Job(job.id, job.submit, job.runtime, job.demand, tags=job.tags) for job in jobs]
     ran = Simulation(CLUSTER, jobs, Conservative(submitted, 1000)).run().jobs
     assert [(float("inf") if one.start is None else one.start, one.ant or "") for one in ran] == planned(jobs)
 

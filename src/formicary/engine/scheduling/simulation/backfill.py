@@ -25,7 +25,7 @@ MOST_HEADS = 32
 
 
 class Reserving(Ordered):
-    """One queue, and which ants have anything left of all that they have.
+    """One queue, and which ants have anything left of all that every job asks for.
 
     Args:
         rank: Order of the queue.
@@ -38,6 +38,9 @@ class Reserving(Ordered):
         self.queue = SortedGroup("")
         self.groups[""] = self.queue
         self.roomy: set[int] = set()
+        self._shapes: set[Shape] = set()
+        self._asked: frozenset[int] = frozenset()
+        """Resources that each of these asks for."""
 
     def bind(self, state: ClusterState, rng: Random) -> None:
         """See Policy."""
@@ -59,12 +62,21 @@ class Reserving(Ordered):
         if entry.ant is not None:
             self._look_for_room(entry.ant)
 
+    def _asks(self, shape: Shape) -> None:
+        """Notes the demand of a job that comes: what it does not need may be used up."""
+        if shape in self._shapes:
+            return
+        needed = frozenset(index for index, _ in shape.need)
+        self._asked = self._asked & needed if self._shapes else needed
+        self._shapes.add(shape)
+        for ant in self.state.ants:
+            self._look_for_room(ant)
+
     def _look_for_room(self, ant: AntState) -> None:
-        for free, most in zip(ant.free, ant.capacity, strict=True):
-            if free <= 0 < most:
-                self.roomy.discard(ant.number)
-                return
-        self.roomy.add(ant.number)
+        if any(ant.free[index] <= 0 for index in self._asked):
+            self.roomy.discard(ant.number)
+        else:
+            self.roomy.add(ant.number)
 
 
 class Backfill(Reserving):
@@ -91,6 +103,7 @@ class Backfill(Reserving):
 
     def queued(self, entry: Entry, now: float) -> None:
         """See Policy."""
+        self._asks(entry.shape)
         key = self.key(entry, now)
         self.queue.push(key, entry)
         waiting = self.waiting.get(entry.shape)
@@ -287,6 +300,7 @@ class Conservative(Reserving):
 
     def queued(self, entry: Entry, now: float) -> None:
         """See Policy."""
+        self._asks(entry.shape)
         super().queued(entry, now)
         insort(self._unplanned, (self.key(entry, now), entry.number, entry))
 
