@@ -53,8 +53,14 @@ def test_a_licence_is_never_held_twice_and_survives_a_kill(up: Up, tmp_path: Pat
         found = lock(up)
         assert {one["job_id"] for one in found["holders"]} == set(ids[:2]) and found["description"] == "bought in May"
         assert {(one["job_type"], one["task_type"]) for one in found["holders"]} == {("licensed", "work")}
-        told = json.loads(up.cli("explain", ids[2], "--output", "json"))
-        assert "2 of 2 of licence are held, and it needs 1" in told["summary"]
+        until(
+            lambda: (
+                "2 of 2 of licence are held, and it needs 1"
+                in json.loads(up.cli("explain", ids[2], "--output", "json"))["summary"]
+            ),
+            20,
+            "its ant is back and the licence is what it waits for",
+        )
         up.cli("locks", "set", "licence", "--capacity", "3")
         until(lambda: lock(up)["held"] == 3, 20, "more capacity lets it begin")
         gate.touch()
