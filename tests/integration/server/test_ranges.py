@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.server import Up
+from tests.components import require
 from tests.integration.server.test_rest_api import ask
 from tests.integration.server.test_uploads import CONTENT, DIGEST, posted
 
@@ -97,9 +97,9 @@ def test_an_offset_of_the_query_is_what_it_was(up: Up, path: str) -> None:
     assert ask(up, "GET", f"{path}?offset={SIZE + 1}")[0] == 400
 
 
-@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 def test_curl_goes_on_with_what_it_has(up: Up, path: str, tmp_path: Path) -> None:
     """`curl -C -` asks for the rest."""
+    require("curl")
     file = tmp_path / "m"
     file.write_bytes(CONTENT[:1_000_000])
     subprocess.run(["curl", "-sS", "-f", "-C", "-", "-o", file, f"http://127.0.0.1:{up.http}{path}"], check=True)
