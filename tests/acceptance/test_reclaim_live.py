@@ -190,3 +190,21 @@ def test_one_that_makes_less_progress_than_its_siblings_gets_a_copy(stage: Calla
     assert one.figure("formicary_backups_started_total") >= one.figure("formicary_backups_won_total") >= 1
     one.open()
     one.done(*others)
+
+
+def test_best_effort_tasks_take_what_is_left_and_give_way_first(stage: Callable[..., Stage]) -> None:
+    """Two best-effort tasks fill both slots, then what asks for amounts comes: it starts before either has ended."""
+    one = stage("policy: priority\nquality_of_service: true\n", "--slots", "2", "--resources", "cpu=2")
+    free = one.gated("free", more="priority: 10\n")
+    for name in ("f0", "f1"):
+        one.submit(name, free)
+    until(lambda: one.running("f0", "f1") == 2, 20, "they have what nobody else wants")
+    one.submit("asks", one.work("asks", task="  resources: {cpu: 1}\n"))
+    one.submit("sure", one.gated("sure", task="  resources: {limits: {cpu: 2}}\n"))
+    assert one.done("asks")[0]["tasks"][0]["attempts"] == 1
+    until(lambda: one.figure('formicary_running_by_class{class="guaranteed"}') == 1, 20, "its two processors are free")
+    assert {one.job(name)["state"] for name in ("f0", "f1")} == {"EXECUTING"}, "none has ended before"
+    one.open()
+    first, second = sorted(document["tasks"][0]["attempts"] for document in one.done("f0", "f1", "sure")[:2])
+    assert first <= 2 and second == 2
+    assert one.figure("formicary_attempts_preempted_total") >= 1

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from hypothesis import given, settings
@@ -74,7 +75,10 @@ class World:
         self.fresh: dict[Demand, None] = {}
         self.queues: dict[Demand, CandidateQueue] = {}
         self.ledger = Ledger()
-        self.deciding = Deciding(found.queues, self.ledger)
+        self.promised = Ledger() if found.queues.quality_of_service else self.ledger
+        self.deciding = Deciding(found.queues, self.ledger, promised=self.promised)
+        self.chosen: list[tuple[int, int]] = []
+        """Number of the job and of its ant, of those that ask for amounts, in order."""
         self.lists: dict[Demand, list[Ant]] = {}
         self.started: list[Job] = []
         for job in jobs:
@@ -125,6 +129,13 @@ class World:
             ant.used[name] = ant.used.get(name, 0.0) + amount
         group = job.demand.queue if self.config.apart else ""
         self.ledger.take((job.demand.queue, group, job.demand.tenant, demand.needs))
+        if not job.demand.best_effort:
+            self.chosen.append((job.number, self.ants.index(ant)))
+            if self.promised is not self.ledger:
+                self.promised.take((job.demand.queue, group, job.demand.tenant, demand.needs))
+        elif self.deciding.config.rule.policy != "capacity":  # where a maximum may keep something waiting
+            asking = [one for one in self.jobs if one.state == "READY" and not one.demand.best_effort]
+            assert not [one for one in asking if self.could_start(one)], "best-effort took a place from them"
 
     def end(self, ant: Ant) -> None:
         """What the ant was given first has ended."""
@@ -227,6 +238,25 @@ def test_what_was_full_is_asked_about_again_once_it_matters(
         busy = [ant for ant in world.ants if ant.held]
         for ant in rng.sample(busy, min(len(busy), rng.randint(0, 2))):
             world.end(ant)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(POLICIES), ANTS, st.lists(SHAPES, max_size=30))
+def test_those_that_ask_for_amounts_start_as_if_there_were_no_others(
+    source: str, ants: list[Ant], shapes: list[tuple[int, int, bool, str, int, int]]
+) -> None:
+    """The slow way: the same colony without the best-effort jobs."""
+    source = f"{source}quality_of_service: true\n"
+    jobs = jobs_of(source, shapes, gangs=False)
+    for job in jobs:
+        job.demand = replace(job.demand, best_effort=not job.demand.needs)
+    alone = World(source, deepcopy(ants), [Job(one.number, one.demand) for one in jobs if not one.demand.best_effort])
+    alone.run()
+    world = World(source, ants, jobs)
+    world.run()
+    assert world.chosen == alone.chosen
+    if "capacity" not in source:
+        assert not [job for job in world.jobs if job.state == "READY" and world.could_start(job)]
 
 
 @settings(max_examples=150, deadline=None)

@@ -57,19 +57,40 @@ def is_virtual(resources: object) -> bool:
     return not isinstance(resources, Mapping) or "resource_type" in resources
 
 
-def needs_of(resources: object) -> Needs:
-    """The amounts above zero of a `resources` field, sorted; none where it asks for something else or is no amount."""
+REQUESTS, LIMITS = "requests", "limits"
+"""Parts of a `resources` field that says both, as Kubernetes does; a plain name is a request."""
+
+
+def requests_of(resources: object) -> dict[str, float]:
+    """The amounts above zero that a `resources` field asks for; what has only a limit asks for that."""
     if not isinstance(resources, Mapping) or is_virtual(resources):
-        return ()
-    found = []
-    for name, value in sorted(resources.items()):
+        return {}
+    plain = {name: value for name, value in resources.items() if name not in (REQUESTS, LIMITS)}
+    return limits_of(resources) | _amounts(resources.get(REQUESTS)) | _amounts(plain)
+
+
+def limits_of(resources: object) -> dict[str, float]:
+    """The amounts above zero that a `resources` field says are the most; none where it asks for something else."""
+    if not isinstance(resources, Mapping) or is_virtual(resources):
+        return {}
+    return _amounts(resources.get(LIMITS))
+
+
+def needs_of(resources: object) -> Needs:
+    """What `requests_of` says, sorted by name."""
+    return tuple(sorted(requests_of(resources).items()))
+
+
+def _amounts(given: object) -> dict[str, float]:
+    found = {}
+    for name, value in given.items() if isinstance(given, Mapping) else ():
         try:
             amount = parse_amount(value)
         except ValueError:  # a template that is not rendered yet; the parser has told all else
             continue
         if amount > 0:
-            found.append((str(name), amount))
-    return tuple(found)
+            found[str(name)] = amount
+    return found
 
 
 def read_amounts(text: str) -> dict[str, float]:

@@ -179,8 +179,8 @@ TASK_FIELDS: tuple[Field, ...] = (
     Field(
         "resources",
         "needs",
-        "Amounts that it holds of its ant, like cpu: 2, memory: 8Gi; or licences, locks and quotas that it holds "
-        "while it runs: resource_type, value.",
+        "Amounts that it holds of its ant, like cpu: 2, memory: 8Gi, or requests and limits of them; or licences, "
+        "locks and quotas that it holds while it runs: resource_type, value.",
     ),
     Field(
         "placement", "placement", "Which ants may run it, and which suit it: labels, expressions, versions, preferred."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from formicary.engine.jobs.amounts import WHAT, is_resource, parse_amount
+from formicary.engine.jobs.amounts import LIMITS, REQUESTS, WHAT, is_resource, parse_amount
 from formicary.engine.jobs.fields import Field
 from formicary.engine.jobs.lock_reader import read_locks
 from formicary.engine.jobs.readers import ABSENT, READERS, Context, entries, is_null, join
@@ -20,13 +20,35 @@ _ANY = Field("", "object", "")
 
 
 def read_needs(ctx: Context, node: Node, path: str, row: Field) -> object:
-    """Amounts by resource; or licences and locks, as a mapping with a resource_type or a list of them."""
+    """Amounts by resource, or requests and limits of them; or licences and locks, with a resource_type each."""
     virtual = node.kind == "map" and any(key.text == "resource_type" for key, _ in node.entries())
     if is_null(node) or node.kind != "map" or virtual:
         return read_locks(ctx, node, path, row)
+    found = _amounts(ctx, node, path, (REQUESTS, LIMITS))
+    limits, requests = found.get(LIMITS), {**found, **_mapping(found.get(REQUESTS))}
+    for name, most in _mapping(limits).items():
+        asked = requests.get(name)
+        if isinstance(most, float) and isinstance(asked, float) and asked > most:
+            message = f"{path} requests more {name} than its limit; lower the request or raise the limit."
+            ctx.add(node, path, "OUT_OF_RANGE", message)
+    return found
+
+
+def _mapping(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _amounts(ctx: Context, node: Node, path: str, parts: tuple[str, ...] = ()) -> dict[str, object]:
+    """Amounts by resource; under the names of `parts` mappings of the same."""
     found: dict[str, object] = {}
     for name, key, value in entries(ctx, node, path):
         here = join(path, name)
+        if name in parts:
+            if value.kind == "map":
+                found[name] = _amounts(ctx, value, here)
+            elif not is_null(value) and not ctx.is_masked(value):
+                ctx.wrong_type(value, here, "a mapping of resources to amounts")
+            continue
         if not ctx.is_masked(key) and not is_resource(name):
             ctx.add(key, here, "BAD_NAME", f"{name[:60]!r} is no name of a resource: write it like cpu or gpu-memory.")
             continue

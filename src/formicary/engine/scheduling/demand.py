@@ -64,6 +64,7 @@ class Demand:
         gang: Candidates are whole gangs of tasks.
         payer: Whose limits hold; None where there are none.
         locks: Virtual resources that it takes, sorted by name.
+        best_effort: It takes only what others leave, and gives way to them.
     """
 
     method: str
@@ -77,12 +78,13 @@ class Demand:
     gang: bool = False
     payer: Payer | None = None
     locks: tuple[Lock, ...] = ()
+    best_effort: bool = False
     _hash: int = field(init=False, repr=False, compare=False)
     """Demands are looked up for every decision."""
 
     def __post_init__(self) -> None:
         key = (self.method, self.tags, self.gate, self.needs, self.match, self.queue, self.tenant, self.level)
-        object.__setattr__(self, "_hash", hash((key, self.gang, self.payer, self.locks)))
+        object.__setattr__(self, "_hash", hash((key, self.gang, self.payer, self.locks, self.best_effort)))
 
     def __hash__(self) -> int:
         """As the fields say."""

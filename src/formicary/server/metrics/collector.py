@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 import formicary
 from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.quality import CLASSES, quality_of
 from formicary.engine.queen.census import Backlog, Census
 from formicary.engine.queen.core.records import Ant
 from formicary.engine.queen.journal import COMMIT_BOUNDS_S, SIZE_BOUNDS
@@ -213,7 +214,14 @@ def _ants(queen: Queen) -> dict[str, Samples]:
         "formicary_ant_slots_busy": [((), sum(busy))],
         "resource_utilization_by_worker": [((name,), held / slots) for name, (held, slots) in shares.items()],
         "formicary_fragmentation": _fragmentation(ants),
+        "formicary_running_by_class": _classes(queen),
     }
+
+
+def _classes(queen: Queen) -> Samples:
+    counts = Counter(dict.fromkeys(CLASSES, 0))
+    counts.update(quality_of(run.task) for run in queen.pump.core.leases.tokens.values())
+    return _samples(counts)
 
 
 def _fragmentation(ants: Iterable[Ant]) -> Samples:

@@ -32,7 +32,8 @@ class Reason(msgspec.Struct, frozen=True):
     """One gate on the way to an ant."""
 
     gate: str
-    """`state`, `time`, `work`, `concurrency`, `breaker`, `queue`, `quota`, `lock`, `gang`, `order` or `place`."""
+    """`state`, `time`, `work`, `concurrency`, `breaker`, `queue`, `quota`, `lock`, `class`, `gang`, `order` or
+    `place`."""
     passed: bool
     """False: this holds the job up."""
     message: str
@@ -153,7 +154,8 @@ def _task(core: Core, run: TaskRun) -> list[Reason]:
     if run.state in (life.DISPATCHED, life.EXECUTING):
         ant = run.holder.id if run.holder is not None else run.ant or "an ant"
         what = "is running on" if run.state == life.EXECUTING else "has been given to"
-        return [Reason("work", True, f"{name} {what} {ant}, attempt {run.attempts}", {}, name)]
+        more = ", and is asked to make room" if run.preempting else ""
+        return [Reason("work", True, f"{name} {what} {ant}, attempt {run.attempts}{more}", {}, name)]
     if run.state == life.READY:
         if core.gangs.holds(run):
             return _gang(core, run, name)
@@ -197,7 +199,7 @@ def _queued(core: Core, demand: Demand, key: OrderKey, task_type: str, job: Job)
     text = f"{line} ({_rule(core, job)})"
     order = Reason("order", ahead == 0, text, {"ahead": ahead, "ahead_of_all": everywhere}, task_type)
     place = _place(core, demand, task_type)
-    gates = _gates(core, demand, task_type)
+    gates = [*_gates(core, demand, task_type), *_class(core, demand, task_type)]
     if place.passed:
         return [*gates, order, place]
     # With no ant at all no gate and no place in the line matters; ants that are only busy will be free again, and what
@@ -274,6 +276,20 @@ def _gates(core: Core, demand: Demand, task_type: str, tasks: int = 1) -> list[R
         return [Reason("queue", True, f"the queue {demand.queue} lets it start", {}, task_type)]
     gate, why = found
     return [] if gate in ("concurrency", "breaker") else [Reason(gate, False, why, {}, task_type)]
+
+
+def _class(core: Core, demand: Demand, task_type: str) -> list[Reason]:
+    """What its quality of service means for it, where that counts."""
+    if core.queueing is None or not core.queueing.config.quality_of_service:
+        return []
+    if demand.best_effort:
+        others = sum(queue.count_at_most(1 << 62) for other, queue in core.queues.items() if not other.best_effort)
+        text = f"it is best-effort, and takes what the {others} that ask for amounts leave"
+        return [Reason("class", True, text, {"others": others}, task_type)]
+    runs = list(filter(core.queueing.is_best_effort, core.leases.tokens.values()))
+    leaving = sum(1 for run in runs if run.preempting or run.cancelling)
+    text = f"it asks for amounts, {len(runs)} best-effort tasks run that give way, {leaving} of them do"
+    return [Reason("class", True, text, {"best_effort": len(runs), "giving_way": leaving}, task_type)]
 
 
 def _gang(core: Core, run: TaskRun, name: str) -> list[Reason]:

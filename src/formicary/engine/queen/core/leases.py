@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from formicary.engine.jobs.amounts import Needs, needs_of
+from formicary.engine.jobs.amounts import Needs
+from formicary.engine.jobs.quality import holds
 from formicary.engine.queen.core.batch import Batch, Welcome
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.records import EPOCH_SHIFT, Ant, TaskRun
@@ -177,7 +178,7 @@ class Leases:
         ant.held[run.token] = run
         run.holder = ant
         self.tokens[run.token] = run
-        self._take(run, ant, needs_of(run.task.resources))
+        self._take(run, ant, holds(run.task))
         self._lock(run)
 
     def follow(self, earlier: Leases) -> None:
@@ -194,8 +195,8 @@ class Leases:
         run.token, run.ant, run.holder = token, ant.key, ant
         ant.held[token] = run
         self.tokens[token] = run
-        if run.task.resources is not None:
-            self._take(run, ant, needs_of(run.task.resources))
+        if run.task.resources is not None or run.task.container is not None:
+            self._take(run, ant, holds(run.task))
             self._lock(run)
         return token
 

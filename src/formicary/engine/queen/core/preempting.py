@@ -1,4 +1,4 @@
-"""Who is asked to give way: to those before it in the order, and to queues that get back what is theirs.
+"""Who is asked to give way: best-effort tasks, those behind others in the order, and who has borrowed from a queue.
 
 Theory of operation. After a round that leaves somebody waiting, the first of those that wait are compared with what
 runs on ants that would suit them. An attempt gives way only to what is before it under the same rule, the last in order
@@ -6,7 +6,9 @@ first, and only where that makes room; what already gives way counts as room, so
 preempted task takes its turn again from its beginning; neither `retry` nor the count of lost attempts knows of it.
 What it would need from there counts for its laxity: else it would be before who took its place as soon as it waits, and
 neither of two alike would ever end.
-Members of gangs and copies are left alone.
+Members of gangs and copies are left alone, unless they are best-effort: with quality of service these give way to all
+that ask for amounts, whatever the order says. Nobody makes room for what could not start in it: for more than limits
+let start, or for what waits for a virtual resource.
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ from typing import TYPE_CHECKING, cast
 from formicary.engine.jobs.fan_out import definition_position
 from formicary.engine.jobs.gang import deadline_of
 from formicary.engine.queen.core.backups import Backup
+from formicary.engine.queen.core.claims import Claims
 from formicary.engine.queen.core.gangs import GangRun
 from formicary.engine.queen.core.records import Ant, Job, TaskRun
 from formicary.engine.scheduling.candidates import Entry
 from formicary.engine.scheduling.demand import EPSILON, Demand
+from formicary.engine.scheduling.locks import Name
 from formicary.engine.scheduling.policies.capacity_tree import Running
 from formicary.engine.scheduling.queues.groups import WHOLE
 from formicary.engine.scheduling.queues.ledger import SLOTS
@@ -38,6 +42,8 @@ LEAST_S = 1.0
 """By how much a remaining time or a laxity has to be smaller: else two tasks would take turns without an end."""
 Rank = tuple[float, float]
 """Of the queue and within it; smaller goes first."""
+NEVER = (-inf, -inf)
+"""Rank of what gives way to no order."""
 
 
 class Preempting:
@@ -49,13 +55,16 @@ class Preempting:
         config = queueing.config
         self.orders = any(rule.preemptive for rule in (config.rule, *(queue.rule for queue in config.queues)))
         """Some order preempts."""
+        self._has_classes = config.quality_of_service
         self._priorities = {queue.name: queue.priority for queue in config.queues}
 
     def after_round(self) -> float | None:
         """Asks whom it has to; returns when to look again though nothing happens, in seconds since the epoch."""
         if self._queueing.config.rule.reclaim != "none":
             self.reclaim(at_once=self._queueing.config.rule.reclaim == "aggressive")
-        return self._make_room() if self.orders else None
+        if self._has_classes:
+            self._make_room_for_gang()
+        return self._make_room() if self.orders or self._has_classes else None
 
     # --- orders -----------------------------------------------------------------------------------------------------
 
@@ -63,9 +72,11 @@ class Preempting:
         waiting = self._waiting()
         if not waiting:
             return None
-        running = self._running()
+        running, claims = self._running(), Claims(self._queueing)
         room = {ant: _free(ant) for ant in self._core.leases.ants.values() if ant.connected and not ant.draining}
         for rank, _, demand in waiting:
+            if not claims.allows(demand):
+                continue
             ants = [ant for ant in self._core.leases.ants_for(demand) if ant in room]
             needs = {SLOTS: 1.0, **dict(demand.needs)}
             ant = next((ant for ant in ants if _holds(room[ant], needs)), None)
@@ -77,7 +88,8 @@ class Preempting:
                 for run in runs:
                     _add(room[ant], run, +1)
                     running[ant].remove(next(one for one in running[ant] if one[1] is run))
-                    self._core.gangs.preempt(run)
+                    self._stop(run)
+            claims.take(demand)
             for name, amount in needs.items():
                 room[ant][name] = room[ant].get(name, 0.0) - amount
         return self._next_level()
@@ -85,31 +97,51 @@ class Preempting:
     def _waiting(self) -> list[tuple[Rank, int, Demand]]:
         """The first that wait and may start, in order."""
         found: list[tuple[Rank, int, Demand]] = []
+        awaited: dict[Name, Rank] = {}
+        """Virtual resources that somebody waits for, and the first of those: nobody behind takes of them."""
         for demand, queue in self._core.queues.items():
             rule = self._rule(demand.queue)
-            if demand.gang or not rule.preemptive or not queue.ready or queue.head() is None:
+            makes_room = rule.preemptive or (self._has_classes and not demand.best_effort)
+            if demand.gang or not makes_room or not queue.ready or queue.head() is None:
                 continue
-            if self._queueing.refusal(demand) is not None:
-                continue
-            for entry in nsmallest(MOST, queue.ready):
-                if entry[4].state == entry[5]:
-                    found.append(
-                        (self._rank(demand.queue, rule, self._of_waiting(entry, demand, rule)), entry[1], demand)
-                    )
-        return nsmallest(MOST, found, key=lambda one: one[:2])
+            refusal = self._queueing.refusal(demand)
+            for entry in nsmallest(MOST, queue.ready) if refusal is None or refusal[0] == "lock" else ():
+                if entry[4].state != entry[5]:
+                    continue
+                rank = self._rank(demand.queue, rule, self._of_waiting(entry, demand, rule))
+                if refusal is None:
+                    found.append((rank, entry[1], demand))
+                elif not any(map(self._core.leases.locks.is_hopeless, demand.locks)):
+                    awaited.update({lock[:2]: min(rank, awaited.get(lock[:2], rank)) for lock in demand.locks})
+        found = [one for one in found if all(one[0] <= awaited.get(lock[:2], one[0]) for lock in one[2].locks)]
+        return nsmallest(MOST, found, key=lambda one: (one[2].best_effort, *one[:2]))
 
     def _running(self) -> dict[Ant, list[tuple[Rank, TaskRun]]]:
-        """What may be asked to give way, by ant, the last in order first."""
+        """What may be asked to give way, by ant: best-effort ones, then the last in order first."""
         found: dict[Ant, list[tuple[Rank, TaskRun]]] = {ant: [] for ant in self._core.leases.ants.values()}
         for run in self._core.leases.tokens.values():
-            if run.charge is None or run.holder is None or run.holder not in found or not _may_give_way(run):
+            if run.charge is None or run.holder is None or run.holder not in found:
                 continue
-            rule = self._rule(run.charge[0])
-            if rule.preemptive:
+            rule, is_best = self._rule(run.charge[0]), self._queueing.is_best_effort(run)
+            if rule.preemptive and _may_give_way(run):
                 found[run.holder].append((self._rank(run.charge[0], rule, self._of_running(run, rule)), run))
+            elif is_best and _may_be_stopped(run):
+                found[run.holder].append((NEVER, run))
         for runs in found.values():
-            runs.sort(key=lambda one: (one[0], one[1].job.number), reverse=True)
+            runs.sort(key=self._gives_way_first, reverse=True)
         return found
+
+    def _gives_way_first(self, one: tuple[Rank, TaskRun]) -> tuple[bool, bool, Rank, int]:
+        """Copies among the best-effort ones before all, and gangs, of which each one stops the others, last of them."""
+        rank, run = one
+        is_best = self._queueing.is_best_effort(run)
+        return is_best, is_best and not _is_in_gang(run), rank, run.job.number
+
+    def _stop(self, run: TaskRun) -> None:
+        if isinstance(run, Backup):
+            self._core.backups.drop(run.of)
+        else:
+            self._core.gangs.preempt(run)
 
     def _victims(
         self,
@@ -122,24 +154,29 @@ class Preempting:
     ) -> tuple[Ant, list[TaskRun]] | None:
         """The ant on which fewest have to give way, then those that are last in order; None where none does."""
         margin = LEAST_S if self._rule(demand.queue).policy in ("sjf", "llf") else 0.0
-        best: tuple[int, float, float, Ant, list[TaskRun]] | None = None
+        best: tuple[int, int, float, float, Ant, list[TaskRun]] | None = None
         for ant in ants:
             would, taken = dict(room[ant]), []
             for theirs, run in running[ant]:
-                if not self._comes_before(rank, theirs, demand.queue, run, margin):
+                if not self._comes_before(rank, theirs, demand, run, margin):
                     continue
                 _add(would, run, +1)
                 taken.append(run)
                 if _holds(would, needs):
-                    score = (len(taken), -theirs[0], -theirs[1])
-                    if best is None or score < best[:3]:
+                    taken = _needed(taken, would, needs)
+                    promised = sum(not self._queueing.is_best_effort(one) for one in taken)
+                    score = (promised, len(taken), -theirs[0], -theirs[1])
+                    if best is None or score < best[:4]:
                         best = (*score, ant, taken)
                     break
-        return None if best is None else best[3:]
+        return None if best is None else best[4:]
 
-    def _comes_before(self, mine: Rank, theirs: Rank, queue: str, run: TaskRun, margin: float) -> bool:
-        """Whether what waits goes before what runs, under a rule that holds for both."""
+    def _comes_before(self, mine: Rank, theirs: Rank, demand: Demand, run: TaskRun, margin: float) -> bool:
+        """Whether what waits goes before what runs: by its class, or under a rule that holds for both."""
         assert run.charge is not None, "looked at before"
+        queue = demand.queue
+        if self._has_classes and demand.best_effort != self._queueing.is_best_effort(run):
+            return not demand.best_effort
         if self._queueing.config.apart and queue != run.charge[0]:
             return self._queueing.config.rule.preemptive and mine[0] < theirs[0]
         return mine[0] == theirs[0] and mine[1] < theirs[1] - margin
@@ -188,6 +225,18 @@ class Preempting:
         soonest = min(ends, default=inf)
         return wall + soonest if soonest < inf else None
 
+    def _make_room_for_gang(self) -> None:
+        """Best-effort tasks leave the ants that are kept for a gang which is not, as many as it has members."""
+        deciding = self._queueing.deciding
+        if deciding.reserved is None or not deciding.kept_for_promised:
+            return
+        kept = cast("frozenset[Ant]", deciding.kept)
+        lacks = deciding.reserved.least - sum(int(_free(ant)[SLOTS]) for ant in kept)
+        running = [one for ant, runs in self._running().items() if ant in kept for one in runs]
+        able = [run for _, run in sorted(running, key=self._gives_way_first, reverse=True)]
+        for run in [run for run in able if self._queueing.is_best_effort(run)][: max(0, lacks)]:
+            self._stop(run)
+
     # --- capacity ---------------------------------------------------------------------------------------------------
 
     def reclaim(self, *, at_once: bool) -> None:
@@ -200,6 +249,7 @@ class Preempting:
             Running(str(token), run.charge[0], self._share(run, totals), run.job.priority, run.granted_at)
             for token, run in core.leases.tokens.items()
             if run.charge is not None and not run.preempting and not isinstance(run, Backup)
+            if not self._queueing.is_best_effort(run)  # these give way by their class
         ]
         for found in self._queueing.deciding.tree.reclaim(WHOLE, running, pending, tolerance=0.0):
             run = core.leases.tokens[int(found.id)]
@@ -208,10 +258,14 @@ class Preempting:
 
     def _pending_shares(self, totals: dict[str, float]) -> dict[str, float]:
         """What waits, by leaf, in per cent of the colony; no more than the whole of it matters."""
-        core, found = self._core, dict[str, float]()
+        core, found, claims = self._core, dict[str, float](), Claims(self._queueing)
         for demand, queue in core.queues.items():
             head = queue.head()
-            if head is None or self._queueing.deciding.refusal(cast("QueueView[AntView]", core), demand, core.wall):
+            if (
+                head is None
+                or demand.best_effort
+                or self._queueing.deciding.refusal(cast("QueueView[AntView]", core), demand, core.wall)
+            ):
                 continue
             if demand.gang:
                 each = sum(amount(member, totals) for member in cast(GangRun, head[4]).members)
@@ -220,7 +274,8 @@ class Preempting:
             else:
                 continue
             most = found.get(demand.queue, 0.0)
-            found[demand.queue] = min(WHOLE, most + each * queue.count_at_most(int(WHOLE / each) + 1 if each else 1))
+            count = claims.take_most(demand, queue.count_at_most(int(WHOLE / each) + 1 if each else 1))
+            found[demand.queue] = min(WHOLE, most + each * count)
         return found
 
     def _share(self, run: TaskRun, totals: dict[str, float]) -> float:
@@ -284,10 +339,16 @@ def amount(demand: Demand, totals: dict[str, float]) -> float:
 
 
 def _may_give_way(run: TaskRun) -> bool:
-    job = run.job
-    gang = job.definition.gang
-    in_gang = gang is not None and definition_position(run.position) in gang.members
-    return not (run.preempting or run.cancelling or isinstance(run, Backup) or job.verdict is not None or in_gang)
+    return _may_be_stopped(run) and not isinstance(run, Backup) and not _is_in_gang(run)
+
+
+def _may_be_stopped(run: TaskRun) -> bool:
+    return not (run.preempting or run.cancelling or run.job.verdict is not None)
+
+
+def _is_in_gang(run: TaskRun) -> bool:
+    gang = run.job.definition.gang
+    return gang is not None and definition_position(run.position) in gang.members
 
 
 def _free(ant: Ant) -> dict[str, float]:
@@ -311,6 +372,18 @@ def _add(have: dict[str, float], run: TaskRun, sign: int) -> None:
 
 def _holds(have: dict[str, float], needs: dict[str, float]) -> bool:
     return all(have.get(name, 0.0) + EPSILON >= wanted for name, wanted in needs.items())
+
+
+def _needed(taken: list[TaskRun], would: dict[str, float], needs: dict[str, float]) -> list[TaskRun]:
+    """Those without whom there would be no room, of what gives way; the last ones are let off first."""
+    needed = list(taken)
+    for run in reversed(taken):
+        _add(would, run, -1)
+        if _holds(would, needs):
+            needed.remove(run)
+        else:
+            _add(would, run, +1)
+    return needed
 
 
 def _ran(run: TaskRun) -> float:

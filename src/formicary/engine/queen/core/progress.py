@@ -15,6 +15,7 @@ from formicary.engine.jobs.backoff import retry_delay
 from formicary.engine.jobs.fan_out import as_element, has_template, index_of
 from formicary.engine.jobs.flow import compile_routes
 from formicary.engine.jobs.model import task_to_json
+from formicary.engine.jobs.quality import asks
 from formicary.engine.queen.core import error_coding
 from formicary.engine.queen.core import outcome as ends
 from formicary.engine.queen.core.batch import JobEnded, RenderRequest
@@ -74,6 +75,7 @@ class Progress:
 
     def ask_preparation(self, job: Job) -> None:
         """`skip_if` and the job's variables are to be rendered."""
+        self.core.waiting.coming(job, job.definition.asks)
         self.core.batch.render.append(self._request(job, None, 0, 0))
 
     def prepared(self, job: Job, variables: bytes, skip: bool, problem: str | None) -> None:
@@ -150,6 +152,7 @@ class Progress:
         elif has_template(task) if run.fans else not task.is_static or task.except_ is not None:
             run.state = life.WAITING if run.state == life.WAITING else life.task_state(run.state, "wait")
             run.rendering = True
+            self.core.waiting.coming(run, asks(task))
             self.core.dirty_tasks[run] = None
             self.core.batch.render.append(
                 self._request(run.job, run.position, run.attempts, run.failures + run.polls, element=run.element)

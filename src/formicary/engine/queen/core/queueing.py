@@ -19,10 +19,10 @@ from math import inf
 from typing import TYPE_CHECKING, cast
 
 from formicary.engine.jobs import lifecycle as life
-from formicary.engine.jobs.amounts import needs_of
 from formicary.engine.jobs.fan_out import definition_position
 from formicary.engine.jobs.gang import deadline_of
 from formicary.engine.jobs.locks import locks_of
+from formicary.engine.jobs.quality import holds
 from formicary.engine.queen.core.gangs import GangRun
 from formicary.engine.queen.core.overload import Overload
 from formicary.engine.queen.core.preempting import Feedback, Preempting, amount
@@ -61,17 +61,21 @@ class Queueing:
         self.core = core
         self.config = config
         self.ledger = Ledger()
+        self.promised = Ledger() if config.quality_of_service else self.ledger
+        """The same without best-effort tasks."""
         self.quotas = Quotas(core, config.tenants)
-        self.deciding = Deciding(config, self.ledger, self.quotas, core.leases.locks)
+        self.deciding = Deciding(config, self.ledger, self.quotas, core.leases.locks, self.promised, self._expected)
         self.inherited: dict[Job, int] = {}
         """Priority that a running job has from one that waits for its place."""
         self.history: dict[tuple[str, str, int], deque[float]] = {}
         """Run times in seconds by (organisation, job type, position)."""
+        self.coming: dict[TaskRun | Job, None] = {}
+        """Tasks and jobs that name amounts and are being rendered, and maybe some that are not any more."""
         self._round: Iterator[Decision | GangDecision | None] | None = None
         """The round that goes on with the next slice, as long as ants have only been given more."""
         self._round_of = -1
         self._leaves: dict[tuple[str, str], str] = {}
-        self._demands: dict[tuple[Demand, str, str, int, Payer | None], Demand] = {}
+        self._demands: dict[tuple[Demand, str, str, int, Payer | None, bool], Demand] = {}
         self._groups = config.apart
         self.feedback = Feedback(config.rule)
         self.preempting = Preempting(self)
@@ -97,10 +101,13 @@ class Queueing:
             tenant = self.leaf(job) if rule.by == "queue" else _tenant(job, rule)
         level = self.priority(job) if rule.policy == "priority" and (rule.aging or rule.floor) else 0
         payer = self.quotas.payer(job, begins=begins)
-        key = (demand, leaf, tenant, level, payer)
+        best = self.config.quality_of_service and _is_best_effort(job, demand)
+        key = (demand, leaf, tenant, level, payer, best)
         found = self._demands.get(key)
         if found is None:
-            found = self._demands[key] = replace(demand, queue=leaf, tenant=tenant, level=level, payer=payer)
+            found = self._demands[key] = replace(
+                demand, queue=leaf, tenant=tenant, level=level, payer=payer, best_effort=best
+            )
         return found
 
     def key(self, job: Job, position: int) -> OrderKey:
@@ -142,18 +149,22 @@ class Queueing:
     def charge(self, run: TaskRun) -> Charge:
         """Whom an attempt is charged to."""
         demand = self.demand(run.job, Demand("", frozenset()))
-        return demand.queue, demand.queue if self._groups else "", demand.tenant, needs_of(run.task.resources)
+        return demand.queue, demand.queue if self._groups else "", demand.tenant, holds(run.task)
 
     def take(self, run: TaskRun) -> None:
         """An ant holds an attempt from now on."""
         run.charge = self.charge(run)
         self.ledger.take(run.charge)
+        if self.promised is not self.ledger and not self.is_best_effort(run):
+            self.promised.take(run.charge)
         self.quotas.take(run, run.charge[3])
 
     def give(self, run: TaskRun) -> None:
         """It holds it no more."""
         assert run.charge is not None, "only what was charged is credited"
         self.ledger.give(run.charge)
+        if self.promised is not self.ledger and not self.is_best_effort(run):
+            self.promised.give(run.charge)
         self.quotas.give(run, run.charge[3])
         if self.config.rule.mode == "feedback":
             held_s = self.core.wall - run.granted_at  # as its slice was counted
@@ -161,6 +172,16 @@ class Queueing:
         run.ran_s = None
         if run.holder is not None:
             self.deciding.given_back(run.holder)
+
+    def is_best_effort(self, run: TaskRun) -> bool:
+        """Whether an attempt has asked for no amounts, and so gives way to what has; never without the option."""
+        return self.config.quality_of_service and run.charge is not None and not run.charge[3]
+
+    def _expected(self) -> int:
+        """Tasks that go before best-effort ones as soon as they are rendered."""
+        for one in [one for one in self.coming if not _is_being_rendered(one, self.core)]:
+            del self.coming[one]
+        return len(self.coming)
 
     def counted(self, job: Job, change: int) -> None:
         """A job has begun, or an execution of it has ended."""
@@ -233,7 +254,8 @@ class Queueing:
         if found is not None or self.config.rule.policy != "capacity":
             return found
         totals = self.totals()
-        used = {name: WHOLE * dominant_share(held, totals) for name, held in self.ledger.queues.items() if held}
+        books = self.ledger if demand.best_effort else self.promised
+        used = {name: WHOLE * dominant_share(held, totals) for name, held in books.queues.items() if held}
         why = self.deciding.tree.refusal(demand.queue, WHOLE, used, amount(demand, totals))
         return None if why is None else ("capacity", f"{why} (per cent of the colony)")
 
@@ -261,6 +283,20 @@ class Queueing:
                 self.core.waiting.queue_task(run, run.demand)
 
 
+def _is_best_effort(job: Job, demand: Demand) -> bool:
+    """Whether a task asks for no amounts; one that is not rendered yet: whether its definition names none."""
+    if demand.gang:
+        return demand.best_effort
+    return not demand.needs and (bool(demand.method) or not job.definition.asks)
+
+
+def _is_being_rendered(one: TaskRun | Job, core: Core) -> bool:
+    """Whether the rendering goes on."""
+    if isinstance(one, Job):
+        return one.id in core.jobs and one.run is not None and one.run.preparing
+    return one.job.id in core.jobs and one.rendering
+
+
 def _tenant(job: Job, rule: Rule) -> str:
     return job.org if rule.by == "org" or not job.submitted_by else job.submitted_by
 
@@ -269,7 +305,7 @@ def _subject(job: Job) -> Subject:
     model = job.definition.model
     most: dict[str, float] = {}
     for task in model.tasks:
-        for name, held in needs_of(task.resources):
+        for name, held in holds(task):
             most[name] = max(most.get(name, 0.0), held)
     return Subject(
         model.job_type,

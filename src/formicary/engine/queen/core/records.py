@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from formicary.engine.jobs import lifecycle as life
-from formicary.engine.jobs.amounts import Needs, needs_of
+from formicary.engine.jobs.amounts import Needs
 from formicary.engine.jobs.fan_out import (
     as_element,
     definition_position,
@@ -29,6 +29,7 @@ from formicary.engine.jobs.gang import gang_of
 from formicary.engine.jobs.locks import Locks, beyond, locks_of, together
 from formicary.engine.jobs.model import COMPOSING_METHODS, QUEEN_METHODS, JobDefinition, TaskDefinition, task_to_json
 from formicary.engine.jobs.notices import Channel, read_channels
+from formicary.engine.jobs.quality import asks, holds
 from formicary.engine.queen.core.task_breakers import task_gate
 from formicary.engine.queen.core.timers import Timer
 from formicary.engine.scheduling.demand import Demand, Lock
@@ -70,6 +71,7 @@ class Definition:
 
     __slots__ = (
         "_elements",
+        "asks",
         "demand",
         "demands",
         "gang",
@@ -99,6 +101,8 @@ class Definition:
         self.gang = gang_of(model.gang, model.index)
         self.demands = tuple(self.demand_of(task) if task.is_static else None for task in model.tasks)
         starts = self.plan.starts or self.plan.finals
+        self.asks = any(asks(model.tasks[at]) for at in starts)
+        """Its first tasks name amounts that they hold."""
         self.needs_preparation = bool(model.skip_if) or model.variables_templated
         first = self.demands[starts[0]] if starts and not self.needs_preparation else None
         if first is not None and first.method in QUEEN_METHODS:
@@ -138,7 +142,7 @@ class Definition:
 
 def demand_of(task: TaskDefinition) -> Demand:
     """What an ant must have to run this task."""
-    return Demand.of(task.method, task.tags, needs=needs_of(task.resources), match=as_text(task.placement))
+    return Demand.of(task.method, task.tags, needs=holds(task), match=as_text(task.placement))
 
 
 def _unowned(locks: tuple[Lock, ...]) -> Locks:

@@ -95,6 +95,11 @@ class Waiting:
         if demand.locks:
             self.core.locking.waits(demand.locks, job.priority)
 
+    def coming(self, candidate: Job | TaskRun, asks: bool) -> None:
+        """A task, or a job with its first one, is being rendered and will be queued; `asks`: it names amounts."""
+        if asks and self.core.queueing is not None and self.core.queueing.config.quality_of_service:
+            self.core.queueing.coming[candidate] = None
+
     def queue_of(self, demand: Demand) -> CandidateQueue:
         """The queue of a demand."""
         found = self.core.queues.get(demand)
@@ -116,7 +121,8 @@ class Waiting:
     def gang_demand(self, gang: GangRun) -> Demand:
         """What a gang waits for, beside what its members need."""
         alike = frozenset({f"{gang.job.definition.id}/{hash((gang.members, gang.least))}"})
-        demand = Demand("", alike, gang=True, locks=gang.locks)
+        best = not any(member.needs for member in gang.members)
+        demand = Demand("", alike, gang=True, locks=gang.locks, best_effort=best)
         return demand if self.core.queueing is None else self.core.queueing.demand(gang.job, demand)
 
     def queue_gang(self, gang: GangRun) -> None:

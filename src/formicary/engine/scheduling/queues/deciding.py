@@ -5,11 +5,15 @@ it between them, who goes first within, may it (hours, limits, shares, concurren
 demand that may not or cannot is closed for the round, so what cannot run costs one look and nothing more; what no ant
 has room for not even that in later rounds (`full`). The ranking of ants stays as long as ants have only been given
 more.
+
+With quality of service a round has two parts. First come those that ask for amounts, as if there were no others: what
+best-effort tasks hold counts neither for shares nor for guarantees. Then best-effort ones take what is left; as soon as
+somebody joins who goes before them the round begins anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from copy import deepcopy
 from random import Random
 from typing import Protocol, TypeVar
@@ -96,13 +100,23 @@ class Deciding:
         ledger: Who holds what; kept by the caller.
         accounts: Limits of tenants and what they have; kept by the caller too.
         locks: Who holds which virtual resources; kept by the caller.
+        promised: Who holds what without best-effort tasks, kept by the caller; None = as `ledger`.
+        expected: Says how many tasks come within a moment that go before best-effort ones.
     """
 
     def __init__(
-        self, config: Queues, ledger: Ledger, accounts: Accounts | None = None, locks: LockBook | None = None
+        self,
+        config: Queues,
+        ledger: Ledger,
+        accounts: Accounts | None = None,
+        locks: LockBook | None = None,
+        promised: Ledger | None = None,
+        expected: Callable[[], int] = lambda: 0,
     ) -> None:
         self.config = config
         self.ledger = ledger
+        self.promised = ledger if promised is None else promised
+        self._expected = expected
         self.accounts = accounts
         self._softly_refused = False
         self.gangs_waited = 0
@@ -115,6 +129,8 @@ class Deciding:
         self.reserved: GangCandidate | None = None
         self.kept: frozenset[AntView] = frozenset()
         """Ants that are kept for the reserved gang."""
+        self._kept_best_effort = False
+        """That gang is a best-effort one: others take no notice."""
         self._first: GangCandidate | None = None
         """The gang whose turn came first in the round: where it does not fit, the reservation is its own."""
         self._queues = {queue.name: queue for queue in config.queues}
@@ -152,21 +168,27 @@ class Deciding:
         self._full.begin(view.versions[1], len(view.queues))
         self._near.clear()
         self._looks = 0
-        moment = Moment(wall, rng, self.totals(view), self.ledger, self._starts, self._tags, self._turns)
         self.wake_at = self._first = None
         if self.reserved is not None and self.reserved.state != "READY":
             self._unreserve()
-        self._softly_refused = False
-        yield from self._pass(view, moment, soft=True)
-        if self._softly_refused:  # what those within their soft limits cannot use is anybody's
-            yield from self._pass(view, moment, soft=False)
+        parts = (False, True) if self.config.quality_of_service else (None,)
+        at = 0
+        while at < len(parts):
+            ledger = self.promised if parts[at] is False else self.ledger
+            moment = Moment(wall, rng, self.totals(view), ledger, self._starts, self._tags, self._turns)
+            self._softly_refused = False
+            is_overtaken = yield from self._pass(view, moment, parts[at], soft=True)
+            if self._softly_refused and not is_overtaken:  # what those within their soft limits cannot use is anybody's
+                is_overtaken = yield from self._pass(view, moment, parts[at], soft=False)
+            at = 0 if is_overtaken else at + 1
 
     def _pass(
-        self, view: QueueView[AntView], moment: Moment, *, soft: bool
-    ) -> Iterator[Decision | GangDecision | None]:
+        self, view: QueueView[AntView], moment: Moment, best_effort: bool | None, *, soft: bool
+    ) -> Generator[Decision | GangDecision | None, None, bool]:
+        """Those that are best-effort, or those that are not, or all; True where somebody has joined who goes before."""
         view.fresh.clear()
         self._awaited.clear()
-        groups = self._groups(view, moment)
+        groups = self._groups(view, moment, best_effort)
         for _ in range(sum(group.waiting for group in groups.values()) // DEMANDS):
             yield None
         turns = between(self.config, moment, self._stride, self.tree)
@@ -177,11 +199,15 @@ class Deciding:
             while view.fresh:
                 joined, _ = view.fresh.popitem()
                 if joined in view.queues:
+                    if best_effort is not None and joined.best_effort != best_effort:
+                        if best_effort:
+                            return True
+                        continue  # its part comes
                     self._joined(joined.queue)
                     self._group(groups, joined, moment).add(joined, view.queues[joined])
             group = turns.pick(groups)
-            if group is None:
-                return
+            if group is None or (best_effort and self._is_spoken_for(view)):
+                return False
             head = group.draw()
             if head is None:
                 continue
@@ -195,6 +221,14 @@ class Deciding:
             yield found
             group.served()
             turns.served(group)
+
+    def _is_spoken_for(self, view: QueueView[AntView]) -> bool:
+        """Whether no more slots are free than tasks come that go before best-effort ones."""
+        expected = self._expected()
+        if not expected:
+            return False
+        able = (ant for ant in view.all_ants() if ant.connected and not ant.draining)
+        return sum(max(0, ant.slots - len(ant.held)) for ant in able) <= expected
 
     def totals(self, view: QueueView[AntView]) -> dict[str, float]:
         """What all ants that take work have together."""
@@ -210,13 +244,15 @@ class Deciding:
 
     # --- order ------------------------------------------------------------------------------------------------------
 
-    def _groups(self, view: QueueView[AntView], moment: Moment) -> dict[str, Group]:
+    def _groups(self, view: QueueView[AntView], moment: Moment, best_effort: bool | None) -> dict[str, Group]:
         groups: dict[str, Group] = {}
         if self.config.apart:
             for queue in self.config.leaves():  # ties go to the order of the file
                 groups[queue.name] = Group(queue.name, queue.rule, moment)
         is_open: dict[int, bool] = {}  # by identity of the list of ants, which the view keeps
         for demand, waiting in view.queues.items():
+            if best_effort is not None and demand.best_effort != best_effort:
+                continue
             if not demand.gang:
                 ants = view.ants_for(demand)
                 if demand in self._full:
@@ -334,26 +370,34 @@ class Deciding:
             return None
         if demand.gang:
             most = self._most_members(view, moment, turns, group, demand, gang, soft=soft)
-            return self._find_gang(view, gang, most) if most else None
+            return self._find_gang(view, gang, most, best_effort=demand.best_effort) if most else None
         if turns.refusal(group, moment.amount(demand)) is not None:
             return None
-        ranking = self._ranking_of(view)
+        kept = self._kept_from(best_effort=demand.best_effort)
+        ranking = self._ranking_of(view, kept)
         before = ranking.looked
         ant = ranking(self._near.get(demand) or view.ants_for(demand), demand)
         self._looks += ranking.looked - before
-        if (
-            ant is None and not self.kept and not demand.locks
-        ):  # ants that are kept, and places in a line, may come free
+        if ant is None and not kept and not demand.locks:  # ants that are kept, and places in a line, may come free
             self._full.add(demand)
         if ant is None or (demand.match and self._waits_for_better(ant, demand, entry, moment.wall)):
             return None
         return Decision(entry[4], ant)
 
-    def _ranking_of(self, view: QueueView[AntView]) -> Ranking:
-        if self._ranking is None or self._ranked != (view.versions[0], self.kept):
-            self._ranked = (view.versions[0], self.kept)
-            self._ranking = Ranking(RANKS[self.config.placement], lambda ant: ant.slots, self.kept)
+    def _ranking_of(self, view: QueueView[AntView], kept: frozenset[AntView]) -> Ranking:
+        if self._ranking is None or self._ranked != (view.versions[0], kept):
+            self._ranked = (view.versions[0], kept)
+            self._ranking = Ranking(RANKS[self.config.placement], lambda ant: ant.slots, kept)
         return self._ranking
+
+    @property
+    def kept_for_promised(self) -> bool:
+        """Ants are kept for a gang that is not best-effort."""
+        return self.reserved is not None and not self._kept_best_effort
+
+    def _kept_from(self, *, best_effort: bool) -> frozenset[AntView]:
+        """Ants that are kept for a gang which goes before."""
+        return frozenset() if self._kept_best_effort and not best_effort else self.kept
 
     def _waits_for_better(self, ant: AntView, demand: Demand, entry: Entry, wall: float) -> bool:
         """Delay scheduling: the candidate is passed over for a while to run where it prefers to."""
@@ -387,12 +431,15 @@ class Deciding:
                 return count
         return 0
 
-    def _find_gang(self, view: QueueView[AntView], gang: GangCandidate, most: int) -> GangDecision | None:
+    def _find_gang(
+        self, view: QueueView[AntView], gang: GangCandidate, most: int, *, best_effort: bool
+    ) -> GangDecision | None:
         if self._first is None:
             self._first = gang
         mine = gang in (self._first, self.reserved)
         ants = view.all_ants()
-        found = places_for(gang.members, gang.least, ants, kept=frozenset() if mine else self.kept)
+        others = frozenset[AntView]() if mine else self._kept_from(best_effort=best_effort)
+        found = places_for(gang.members, gang.least, ants, kept=others)
         if found is not None:
             if self.reserved is gang:
                 self._unreserve()
@@ -404,7 +451,7 @@ class Deciding:
             is_new = self.reserved is not gang or self._is_stale()
             kept = ants_to_keep(gang.members, gang.least, ants) if is_new else self.kept
             if kept is not None:
-                self.reserved, self.kept = gang, kept
+                self.reserved, self.kept, self._kept_best_effort = gang, kept, best_effort
             elif self.reserved is gang:
                 self._unreserve()
             if kept is None and gang is self._first:
@@ -416,4 +463,4 @@ class Deciding:
         return not all(ant.connected and not ant.draining for ant in self.kept)
 
     def _unreserve(self) -> None:
-        self.reserved, self.kept = None, frozenset()
+        self.reserved, self.kept, self._kept_best_effort = None, frozenset(), False

@@ -180,6 +180,7 @@ class Queues:
         tenants: Limits of organisations and their users.
         grace_s: Seconds of tasks of queues that say nothing of it; None = as each ant is configured.
         overcommit: How often the amount of a resource that an ant has is given out; once where missing.
+        quality_of_service: Best-effort tasks take what others leave, and give way to them.
     """
 
     rule: Rule
@@ -189,6 +190,7 @@ class Queues:
     tenants: Tenants = field(default_factory=dict)
     grace_s: float | None = None
     overcommit: Mapping[str, float] = field(default_factory=dict)
+    quality_of_service: bool = False
 
     @property
     def apart(self) -> bool:

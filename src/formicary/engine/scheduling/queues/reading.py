@@ -53,7 +53,10 @@ CHOICES = {
     "overload": ("continue", "shed", "demote", "reject"),
 }
 _FEEDBACK = ("quantum", "levels", "boost")
-_TOP = ("policy", "set", "placement", "default", "queues", "tenant_limits", "preemption_grace", "overcommit")
+_TOP = (
+    "policy", "set", "placement", "default", "queues", "tenant_limits", "preemption_grace", "overcommit",
+    "quality_of_service",
+)  # fmt: skip
 _QUEUE = (
     "name", "parent", "weight", "priority", "guaranteed", "maximum", "limit", "policy", "set", "match", "hours",
     "preemption_grace",
@@ -202,7 +205,9 @@ def _top(reader: _Reader, root: Node) -> Queues:
     tenants = read_tenants(reader, fields["tenant_limits"]) if "tenant_limits" in fields else {}
     grace_s = reader.parsed(fields.get("preemption_grace"), "preemption_grace", _grace)
     overcommit = _overcommit(reader, fields["overcommit"]) if "overcommit" in fields else {}
-    return Queues(rule, placement, tuple(queues), default, tenants, grace_s, overcommit)
+    given = fields.get("quality_of_service")
+    classes = given is not None and _flag(reader, given, "quality_of_service")
+    return Queues(rule, placement, tuple(queues), default, tenants, grace_s, overcommit, classes)
 
 
 def _overcommit(reader: _Reader, node: Node) -> dict[str, float]:
