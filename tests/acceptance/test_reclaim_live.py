@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -208,3 +209,24 @@ def test_best_effort_tasks_take_what_is_left_and_give_way_first(stage: Callable[
     first, second = sorted(document["tasks"][0]["attempts"] for document in one.done("f0", "f1", "sure")[:2])
     assert first <= 2 and second == 2
     assert one.figure("formicary_attempts_preempted_total") >= 1
+
+
+def test_what_is_not_used_is_given_out_again_and_a_busy_task_keeps_others_off(stage: Callable[..., Stage]) -> None:
+    """Two ants with a processor each, and four tasks that ask for one: beside the idle one another begins, beside the
+    busy one nothing; and no more than twice what there is.
+    """
+    policy = "policy: fcfs\novercommit: {cpu: {observed: 0.9, after: 100ms}}\n"
+    one = stage(policy, "--ants", "2", "--slots", "3", "--resources", "cpu=1")
+    os.mkfifo(one.gate)
+    text = "job_type: {}\ntasks:\n- task_type: work\n  resources: {{cpu: 1}}\n  script: {}\n"
+    idle = one.define(text.format("idle", f"cat {one.gate}"))
+    busy = one.define(text.format("busy", "'while :; do :; done'"))
+    one.submit("busy", busy)
+    for name in ("i0", "i1", "i2"):
+        one.submit(name, idle)
+    until(lambda: one.running("i0", "i1", "i2") == 2, 20, "two idle ones share a processor")
+    assert "no ant has cpu 1 free now" in one.reason("i2")
+    assert one.figure('formicary_observed_use{resource="cpu"}') > 0.03, "others may take most of the machine"
+    assert sorted(ant["held"] for ant in one.up.page("/v1/ants")[1]["ants"]) == [1, 2]
+    for name in ("busy", "i0", "i1", "i2"):
+        one.client.cancel(one.names[name])

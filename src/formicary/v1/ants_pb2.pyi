@@ -60,7 +60,7 @@ class Ant(_message.Message):
     def __init__(self, id: _Optional[str] = ..., slots: _Optional[int] = ..., held: _Optional[int] = ..., connected: _Optional[bool] = ..., tags: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Mapping[str, float]] = ..., used: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class AntMessage(_message.Message):
-    __slots__ = ("hello", "beat", "results", "started", "logs", "progress", "returned", "window", "draining", "checkpoints")
+    __slots__ = ("hello", "beat", "results", "started", "logs", "progress", "returned", "window", "draining", "checkpoints", "uses")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     BEAT_FIELD_NUMBER: _ClassVar[int]
     RESULTS_FIELD_NUMBER: _ClassVar[int]
@@ -71,6 +71,7 @@ class AntMessage(_message.Message):
     WINDOW_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINTS_FIELD_NUMBER: _ClassVar[int]
+    USES_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     beat: int
     results: _containers.RepeatedCompositeFieldContainer[TaskResult]
@@ -81,7 +82,8 @@ class AntMessage(_message.Message):
     window: int
     draining: bool
     checkpoints: _containers.RepeatedCompositeFieldContainer[TaskCheckpoint]
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., beat: _Optional[int] = ..., results: _Optional[_Iterable[_Union[TaskResult, _Mapping]]] = ..., started: _Optional[_Iterable[_Union[TaskStarted, _Mapping]]] = ..., logs: _Optional[_Iterable[_Union[LogChunk, _Mapping]]] = ..., progress: _Optional[_Iterable[_Union[TaskProgress, _Mapping]]] = ..., returned: _Optional[_Iterable[int]] = ..., window: _Optional[int] = ..., draining: _Optional[bool] = ..., checkpoints: _Optional[_Iterable[_Union[TaskCheckpoint, _Mapping]]] = ...) -> None: ...
+    uses: _containers.RepeatedCompositeFieldContainer[TaskUse]
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., beat: _Optional[int] = ..., results: _Optional[_Iterable[_Union[TaskResult, _Mapping]]] = ..., started: _Optional[_Iterable[_Union[TaskStarted, _Mapping]]] = ..., logs: _Optional[_Iterable[_Union[LogChunk, _Mapping]]] = ..., progress: _Optional[_Iterable[_Union[TaskProgress, _Mapping]]] = ..., returned: _Optional[_Iterable[int]] = ..., window: _Optional[int] = ..., draining: _Optional[bool] = ..., checkpoints: _Optional[_Iterable[_Union[TaskCheckpoint, _Mapping]]] = ..., uses: _Optional[_Iterable[_Union[TaskUse, _Mapping]]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("ant_id", "incarnation", "methods", "tags", "slots", "window", "held", "version", "pid", "stream", "resources", "labels")
@@ -217,8 +219,18 @@ class TaskCheckpoint(_message.Message):
     value: bytes
     def __init__(self, token: _Optional[int] = ..., value: _Optional[bytes] = ...) -> None: ...
 
+class TaskUse(_message.Message):
+    __slots__ = ("token", "cpu", "memory_bytes")
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    CPU_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    token: int
+    cpu: float
+    memory_bytes: float
+    def __init__(self, token: _Optional[int] = ..., cpu: _Optional[float] = ..., memory_bytes: _Optional[float] = ...) -> None: ...
+
 class QueenMessage(_message.Message):
-    __slots__ = ("welcome", "beat", "specs", "assignments", "acknowledged", "cancelled", "at_once", "grace_s")
+    __slots__ = ("welcome", "beat", "specs", "assignments", "acknowledged", "cancelled", "at_once", "grace_s", "observe")
     class GraceSEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -234,6 +246,7 @@ class QueenMessage(_message.Message):
     CANCELLED_FIELD_NUMBER: _ClassVar[int]
     AT_ONCE_FIELD_NUMBER: _ClassVar[int]
     GRACE_S_FIELD_NUMBER: _ClassVar[int]
+    OBSERVE_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     beat: int
     specs: _containers.RepeatedCompositeFieldContainer[TaskSpec]
@@ -242,7 +255,8 @@ class QueenMessage(_message.Message):
     cancelled: _containers.RepeatedScalarFieldContainer[int]
     at_once: _containers.RepeatedScalarFieldContainer[int]
     grace_s: _containers.ScalarMap[int, float]
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., beat: _Optional[int] = ..., specs: _Optional[_Iterable[_Union[TaskSpec, _Mapping]]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., acknowledged: _Optional[_Iterable[int]] = ..., cancelled: _Optional[_Iterable[int]] = ..., at_once: _Optional[_Iterable[int]] = ..., grace_s: _Optional[_Mapping[int, float]] = ...) -> None: ...
+    observe: bool
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., beat: _Optional[int] = ..., specs: _Optional[_Iterable[_Union[TaskSpec, _Mapping]]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., acknowledged: _Optional[_Iterable[int]] = ..., cancelled: _Optional[_Iterable[int]] = ..., at_once: _Optional[_Iterable[int]] = ..., grace_s: _Optional[_Mapping[int, float]] = ..., observe: _Optional[bool] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("epoch", "lease_s", "reconnect_grace_s", "beat_interval_s", "keep", "kill")

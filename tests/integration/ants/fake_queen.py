@@ -21,7 +21,7 @@ from formicary.engine.ants.transport import (
     local_pair,
 )
 from formicary.engine.jobs.model import TaskDefinition, task_to_json
-from formicary.v1.ants_pb2 import AntMessage, Assignment, Hello, QueenMessage, TaskResult, TaskSpec, Welcome
+from formicary.v1.ants_pb2 import AntMessage, Assignment, Hello, QueenMessage, TaskResult, TaskSpec, TaskUse, Welcome
 from formicary.v1.ants_pb2_grpc import AntServiceServicer, add_AntServiceServicer_to_server
 
 PATIENCE_S = 90.0
@@ -45,6 +45,7 @@ class FakeQueen:
         self.progress: list[tuple[int, float, str]] = []
         self.checkpoints: list[tuple[int, bytes]] = []
         self.returned: list[int] = []
+        self.uses: dict[int, list[TaskUse]] = {}
         self.window = 0
         self.windows: list[int] = []
         self.beats = 0
@@ -119,6 +120,8 @@ class FakeQueen:
         self.started.update(started.token for started in message.started)
         self.progress.extend((p.token, p.fraction, p.message) for p in message.progress)
         self.returned.extend(message.returned)
+        for use in message.uses:
+            self.uses.setdefault(use.token, []).append(use)
         if message.window:
             self.window = message.window
             self.windows.append(message.window)

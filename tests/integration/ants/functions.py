@@ -121,6 +121,11 @@ def hangs(pids: str = "") -> None:
         time.sleep(1)
 
 
+def spins() -> None:
+    while True:
+        pass
+
+
 def hangs_if(is_long: bool, gate: str = "") -> None:
     while is_long and not (gate and Path(gate).exists()):
         time.sleep(0.005)

@@ -95,6 +95,7 @@ class Attempt:
         announced: Whether the queen was told that it started.
         checkpoint: What an earlier attempt has left, empty = nothing.
         stop: Why it is being ended.
+        groups: Process groups of what it runs, where these are its own.
         grace_s: Seconds that it is left then, None = as the ant is configured.
         ender: Called with ``at_once`` when a running attempt has to end; set by the executor that can do better than
             being cancelled.
@@ -110,6 +111,7 @@ class Attempt:
         "execution",
         "folder",
         "grace_s",
+        "groups",
         "inputs",
         "job_id",
         "job_type",
@@ -157,6 +159,7 @@ class Attempt:
         self.inputs = inputs
         self.checkpoint = checkpoint
         self.grace_s: float | None = None
+        self.groups: set[int] = set()
         self.folder = ""
         self.prepared: Callable[[], Awaitable[str]] | None = None
         self.mask: Mask | None = None

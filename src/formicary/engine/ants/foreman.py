@@ -26,6 +26,7 @@ from formicary.engine.ants.config import AntConfig
 from formicary.engine.ants.context import MAX_CHECKPOINT_BYTES
 from formicary.engine.ants.data_steps import DataSteps, needs_data
 from formicary.engine.ants.executors import PYTHON, Executor, executors_of
+from formicary.engine.ants.observing import Observer, Use
 from formicary.engine.ants.outbox import Outbox
 from formicary.engine.ants.output import TaskOutput
 from formicary.engine.ants.pool import PythonPool
@@ -71,6 +72,7 @@ class Foreman:
         self._queue: deque[Attempt] = deque()
         self._tasks: dict[Attempt, asyncio.Task[None]] = {}
         self._checkpoints = Checkpoints(outbox)
+        self._observer = Observer()
         self._ending: Attempt | None = None
         """What has ended, while its last output is taken."""
         self._window = config.slots
@@ -178,6 +180,13 @@ class Foreman:
             self._pool.kill_busy()
         self.forget(tokens)
         return len(tokens)
+
+    def uses(self) -> dict[int, Use]:
+        """What running attempts use of the machine, by token; without those whose processes are not known."""
+        groups = {one.token: (one.groups, one.started) for one in self._tasks if one.groups}
+        if self._pool is not None:
+            groups |= {attempt.token: ({group}, 0.0) for attempt, group in self._pool.groups()}
+        return self._observer.look(groups, time.monotonic())
 
     def announce_again(self) -> None:
         """Has every running attempt announced again, for a queen that may not have heard."""

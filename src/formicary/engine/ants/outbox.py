@@ -6,12 +6,13 @@ never sent before the log lines and the checkpoint of its attempt, and is kept u
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import cast
 
 from formicary.engine.ants.attempt import Attempt, Result
+from formicary.engine.ants.observing import Use
 from formicary.engine.ants.output import ENGINE, Line
-from formicary.v1.ants_pb2 import AntMessage, LogChunk, TaskCheckpoint, TaskProgress, TaskResult, TaskStarted
+from formicary.v1.ants_pb2 import AntMessage, LogChunk, TaskCheckpoint, TaskProgress, TaskResult, TaskStarted, TaskUse
 
 MAX_MESSAGE_BYTES = 3_000_000
 _CHUNK_BYTES = 256 * 1024
@@ -43,6 +44,7 @@ class Outbox:
         self._beat = 0
         self._window = 0
         self._is_draining = False
+        self._uses: list[TaskUse] = []
 
     # putting in -------------------------------------------------------------------------------------------------------
 
@@ -110,6 +112,10 @@ class Outbox:
         self._returned.extend(tokens)
         self._wake()
 
+    def set_uses(self, uses: Mapping[int, Use]) -> None:
+        """Says what running attempts use; only the latest word is sent, with what is sent next."""
+        self._uses = [TaskUse(token=token, cpu=use.cpu, memory_bytes=use.memory) for token, use in uses.items()]
+
     def set_beat(self, beat: int) -> None:
         """Sends a beat."""
         self._beat = beat
@@ -170,6 +176,10 @@ class Outbox:
             message.beat, message.window, message.draining = self._beat, self._window, self._is_draining
             self._beat = self._window = 0
             self._is_draining = False
+        if self._uses:
+            something = True
+            message.uses.extend(self._uses)
+            self._uses = []
         if self._started or self._progress or self._returned:
             something = True
             message.started.extend(self._started)

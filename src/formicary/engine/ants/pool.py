@@ -170,6 +170,10 @@ class PythonPool:
         """Returns the attempts that run now, each with its monotonic start."""
         return [running for worker in self._workers if (running := worker.running()) is not None]
 
+    def groups(self) -> list[tuple[Attempt, int]]:
+        """Returns the attempts that run now, each with the process group of its worker."""
+        return [(running[0], worker.pid) for worker in self._workers if (running := worker.running()) is not None]
+
     def relieve(self, now: float, after_s: float) -> None:
         """Takes calls back from behind those that have run longer than ``after_s``."""
         for worker in self._workers:

@@ -77,6 +77,8 @@ class Session:
         self._specs: dict[int, tuple[TaskDefinition | None, TaskSpec]] = {}
         self._transport: AntTransport | None = None
         self._is_welcomed = False
+        self._observes = False
+        """The queen wants to know what running attempts use."""
         self._hello_at = 0.0
         self._streams = 0
         self._beat_interval_s = 1.0
@@ -113,6 +115,7 @@ class Session:
     async def _serve(self, transport: AntTransport) -> bool:
         """Speaks on one stream until it is lost; returns whether the queen welcomed the ant."""
         self._transport = transport
+        self._observes = False
         self._specs.clear()
         was_welcomed = False
         writer: asyncio.Task[None] | None = None
@@ -213,6 +216,8 @@ class Session:
         if message.acknowledged:
             self.outbox.acknowledged(message.acknowledged)
             self._acknowledged.set()
+        if message.HasField("observe"):
+            self._observes = message.observe
         for spec in message.specs:
             self._specs[spec.id] = (_parse(spec.task), spec)
         if message.assignments:
@@ -285,6 +290,8 @@ class Session:
 
     def _beat(self) -> None:
         if self._is_welcomed:
+            if self._observes:
+                self.outbox.set_uses(self.foreman.uses())
             self.outbox.set_beat(self._lease.sent(time.monotonic()))
             self._beat_later()
 

@@ -317,6 +317,7 @@ class _Run:
         except (OSError, ValueError) as error:
             return self._not_started(line, error)
         self._processes.append(process)
+        self._attempt.groups.add(process)
         self._warden.group_started(process)
         status = await self._end_of(process)
         self._pipes.drain()

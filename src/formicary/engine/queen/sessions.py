@@ -79,6 +79,7 @@ class AntSession:
         out.cancelled += outgoing.cancelled
         out.at_once += outgoing.at_once
         out.grace_s.update(outgoing.grace_s)
+        out.observe = out.observe if outgoing.observe is None else outgoing.observe
         if outgoing.is_urgent:
             self._news.set()
         elif self._later is None:
@@ -148,6 +149,8 @@ class AntSession:
             core.set_window(session, message.window)
         if message.draining:
             core.drain(session)
+        if message.uses:
+            core.observing.take(session, [(one.token, one.cpu, one.memory_bytes) for one in message.uses])
         for started in message.started:
             core.started(session, started.token, started.started_at)
         for left in message.checkpoints:
@@ -179,7 +182,8 @@ class AntSession:
     def _next(self) -> ants.QueenMessage | None:
         """The next message to send, or None: nothing to say."""
         out, welcome, beat = self._out, self._welcome, self._beat
-        if welcome is None and not beat and not (out.assignments or out.acknowledged or out.cancelled):
+        is_more = out.assignments or out.acknowledged or out.cancelled or out.observe is not None
+        if welcome is None and not beat and not is_more:
             return None
         self._welcome, self._beat = None, 0
         message = ants.QueenMessage(
@@ -188,7 +192,9 @@ class AntSession:
             cancelled=out.cancelled,
             at_once=out.at_once,
             grace_s=out.grace_s or None,
+            observe=out.observe,
         )
+        out.observe = None
         if welcome is not None:
             message.welcome.CopyFrom(welcome)
         out.acknowledged, out.cancelled, out.at_once = [], [], []

@@ -48,6 +48,9 @@ CATALOGUE: tuple[MetricRow, ...] = (
         ("method", "tags"),
     ),
     MetricRow("formicary_tasks_running", "gauge", "Attempts that ants hold."),
+    MetricRow(
+        "formicary_observed_use", "gauge", "What attempts were seen to use of processors and bytes.", ("resource",)
+    ),
     MetricRow("formicary_running_by_class", "gauge", "The same by quality of service.", ("class",)),
     MetricRow("formicary_tasks_ended_total", "counter", "Tasks that ended."),
     MetricRow("formicary_attempts_granted_total", "counter", "Attempts given to ants."),

@@ -204,6 +204,7 @@ def _ants(queen: Queen) -> dict[str, Samples]:
     ants = sorted((ant for ant in queen.pump.core.leases.ants.values() if ant.connected), key=lambda ant: ant.id)
     busy = [min(len(ant.held), ant.slots) for ant in ants]
     shares: dict[str, tuple[int, int]] = {}
+    observing = queen.pump.core.observing
     for ant, held in zip(ants, busy, strict=True):
         name = ant.id if len(shares) < MOST_LABELS or ant.id in shares else OTHER
         before = shares.get(name, (0, 0))
@@ -215,6 +216,7 @@ def _ants(queen: Queen) -> dict[str, Samples]:
         "resource_utilization_by_worker": [((name,), held / slots) for name, (held, slots) in shares.items()],
         "formicary_fragmentation": _fragmentation(ants),
         "formicary_running_by_class": _classes(queen),
+        "formicary_observed_use": _samples({name: observing.used(name) for name in observing.rules}),
     }
 
 

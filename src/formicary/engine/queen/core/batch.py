@@ -52,6 +52,8 @@ class Outgoing:
     grace_s: dict[int, float] = field(default_factory=dict)
     """Seconds that some of the cancelled are left; the others as their ant says."""
     welcome: Welcome | None = None
+    observe: bool | None = None
+    """Whether the ant is to say what its tasks use; None = as before."""
 
     def leave(self, token: int, grace_s: float | None) -> None:
         """Says how long a cancelled attempt is left to end by itself; None = as its ant is configured."""
@@ -63,7 +65,7 @@ class Outgoing:
     @property
     def is_urgent(self) -> bool:
         """Whether it holds more than acknowledgements."""
-        return bool(self.assignments or self.cancelled or self.welcome is not None)
+        return bool(self.assignments or self.cancelled or self.welcome is not None or self.observe is not None)
 
 
 class JobEnded(msgspec.Struct, frozen=True, gc=False):

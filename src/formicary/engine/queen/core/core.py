@@ -41,6 +41,7 @@ from formicary.engine.queen.core.gangs import Gangs
 from formicary.engine.queen.core.leases import Hello, Leases
 from formicary.engine.queen.core.locking import Locking
 from formicary.engine.queen.core.notifying import Notifying
+from formicary.engine.queen.core.observing import Observing
 from formicary.engine.queen.core.occurrences import in_order, of_ant
 from formicary.engine.queen.core.outcome import COMPLETED, Outcome, task_variables
 from formicary.engine.queen.core.pausing import Pausing
@@ -110,6 +111,7 @@ class Core:
         self.pausing = Pausing(self)
         self.breaking = Breaking(self)
         self.locking = Locking(self)
+        self.observing = Observing(self)
         self.gangs = Gangs(self)
         self.backups = Backups(self)
         self.queueing: Queueing | None = None

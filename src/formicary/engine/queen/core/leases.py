@@ -65,6 +65,10 @@ class Leases:
         """Says what an attempt is left that makes room."""
         self.overcommit: Mapping[str, float] = {}
         """How often the amount of a resource that an ant has is given out."""
+        self.counts: Callable[[Ant], None] | None = None
+        """Says what is taken of an ant, where that is not the sum of what its tasks have asked for."""
+        self.less: Callable[[Ant], None] = _nothing_less
+        """Told of each ant of which less is taken than before."""
         self.locks = LockBook()
         """Who holds which virtual resources."""
         self.version = self.members = 0
@@ -106,6 +110,7 @@ class Leases:
         welcome = Welcome(self.epoch, keep, tuple(token for token in hello.held if token not in ant.held))
         out = batch.to(session)
         out.welcome = welcome
+        out.observe = True if self.counts is not None else None
         out.cancelled += [token for token in keep if ant.held[token].cancelling or ant.held[token].preempting]
         for token in out.cancelled:
             asked = ant.held.get(token)
@@ -180,6 +185,7 @@ class Leases:
         self.tokens[run.token] = run
         self._take(run, ant, holds(run.task))
         self._lock(run)
+        self._count(ant)
 
     def follow(self, earlier: Leases) -> None:
         """After a reload in the same process: a hello that the earlier core would have seen as overtaken still is."""
@@ -198,6 +204,7 @@ class Leases:
         if run.task.resources is not None or run.task.container is not None:
             self._take(run, ant, holds(run.task))
             self._lock(run)
+            self._count(ant)
         return token
 
     def release(self, run: TaskRun) -> None:
@@ -207,6 +214,7 @@ class Leases:
             if run.needs:
                 self._give_back(run, run.holder)
             run.holder.held.pop(run.token, None)
+            self._count(run.holder)
         self.version += 1
         if run.charge is not None:
             self.credit(run)
@@ -214,6 +222,15 @@ class Leases:
         run.holder = None
         if run.task.resources is not None:
             self.locks.give((run.job, run.position))
+
+    def _count(self, ant: Ant) -> None:
+        if self.counts is not None:
+            self.counts(ant)
+
+    def has_less(self, ant: Ant) -> None:
+        """Less is taken of the ant than before, though nothing of it has ended."""
+        self.version += 1
+        self.less(ant)
 
     def _lock(self, run: TaskRun) -> None:
         if locks := run.demand.locks:
@@ -271,6 +288,10 @@ class Leases:
         if ant.timer is not None:
             ant.timer.cancel()
             ant.timer = None
+
+
+def _nothing_less(_ant: Ant) -> None:
+    """Where there are no queues."""
 
 
 def _as_configured(_run: TaskRun) -> None:

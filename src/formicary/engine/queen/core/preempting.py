@@ -17,6 +17,7 @@ from heapq import nsmallest
 from math import inf
 from typing import TYPE_CHECKING, cast
 
+from formicary.engine.jobs.amounts import Needs
 from formicary.engine.jobs.fan_out import definition_position
 from formicary.engine.jobs.gang import deadline_of
 from formicary.engine.queen.core.backups import Backup
@@ -72,8 +73,8 @@ class Preempting:
         waiting = self._waiting()
         if not waiting:
             return None
-        running, claims = self._running(), Claims(self._queueing)
-        room = {ant: _free(ant) for ant in self._core.leases.ants.values() if ant.connected and not ant.draining}
+        running, claims, held = self._running(), Claims(self._queueing), self._core.observing.held
+        room = {ant: self._free(ant) for ant in self._core.leases.ants.values() if ant.connected and not ant.draining}
         for rank, _, demand in waiting:
             if not claims.allows(demand):
                 continue
@@ -86,7 +87,7 @@ class Preempting:
                     continue
                 ant, runs = found
                 for run in runs:
-                    _add(room[ant], run, +1)
+                    _add(room[ant], held(run), +1)
                     running[ant].remove(next(one for one in running[ant] if one[1] is run))
                     self._stop(run)
             claims.take(demand)
@@ -137,6 +138,18 @@ class Preempting:
         is_best = self._queueing.is_best_effort(run)
         return is_best, is_best and not _is_in_gang(run), rank, run.job.number
 
+    def _free(self, ant: Ant) -> dict[str, float]:
+        """What an ant has left, with what gives way already."""
+        found = {SLOTS: float(ant.slots)}
+        found |= {name: amount - ant.used.get(name, 0.0) for name, amount in ant.resources.items()}
+        for run in ant.held.values():
+            if run.preempting or run.cancelling:
+                for name, amount in self._core.observing.held(run):
+                    found[name] = found.get(name, 0.0) + amount
+            else:
+                found[SLOTS] -= 1.0
+        return found
+
     def _stop(self, run: TaskRun) -> None:
         if isinstance(run, Backup):
             self._core.backups.drop(run.of)
@@ -154,16 +167,17 @@ class Preempting:
     ) -> tuple[Ant, list[TaskRun]] | None:
         """The ant on which fewest have to give way, then those that are last in order; None where none does."""
         margin = LEAST_S if self._rule(demand.queue).policy in ("sjf", "llf") else 0.0
+        held = self._core.observing.held
         best: tuple[int, int, float, float, Ant, list[TaskRun]] | None = None
         for ant in ants:
             would, taken = dict(room[ant]), []
             for theirs, run in running[ant]:
                 if not self._comes_before(rank, theirs, demand, run, margin):
                     continue
-                _add(would, run, +1)
+                _add(would, held(run), +1)
                 taken.append(run)
                 if _holds(would, needs):
-                    taken = _needed(taken, would, needs)
+                    taken = _needed([(run, held(run)) for run in taken], would, needs)
                     promised = sum(not self._queueing.is_best_effort(one) for one in taken)
                     score = (promised, len(taken), -theirs[0], -theirs[1])
                     if best is None or score < best[:4]:
@@ -231,7 +245,7 @@ class Preempting:
         if deciding.reserved is None or not deciding.kept_for_promised:
             return
         kept = cast("frozenset[Ant]", deciding.kept)
-        lacks = deciding.reserved.least - sum(int(_free(ant)[SLOTS]) for ant in kept)
+        lacks = deciding.reserved.least - sum(int(self._free(ant)[SLOTS]) for ant in kept)
         running = [one for ant, runs in self._running().items() if ant in kept for one in runs]
         able = [run for _, run in sorted(running, key=self._gives_way_first, reverse=True)]
         for run in [run for run in able if self._queueing.is_best_effort(run)][: max(0, lacks)]:
@@ -351,38 +365,25 @@ def _is_in_gang(run: TaskRun) -> bool:
     return gang is not None and definition_position(run.position) in gang.members
 
 
-def _free(ant: Ant) -> dict[str, float]:
-    """What an ant has left, with what gives way already."""
-    found = {SLOTS: float(ant.slots)}
-    found |= {name: amount - ant.used.get(name, 0.0) for name, amount in ant.resources.items()}
-    for run in ant.held.values():
-        if run.preempting or run.cancelling:
-            for name, held in run.needs:
-                found[name] = found.get(name, 0.0) + held
-        else:
-            found[SLOTS] -= 1.0
-    return found
-
-
-def _add(have: dict[str, float], run: TaskRun, sign: int) -> None:
+def _add(have: dict[str, float], held: Needs, sign: int) -> None:
     have[SLOTS] = have.get(SLOTS, 0.0) + sign
-    for name, held in run.needs:
-        have[name] = have.get(name, 0.0) + sign * held
+    for name, amount in held:
+        have[name] = have.get(name, 0.0) + sign * amount
 
 
 def _holds(have: dict[str, float], needs: dict[str, float]) -> bool:
     return all(have.get(name, 0.0) + EPSILON >= wanted for name, wanted in needs.items())
 
 
-def _needed(taken: list[TaskRun], would: dict[str, float], needs: dict[str, float]) -> list[TaskRun]:
+def _needed(taken: list[tuple[TaskRun, Needs]], would: dict[str, float], needs: dict[str, float]) -> list[TaskRun]:
     """Those without whom there would be no room, of what gives way; the last ones are let off first."""
-    needed = list(taken)
-    for run in reversed(taken):
-        _add(would, run, -1)
+    needed = [run for run, _ in taken]
+    for run, held in reversed(taken):
+        _add(would, held, -1)
         if _holds(would, needs):
             needed.remove(run)
         else:
-            _add(would, run, +1)
+            _add(would, held, +1)
     return needed
 
 

@@ -325,7 +325,9 @@ def follow(core: Core, config: Queues) -> None:
     if earlier is not None:
         queueing.history = earlier.history
     core.leases.credit = queueing.give
+    core.leases.less = queueing.deciding.given_back
     core.leases.give_out(config.overcommit)
+    core.observing.follow(config.observed)
     queueing.quotas.follow(earlier.quotas if earlier is not None else None)
     for run in core.leases.tokens.values():
         queueing.take(run)

@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from formicary.engine.jobs.amounts import Needs
 from formicary.engine.scheduling.policies.capacity_tree import CapacityTree
 from formicary.engine.scheduling.policies.capacity_tree import Queue as Node
+from formicary.engine.scheduling.policies.reservation import Observed
 from formicary.engine.scheduling.queues.limits import Tenants
 
 DEFAULT = "default"
@@ -180,6 +181,7 @@ class Queues:
         tenants: Limits of organisations and their users.
         grace_s: Seconds of tasks of queues that say nothing of it; None = as each ant is configured.
         overcommit: How often the amount of a resource that an ant has is given out; once where missing.
+        observed: Resources of which as much is given out as is not really used.
         quality_of_service: Best-effort tasks take what others leave, and give way to them.
     """
 
@@ -191,6 +193,7 @@ class Queues:
     grace_s: float | None = None
     overcommit: Mapping[str, float] = field(default_factory=dict)
     quality_of_service: bool = False
+    observed: Mapping[str, Observed] = field(default_factory=dict)
 
     @property
     def apart(self) -> bool:

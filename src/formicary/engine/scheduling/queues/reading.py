@@ -13,6 +13,7 @@ from formicary.engine.jobs.model import Violation
 from formicary.engine.jobs.readers import did_you_mean
 from formicary.engine.jobs.yaml_nodes import Node, YamlError, compose, to_json
 from formicary.engine.scheduling.policies import capacity_tree
+from formicary.engine.scheduling.policies.reservation import MEASURED, Observed
 from formicary.engine.scheduling.queues.ledger import SLOTS
 from formicary.engine.scheduling.queues.limits_reading import read_tenants
 from formicary.engine.scheduling.queues.model import (
@@ -31,6 +32,7 @@ from formicary.engine.scheduling.queues.model import (
 MAX_BYTES = 256 * 1024
 MAX_QUEUES = 1000
 MAX_OVERCOMMIT = 100.0
+OBSERVED = "observed"
 MAX_GRACE_S = 3600.0
 """What waits would wait for it."""
 PARAMETERS: Mapping[str, tuple[str, ...]] = {
@@ -204,19 +206,21 @@ def _top(reader: _Reader, root: Node) -> Queues:
         queues.append(Queue(default))
     tenants = read_tenants(reader, fields["tenant_limits"]) if "tenant_limits" in fields else {}
     grace_s = reader.parsed(fields.get("preemption_grace"), "preemption_grace", _grace)
-    overcommit = _overcommit(reader, fields["overcommit"]) if "overcommit" in fields else {}
+    overcommit, observed = _overcommit(reader, fields["overcommit"]) if "overcommit" in fields else ({}, {})
     given = fields.get("quality_of_service")
     classes = given is not None and _flag(reader, given, "quality_of_service")
-    return Queues(rule, placement, tuple(queues), default, tenants, grace_s, overcommit, classes)
+    return Queues(rule, placement, tuple(queues), default, tenants, grace_s, overcommit, classes, observed)
 
 
-def _overcommit(reader: _Reader, node: Node) -> dict[str, float]:
+def _overcommit(reader: _Reader, node: Node) -> tuple[dict[str, float], dict[str, Observed]]:
+    """How often what ants have of a resource is given out; and by what rule, where that follows its use."""
+    fixed: dict[str, float] = {}
+    observed: dict[str, Observed] = {}
     if node.kind != "map":
         reader.wrong(
             node, "overcommit", "WRONG_TYPE", "Write a mapping of resources to numbers: 'overcommit: {cpu: 2}'."
         )
-        return {}
-    found = {}
+        return fixed, observed
     for key, value in node.entries():
         place = f"overcommit.{key.text}"
         if not is_resource(key.text) or key.text == SLOTS:
@@ -224,12 +228,42 @@ def _overcommit(reader: _Reader, node: Node) -> dict[str, float]:
                 f"{key.text[:60]!r} is no resource of an ant: write it like cpu or memory; slots are given by --slots."
             )
             reader.wrong(key, place, "BAD_NAME", text)
-            continue
-        found[key.text] = reader.number(value, place, 1.0, least=1.0)
-        if found[key.text] > MAX_OVERCOMMIT:
-            text = f"{place} is {found[key.text]:g}: write {MAX_OVERCOMMIT:g} or less."
-            reader.wrong(value, place, "OUT_OF_RANGE", text)
+        elif value.kind == "map" or (value.kind == "scalar" and value.text == OBSERVED):
+            if key.text not in MEASURED:
+                reader.wrong(key, place, "BAD_VALUE", f"Ants observe {' and '.join(MEASURED)} alone: write a number.")
+            observed[key.text] = _observed(reader, value, place)
+        else:
+            fixed[key.text] = _at_most(reader, value, place, 1.0, MAX_OVERCOMMIT, least=1.0)
+    return fixed, observed
+
+
+def _observed(reader: _Reader, node: Node, path: str) -> Observed:
+    if node.kind != "map":
+        return Observed()
+    usual, fields = Observed(), reader.fields(node, path, (OBSERVED, "most", "after"))
+    if OBSERVED not in fields:
+        message = f"Write how much of what is set aside tasks may use: '{{{OBSERVED}: {usual.target:g}}}'."
+        reader.wrong(node, f"{path}.{OBSERVED}", "MISSING_FIELD", message)
+    after_s = reader.parsed(fields.get("after"), f"{path}.after", _after)
+    return Observed(
+        _at_most(reader, fields.get(OBSERVED), f"{path}.{OBSERVED}", usual.target, 1.0, least=0.1),
+        _at_most(reader, fields.get("most"), f"{path}.most", usual.most, MAX_OVERCOMMIT, least=1.0),
+        usual.after_s if after_s is None else after_s,
+    )
+
+
+def _at_most(reader: _Reader, node: Node | None, path: str, default: float, most: float, *, least: float) -> float:
+    found = reader.number(node, path, default, least=least)
+    if node is not None and found > most:
+        reader.wrong(node, path, "OUT_OF_RANGE", f"{path} is {found:g}: write {most:g} or less.")
     return found
+
+
+def _after(value: object) -> float:
+    seconds = parse_duration(value)
+    if not 0 < seconds <= MAX_GRACE_S:
+        raise ValueError(f"it is {seconds:g} s; write more than none and at most {MAX_GRACE_S:g} s")
+    return seconds
 
 
 def _rule(reader: _Reader, fields: Mapping[str, Node], path: str, known: tuple[str, ...], default: str) -> Rule:
