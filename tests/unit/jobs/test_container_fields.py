@@ -244,3 +244,101 @@ services: [{image: "{{.Image}}", ports: ["{{.Port}}"]}]
     found = task(fields)
     assert found.container == {"image": "{{.Image}}"} and not found.is_static
     assert found.tolerations == ({"key": "{{.Key}}", "operator": "Exists"},)
+
+
+SHELL = "job_type: j\ntasks:\n- task_type: a\n  script: x\n  affinity:\n"
+TERM = "    podAntiAffinity:\n      requiredDuringSchedulingIgnoredDuringExecution:\n      - "
+PREFERS = "    podAffinity:\n      preferredDuringSchedulingIgnoredDuringExecution:\n      - "
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "code", "told"),
+    [
+        (TERM + "labelSelector: {matchLabels: {a: b}}", 8, 9, "MISSING_FIELD", "add 'topologyKey: LABEL'"),
+        (TERM + "topologyKey: ''\n        labelSelector: {matchLabels: {a: b}}", 8, 22, "MISSING_FIELD", "topologyKey"),
+        (TERM + "topologyKey: zone", 8, 9, "MISSING_FIELD", "selects no tasks"),
+        (TERM + "{topologyKey: zone, labelSelector: {}}", 8, 44, "MISSING_FIELD", "selects no tasks"),
+        (TERM + "{topology_key: zone, label_selector: {match_labels: {}}}", 8, 46, "MISSING_FIELD", "selects no tasks"),
+        (
+            TERM + "{topologyKey: z, labelSelector: {matchExpressions: [{key: a, operator: Near, values: [b]}]}}",
+            8,
+            80,
+            "BAD_VALUE",
+            "Write one of In, NotIn",
+        ),
+        (
+            TERM + "{topologyKey: z, labelSelector: {matchExpressions: [{key: a, operator: Gt, values: [1]}]}}",
+            8,
+            80,
+            "BAD_VALUE",
+            "In, NotIn, Exists, DoesNotExist",
+        ),
+        (
+            TERM + "{topologyKey: z, labelSelector: {matchExpressions: [{operator: Exists}]}}",
+            8,
+            61,
+            "MISSING_FIELD",
+            "key and an operator",
+        ),
+        (
+            TERM + "{topologyKey: z, labelSelector: {matchLabels: {a: b}}, namespaces: [x]}",
+            8,
+            76,
+            "BAD_VALUE",
+            "own organisation",
+        ),
+        (TERM + "{topologyKy: z, topologyKey: z, matchLabelKeys: [a]}", 8, 10, "UNKNOWN_FIELD", "topologyKey?"),
+        (TERM[:-2] + "  {topologyKey: z}", 8, 9, "WRONG_TYPE", "a list of terms"),
+        (TERM + "text", 8, 9, "WRONG_TYPE", "a mapping"),
+        (PREFERS + "weight: 5", 8, 9, "MISSING_FIELD", "podAffinityTerm"),
+        (PREFERS + "podAffinityTerm: {topologyKey: z, matchLabelKeys: [a]}", 8, 9, "MISSING_FIELD", "weight"),
+        (
+            PREFERS + "{weight: 101, podAffinityTerm: {topologyKey: z, matchLabelKeys: [a]}}",
+            8,
+            18,
+            "OUT_OF_RANGE",
+            "100",
+        ),
+        ("    podAffinity: zone", 6, 18, "WRONG_TYPE", "a mapping of required"),
+        (
+            "    nodeAffinity:\n      requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{}]}",
+            7,
+            76,
+            "MISSING_FIELD",
+            "fits no ant",
+        ),
+        (
+            "    nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, preference: "
+            "{matchExpressions: [{key: a, operator: Gt, values: [x]}]}}]}",
+            6,
+            133,
+            "BAD_VALUE",
+            "one whole number",
+        ),
+    ],
+)
+def test_mistakes_in_an_affinity_have_their_place(text: str, line: int, column: int, code: str, told: str) -> None:
+    (parsed,) = parse_source(SHELL + text + "\n")
+    found = [v for v in parsed.violations if v.is_error]
+    assert [(v.line, v.column, v.code) for v in found] == [(line, column, code)]
+    assert told in found[0].message
+
+
+def test_what_pods_of_a_cluster_may_say_beyond_it() -> None:
+    """Other namespaces and an empty selector mean something in a cluster."""
+    term = "{topologyKey: z, labelSelector: {}, namespaceSelector: {}}"
+    fields = f"affinity: {{podAffinity: {{requiredDuringSchedulingIgnoredDuringExecution: [{term}]}}}}"
+    assert task(f"container: {{image: a}}\n{fields}").affinity is not None
+
+
+def test_affinity_alone_makes_no_pod_of_a_task() -> None:
+    (parsed,) = parse_source(SHELL + TERM + "{topologyKey: zone, matchLabelKeys: [job_id]}\n")
+    assert parsed.definition is not None and parsed.definition.tasks[0].method == "SHELL"
+
+
+def test_the_affinity_of_a_pod_is_nothing_to_the_method_that_stands_in_for_it() -> None:
+    text = (
+        SHELL.replace("script: x", "script: x\n  container: {image: a}") + TERM + "{topologyKey: z, labelSelector: {}}"
+    )
+    (parsed,) = parse_source(text + "\n", methods={"KUBERNETES": "SHELL"})
+    assert parsed.definition is not None and parsed.definition.tasks[0].affinity is None

@@ -2,8 +2,8 @@
 
 Older files, the article about the older engine, Kubernetes and Docker write the same things differently: camelCase and
 snake_case, flat limits and ``resources.limits``, volumes as a mapping, as texts and by type. What comes out is one
-form: snake_case keys, cores and bytes as numbers, lists for what may be several. Only ``affinity`` comes out as the
-Kubernetes API has it, since nothing else reads it.
+form: snake_case keys, cores and bytes as numbers, lists for what may be several. Only ``affinity``, which has a reader
+of its own, comes out as the Kubernetes API has it.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def _container(ctx: Context, node: Node, path: str, known: tuple[str, ...]) -> d
         elif name == "instances":
             _count(ctx, value, here, found)
         elif name == "registry":
-            found[name] = _plain(ctx, value)
+            found[name] = plain_json(ctx, value)
         elif isinstance(text := read_text(ctx, value, here, _TEXT), str):
             found[name] = text
     for resource, (target, _) in _RESOURCE_NAMES.items():
@@ -201,14 +201,14 @@ def _limits(ctx: Context, node: Node, path: str, kind: str, found: dict[str, Jso
         elif "/" in name:  # a device of a plugin, like nvidia.com/gpu
             devices = found.setdefault(f"device_{kind}s", {})
             assert isinstance(devices, dict), "it has been made here"
-            devices[name] = _plain(ctx, value)
+            devices[name] = plain_json(ctx, value)
         else:
             ctx.unknown(value, join(path, name), name, ("cpu", "memory", "ephemeral-storage"))
 
 
 def _list(ctx: Context, node: Node, path: str) -> list[Json]:
     """A list; a single value is a list of one."""
-    return [_plain(ctx, item) for item in (node.items if node.kind == "seq" else [node]) if not is_null(item)]
+    return [plain_json(ctx, item) for item in (node.items if node.kind == "seq" else [node]) if not is_null(item)]
 
 
 def _environment(ctx: Context, node: Node, path: str) -> dict[str, str]:
@@ -221,7 +221,7 @@ def _environment(ctx: Context, node: Node, path: str) -> dict[str, str]:
                 found[name] = "" if is_null(value) else ctx.text(value)
         return found
     for i, item in enumerate(node.items if node.kind == "seq" else [node]):
-        given = _plain(ctx, item)
+        given = plain_json(ctx, item)
         name, equals, text = str(given).partition("=") if item.kind == "scalar" else ("", "", "")
         if isinstance(given, dict) and "name" in given:
             found[str(given["name"])] = str(given.get("value", ""))
@@ -257,7 +257,7 @@ def _ports(ctx: Context, node: Node, path: str) -> list[Json]:
     found: list[Json] = []
     for i, item in enumerate(node.items if node.kind == "seq" else [node]):
         here = f"{path}[{i}]"
-        value = _plain(ctx, item)
+        value = plain_json(ctx, item)
         if _masked(ctx, item):
             continue
         given = dict(value) if isinstance(value, dict) else {"number": value}
@@ -310,7 +310,7 @@ def _volume(ctx: Context, node: Node, path: str, kind: str) -> dict[str, Json] |
     if node.kind != "map":
         ctx.wrong_type(node, path, "SOURCE:PATH or a mapping with mount_path")
         return None
-    value = _plain(ctx, node)
+    value = plain_json(ctx, node)
     assert isinstance(value, dict), "a mapping is one"
     found = {snake(str(key)): item for key, item in value.items()}
     for alias, name in (
@@ -411,64 +411,16 @@ def _effect(ctx: Context, node: Node, path: str, text: str) -> dict[str, Json]:
     return {"effect": known}
 
 
-def read_affinity(ctx: Context, node: Node, path: str, row: Field) -> object:
-    """Reads ``affinity`` into the form of the Kubernetes API."""
-    if is_null(node) or _masked(ctx, node):
-        return ABSENT
-    if node.kind != "map":
-        return ctx.wrong_type(node, path, "a mapping with nodeAffinity, podAffinity or podAntiAffinity")
-    found: dict[str, Json] = {}
-    direct: dict[str, Json] = {}
-    for name, key, value in entries(ctx, node, path):
-        plain = camel(name)
-        if plain in ("nodeAffinity", "podAffinity", "podAntiAffinity"):
-            found[plain] = _plain(ctx, value, camel)
-        elif plain.endswith("DuringSchedulingIgnoredDuringExecution"):
-            direct[plain] = _plain(ctx, value, camel)  # older files have it without nodeAffinity above
-        elif not ctx.is_masked(key):
-            ctx.unknown(key, join(path, name), name, ("nodeAffinity", "podAffinity", "podAntiAffinity"))
-    if direct:
-        found.setdefault("nodeAffinity", direct)
-    _check_expressions(ctx, node, path)
-    return found
-
-
-def _check_expressions(ctx: Context, node: Node, path: str) -> None:
-    """Notes expressions whose operator is none, or has not the values that it needs; and weights out of range."""
-    for i, item in enumerate(node.items):
-        _check_expressions(ctx, item, f"{path}[{i}]")
-    pairs = {snake(ctx.text(key)): value for key, value in node.entries()}
-    for key, value in node.entries():
-        _check_expressions(ctx, value, join(path, ctx.text(key)))
-    if "operator" in pairs and not _masked(ctx, pairs["operator"]):
-        operator, values = pairs["operator"].text, pairs.get("values")
-        is_open = values is not None and _masked(ctx, values)
-        has_values = values is not None and values.kind == "seq" and len(values.items) > 0
-        if operator not in EXPRESSION_OPERATORS:
-            message = f"Write one of {', '.join(EXPRESSION_OPERATORS)} for {path}.operator."
-            ctx.add(pairs["operator"], f"{path}.operator", "BAD_VALUE", message)
-        elif not is_open and operator in (("Exists", "DoesNotExist") if has_values else ("In", "NotIn", "Gt", "Lt")):
-            message = f"{path}: In, NotIn, Gt and Lt need values, Exists and DoesNotExist take none."
-            ctx.add(pairs["operator"], f"{path}.values", "BAD_VALUE", message)
-    weight = scalar_value(pairs["weight"]) if "weight" in pairs and pairs["weight"].kind == "scalar" else 1
-    if not _weight_is_good(weight) and not _masked(ctx, pairs["weight"]):
-        ctx.add(pairs["weight"], f"{path}.weight", "OUT_OF_RANGE", f"Write a number from 1 to 100 for {path}.weight.")
-
-
-def _weight_is_good(weight: object) -> bool:
-    return isinstance(weight, int) and not isinstance(weight, bool) and 1 <= weight <= 100
-
-
-def _plain(ctx: Context, node: Node, name: Callable[[str], str] = snake) -> Json:
+def plain_json(ctx: Context, node: Node, name: Callable[[str], str] = snake) -> Json:
     """A node as JSON values, with the names of mappings in one form."""
     if node.kind == "scalar":
         return ctx.json(node)
     if node.kind == "seq":
-        return [_plain(ctx, item, name) for item in node.items]
+        return [plain_json(ctx, item, name) for item in node.items]
     found: dict[str, Json] = {}
     for key, value in node.entries():
         text = ctx.text(key)
-        found[name(text)] = ctx.json(value) if text in _FREE else _plain(ctx, value, name)
+        found[name(text)] = ctx.json(value) if text in _FREE else plain_json(ctx, value, name)
     return found
 
 
@@ -478,6 +430,5 @@ CONTAINER_READERS: Mapping[str, Reader] = {
     "container": read_container,
     "services": read_services,
     "tolerations": read_tolerations,
-    "affinity": read_affinity,
 }
 """Readers by kind, beside those of :mod:`formicary.engine.jobs.readers`."""

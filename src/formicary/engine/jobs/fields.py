@@ -185,6 +185,11 @@ TASK_FIELDS: tuple[Field, ...] = (
     Field(
         "placement", "placement", "Which ants may run it, and which suit it: labels, expressions, versions, preferred."
     ),
+    Field(
+        "affinity",
+        "affinity",
+        "Which ants suit it, and which other tasks it has to be near to or apart from, as Kubernetes places pods.",
+    ),
     Field("cost_factor", "number", "Weight of the task in cost reports.", least=0),
     Field(
         "speculative_backup",
@@ -222,7 +227,6 @@ TASK_FIELDS: tuple[Field, ...] = (
         for_containers=True,
     ),
     Field("tolerations", "tolerations", "Taints it bears: key, operator, value, effect.", for_containers=True),
-    Field("affinity", "affinity", "Where pods are placed.", for_containers=True),
     Field("pod_labels", "text_map", "Labels of the pod.", aliases=("podLabels",), for_containers=True),
     Field("pod_annotations", "text_map", "Annotations of the pod.", aliases=("podAnnotations",), for_containers=True),
     Field("artifacts", "artifacts", "Files to keep: paths, when (onSuccess, onFailure, always), expires_after."),

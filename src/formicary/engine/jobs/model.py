@@ -220,6 +220,7 @@ class TaskDefinition:
     tags: frozenset[str] = frozenset()
     resources: Mapping[str, Json] | tuple[Mapping[str, Json], ...] | None = None
     placement: Mapping[str, Json] | None = None
+    affinity: Mapping[str, Json] | None = None
     cost_factor: float | None = None
     speculative_backup: Json = None
     circuit_breaker: Mapping[str, Json] | None = None
@@ -232,7 +233,6 @@ class TaskDefinition:
     network_mode: str | None = None
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Mapping[str, Json], ...] = ()
-    affinity: Mapping[str, Json] | None = None
     pod_labels: Mapping[str, str] = field(default_factory=dict)
     pod_annotations: Mapping[str, str] = field(default_factory=dict)
     # artifacts and caches

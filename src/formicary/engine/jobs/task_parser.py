@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from formicary.engine.jobs.affinity_reader import check_affinity, read_affinity
 from formicary.engine.jobs.approval_check import check_approval
 from formicary.engine.jobs.arguments import referenced_tasks, wrong_arguments
 from formicary.engine.jobs.composition_check import check_composition
@@ -50,6 +51,7 @@ TASK_READERS: Mapping[str, Reader] = {
     "needs": read_needs,
     "demands": read_locks,
     "placement": read_placement,
+    "affinity": read_affinity,
     "backup": read_backup,
 }
 """Readers of every kind of field of a task."""
@@ -256,7 +258,10 @@ def read_task(
         ctx.add(node, join(path, "task_type"), "MISSING_FIELD", "A task needs a name; add 'task_type: NAME'.")
     read.graph.name = str(read.values.get("task_type", ""))
     read.graph.always_run = read.values.get("always_run") is True
-    read.method = _effective_method(_fan_out_method(read), container, methods)
+    asked = _effective_method(_fan_out_method(read), container, {})
+    read.method = methods.get(asked, asked)
+    if asked == "KUBERNETES" != read.method:
+        read.values.pop("affinity", None)  # it is about the nodes of a cluster that is not there
     if read.method == "WEBSOCKET" and ("url" not in read.nodes or is_null(read.nodes["url"])):
         read.values["tags"] = frozenset({*_tags(read), WORKER_TAG})
     if marks is not None and read.method not in AVAILABLE_METHODS:
@@ -380,6 +385,8 @@ def check_method(ctx: Context, read: TaskRead, path: str, node: Node, static: bo
     for name in NOTICE_FIELDS:
         if name in nodes:
             check_notices(ctx, name, nodes[name], path, of_task=True)
+    if "affinity" in nodes and "affinity" in read.values and method != "KUBERNETES":
+        check_affinity(ctx, nodes["affinity"], join(path, "affinity"))
     if method == "PYTHON" and "function" not in nodes:
         message = "A PYTHON task needs a function; add 'function: package.module:name'."
         ctx.add(nodes.get("method", node), f"{path}.function", "MISSING_FUNCTION", message)

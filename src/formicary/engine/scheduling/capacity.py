@@ -42,6 +42,11 @@ class LeastLoaded:
         """By identity of the list, which is kept so that no other gets its identity."""
         self._others: Ranking | None = None
 
+    @property
+    def looked(self) -> int:
+        """Ants that were looked at one by one."""
+        return self._others.looked if self._others is not None else 0
+
     def __call__(self, ants: list[AntView], demand: Demand) -> AntView | None:
         """The ant with the smallest share of its slots taken, or None where every window is full."""
         if not demand.is_plain:

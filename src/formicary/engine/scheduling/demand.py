@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from formicary.engine.jobs.amounts import Needs, show_amount
+from formicary.engine.scheduling.affinity import missing_keys
 from formicary.engine.scheduling.requirements import requirements
 
 EVERY_TAG = "*"
@@ -24,6 +25,16 @@ EPSILON = 1e-9
 
 class Offer(Protocol):
     """What an ant offers."""
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def is_known(self) -> bool:
+        """It has said what it offers."""
+        ...
 
     @property
     def methods(self) -> frozenset[str]:
@@ -65,6 +76,7 @@ class Demand:
         payer: Whose limits hold; None where there are none.
         locks: Virtual resources that it takes, sorted by name.
         best_effort: It takes only what others leave, and gives way to them.
+        affinity: Which tasks it has to be near to or apart from, as `affinity` reads it; empty = none.
     """
 
     method: str
@@ -79,21 +91,21 @@ class Demand:
     payer: Payer | None = None
     locks: tuple[Lock, ...] = ()
     best_effort: bool = False
+    affinity: str = ""
+    is_plain: bool = field(init=False, repr=False, compare=False)
+    """Any ant with the method, the tags and a free slot will do, and all of those alike."""
     _hash: int = field(init=False, repr=False, compare=False)
     """Demands are looked up for every decision."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "is_plain", not (self.needs or self.match or self.affinity))
         key = (self.method, self.tags, self.gate, self.needs, self.match, self.queue, self.tenant, self.level)
-        object.__setattr__(self, "_hash", hash((key, self.gang, self.payer, self.locks, self.best_effort)))
+        more = (self.gang, self.payer, self.locks, self.affinity, self.best_effort)
+        object.__setattr__(self, "_hash", hash((key, more)))
 
     def __hash__(self) -> int:
         """As the fields say."""
         return self._hash
-
-    @property
-    def is_plain(self) -> bool:
-        """Any ant with the method, the tags and a free slot will do, and all of those alike."""
-        return not (self.needs or self.match)
 
     @staticmethod
     @lru_cache(maxsize=65_536)
@@ -104,28 +116,37 @@ class Demand:
         needs: Needs = (),
         match: str = "",
         locks: tuple[Lock, ...] = (),
+        affinity: str = "",
     ) -> Demand:
         """The demand, the same object for equal ones as long as it is in use: looking it up compares nothing then."""
-        return Demand(method, tags, gate, needs, match, locks=locks)
+        return Demand(method, tags, gate, needs, match, locks=locks, affinity=affinity)
 
     def gated(self, gate: Gate | None) -> Demand:
         """The same demand behind a concurrency limit."""
         if gate == self.gate:
             return self
-        return Demand.of(self.method, self.tags, gate, self.needs, self.match, self.locks)
+        return Demand.of(self.method, self.tags, gate, self.needs, self.match, self.locks, self.affinity)
 
     def locking(self, locks: tuple[Lock, ...]) -> Demand:
         """The same demand with other virtual resources."""
         if locks == self.locks:
             return self
-        return Demand.of(self.method, self.tags, self.gate, self.needs, self.match, locks)
+        return Demand.of(self.method, self.tags, self.gate, self.needs, self.match, locks, self.affinity)
+
+    def beside(self, affinity: str) -> Demand:
+        """The same demand with other neighbours."""
+        if affinity == self.affinity:
+            return self
+        return Demand.of(self.method, self.tags, self.gate, self.needs, self.match, self.locks, affinity)
 
     def fits(self, ant: Offer) -> bool:
         """True where an ant can serve the demand when nothing else runs on it."""
         if (self.method and self.method not in ant.methods) or not (self.tags <= ant.tags or EVERY_TAG in ant.tags):
             return False
-        if not (self.needs or self.match):
+        if self.is_plain:
             return True
+        if self.affinity and missing_keys(self.affinity, ant):
+            return False
         return all(amount <= ant.resources.get(name, 0.0) + EPSILON for name, amount in self.needs) and (
             not self.match or not requirements(self.match).unmet(ant)
         )
@@ -140,4 +161,5 @@ class Demand:
             offered = ant.resources.get(name, 0.0)
             if amount > offered + EPSILON:
                 found.append(f"{name} {show_amount(amount)} (offers {show_amount(offered)})")
+        found += [f"label {key}" for key in (missing_keys(self.affinity, ant) if self.affinity else ())]
         return found + (requirements(self.match).unmet(ant) if self.match else [])

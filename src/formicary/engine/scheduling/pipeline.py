@@ -17,6 +17,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from formicary.engine.scheduling.affinity import Neighbours
 from formicary.engine.scheduling.candidates import Candidate, CandidateQueue, Entry, OrderKey
 from formicary.engine.scheduling.demand import Demand
 
@@ -28,6 +29,21 @@ class AntView(Protocol):
     window: int
     draining: bool
     connected: bool
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def is_known(self) -> bool:
+        """It has said what it offers."""
+        ...
+
+    @property
+    def neighbours(self) -> Neighbours:
+        """Which tasks are where, in the whole colony."""
+        ...
 
     @property
     def held(self) -> Mapping[int, object]:
@@ -93,8 +109,21 @@ class View(Protocol[A]):
         ...
 
 
-Place = Callable[[list[AntView], Demand], AntView | None]
-"""The ant to use for a demand, or None where all are full."""
+class Place(Protocol):
+    """The placement of one slice."""
+
+    @property
+    def looked(self) -> int:
+        """Ants that were looked at one by one."""
+        ...
+
+    def __call__(self, ants: list[AntView], demand: Demand) -> AntView | None:
+        """The ant to use for a demand, or None where all are full."""
+        ...
+
+
+LOOKS = 20
+"""Ants that can be looked at in the time of a decision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +143,8 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
 
     candidate: Candidate
     ant: AntView
+    cost: int = 1
+    """How many plain decisions could have been made in the time."""
 
 
 Head = tuple[float, int, int, int, Demand, CandidateQueue]
@@ -123,11 +154,14 @@ Head = tuple[float, int, int, int, Demand, CandidateQueue]
 def decide(view: View[AntView], policy: Policy) -> Iterator[Decision]:
     """Yields decisions until nothing more can be placed. Source: one sorted queue per demand, merged by their heads.
 
-    A demand that cannot be placed is closed for the slice: room only shrinks while decisions are made.
+    A demand that cannot be placed is closed for the slice: room only shrinks while decisions are made. One that has to
+    be near to others is opened again when such a one was granted.
     """
     closed: set[Demand] = set()
     place = policy.place()
     numbers = count()
+    apart = _Apart()
+    looked = 0
     while True:
         made = False
         heads = _heads(view, closed, place, numbers)
@@ -145,15 +179,52 @@ def decide(view: View[AntView], policy: Policy) -> Iterator[Decision]:
                 ant = place(view.ants_for(demand), demand)
             if ant is None:
                 closed.add(demand)
+                if demand.affinity:
+                    apart.close(demand, view.ants_for(demand))
                 heapq.heappop(heads)
                 continue
             queue.pop()
             made = True
             _replace(heads, queue.head(), number, demand, queue)
-            yield Decision(head[4], ant)
+            if demand.is_plain:
+                yield Decision(head[4], ant)
+            else:
+                looked, before = place.looked, looked
+                yield Decision(head[4], ant, 1 + (looked - before) // LOOKS)
+            if apart.closed:
+                apart.open(closed, view)
             _join(view, closed, heads, numbers)
         if not made:
             return
+
+
+class _Apart:
+    """Demands that are closed, and that grants may open."""
+
+    __slots__ = ("_opened", "_stamps", "closed")
+
+    def __init__(self) -> None:
+        self.closed: dict[Demand, Neighbours] = {}
+        self._stamps: dict[Demand, int] = {}
+        self._opened = -1
+
+    def close(self, demand: Demand, ants: list[AntView]) -> None:
+        """No ant suits it now."""
+        if ants:
+            book = self.closed[demand] = ants[0].neighbours
+            self._stamps[demand] = book.stamp(demand.affinity)
+            self._opened = book.opened
+
+    def open(self, closed: set[Demand], view: View[AntView]) -> None:
+        """A decision has been carried out: takes out of `closed` what may be placed because of it."""
+        if next(iter(self.closed.values())).opened == self._opened:
+            return
+        for demand, book in list(self.closed.items()):
+            self._opened = book.opened
+            if book.stamp(demand.affinity) != self._stamps[demand]:
+                del self.closed[demand]
+                closed.discard(demand)
+                view.fresh[demand] = None
 
 
 def _heads(view: View[AntView], closed: set[Demand], place: Place, numbers: Iterator[int]) -> list[Head]:

@@ -31,10 +31,10 @@ def has_room(ant: AntView, demand: Demand, places: int) -> bool:
     if not ant.connected or ant.draining or len(ant.held) >= places:
         return False
     used, resources = ant.used, ant.resources
-    for name, amount in demand.needs:  # noqa: SIM110  a loop, as it is asked for every ant of every decision
+    for name, amount in demand.needs:
         if used.get(name, 0.0) + amount > resources.get(name, 0.0) + EPSILON:
             return False
-    return True
+    return not demand.affinity or ant.neighbours.admits(demand.affinity, ant)
 
 
 def load(ant: AntView, demand: Demand) -> float:
@@ -79,7 +79,7 @@ class Ranking:
         self._rank = rank
         self._kept = kept
         self._places = places
-        self._heaps: dict[tuple[int, Needs, str], _Heap] = {}
+        self._heaps: dict[tuple[int, Needs, str, str], _Heap] = {}
         self._open: dict[int, list[tuple[int, AntView]]] = {}
         """Of each list those with a free place, and where they stand; by identity of the list."""
         self._changed: list[AntView] = []
@@ -92,10 +92,11 @@ class Ranking:
         if self._last is not None:
             self._changed.append(self._last)
             self._last = None
-        name = (id(ants), demand.needs, demand.match)
+        name = (id(ants), demand.needs, demand.match, demand.affinity)
         heap = self._heaps.get(name)
-        if heap is None:
-            heap = self._heaps[name] = _Heap(ants, [])
+        stamp = ants[0].neighbours.stamp(demand.affinity) if demand.affinity and ants else 0
+        if heap is None or heap.stamp != stamp:  # with other neighbours each ant may be better or worse than it was
+            heap = self._heaps[name] = _Heap(ants, [], stamp)
             able = self._with_a_place(ants)
             self.looked += len(able)
             for at, ant in able:
@@ -133,17 +134,22 @@ class Ranking:
         heap.seen = len(self._changed)
 
     def _key(self, ant: AntView, demand: Demand) -> tuple[float, float]:
-        return -requirements(demand.match).score(ant) if demand.match else 0, self._rank(ant, demand)
+        score = requirements(demand.match).score(ant) if demand.match else 0
+        if demand.affinity:
+            score += ant.neighbours.score(demand.affinity, ant)
+        return -score, self._rank(ant, demand)
 
 
 class _Heap:
     """Ants of one list with room for one shape of demand."""
 
-    __slots__ = ("ants", "entries", "places", "seen")
+    __slots__ = ("ants", "entries", "places", "seen", "stamp")
 
-    def __init__(self, ants: list[AntView], entries: list[tuple[float, float, int, AntView]]) -> None:
+    def __init__(self, ants: list[AntView], entries: list[tuple[float, float, int, AntView]], stamp: int) -> None:
         self.ants = ants
         """Kept, so that no other list gets its identity."""
         self.entries = entries
+        self.stamp = stamp
+        """Of its neighbours when the ants were looked at."""
         self.places = {ant: at for at, ant in enumerate(ants)}
         self.seen = 0

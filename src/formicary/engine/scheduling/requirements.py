@@ -8,15 +8,36 @@ from typing import Any
 
 import msgspec
 
-from formicary.engine.scheduling.policies.matchmaking import Expression, Preference, Requirements
+from formicary.engine.scheduling.affinity import mappings
+from formicary.engine.scheduling.policies.matchmaking import HOST_KEYS, Expression, Preference, Requirements
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-def as_text(placement: Mapping[str, object] | None) -> str:
-    """The placement as a text that is equal for equal ones; empty where it asks for nothing."""
-    return _encode(placement).decode() if placement else ""
+def as_text(placement: Mapping[str, object] | None, affinity: Mapping[str, Any] | None = None) -> str:
+    """The placement, and the affinity to ants, as a text that is equal for equal ones; empty where nothing is asked."""
+    nodes = (affinity or {}).get("nodeAffinity")
+    found = {**(placement or {}), **{name: value for name, value in _of_nodes(nodes).items() if value}}
+    return _encode(found).decode() if found else ""
+
+
+def _of_nodes(nodes: object) -> dict[str, list[Any]]:
+    """The terms of a node affinity, as Kubernetes has it: any of the required ones, and the preferred ones."""
+    required = nodes.get("requiredDuringSchedulingIgnoredDuringExecution") if isinstance(nodes, Mapping) else None
+    preferred = mappings(nodes, "preferredDuringSchedulingIgnoredDuringExecution")
+    return {
+        "any_of": [_node_term(one) for one in mappings(required, "nodeSelectorTerms")],
+        "preferred_nodes": [
+            {"weight": one.get("weight", 1), "expressions": _node_term(one.get("preference") or {})}
+            for one in preferred
+        ],
+    }
+
+
+def _node_term(term: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    fields = [{**one, "key": HOST_KEYS[-1]} for one in mappings(term, "matchFields")]  # metadata.name is all there is
+    return [*mappings(term, "matchExpressions"), *fields]
 
 
 @lru_cache(maxsize=4096)
@@ -29,8 +50,9 @@ def requirements(text: str) -> Requirements:
         versions={str(key): str(value) for key, value in given.get("versions", {}).items()},
         preferred=tuple(
             Preference(_expressions(one), frozenset(one.get("tags", ())), int(one.get("weight", 1)))
-            for one in given.get("preferred", ())
+            for one in (*given.get("preferred", ()), *given.get("preferred_nodes", ()))
         ),
+        any_of=tuple(_expressions({"expressions": term}) for term in given.get("any_of", ())),
     )
 
 

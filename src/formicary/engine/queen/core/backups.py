@@ -171,7 +171,8 @@ class Backups:
 
     def _start(self, run: TaskRun) -> None:
         """Grants a copy to an ant that is not the task's own, where one has room."""
-        core, demand = self.core, run.demand
+        core = self.core
+        demand = core.neighbouring.of_task(run, run.demand)
         able = [
             ant for ant in core.leases.ants_for(demand) if ant is not run.holder and has_room(ant, demand, ant.slots)
         ]

@@ -11,6 +11,7 @@ Time comes in with `at`: `mono` for leases and timers, `wall` for records.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, cast
 
@@ -40,6 +41,7 @@ from formicary.engine.queen.core.fanning import Fanning
 from formicary.engine.queen.core.gangs import Gangs
 from formicary.engine.queen.core.leases import Hello, Leases
 from formicary.engine.queen.core.locking import Locking
+from formicary.engine.queen.core.neighbouring import Neighbouring, as_held, held
 from formicary.engine.queen.core.notifying import Notifying
 from formicary.engine.queen.core.observing import Observing
 from formicary.engine.queen.core.occurrences import in_order, of_ant
@@ -104,6 +106,8 @@ class Core:
         self.leases.lost = self._lost
         self.leases.undelivered = self._undelivered
         self.leases.grace_of = self.grace_of
+        self.leases.find, self.leases.as_held = partial(held, self), as_held
+        self.neighbouring = Neighbouring(self)
         self.progress = Progress(self)
         self.composing = Composing(self)
         self.fanning = Fanning(self)
@@ -510,6 +514,9 @@ class Core:
 
     def schedule(self) -> bool:
         """One slice of decisions; True where there may be more to decide at once."""
+        book = self.leases.neighbours
+        if book.news:
+            self.neighbouring.refresh()
         if self.queueing is not None:
             more = self.queueing.schedule(max(1, self.config.slice_decisions // 4))  # they cost more each
             return more or self._round_over()
@@ -520,8 +527,8 @@ class Core:
                 self.begin(candidate, ant)
             else:
                 self.grant(cast(TaskRun, candidate), ant)
-            left -= 1
-            if not left:
+            left -= decision.cost
+            if left <= 0 or book.news:
                 return True
         return self._round_over()
 
@@ -533,6 +540,7 @@ class Core:
     def _round_over(self) -> bool:
         """Nothing more can be placed now."""
         self.waiting.fetch()
+        self.neighbouring.prune()
         if not self.queues:
             self.stats.idle_rounds += 1
         return False

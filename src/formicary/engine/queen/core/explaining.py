@@ -32,8 +32,8 @@ class Reason(msgspec.Struct, frozen=True):
     """One gate on the way to an ant."""
 
     gate: str
-    """`state`, `time`, `work`, `concurrency`, `breaker`, `queue`, `quota`, `lock`, `class`, `gang`, `order` or
-    `place`."""
+    """`state`, `time`, `work`, `concurrency`, `breaker`, `queue`, `quota`, `lock`, `class`, `gang`, `order`,
+    `affinity` or `place`."""
     passed: bool
     """False: this holds the job up."""
     message: str
@@ -228,10 +228,27 @@ def _place(core: Core, demand: Demand, task_type: str) -> Reason:
         text = f"all {len(able)} ants that fit are full: {taken} of {room} places taken"
         return Reason("place", False, text, figures, task_type)
     if not any(has_room(ant, demand, core.waiting.places(ant)) for ant in able):
+        if demand.affinity and any(has_room(ant, demand.beside(""), core.waiting.places(ant)) for ant in able):
+            return _apart(core, demand, able, figures, task_type)
         told = ", ".join(f"{name} {show_amount(amount)}" for name, amount in demand.needs)
         most = "; ".join(f"{ant.id} has {_free(ant, demand)}" for ant in able[:MOST_ANTS])
         return Reason("place", False, f"no ant has {told} free now: {most}", figures, task_type)
     return Reason("place", True, f"{room - taken} of {room} places are free on {len(able)} ants", figures, task_type)
+
+
+def _apart(core: Core, demand: Demand, ants: list[Ant], figures: dict[str, float], task_type: str) -> Reason:
+    """Some have room, and none of them is where the task has to be."""
+    why: dict[str, list[str]] = {}
+    for ant in ants:
+        full = "it is full" if len(ant.held) >= core.waiting.places(ant) else "its resources are in use"
+        why.setdefault(ant.neighbours.refusal(demand.affinity, ant) or full, []).append(ant.id)
+    told = "; ".join(f"{_named_ants(names)}: {one}" for one, names in list(why.items())[:MOST_ANTS])
+    return Reason("affinity", False, f"no ant suits its affinity now: {told}", figures, task_type)
+
+
+def _named_ants(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_ANTS} more" if len(names) > MOST_ANTS else ""
+    return ", ".join(names[:MOST_ANTS]) + more
 
 
 def _free(ant: Ant, demand: Demand) -> str:
@@ -313,7 +330,8 @@ def _gang(core: Core, run: TaskRun, name: str) -> list[Reason]:
         return [Reason("gang", False, text, figures, name)]
     deciding = core.queueing.deciding
     kept = f"; {len(deciding.kept)} ants are kept for it" if deciding.reserved is found else ""
-    text = f"{name} starts in a gang of {needed} at once, {free} slots are free{kept}"
+    near = "; its members ask for neighbours (affinity)" if any(one.affinity for one in found.members) else ""
+    text = f"{name} starts in a gang of {needed} at once, {free} slots are free{kept}{near}"
     gates = _gates(core, core.waiting.gang_demand(found), name, needed)
     whole = Reason("gang", False, text, figures, name)
     return [whole, *gates] if all(gate.passed for gate in gates) else [*gates, whole]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.queen.core.records import Ant, Job, TaskRun
-from formicary.engine.scheduling.demand import Demand, Lock
+from formicary.engine.scheduling.demand import Lock
 
 if TYPE_CHECKING:
     from formicary.engine.queen.core.core import Core
@@ -28,7 +28,8 @@ class GangRun:
     def __init__(self, job: Job, runs: Sequence[TaskRun], least: int) -> None:
         self.job = job
         self.runs = tuple(runs)
-        self.members = tuple(_demand(run) for run in runs)
+        self.members = tuple(run.demand for run in runs)
+        """What each needs."""
         self.least = least
         self.started = False
         self.waited = False
@@ -115,8 +116,4 @@ class Gangs:
             self.core.grant(run, ant)
         for run in gang.runs[len(ants) :]:
             run.alone = True
-            self.core.waiting.queue_task(run, _demand(run))
-
-
-def _demand(run: TaskRun) -> Demand:
-    return run.demand
+            self.core.waiting.queue_task(run, run.demand)

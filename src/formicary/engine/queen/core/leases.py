@@ -9,7 +9,7 @@ out get one fresh full lease, held for a process that has not yet said hello.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from formicary.engine.jobs.amounts import Needs
@@ -18,8 +18,12 @@ from formicary.engine.queen.core.batch import Batch, Welcome
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.records import EPOCH_SHIFT, Ant, TaskRun
 from formicary.engine.queen.core.timers import TimerWheel
+from formicary.engine.scheduling.affinity import Held, Neighbours
 from formicary.engine.scheduling.demand import EPSILON, Demand
 from formicary.engine.scheduling.locks import LockBook
+
+MOST_DEMANDS = 65_536
+"""Whose ants are kept at hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,12 @@ class Leases:
         """Told of each ant of which less is taken than before."""
         self.locks = LockBook()
         """Who holds which virtual resources."""
+        self.find: Callable[[str, str], Iterable[Held]] = _no_attempts
+        """Says which attempts of an organisation, or of a job of it, are out; set by the core."""
+        self.as_held: Callable[[TaskRun, Ant], Held] = _no_held
+        """Says what affinity has to know of an attempt; set by the core."""
+        self.neighbours = Neighbours(lambda org, job: self.find(org, job))
+        """Who is where."""
         self.version = self.members = 0
         """Grows when an ant comes, goes, changes or has less to do."""
         self.expiries = 0
@@ -87,7 +97,7 @@ class Leases:
         """
         ant = self.ants.get(hello.key)
         if ant is None:
-            ant = self.ants[hello.key] = Ant(hello.key, hello.ant_id)
+            ant = self.ants[hello.key] = Ant(hello.key, hello.ant_id, self.neighbours)
         if hello.stream < ant.stream:  # overtaken by the hello of a later stream
             batch.closing.append(session)
             return Welcome(self.epoch, (), ())
@@ -96,9 +106,7 @@ class Leases:
             self.sessions.pop(ant.session, None)
             batch.closing.append(ant.session)
         ant.session, ant.connected, ant.draining = session, True, False
-        ant.methods, ant.tags, ant.labels, ant.announced = hello.methods, hello.tags, hello.labels, hello.resources
-        ant.resources = self._given_out(ant.announced)
-        ant.slots, ant.window = max(1, hello.slots), max(hello.window, hello.slots, 1)
+        self.neighbours.move(ant.held, lambda: self._announce(ant, hello))
         self.sessions[session] = ant
         self._renew(ant, mono, self.config.lease_s)
         self._unmatch()
@@ -117,6 +125,11 @@ class Leases:
             if asked is not None and asked.preempting:
                 out.leave(token, self.grace_of(asked))
         return welcome
+
+    def _announce(self, ant: Ant, hello: Hello) -> None:
+        ant.methods, ant.tags, ant.labels, ant.announced = hello.methods, hello.tags, hello.labels, hello.resources
+        ant.resources = self._given_out(ant.announced)
+        ant.slots, ant.window = max(1, hello.slots), max(hello.window, hello.slots, 1)
 
     def give_out(self, overcommit: Mapping[str, float]) -> None:
         """Amounts of resources count so many times from now on; what is held beyond that stays held."""
@@ -178,7 +191,7 @@ class Leases:
         key = run.ant or ""
         ant = self.ants.get(key)
         if ant is None:
-            ant = self.ants[key] = Ant(key, key.partition("/")[0])
+            ant = self.ants[key] = Ant(key, key.partition("/")[0], self.neighbours)
             self._renew(ant, mono, self.config.lease_s)
         ant.held[run.token] = run
         run.holder = ant
@@ -186,6 +199,7 @@ class Leases:
         self._take(run, ant, holds(run.task))
         self._lock(run)
         self._count(ant)
+        self._place(run, ant)
 
     def follow(self, earlier: Leases) -> None:
         """After a reload in the same process: a hello that the earlier core would have seen as overtaken still is."""
@@ -205,11 +219,17 @@ class Leases:
             self._take(run, ant, holds(run.task))
             self._lock(run)
             self._count(ant)
+        self._place(run, ant)
         return token
+
+    def _place(self, run: TaskRun, ant: Ant) -> None:
+        if run.task.affinity is not None or self.neighbours.is_used:
+            self.neighbours.take(self.as_held(run, ant))
 
     def release(self, run: TaskRun) -> None:
         """Takes the attempt's token out: nobody can change anything with it any more."""
         self.tokens.pop(run.token, None)
+        self.neighbours.leave(run.token)
         if run.holder is not None:
             if run.needs:
                 self._give_back(run, run.holder)
@@ -263,6 +283,8 @@ class Leases:
         if found is None:
             found = [ant for ant in self.ants.values() if ant.connected and demand.fits(ant)]
             found = self._lists.setdefault(tuple(ant.key for ant in found), found)
+            if len(self._matching) > MOST_DEMANDS:
+                self._matching.clear()
             self._matching[demand] = found
         return found
 
@@ -300,3 +322,13 @@ def _as_configured(_run: TaskRun) -> None:
 
 def _nobody(_run: TaskRun) -> None:
     """Before the core has said who wants to know."""
+
+
+def _no_attempts(_org: str, _job: str) -> Iterable[Held]:
+    """Before the core has said which there are."""
+    return ()
+
+
+def _no_held(run: TaskRun, ant: Ant) -> Held:
+    """The same."""
+    return Held(run.token, run.job.org, {}, "", ant)

@@ -78,7 +78,7 @@ class Preempting:
         for rank, _, demand in waiting:
             if not claims.allows(demand):
                 continue
-            ants = [ant for ant in self._core.leases.ants_for(demand) if ant in room]
+            ants = [ant for ant in self._core.leases.ants_for(demand) if ant in room and _admits(ant, demand)]
             needs = {SLOTS: 1.0, **dict(demand.needs)}
             ant = next((ant for ant in ants if _holds(room[ant], needs)), None)
             if ant is None:
@@ -283,7 +283,7 @@ class Preempting:
                 continue
             if demand.gang:
                 each = sum(amount(member, totals) for member in cast(GangRun, head[4]).members)
-            elif core.leases.ants_for(demand):
+            elif any(_admits(ant, demand) for ant in core.leases.ants_for(demand)):
                 each = amount(demand, totals)
             else:
                 continue
@@ -363,6 +363,11 @@ def _may_be_stopped(run: TaskRun) -> bool:
 def _is_in_gang(run: TaskRun) -> bool:
     gang = run.job.definition.gang
     return gang is not None and definition_position(run.position) in gang.members
+
+
+def _admits(ant: Ant, demand: Demand) -> bool:
+    """Whether its neighbours let a task onto an ant: nobody gives way where that would not help."""
+    return not demand.affinity or ant.neighbours.admits(demand.affinity, ant)
 
 
 def _add(have: dict[str, float], held: Needs, sign: int) -> None:

@@ -197,7 +197,7 @@ class Progress:
         if run.job.definition.gang is not None and self.core.gangs.holds(run):
             self.core.gangs.gather(run)
             return
-        demand = run.demand
+        demand = self.core.neighbouring.of_task(run, run.demand)
         may_begin = demand.gate is None or self.core.breaking.permits(demand.gate)
         if ant is not None and may_begin and self.core.locking.admits(run, ant, demand):
             self.core.grant(run, ant)

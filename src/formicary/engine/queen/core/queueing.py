@@ -45,6 +45,8 @@ PLAIN = Queues(Rule("priority"), "least_loaded", (Queue("default"),))
 """Priority, then submission, as without queues."""
 REMEMBERED = 64
 """Run times that are kept of each task of a definition."""
+MOST_DEMANDS = 65_536
+"""That are kept at hand."""
 
 
 def asks_for_queues(definition: Definition) -> bool:
@@ -105,6 +107,8 @@ class Queueing:
         key = (demand, leaf, tenant, level, payer, best)
         found = self._demands.get(key)
         if found is None:
+            if len(self._demands) > MOST_DEMANDS:
+                self._demands.clear()
             found = self._demands[key] = replace(
                 demand, queue=leaf, tenant=tenant, level=level, payer=payer, best_effort=best
             )
@@ -219,7 +223,7 @@ class Queueing:
             else:
                 self._carry_out(decision)
             most -= 1
-            if not most:
+            if not most or core.leases.neighbours.news:
                 return True
         self._round = None
         core.stats.gangs_waited, self.deciding.gangs_waited = core.stats.gangs_waited + self.deciding.gangs_waited, 0
@@ -227,6 +231,10 @@ class Queueing:
             min((at for at in (self.deciding.wake_at, self._after_round()) if at is not None), default=None)
         )
         return False
+
+    def drop_round(self) -> None:
+        """What waits has another place: decisions begin anew."""
+        self._round = None
 
     def _before_round(self) -> None:
         if self.config.rule.boost and self.core.wall >= self._boost_at:
@@ -335,7 +343,9 @@ def follow(core: Core, config: Queues) -> None:
 
 
 def requeue(core: Core) -> None:
-    """Puts what waits where it belongs now."""
+    """Puts what waits where it belongs now; a round that goes on begins anew."""
+    if core.queueing is not None:
+        core.queueing.drop_round()
     waiting, core.queues = core.queues, {}
     core.wanted.clear()
     core.fresh.clear()

@@ -22,6 +22,7 @@ from formicary.engine.jobs.fan_out import (
     fans_out,
     index_of,
     is_element,
+    task_name,
     whole_routes,
 )
 from formicary.engine.jobs.flow import Flow, Plan, Routes
@@ -32,6 +33,7 @@ from formicary.engine.jobs.notices import Channel, read_channels
 from formicary.engine.jobs.quality import asks, holds
 from formicary.engine.queen.core.task_breakers import task_gate
 from formicary.engine.queen.core.timers import Timer
+from formicary.engine.scheduling.affinity import JOB, JOB_LABEL, Neighbours, affinity_text, labels_text
 from formicary.engine.scheduling.demand import Demand, Lock
 from formicary.engine.scheduling.queues.ledger import Charge
 from formicary.engine.scheduling.requirements import as_text
@@ -84,6 +86,7 @@ class Definition:
         "notices",
         "org",
         "plan",
+        "repels_its_own",
         "row",
         "simple",
     )
@@ -99,6 +102,8 @@ class Definition:
         self.notices = notices_of(model)
         self.gate = (self.org, model.job_type) if model.max_concurrency or model.circuit_breaker else None
         self.gang = gang_of(model.gang, model.index)
+        self.repels_its_own = any(map(_repels_its_own, model.tasks))
+        """Some of its tasks keep others of the same job off."""
         self.demands = tuple(self.demand_of(task) if task.is_static else None for task in model.tasks)
         starts = self.plan.starts or self.plan.finals
         self.asks = any(asks(model.tasks[at]) for at in starts)
@@ -118,7 +123,15 @@ class Definition:
     def demand_of(self, task: TaskDefinition) -> Demand:
         """What an ant must have to run this task, and which virtual resources it takes beside those of its job."""
         locks = () if task.method in QUEEN_METHODS else beyond(locks_of(task.resources), self.locks)
-        return demand_of(task).gated(task_gate(self.org, self.model, task)).locking(self._owned(locks))
+        demand = demand_of(task).beside(self._affinity(task))
+        return demand.gated(task_gate(self.org, self.model, task)).locking(self._owned(locks))
+
+    def _affinity(self, task: TaskDefinition) -> str:
+        if not (task.affinity or self.repels_its_own) or task.method in QUEEN_METHODS or task.method == "KUBERNETES":
+            return ""
+        labels = {**labels_of(self.model, task), JOB_LABEL: JOB}
+        own = affinity_text(self.org, labels, task.affinity)
+        return own or (labels_text(self.org, labels) if self.repels_its_own else "")
 
     def _owned(self, locks: Locks) -> tuple[Lock, ...]:
         return tuple((self.org, name, amount) for name, amount in locks)
@@ -142,7 +155,19 @@ class Definition:
 
 def demand_of(task: TaskDefinition) -> Demand:
     """What an ant must have to run this task."""
-    return Demand.of(task.method, task.tags, needs=holds(task), match=as_text(task.placement))
+    affinity = task.affinity if task.method != "KUBERNETES" else None
+    return Demand.of(task.method, task.tags, needs=holds(task), match=as_text(task.placement, affinity))
+
+
+def labels_of(model: JobDefinition, task: TaskDefinition) -> dict[str, str]:
+    """Labels by which affinity finds a task: those of its job, its own and those of its pod."""
+    labels = {"job_type": model.job_type, "task_type": task_name(task.task_type)}
+    return {**labels, **model.labels, **task.labels, **task.pod_labels}
+
+
+def _repels_its_own(task: TaskDefinition) -> bool:
+    away = (task.affinity or {}).get("podAntiAffinity")
+    return away is not None and msgspec.json.encode(JOB_LABEL) in msgspec.json.encode(away)
 
 
 def _unowned(locks: tuple[Lock, ...]) -> Locks:
@@ -537,6 +562,7 @@ class Ant:
         "labels",
         "lease_until",
         "methods",
+        "neighbours",
         "resources",
         "session",
         "slots",
@@ -547,9 +573,11 @@ class Ant:
         "window",
     )
 
-    def __init__(self, key: str, ant_id: str) -> None:
+    def __init__(self, key: str, ant_id: str, neighbours: Neighbours) -> None:
         self.key = key
         self.id = ant_id
+        self.neighbours = neighbours
+        """Which tasks are where, in the whole colony."""
         self.methods: frozenset[str] = frozenset()
         self.tags: frozenset[str] = frozenset()
         self.labels: Mapping[str, str] = {}
@@ -570,3 +598,8 @@ class Ant:
         self.lease_until = 0.0
         """On the core's monotonic clock."""
         self.timer: Timer | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """It has said what it offers: after a restart of the queen its tasks are known before."""
+        return self.slots > 0

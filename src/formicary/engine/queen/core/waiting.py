@@ -67,12 +67,12 @@ class Waiting:
 
     def pending_demand(self, job: Job) -> Demand:
         """What a pending job waits for."""
-        demand = job.definition.demand
+        demand = self.core.neighbouring.of_job(job, job.definition.demand)
         return demand if self.core.queueing is None else self.core.queueing.demand(job, demand, begins=True)
 
     def ready_demand(self, run: TaskRun) -> Demand:
         """What a ready task waits for."""
-        demand = run.demand
+        demand = self.core.neighbouring.of_task(run, run.demand)
         return demand if self.core.queueing is None else self.core.queueing.demand(run.job, demand)
 
     def order_key(self, job: Job, position: int) -> OrderKey:
@@ -111,6 +111,7 @@ class Waiting:
         """Queues a ready task."""
         if demand.locks and self.core.queueing is None:  # its text has asked for them only when it was rendered
             self.follow(PLAIN)
+        demand = self.core.neighbouring.of_task(run, demand)
         if self.core.queueing is not None:
             demand = self.core.queueing.demand(run.job, demand)
         self.queue_of(demand).push(self.order_key(run.job, run.position), run)
@@ -127,6 +128,7 @@ class Waiting:
 
     def queue_gang(self, gang: GangRun) -> None:
         """Queues members that start together."""
+        gang.members = self.core.neighbouring.of_members(gang.runs)
         demand = self.gang_demand(gang)
         self.queue_of(demand).push(self.order_key(gang.job, gang.runs[0].position), gang)
         self.core.fresh[demand] = None

@@ -24,10 +24,17 @@ from typing import Protocol
 from formicary.engine.scheduling.policies.assignment import assign
 
 OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
+HOST_KEYS = ("ant", "kubernetes.io/hostname")
+"""Labels that every ant has: its own name, unless it says something else."""
 
 
 class Host(Protocol):
     """What matchmaking knows of an ant."""
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        ...
 
     @property
     def tags(self) -> frozenset[str]:
@@ -84,6 +91,12 @@ class Expression:
         if mine is None or bound is None:
             return False
         return mine > bound if self.operator == "Gt" else mine < bound
+
+    def suits(self, host: Host) -> bool:
+        """True where an ant's labels meet it; its name is one of them."""
+        if self.key in HOST_KEYS and self.key not in host.labels:
+            return self.holds({self.key: host.id})
+        return self.holds(host.labels)
 
     def __str__(self) -> str:
         """As people write it."""
@@ -182,7 +195,7 @@ class Preference:
 
     def holds(self, host: Host) -> bool:
         """True where the ant has all of it."""
-        return self.tags <= host.tags and all(one.holds(host.labels) for one in self.expressions)
+        return self.tags <= host.tags and all(one.suits(host) for one in self.expressions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,12 +208,16 @@ class Requirements:
     versions: Mapping[str, str] = field(default_factory=dict)
     """Ranges by the label that holds the version."""
     preferred: tuple[Preference, ...] = ()
+    any_of: tuple[tuple[Expression, ...], ...] = ()
+    """All expressions of one of them hold; empty = nothing is asked."""
 
     def unmet(self, host: Host) -> list[str]:
         """What the ant lacks, in words; empty where it may run the job."""
         lacks = [f"tag {tag}" for tag in sorted(self.tags - host.tags)]
         lacks += [f"label {key}={value}" for key, value in self.labels.items() if host.labels.get(key) != value]
-        lacks += [str(one) for one in self.expressions if not one.holds(host.labels)]
+        lacks += [str(one) for one in self.expressions if not one.suits(host)]
+        if self.any_of and not any(all(one.suits(host) for one in term) for term in self.any_of):
+            lacks.append(" or ".join(" and ".join(map(str, term)) for term in self.any_of))
         for key, wanted in self.versions.items():
             have = host.labels.get(key)
             try:

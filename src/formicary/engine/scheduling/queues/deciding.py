@@ -20,6 +20,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from formicary.engine.scheduling.affinity import Neighbours
 from formicary.engine.scheduling.breakers import TASK_MARK
 from formicary.engine.scheduling.candidates import Candidate, Entry
 from formicary.engine.scheduling.demand import Demand, Payer
@@ -148,6 +149,8 @@ class Deciding:
         self._full = Full()
         self._near: dict[Demand, list[AntView]] = {}
         """Ants that alone may have room for a demand, of this round."""
+        self._refused_at: tuple[Neighbours, int] | None = None
+        """Who is where, and its state when the first that asks for it was refused in this pass."""
         self._looks = 0
         """Since the last decision or pause."""
 
@@ -172,7 +175,7 @@ class Deciding:
         if self.reserved is not None and self.reserved.state != "READY":
             self._unreserve()
         parts = (False, True) if self.config.quality_of_service else (None,)
-        at = 0
+        at, self._refused_at = 0, None
         while at < len(parts):
             ledger = self.promised if parts[at] is False else self.ledger
             moment = Moment(wall, rng, self.totals(view), ledger, self._starts, self._tags, self._turns)
@@ -181,6 +184,13 @@ class Deciding:
             if self._softly_refused and not is_overtaken:  # what those within their soft limits cannot use is anybody's
                 is_overtaken = yield from self._pass(view, moment, parts[at], soft=False)
             at = 0 if is_overtaken else at + 1
+            if at == len(parts) and self._was_opened():  # somebody may go where others have just been granted
+                self._near.clear()
+                at, self._refused_at = 0, None
+
+    def _was_opened(self) -> bool:
+        """Whether something was granted since, that somebody who was refused may want to be near to."""
+        return self._refused_at is not None and self._refused_at[0].opened != self._refused_at[1]
 
     def _pass(
         self, view: QueueView[AntView], moment: Moment, best_effort: bool | None, *, soft: bool
@@ -378,11 +388,19 @@ class Deciding:
         before = ranking.looked
         ant = ranking(self._near.get(demand) or view.ants_for(demand), demand)
         self._looks += ranking.looked - before
-        if ant is None and not kept and not demand.locks:  # ants that are kept, and places in a line, may come free
-            self._full.add(demand)
-        if ant is None or (demand.match and self._waits_for_better(ant, demand, entry, moment.wall)):
+        if ant is None:
+            self._refused(demand, view.ants_for(demand), kept)
+            return None
+        if demand.match and self._waits_for_better(ant, demand, entry, moment.wall):
             return None
         return Decision(entry[4], ant)
+
+    def _refused(self, demand: Demand, ants: list[AntView], kept: frozenset[AntView]) -> None:
+        """None of these ants, which serve the demand, has room for it."""
+        if not kept and not demand.locks:  # ants that are kept, and places in a line, may come free
+            self._full.add(demand, ants)
+        if demand.affinity and self._refused_at is None and ants:
+            self._refused_at = (ants[0].neighbours, ants[0].neighbours.opened)
 
     def _ranking_of(self, view: QueueView[AntView], kept: frozenset[AntView]) -> Ranking:
         if self._ranking is None or self._ranked != (view.versions[0], kept):

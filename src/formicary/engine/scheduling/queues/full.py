@@ -3,7 +3,8 @@
 Theory of operation. Room for a demand comes only from an ant that is given something back, or from a change of the
 ants. So a demand that was refused for want of room is asked about again only where one of the few ants that were given
 something back since then serves it and has room now; and then only these ants are candidates. After a change of the
-ants, or where many of them have room again, everything is forgotten and asked anew.
+ants, or where many of them have room again, everything is forgotten and asked anew. A demand that has to be near to
+tasks or apart from them is also asked about where that has changed for it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ class Full:
     __slots__ = ("_demands", "_given", "_members", "_near", "_recent")
 
     def __init__(self) -> None:
-        self._demands: dict[Demand, None] = {}
+        self._demands: dict[Demand, int] = {}
+        """With the stamp of their neighbours when they were asked about."""
         self._members = -1
         self._given: dict[AntView, None] = {}
         """Ants that have been given something back since the last round began."""
@@ -50,9 +52,9 @@ class Full:
             self._members = members
             self._demands.clear()
 
-    def add(self, demand: Demand) -> None:
-        """No ant has room for it now."""
-        self._demands[demand] = None
+    def add(self, demand: Demand, ants: list[AntView]) -> None:
+        """None of these ants, which serve it, has room for it now."""
+        self._demands[demand] = _stamp(demand, ants)
 
     def __contains__(self, demand: Demand) -> bool:
         """Whether none had when it was last asked about."""
@@ -63,6 +65,9 @@ class Full:
 
         The same list for all demands that the same ants serve. The demand counts as open from now on if there are any.
         """
+        if demand.affinity and self._demands[demand] != _stamp(demand, ants):
+            del self._demands[demand]
+            return ants
         if not self._recent:
             return NONE
         found = self._near.get(id(ants))
@@ -73,3 +78,7 @@ class Full:
                 del self._demands[demand]
                 return found[1]
         return NONE
+
+
+def _stamp(demand: Demand, ants: list[AntView]) -> int:
+    return ants[0].neighbours.stamp(demand.affinity) if demand.affinity and ants else 0

@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from formicary.engine.scheduling.demand import Demand
 from formicary.engine.scheduling.pipeline import AntView
 from formicary.engine.scheduling.policies.gang import Gang, place
+from formicary.engine.scheduling.queues.gangs_apart import place_apart
 from formicary.engine.scheduling.queues.ledger import SLOTS
 
 PLENTY = 1e6
@@ -49,6 +50,8 @@ def ants_to_keep(members: Sequence[Demand], least: int, ants: Sequence[AntView])
 
 
 def _place(members: Sequence[Demand], least: int, ants: Sequence[AntView], *, in_use: bool) -> list[AntView] | None:
+    if any(member.affinity for member in members):
+        return place_apart(members, least, ants, in_use=in_use)
     kinds = list(dict.fromkeys(members))
     room: dict[str, dict[str, float]] = {}
     for at, ant in enumerate(ants):
