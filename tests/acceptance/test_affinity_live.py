@@ -11,8 +11,9 @@ from tests.acceptance.stage import Stage, second_ant
 
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 LABELS = "  method: SHELL\n  labels: {app: db}\n  affinity:\n"
-APART = f"    podAntiAffinity:\n      {REQUIRED}:\n      - {{topologyKey: zone, labelSelector: {{matchLabels: {{app: db}}}}}}\n"
-NEAR = f"    pod_affinity:\n      {REQUIRED}:\n      - {{topology_key: ant, label_selector: {{match_labels: {{app: db}}}}}}\n"
+TERM = "{topologyKey: %s, labelSelector: {matchLabels: {app: db}}}"
+APART = f"    podAntiAffinity:\n      {REQUIRED}:\n      - {TERM % 'zone'}\n"
+NEAR = f"    pod_affinity:\n      {REQUIRED}:\n      - {TERM % 'ant'}\n"
 
 
 @pytest.mark.parametrize("queues", ["", "policy: fcfs\n"])
