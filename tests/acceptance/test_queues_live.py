@@ -395,9 +395,10 @@ def test_what_its_queue_can_never_let_start_is_told_at_once(stage: Callable[...,
     misnamed.write_text(WORK.format(name="misnamed", more="queue: smal\n", seconds=0, task=""))
     too_much = "task work needs 50 % of all that the ants have, and the queue small may have 30 % (maximum)"
     told = one.up.cli("validate", str(never), str(misnamed), "--server", one.up.address, "--output", "json")
-    assert [violation["message"] for file in json.loads(told) for violation in file["violations"]] == [
-        too_much,
-        "There is no queue smal for jobs on this server; there is small, rest.",
+    found = [violation for file in json.loads(told) for violation in file["violations"]]
+    assert [(one["line"], one["column"], one["message"]) for one in found] == [
+        (4, 3, too_much),
+        (2, 1, "There is no queue smal for jobs on this server; there is small, rest."),
     ]
     assert too_much in one.up.cli("estimate", str(never))
     one.submit("never", one.define(never.read_text()))

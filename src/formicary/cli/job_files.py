@@ -27,7 +27,7 @@ from formicary.engine.scheduling.queues.reading import read_queues
 from formicary.engine.scheduling.standing import never_true
 from formicary.problems import FieldError, Problem, problem
 
-_QUEUES = re.compile(r"^(queues|policy|placement|tenant_limits)\s*:", re.MULTILINE)
+_QUEUES = re.compile(r"^(queues|policy|placement|tenant_limits|overcommit|quality_of_service)\s*:", re.MULTILINE)
 _JOB = re.compile(r"^(job_type|tasks)\s*:", re.MULTILINE)
 """What stands at the top of a file of queues, and of a job file."""
 

@@ -13,6 +13,7 @@ import click
 from formicary.cli import exits, options
 from formicary.cli.output import emit, write
 from formicary.engine.jobs.model import JobDefinition, Violation
+from formicary.engine.jobs.places import place_of_field, place_of_remark
 
 if TYPE_CHECKING:
     from formicary.cli.job_files import Checked
@@ -25,8 +26,8 @@ def _on_the_ants(checked: Sequence[Checked], server: str, timeout_s: float) -> l
 
     async def ask(client: Client, definition: JobDefinition) -> list[Violation]:
         found = await client.estimate(source=definition.source, dry_run=True)
-        line = definition.source_line
-        return [Violation(line, 1, "tasks", "NO_ANT", text, "warning") for text in found["dry_run"]["never"]]
+        remarks = [(place_of_remark(definition, text), text) for text in found["dry_run"]["never"]]
+        return [Violation(at.line, at.column, "tasks", "NO_ANT", text, "warning") for at, text in remarks]
 
     async def no_queue(client: Client, definition: JobDefinition) -> list[Violation]:
         from formicary.client.queues import get_queues
@@ -37,7 +38,8 @@ def _on_the_ants(checked: Sequence[Checked], server: str, timeout_s: float) -> l
         if not known.get("source") or definition.queue in leaves:
             return []
         text = f"There is no queue {definition.queue} for jobs on this server; there is {', '.join(leaves)}."
-        return [Violation(definition.source_line, 1, "queue", "UNKNOWN_VALUE", text, "warning")]
+        place = place_of_field(definition, "queue")
+        return [Violation(place.line, place.column, "queue", "UNKNOWN_VALUE", text, "warning")]
 
     async def work() -> list[Checked]:
         async with options.client(address, timeout_s) as client:
@@ -45,7 +47,8 @@ def _on_the_ants(checked: Sequence[Checked], server: str, timeout_s: float) -> l
             for file in checked:
                 jobs = file.definitions if file.valid else ()
                 more = [v for one in jobs for v in (*await ask(client, one), *await no_queue(client, one))]
-                found.append(replace(file, violations=(*file.violations, *more)))
+                every = sorted((*file.violations, *more), key=lambda v: (v.line, v.column))
+                found.append(replace(file, violations=tuple(every)))
             return found
 
     return asyncio.run(work())

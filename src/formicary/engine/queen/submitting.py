@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from formicary.engine.jobs.configs import NO_CONFIGS, ConfigView
+from formicary.engine.jobs.places import place_of_field
 from formicary.engine.jobs.variables import missing_params, wrong_params
 from formicary.engine.queen import edge
 from formicary.engine.queen.core.batch import JobEnded
@@ -379,6 +380,5 @@ def check_against(
             names = ", ".join(missing)
             found.append(f"Job {model.job_type} needs the parameters {names}: give each with -p NAME=VALUE.")
         if found:
-            lines = model.source.splitlines()
-            line = next((n for n, text in enumerate(lines, model.source_line) if text.startswith("required_params")), 1)
+            line = place_of_field(model, "required_params").line
             raise problem("VALIDATION_FAILED", f"{definition.row[7]!s}:{line}:1: " + " ".join(found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from formicary.engine.jobs.gang import deadline_of
 from formicary.engine.jobs.model import JobDefinition, Violation
+from formicary.engine.jobs.places import place_of_field
 from formicary.engine.scheduling.policies.contradictions import contradiction
 from formicary.engine.scheduling.requirements import as_text, requirements
 
@@ -18,8 +19,7 @@ def never_true(model: JobDefinition, wall: float) -> list[Violation]:
     found = []
     due = deadline_of(model.deadline, wall)
     if due is not None and due < wall:
-        lines = model.source.splitlines()
-        line = next((n for n, text in enumerate(lines, model.source_line) if text.startswith("deadline")), 1)
+        line = place_of_field(model, "deadline").line
         text = f"The deadline {model.deadline} has passed: write a later one, or a duration after the submission."
         found.append(Violation(line, 1, "deadline", "OUT_OF_RANGE", text))
     for at, task in enumerate(model.tasks):
