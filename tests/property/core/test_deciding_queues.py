@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from math import inf
 from random import Random
 
 from hypothesis import given, settings
@@ -285,3 +286,39 @@ def test_gangs_start_whole_and_all_that_fit_start_in_the_end(
         for ant in world.ants:
             ant.held.clear()
             ant.used.clear()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("uvw"), st.integers(0, 5), st.integers(0, 2)), max_size=15),
+    st.lists(st.tuples(st.sampled_from("uvw"), st.booleans()), max_size=10),
+    st.sampled_from(["", ", weights: {u: 2}"]),
+)
+def test_fair_deadlines_start_in_the_order_of_a_slow_look(
+    rows: list[tuple[str, int, int]], told: list[tuple[str, bool]], weights: str
+) -> None:
+    """Users and deadlines (5 = none), each waiting for one of several demands: the next is looked for among all."""
+    world = World(f"policy: edf\nset: {{fair_by: user{weights}}}\n", [Ant(99, {}, frozenset())], [])
+    for user, is_missed in told:
+        world.deciding.misses.record(("", user), missed=is_missed)
+    for number, (user, due, kind) in enumerate(rows):
+        demand = Demand(f"m{kind}", frozenset(), queue="default", tenant=user)
+        job = Job(number, demand)
+        world.jobs.append(job)
+        world.queues.setdefault(demand, CandidateQueue()).push((float(due) if due < 5 else inf, number, 0), job)
+    world.ants[0].methods = frozenset({"m0", "m1", "m2"})
+    world.run()
+    waiting, expected = list(enumerate(rows)), []
+    while waiting:
+        firsts = {
+            user: min((due if due < 5 else inf, n) for n, (who, due, _) in waiting if who == user)
+            for _, (user, _, _) in waiting
+        }
+        ranks = {
+            user: world.deciding.misses.rank(("", user), 2.0 if user == "u" and weights else 1.0, first[0])
+            for user, first in firsts.items()
+        }
+        user = min(firsts, key=lambda one: (ranks[one], one))
+        expected.append(firsts[user][1])
+        waiting = [row for row in waiting if row[0] != expected[-1]]
+    assert [job.number for job in world.started] == expected

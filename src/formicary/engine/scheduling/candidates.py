@@ -8,7 +8,9 @@ the order is placed, so the order holds.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from itertools import chain
+from math import inf
 from typing import Protocol
 
 OrderKey = tuple[float, int, int]
@@ -99,6 +101,20 @@ class CandidateQueue:
         live += [(one, True) for one in (*self.cold, *self.loading.values()) if one[4].state == one[5]]
         found = {id(entry[4]): (entry[4], is_cold) for entry, is_cold in live}
         return list(found.values())
+
+    def put_in_order(self, key: Callable[[Candidate], OrderKey]) -> None:
+        """Places in the order have changed."""
+        for heap in (self.ready, self.cold):
+            live = [one for one in heap if one[4].state == one[5]]
+            heap[:] = [(*key(one[4]), *one[3:]) for one in live]
+            heapq.heapify(heap)
+        loading = [(name, (*key(one[4]), *one[3:])) for name, one in self.loading.items()]
+        self.loading = dict(sorted(loading, key=lambda pair: pair[1][:3]))
+
+    def shortest_wait(self, wait_s: Callable[[Candidate], float]) -> float:
+        """The least of a time of each that waits, in seconds; infinity where nobody does."""
+        entries = chain(self.ready, self.cold, self.loading.values())
+        return min((wait_s(one[4]) for one in entries), default=inf)
 
     def count_at_most(self, most: int) -> int:
         """How many wait, looking at no more than so many."""

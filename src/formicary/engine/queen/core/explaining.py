@@ -272,6 +272,10 @@ def _rule(core: Core, job: Job) -> str:
     if rule.policy == "priority":
         words += f" {core.queueing.priority(job)}" + (f", aging {rule.aging:g}/s" if rule.aging else "")
         words += f", {rule.floor:g} % to the oldest" if rule.floor else ""
+        words += f", falls while it waits (degrade {rule.degrade})" if rule.degrade != "none" else ""
+    if rule.fair_by:
+        user = core.queueing.user(job)
+        words += f", fair by {rule.fair_by}: {user[1]} has missed {core.queueing.deciding.misses.ratio(user):.0%}"
     return words + (f", {config.rule.policy} between queues" if config.apart else "")
 
 

@@ -109,7 +109,10 @@ def _merges(queueing: Queueing) -> bool:
 def _line_of(core: Core, demand: Demand) -> Name:
     """Queue and tenant whose line a demand waits in; empty where there is one for all."""
     queueing = core.queueing
-    return (demand.queue if queueing is not None and queueing.config.apart else "", demand.tenant)
+    if queueing is None:
+        return "", demand.tenant
+    shares = queueing.config.within(demand.queue).policy in SHARES  # others may look at tenants, and have one line
+    return (demand.queue if queueing.config.apart else "", demand.tenant if shares else "")
 
 
 def _place(core: Core, demand: Demand, key: tuple[float, int, int], since: float) -> Place:

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.gang import deadline_of
+from formicary.engine.queen.core.lines import job_of
 from formicary.engine.queen.core.records import Definition, Job
 from formicary.engine.scheduling.candidates import CandidateQueue, Entry
+from formicary.engine.scheduling.policies.deadline_fairness import counts
 from formicary.engine.scheduling.policies.edf_admission import REJECT_NEW, SHED, Urgent, admit
 from formicary.engine.scheduling.queues.ledger import SLOTS
 
@@ -39,12 +41,18 @@ class Overload:
         self._modes = {name: rule.overload for name, rule in rules.items() if rule.overload != "continue"}
         self.demoted: set[Job] = set()
         """Jobs that go behind all others."""
+        self._fair = {name for name, rule in rules.items() if rule.fair_by}
+        self._lost: set[Job] = set()
+        """Live jobs whose deadlines count as missed already, where those of users are compared."""
 
     def before_round(self) -> None:
         """Gives up what cannot be kept."""
         for name, mode in self._modes.items():
             if mode != REJECT_NEW:
                 self._look(name, mode)
+
+        if self._fair:
+            self._put_late_ones_behind()
 
     def refusal(self, definition: Definition, user: str, priority: int) -> str | None:
         """Why a job that comes now is not taken in; None where it is."""
@@ -69,6 +77,42 @@ class Overload:
             f"The deadline cannot be kept: {runtime:.1f} s of work are due in {due - wall:.1f} s, {len(waiting)} jobs "
             f"with deadlines wait for {slots:g} slots (overload: reject)"
         )
+
+    # --- fair deadlines ---------------------------------------------------------------------------------------------
+
+    def _put_late_ones_behind(self) -> None:
+        """What cannot be kept any more counts as missed, and goes behind all that can."""
+        for demand, queue in self._core.queues.items():
+            while demand.queue in self._fair and (entry := queue.head()) is not None:
+                job, due = job_of(entry[4]), entry[0]
+                if due == inf or self._core.wall + self._runtime(job) <= due:
+                    break
+                queue.pop()
+                self.demoted.add(job)
+                if job not in self._lost:
+                    self._lost.add(job)
+                    self._record(job, due, missed=True)
+                queue.push((inf, *entry[1:3]), entry[4])
+
+    def ended(self, job: Job) -> None:
+        """A job has ended: in time, or not."""
+        due = deadline_of(job.definition.model.deadline, job.submitted_at)
+        if not self._fair or due is None or self._queueing.leaf(job) not in self._fair:
+            return
+        if job in self._lost:
+            self._lost.discard(job)
+        elif job.state == life.COMPLETED:
+            self._record(job, due, missed=self._core.wall > due)
+
+    def _record(self, job: Job, due: float, *, missed: bool) -> None:
+        if counts(job.submitted_at, due, self._runtime(job)):
+            self._queueing.deciding.misses.record(self._queueing.user(job), missed=missed)
+
+    def _runtime(self, job: Job) -> float:
+        runtime = self._queueing.estimate_s(job, 0)
+        return runtime if runtime < inf else 0.0
+
+    # --- what is given up -------------------------------------------------------------------------------------------
 
     def _look(self, name: str, mode: str) -> None:
         slots = self._slots()

@@ -23,6 +23,7 @@ from formicary.engine.jobs.fan_out import definition_position
 from formicary.engine.jobs.gang import deadline_of
 from formicary.engine.jobs.locks import locks_of
 from formicary.engine.jobs.quality import holds
+from formicary.engine.queen.core.degrading import Degrading
 from formicary.engine.queen.core.gangs import GangRun
 from formicary.engine.queen.core.overload import Overload
 from formicary.engine.queen.core.preempting import Feedback, Preempting, amount
@@ -30,6 +31,7 @@ from formicary.engine.queen.core.quotas import Quotas
 from formicary.engine.queen.core.records import Ant, Definition, Job, TaskRun
 from formicary.engine.scheduling.candidates import OrderKey
 from formicary.engine.scheduling.demand import Demand, Gate, Payer
+from formicary.engine.scheduling.policies.degrade import degraded
 from formicary.engine.scheduling.policies.drf import dominant_share
 from formicary.engine.scheduling.queues.deciding import Deciding, GangDecision, QueueView
 from formicary.engine.scheduling.queues.groups import WHOLE
@@ -83,6 +85,7 @@ class Queueing:
         self.preempting = Preempting(self)
         self.overload = Overload(self)
         self._boost_at = core.wall + config.rule.boost
+        self.degrading = Degrading(self)
 
     # --- where a candidate waits ------------------------------------------------------------------------------------
 
@@ -100,7 +103,9 @@ class Queueing:
         rule = self.config.within(leaf)
         tenant = ""
         if rule.policy in SHARES:
-            tenant = self.leaf(job) if rule.by == "queue" else _tenant(job, rule)
+            tenant = self.leaf(job) if rule.by == "queue" else _tenant(job, rule.by)
+        elif rule.fair_by:
+            tenant = _tenant(job, rule.fair_by)
         level = self.priority(job) if rule.policy == "priority" and (rule.aging or rule.floor) else 0
         payer = self.quotas.payer(job, begins=begins)
         best = self.config.quality_of_service and _is_best_effort(job, demand)
@@ -132,7 +137,15 @@ class Queueing:
             runtime = self.estimate_s(job, position)
             first = {"edf": deadline, "sjf": runtime, "llf": deadline - (runtime if runtime < inf else 0.0)}[policy]
             return first, job.number, position
-        return -self.priority(job), job.number, position
+        priority = float(self.priority(job))
+        if rule.degrade != "none":
+            priority = degraded(priority, max(0.0, self.core.wall - job.waiting_since), rule.degrade)
+        return -priority, job.number, position
+
+    def user(self, job: Job) -> tuple[str, str]:
+        """Under which order and for whom the deadlines of a job count."""
+        leaf = self.leaf(job)
+        return leaf if self.config.apart else "", _tenant(job, self.config.within(leaf).fair_by)
 
     def priority(self, job: Job) -> int:
         """Its own or what it has inherited."""
@@ -241,11 +254,13 @@ class Queueing:
             self._boost_at = self.core.wall + self.config.rule.boost
             self.feedback.boost()
             requeue(self.core)
+        self.degrading.before_round()
         self.overload.before_round()
 
     def _after_round(self) -> float | None:
         """When another round is due though nothing happens; None = no such time."""
-        times = [self.preempting.after_round(), self._boost_at if self.config.rule.boost and self.core.queues else None]
+        boost_at = self._boost_at if self.config.rule.boost and self.core.queues else None
+        times = [self.preempting.after_round(), boost_at, self.degrading.next_look()]
         return min((at for at in times if at is not None), default=None)
 
     def _carry_out(self, decision: Decision) -> None:
@@ -305,8 +320,8 @@ def _is_being_rendered(one: TaskRun | Job, core: Core) -> bool:
     return one.job.id in core.jobs and one.rendering
 
 
-def _tenant(job: Job, rule: Rule) -> str:
-    return job.org if rule.by == "org" or not job.submitted_by else job.submitted_by
+def _tenant(job: Job, by: str) -> str:
+    return job.org if by == "org" or not job.submitted_by else job.submitted_by
 
 
 def _subject(job: Job) -> Subject:
@@ -332,6 +347,7 @@ def follow(core: Core, config: Queues) -> None:
     queueing = core.queueing
     if earlier is not None:
         queueing.history = earlier.history
+        queueing.deciding.misses = earlier.deciding.misses
     core.leases.credit = queueing.give
     core.leases.less = queueing.deciding.given_back
     core.leases.give_out(config.overcommit)

@@ -12,7 +12,7 @@ from math import log
 
 STEP_S, MOST_S = 5.0, 30.0
 EVERY, FLOOR = 5, 5.0
-LOG, STEP = "log", "step"
+LOG, STEP = HOW = ("log", "step")
 
 
 def attempt_at(number: int) -> float:

@@ -28,6 +28,7 @@ from formicary.engine.scheduling.locks import LockBook, Name
 from formicary.engine.scheduling.pipeline import AntView, Decision, View
 from formicary.engine.scheduling.placing import RANKS, Ranking
 from formicary.engine.scheduling.policies.capacity_tree import TreeTurns
+from formicary.engine.scheduling.policies.deadline_fairness import Misses
 from formicary.engine.scheduling.policies.delay import ANY, NODE, LocalityWait
 from formicary.engine.scheduling.policies.fair import StartTags, Stride
 from formicary.engine.scheduling.queues.full import Full
@@ -139,6 +140,8 @@ class Deciding:
         self._starts: dict[str, int] = {}
         self._tags: dict[str, StartTags] = {}
         self._turns: TreeTurns = {}
+        self.misses = Misses()
+        """Which part of their deadlines tenants have missed, by (order, tenant)."""
         self.tree = config.tree()
         self._passed: dict[tuple[int, int], float] = {}
         """When a candidate was first passed over for a better ant, by its number and position."""
@@ -178,7 +181,7 @@ class Deciding:
         at, self._refused_at = 0, None
         while at < len(parts):
             ledger = self.promised if parts[at] is False else self.ledger
-            moment = Moment(wall, rng, self.totals(view), ledger, self._starts, self._tags, self._turns)
+            moment = Moment(wall, rng, self.totals(view), ledger, self._starts, self._tags, self._turns, self.misses)
             self._softly_refused = False
             is_overtaken = yield from self._pass(view, moment, parts[at], soft=True)
             if self._softly_refused and not is_overtaken:  # what those within their soft limits cannot use is anybody's

@@ -17,6 +17,7 @@ from typing import Protocol
 from formicary.engine.scheduling.candidates import CandidateQueue, Entry
 from formicary.engine.scheduling.demand import Demand
 from formicary.engine.scheduling.policies.capacity_tree import CapacityTree, TreeTurns
+from formicary.engine.scheduling.policies.deadline_fairness import Misses
 from formicary.engine.scheduling.policies.drf import dominant_share
 from formicary.engine.scheduling.policies.fair import StartTags, Stride, lottery
 from formicary.engine.scheduling.queues.ledger import SLOTS, Ledger
@@ -40,6 +41,7 @@ class Moment:
         starts: How many have started under each order, as long as the configuration holds.
         tags: Turns of tenants under each order, as long.
         turns: The same of queues.
+        misses: Which deadlines tenants have missed under each order.
     """
 
     wall: float
@@ -49,6 +51,7 @@ class Moment:
     starts: dict[str, int] = field(default_factory=dict)
     tags: dict[str, StartTags] = field(default_factory=dict)
     turns: TreeTurns = field(default_factory=dict)
+    misses: Misses = field(default_factory=Misses)
 
     def is_floor_s_turn(self, group: str, floor: float) -> bool:
         """Whether the next start of a group is one of those that its floor gives away."""
@@ -73,7 +76,7 @@ class Group:
         moment: Of the round.
     """
 
-    __slots__ = ("_moment", "_numbers", "_shares", "_tags", "_tenants", "name", "rule", "waiting")
+    __slots__ = ("_moment", "_numbers", "_shares", "_tags", "_tenants", "_version", "name", "rule", "waiting")
 
     def __init__(self, name: str, rule: Rule, moment: Moment) -> None:
         self.name = name
@@ -85,6 +88,7 @@ class Group:
         self._tenants: dict[str, list[Head]] = {}
         self._shares: list[tuple[tuple[float, float], str]] = []
         self._tags = moment.tags.setdefault(name, StartTags())
+        self._version = moment.misses.version
 
     def add(self, demand: Demand, queue: CandidateQueue) -> None:
         """Takes in the first candidate of a demand, if there is one."""
@@ -95,29 +99,40 @@ class Group:
         heads = self._tenants.get(tenant)
         if heads is None:
             heads = self._tenants[tenant] = []
-        if not heads:
-            heapq.heappush(self._shares, (self._share(tenant), tenant))
+        was_empty = not heads
         self._numbers += 1
         heapq.heappush(heads, (self._rank(entry, demand), *entry[:3], self._numbers, demand, queue, entry))
+        if was_empty or self.rule.fair_by:
+            heapq.heappush(self._shares, (self._share(tenant), tenant))
         self.waiting += 1
 
     def first(self) -> Head | None:
         """Whose turn it is; None where nobody waits."""
         while self._shares:
-            tenant = self._shares[0][1]
-            heads = self._tenants[tenant]
-            while heads:
-                _, _, _, _, _, demand, queue, entry = heads[0]
-                now = queue.head()
-                if now is entry:
-                    return heads[0]
-                heapq.heappop(heads)  # withdrawn meanwhile, or another goes before it
-                self.waiting -= 1
-                if now is not None:
-                    self._numbers += 1
-                    heapq.heappush(heads, (self._rank(now, demand), *now[:3], self._numbers, demand, queue, now))
-                    self.waiting += 1
-            heapq.heappop(self._shares)
+            share, tenant = self._shares[0]
+            head = self._head(tenant)
+            if head is None:
+                heapq.heappop(self._shares)
+            elif self.rule.fair_by and share != self._share(tenant):  # his first job is another one now
+                heapq.heapreplace(self._shares, (self._share(tenant), tenant))
+            else:
+                return head
+        return None
+
+    def _head(self, tenant: str) -> Head | None:
+        """The first job of a tenant."""
+        heads = self._tenants[tenant]
+        while heads:
+            _, _, _, _, _, demand, queue, entry = heads[0]
+            now = queue.head()
+            if now is entry:
+                return heads[0]
+            heapq.heappop(heads)  # withdrawn meanwhile, or another goes before it
+            self.waiting -= 1
+            if now is not None:
+                self._numbers += 1
+                heapq.heappush(heads, (self._rank(now, demand), *now[:3], self._numbers, demand, queue, now))
+                self.waiting += 1
         return None
 
     def draw(self) -> Head | None:
@@ -128,6 +143,10 @@ class Group:
                 winner = lottery({name: weights.get(name, 1.0) for name in names}, self._moment.rng)
                 self._shares = [((float(name != winner), 0.0), name) for name in names]
                 heapq.heapify(self._shares)
+        if self.rule.fair_by and self._version != self._moment.misses.version:
+            self._version = self._moment.misses.version
+            self._shares = [(self._share(name), name) for name, heads in self._tenants.items() if heads]
+            heapq.heapify(self._shares)
         if self.rule.floor and self.waiting and self._moment.is_floor_s_turn(self.name, self.rule.floor):
             self._raise_oldest()
         return self.first()
@@ -160,6 +179,10 @@ class Group:
     def _share(self, tenant: str) -> tuple[float, float]:
         """What the tenant holds for its weight, and of those that hold as much whose turn it is; smaller goes first."""
         rule, moment = self.rule, self._moment
+        if rule.fair_by:
+            heads = self._tenants[tenant]
+            deadline = heads[0][1] if heads else inf
+            return moment.misses.rank((self.name, tenant), rule.weights.get(tenant, 1.0), deadline)
         if rule.policy not in ("fair", "drf"):
             return 0.0, 0.0
         used = moment.ledger.of_tenant(self.name, tenant)

@@ -34,10 +34,12 @@ class Rule:
         aging: Of `priority`: gained for each second of waiting; 0 = none.
         cap: Of `priority`: the most that aging leads to.
         floor: Of `priority`: per cent of the starts that go to who waits longest, whatever the priority; 0 = none.
+        degrade: Of `priority`: how it falls while a job waits: none, log or step.
+        fair_by: Of `edf`: user or org, who miss alike many of their deadlines; empty = nobody is looked at.
         mode: Of `multilevel`: strict, weighted or feedback.
         reclaim: Of `capacity`: none, graceful or aggressive.
         by: Of a sharing: user, org or queue.
-        weights: Of a sharing or of weighted `multilevel`, by name; 1 where missing.
+        weights: Of a sharing, of `edf` with `fair_by` or of weighted `multilevel`, by name; 1 where missing.
         resource: Of `fair`: what is shared.
         preemptive: Of an order or of strict `multilevel`: running tasks give way to what is before them.
         overload: Of `edf` and `llf`: what becomes of deadlines that cannot be kept.
@@ -50,6 +52,8 @@ class Rule:
     aging: float = 0.0
     cap: float = 10.0
     floor: float = 0.0
+    degrade: str = "none"
+    fair_by: str = ""
     mode: str = "strict"
     reclaim: str = "none"
     by: str = "user"

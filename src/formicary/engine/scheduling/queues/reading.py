@@ -12,7 +12,7 @@ from formicary.engine.jobs.durations import parse_duration
 from formicary.engine.jobs.model import Violation
 from formicary.engine.jobs.readers import did_you_mean
 from formicary.engine.jobs.yaml_nodes import Node, YamlError, compose, to_json
-from formicary.engine.scheduling.policies import capacity_tree
+from formicary.engine.scheduling.policies import capacity_tree, degrade
 from formicary.engine.scheduling.policies.reservation import MEASURED, Observed
 from formicary.engine.scheduling.queues.ledger import SLOTS
 from formicary.engine.scheduling.queues.limits_reading import read_tenants
@@ -37,9 +37,9 @@ MAX_GRACE_S = 3600.0
 """What waits would wait for it."""
 PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "fcfs": (),
-    "priority": ("aging", "cap", "floor", "preemptive"),
+    "priority": ("aging", "cap", "floor", "preemptive", "degrade"),
     "sjf": ("preemptive",),
-    "edf": ("preemptive", "overload"),
+    "edf": ("preemptive", "overload", "fair_by", "weights"),
     "llf": ("preemptive", "overload"),
     "multilevel": ("mode", "weights", "preemptive", "quantum", "levels", "boost"),
     "capacity": ("reclaim",),
@@ -52,6 +52,8 @@ CHOICES = {
     "mode": ("strict", "weighted", "feedback"),
     "reclaim": ("none", "graceful", "aggressive"),
     "by": ("user", "org", "queue"),
+    "degrade": ("none", *degrade.HOW),
+    "fair_by": ("user", "org"),
     "overload": ("continue", "shed", "demote", "reject"),
 }
 _FEEDBACK = ("quantum", "levels", "boost")
@@ -314,6 +316,18 @@ def _rule(reader: _Reader, fields: Mapping[str, Node], path: str, known: tuple[s
     if values.get("floor") and values.get("preemptive"):
         message = "What the floor starts, preemptive would take off again at once: leave one of them out."
         reader.wrong(given, f"{here}set.floor", "BAD_VALUE", message)
+    contradictions = {
+        "degrade": ("aging", "floor", "preemptive"),
+        "fair_by": ("preemptive", "overload"),
+    }
+    for name, others in contradictions.items():
+        against = [other for other in others if values.get(other) not in (None, False, 0.0, "continue")]
+        if values.get(name, "none") != "none" and against:
+            message = f"{name} does not go with {', '.join(against)}: leave one of them out."
+            reader.wrong(given, f"{here}set.{name}", "BAD_VALUE", message)
+    if "weights" in values and policy == "edf" and "fair_by" not in values:
+        message = "weights are for fair_by: say who is to miss alike many deadlines, 'fair_by: user'."
+        reader.wrong(given, f"{here}set.weights", "BAD_VALUE", message)
     return Rule(policy, **values)  # type: ignore[arg-type]  # by the names of PARAMETERS
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from formicary.engine.scheduling.policies import capacity_tree
 from formicary.engine.scheduling.simulation.backfill import Backfill, Conservative
+from formicary.engine.scheduling.simulation.deadlines import FairDeadlines
 from formicary.engine.scheduling.simulation.gangs import Gangs
 from formicary.engine.scheduling.simulation.groups import Matchmaking
 from formicary.engine.scheduling.simulation.inheriting import Inheriting
@@ -99,6 +100,17 @@ def _rank(rank: Rank, **more: float) -> Callable[[Values, Cluster, Sequence[Job]
 def _number(values: Values, name: str) -> float:
     value = values[name]
     return float(value) if isinstance(value, int | float) else INFINITY
+
+
+def _edf(values: Values, cluster: Cluster, jobs: Sequence[Job]) -> Policy:
+    if values["fair_by"] == "none":
+        if values["weights"]:
+            raise ValueError("weights are for fair_by: say who is to miss alike many deadlines")
+        return _rank(earliest_deadline)(values, cluster, jobs)
+    if values["preemptive"] or values["overload"] != "continue":
+        raise ValueError("fair_by goes neither with preemptive nor with overload: leave one of them out")
+    named = {**values, "by": values["fair_by"]}
+    return FairDeadlines(_by(named, jobs), _claims(named, cluster, jobs))
 
 
 def _priority(values: Values, cluster: Cluster, jobs: Sequence[Job]) -> Policy:
@@ -279,7 +291,17 @@ POLICIES: dict[str, Known] = {
         lambda values, cluster, jobs: Lottery(_by(values, jobs), _claims(values, cluster, jobs)),
         _SHARED,
     ),
-    "edf": Known("Earliest deadline first.", _rank(earliest_deadline), _DEADLINE),
+    "edf": Known(
+        "Earliest deadline first.",
+        _edf,
+        {
+            **_DEADLINE,
+            "fair_by": Parameter(
+                ("none", "user", "queue"), "none", "who are to miss alike many deadlines; then nothing blocks"
+            ),
+            "weights": Parameter("weights", {}, "with fair_by: weight 2 may miss half as many, as NAME:WEIGHT"),
+        },
+    ),
     "sjf": Known("Shortest job first; preemptive, shortest remaining time.", _rank(shortest), _ORDER),
     "llf": Known(
         "Least laxity first.",

@@ -8,7 +8,7 @@ from random import Random
 
 from formicary.engine.scheduling.policies.capacity_tree import CapacityTree, Running, TreeTurns
 from formicary.engine.scheduling.policies.fair import lottery
-from formicary.engine.scheduling.simulation.policy import Decision, Group, Preempt, Start
+from formicary.engine.scheduling.simulation.policy import Decision, Group, Key, Preempt, Start
 from formicary.engine.scheduling.simulation.state import TINY, ClusterState, Entry, Usage
 
 INFINITY = float("inf")
@@ -48,8 +48,12 @@ class Shared:
         if name not in self.groups:
             self.groups[name] = Group(name)
             self.usage[name] = Usage([0.0] * len(self.state.resources))
-        self.groups[name].push((entry.job.submit, entry.number), entry)
+        self.groups[name].push(self.key(entry), entry)
         self.changed.add(name)
+
+    def key(self, entry: Entry) -> Key:
+        """Where a job stands in its group."""
+        return (entry.job.submit, entry.number)
 
     def _count(self, entry: Entry, sign: int) -> Usage:
         name = self.by(entry)
