@@ -6,7 +6,7 @@ the ants' own books.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from formicary.engine.jobs import lifecycle as life
@@ -23,7 +23,7 @@ from formicary.engine.queen.core.batch import Batch
 from formicary.engine.queen.core.core import Core
 from formicary.engine.queen.core.fanning import FanOut
 from formicary.engine.queen.core.gangs import GangRun
-from formicary.engine.queen.core.records import EPOCH_SHIFT, Job, TaskRun
+from formicary.engine.queen.core.records import EPOCH_SHIFT, Job, Place, TaskRun
 from formicary.engine.scheduling.queues.ledger import Ledger
 from formicary.engine.storage.port import JOB_COLUMNS, TASK_COLUMNS, Changes, Row
 from tests.simulation.ballots import Ballots
@@ -437,17 +437,27 @@ class Monitor:
             self.fail("job", row[_ID], name, "ended as", row)
 
 
+def _check_place(core: Core, place: Place, fail: Callable[..., object]) -> None:
+    """Room is kept for a job only as long as something of it is being rendered."""
+    run = place.job.run if place.job.id in core.jobs else None
+    renders = run is not None and (run.preparing or any(one.rendering for one in run.runs.values()))
+    if not renders or core.leases.places.get(place.job) is not place:
+        fail("room is kept for", place.job.id, "that renders nothing")
+
+
 def check_books(core: Core, fail: object) -> None:
     """The core's records agree with each other: leases, queues, timers, counts. `fail` is called with what is wrong."""
     assert callable(fail)
     leases = core.leases
     held = 0
     for ant in leases.ants.values():
-        held += len(ant.held)
+        held += len(ant.attempts())
         if ant.timer is None or ant.timer.what is not ant:
             fail("the lease of", ant.key, "has no timer")
         for token, run in ant.held.items():
-            if run.token != token or run.holder is not ant or leases.tokens.get(token) is not run:
+            if isinstance(run, Place):
+                _check_place(core, run, fail)
+            elif run.token != token or run.holder is not ant or leases.tokens.get(token) is not run:
                 fail("the books about token", token, "disagree")
     if held != len(leases.tokens):
         fail(held, "tokens are held,", len(leases.tokens), "are known")
@@ -511,6 +521,11 @@ def _check_ledger(core: Core, fail: object) -> None:
             fail("task", run.position, "of", run.job.id, "is granted and charged to nobody")
             return
         ledger.take(run.charge)
+    for place in core.leases.places.values():
+        if place.charge is None:
+            fail("room is kept for", place.job.id, "and charged to nobody")
+            return
+        ledger.take(place.charge)
     mine = core.queueing.ledger
     if (ledger.queues, ledger.tenants) != ({k: v for k, v in mine.queues.items() if v}, mine.tenants):
         fail("queues hold", mine.queues, mine.tenants, "and should", ledger.queues, ledger.tenants)

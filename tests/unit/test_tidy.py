@@ -1,6 +1,7 @@
 """The house rules that a machine can hold; each failure says what to do instead."""
 
 import ast
+import functools
 import io
 import re
 import subprocess
@@ -108,11 +109,21 @@ def report(violations: list[str]) -> None:
 
 def matches(path: Path, rules: dict[str, str]) -> Iterator[str]:
     """A sentence for each line of the file that breaks one of the rules."""
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        for pattern, instead in rules.items():
-            found = re.search(pattern, line)
-            if found:
-                yield f"{short(path)}:{number}: {found.group(0).strip()!r}: {instead}"
+    text = path.read_text(encoding="utf-8")
+    for pattern, instead in rules.items():
+        if re.search(pattern, text, flags=re.M):
+            for number, line in enumerate(text.splitlines(), 1):
+                found = re.search(pattern, line)
+                if found:
+                    yield f"{short(path)}:{number}: {found.group(0).strip()!r}: {instead}"
+
+
+@functools.cache
+def read_code(path: Path) -> tuple[list[tuple[str, int, int]], set[str]]:
+    """What the rules ask of a file's syntax tree, which is made once and not kept: its sizes, the names it mentions."""
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    return [(short(path), len(text.splitlines()), MODULE_LINES), *functions(path, tree)], set(mentioned(tree))
 
 
 def test_banned_names_are_not_used() -> None:
@@ -134,11 +145,9 @@ def test_modules_are_named_by_what_they_do() -> None:
     report([f"{short(path)}: name the noun or the duty" for path in named])
 
 
-def sizes(path: Path) -> Iterator[tuple[str, int, int]]:
-    """(what, lines, most lines allowed) for the module and each of its functions."""
-    text = path.read_text(encoding="utf-8")
-    yield short(path), len(text.splitlines()), MODULE_LINES
-    stack: list[tuple[str, ast.AST]] = [("", ast.parse(text))]
+def functions(path: Path, tree: ast.Module) -> Iterator[tuple[str, int, int]]:
+    """(what, lines, most lines allowed) for each function of the module."""
+    stack: list[tuple[str, ast.AST]] = [("", tree)]
     while stack:
         prefix, node = stack.pop()
         for child in ast.iter_child_nodes(node):
@@ -148,7 +157,8 @@ def sizes(path: Path) -> Iterator[tuple[str, int, int]]:
                 inner = f"{prefix}.{name}" if prefix else str(name)
                 if not isinstance(child, ast.ClassDef):
                     yield f"{short(path)}::{inner}", (child.end_lineno or 0) - child.lineno + 1, FUNCTION_LINES
-            stack.append((inner, child))
+            if not isinstance(child, ast.expr):  # no function is defined within an expression
+                stack.append((inner, child))
 
 
 def test_modules_and_functions_stay_small() -> None:
@@ -157,7 +167,7 @@ def test_modules_and_functions_stay_small() -> None:
     allowed = {what: int(size) for what, size in (line for line in lines if line)}
     violations = []
     for path in PYTHON:
-        for what, size, most in sizes(path):
+        for what, size, most in read_code(path)[0]:
             known = allowed.pop(what, None)
             if known is None and size > most:
                 violations.append(f"{what}: {size} lines, at most {most}: split it by duty")
@@ -179,7 +189,10 @@ def test_every_suppression_states_its_reason() -> None:
     }
     violations = []
     for path in OURS:
-        for token in tokenize.generate_tokens(io.StringIO(path.read_text(encoding="utf-8")).readline):
+        text = path.read_text(encoding="utf-8")
+        if not re.search("|".join(kinds), text):
+            continue
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
             if token.type != tokenize.COMMENT:
                 continue
             for kind, form in kinds.items():
@@ -192,9 +205,9 @@ def test_every_suppression_states_its_reason() -> None:
     report(violations)
 
 
-def mentioned(path: Path) -> Iterator[str]:
+def mentioned(tree: ast.Module) -> Iterator[str]:
     """Every dotted name that a file imports or names in a string."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -215,7 +228,7 @@ def test_no_module_is_an_orphan() -> None:
             parts = path.relative_to(SOURCE.parent).with_suffix("").parts
             name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
             modules[name] = path
-            reached |= {other for other in mentioned(path) if other != name}
+            reached |= {other for other in read_code(path)[1] if other != name}
     with_parents = {".".join(name.split(".")[:k]) for name in reached for k in range(1, name.count(".") + 2)}
     orphans = [path for name, path in sorted(modules.items()) if name not in with_parents]
     report([f"{short(path)}: nothing imports it: use it or remove it" for path in orphans])

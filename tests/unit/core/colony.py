@@ -8,7 +8,7 @@ as the one that goes on (`twin`).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, cast
@@ -27,7 +27,15 @@ from formicary.engine.jobs.parse import parse_source
 from formicary.engine.queen.children import expand_child, find_children
 from formicary.engine.queen.core import outcome as ends
 from formicary.engine.queen.core.approving import Vote
-from formicary.engine.queen.core.batch import Assignment, Batch, ChoreRequest, ExpandRequest, JobEnded, Welcome
+from formicary.engine.queen.core.batch import (
+    Assignment,
+    Batch,
+    ChoreRequest,
+    ExpandRequest,
+    JobEnded,
+    RenderRequest,
+    Welcome,
+)
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.core import Core, Submission
 from formicary.engine.queen.core.leases import Hello
@@ -93,6 +101,8 @@ class Colony:
         self.tokens: dict[tuple[str, str], list[int]] = {}
         """Every token of (job id, task), oldest first."""
         self.holds_rendering = False
+        self.to_render: list[RenderRequest] = []
+        """What `holds_rendering` has held back."""
         self.expands = True
         self.to_expand: list[ExpandRequest] = []
         self.chores: dict[tuple[str, str], ChoreRequest] = {}
@@ -422,8 +432,18 @@ class Colony:
 
     def _render(self, batch: Batch) -> None:
         if self.holds_rendering:
+            self.to_render += batch.render
             return
-        for request in batch.render:
+        self._answer(batch.render)
+
+    def render(self) -> None:
+        """Renders what was held back."""
+        held, self.to_render = self.to_render, []
+        self._answer(held)
+        self.settle()
+
+    def _answer(self, requests: Sequence[RenderRequest]) -> None:
+        for request in requests:
             answer = render(request, lambda: 0.0)
             if isinstance(answer, Prepared):
                 self.core.prepared(request, answer.variables, skip=answer.skip, problem=answer.problem)
@@ -466,13 +486,18 @@ class Colony:
 
     def twin(self) -> None:
         """A core built from the store holds what this one holds: same rows, same leases, same flow, same timers."""
-        other = self.recovered(self.core.leases.epoch)
+        other, leases = self.recovered(self.core.leases.epoch), self.core.leases
+        kept = {job: place.holder for job, place in leases.places.items()}  # a core that begins keeps no room
+        for job in kept:
+            leases.leave(job)
         mine, theirs = picture(self.core), picture(other)
         assert mine == theirs, "\n".join(
             f"{key}: goes on as {mine.get(key)}, recovered as {theirs.get(key)}"
             for key in sorted(mine.keys() | theirs.keys())
             if mine.get(key) != theirs.get(key)
         )
+        for job, ant in kept.items():
+            self.core.keep_room(job, ant)
 
 
 def picture(core: Core) -> dict[str, object]:

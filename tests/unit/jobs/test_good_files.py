@@ -396,3 +396,22 @@ def test_hostile_text_does_not_take_long() -> None:
     for field in ("retyr: 1", "on_completed: tx", "dependencies: [tx]", "method: SHEL", "on_failed: t0"):
         parse_source(HEAD_OF_MANY + "".join(f"- {{task_type: t{i}, script: x, {field}}}\n" for i in range(4000)))
     assert time.perf_counter() - started < 20
+
+
+@pytest.mark.parametrize(
+    ("lines", "placed"),
+    [
+        ("  script: ['{{.x}}']\n  tags: [big]\n  resources: {cpu: 2}", True),
+        ("{{if .x}}\n  script: [ok]\n{{end}}\n  tags: [big]", True),
+        ("  container: {image: '{{.x}}', cpu_request: 1}\n  method: DOCKER\n  script: [ok]", True),
+        ("  tags: ['{{.x}}']\n  script: [ok]", False),
+        ("{{if .x}}\n  tags: [big]\n{{else}}\n  tags: [small]\n{{end}}\n  script: [ok]", False),
+        ("  resources: {cpu: '{{.x}}'}\n  script: [ok]", False),
+        ("  placement: {labels: {zone: '{{.x}}'}}\n  script: [ok]", False),
+        ("  container: {image: a, cpu_request: '{{.x}}'}\n  method: DOCKER\n  script: [ok]", False),
+        ("{{if .x}}\n  container: {image: a}\n{{end}}\n  script: [ok]", False),
+    ],
+)
+def test_what_an_ant_must_have_is_known_where_no_template_decides_it(lines: str, placed: bool) -> None:
+    task = one(f"job_type: t\ntasks:\n- task_type: a\n{lines}\n").tasks[0]
+    assert (task.is_static, task.is_placed) == (False, placed)

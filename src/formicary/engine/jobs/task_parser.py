@@ -43,6 +43,9 @@ from formicary.engine.jobs.yaml_nodes import Node
 
 _ROUTES = ("on_completed", "on_failed")
 _ACTION = re.compile(r"\{\{.*?\}\}")
+_PLACING = ("method", "tags", "resources", "placement")
+"""What an ant must have; of a container its amounts, too."""
+_AMOUNTS = ("cpu", "memory", "resources")
 TASK_READERS: Mapping[str, Reader] = {
     **READERS,
     **CONTAINER_READERS,
@@ -135,9 +138,25 @@ class TaskParser:
             if not static and self.dialect == "go" and not self.ctx.masked.errors:
                 self.check_block(span)
         self.check_method(read, path, node, static)
-        self.tasks.append(read.build(self.ctx, static, self.ctx.place(node.line, node.column)))
+        placed = static or (read.is_sure and not self.dynamic and not self.is_moved(read))
+        self.tasks.append(read.build(self.ctx, static, self.ctx.place(node.line, node.column), placed))
         self.spans.append(span)
         self.graph.append(read.graph)
+
+    def is_moved(self, read: TaskRead) -> bool:
+        """Whether a template decides what an ant must have: it makes one of those fields, or leaves one out."""
+        masked = self.ctx.masked
+        for name, node in read.nodes.items():
+            if name in _PLACING or TASK_BY_NAME[name].for_containers:
+                at = masked.offset(node.line, node.column)
+                if any(arm.start <= at < arm.end for arm in masked.arms):
+                    return True
+            parts = [node] if name in _PLACING else []
+            if name == "container" and node.kind == "map":
+                parts = [value for key, _, value in entries(self.ctx, node, name) if key.startswith(_AMOUNTS)]
+            if any(self.ctx.is_masked(part) for one in parts for part in one.walk() if part.kind == "scalar"):
+                return True
+        return False
 
     def borrows(self, node: Node) -> bool:
         """Whether an alias of the task leads to a template that stands elsewhere."""
@@ -200,7 +219,7 @@ class TaskRead:
         self.extra: list[str] = []
         self.is_sure = True
 
-    def build(self, ctx: Context, static: bool, place: Position) -> TaskDefinition:
+    def build(self, ctx: Context, static: bool, place: Position, placed: bool = True) -> TaskDefinition:
         """Returns the definition."""
         values = dict(self.values)
         values["method"] = self.method
@@ -212,6 +231,7 @@ class TaskRead:
             extra_targets=tuple(dict.fromkeys(self.extra)),
             open_targets=self.graph.open_targets,
             is_static=static,
+            is_placed=placed,
             position=place,
             **values,  # type: ignore[arg-type]  # the field table says the types
         )

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 from formicary.engine.jobs.amounts import Needs
 from formicary.engine.jobs.quality import holds
 from formicary.engine.queen.core.batch import Batch, Welcome
 from formicary.engine.queen.core.config import CoreConfig
-from formicary.engine.queen.core.records import EPOCH_SHIFT, Ant, TaskRun
+from formicary.engine.queen.core.records import EPOCH_SHIFT, Ant, Job, Place, TaskRun
 from formicary.engine.queen.core.timers import TimerWheel
 from formicary.engine.scheduling.affinity import Held, Neighbours
 from formicary.engine.scheduling.demand import EPSILON, Demand
@@ -63,7 +64,7 @@ class Leases:
         """Told of each attempt whose ant is gone; set by the core."""
         self.undelivered: Callable[[TaskRun], None] = _nobody
         """Told of each attempt that never reached its ant."""
-        self.credit: Callable[[TaskRun], None] = _nobody
+        self.credit: Callable[[TaskRun | Place], None] = _nobody
         """Told of each attempt that was charged and is released."""
         self.grace_of: Callable[[TaskRun], float | None] = _as_configured
         """Says what an attempt is left that makes room."""
@@ -85,6 +86,9 @@ class Leases:
         """Grows when an ant comes, goes, changes or has less to do."""
         self.expiries = 0
         """Leases that ran out: ants that went silent or did not come back."""
+        self._numbers = count(1)
+        self.places: dict[Job, Place] = {}
+        """Room that is kept for jobs whose first task is being rendered."""
         self._matching: dict[Demand, list[Ant]] = {}
         self._lists: dict[tuple[str, ...], list[Ant]] = {}
         """One list for all demands that the same ants serve."""
@@ -111,8 +115,8 @@ class Leases:
         self._renew(ant, mono, self.config.lease_s)
         self._unmatch()
         claimed = frozenset(hello.held)
-        for token, run in list(ant.held.items()):
-            if token not in claimed:
+        for run in ant.attempts():
+            if run.token not in claimed:
                 self.undelivered(run)
         keep = tuple(token for token in hello.held if token in ant.held)
         welcome = Welcome(self.epoch, keep, tuple(token for token in hello.held if token not in ant.held))
@@ -122,7 +126,7 @@ class Leases:
         out.cancelled += [token for token in keep if ant.held[token].cancelling or ant.held[token].preempting]
         for token in out.cancelled:
             asked = ant.held.get(token)
-            if asked is not None and asked.preempting:
+            if isinstance(asked, TaskRun) and asked.preempting:
                 out.leave(token, self.grace_of(asked))
         return welcome
 
@@ -183,7 +187,7 @@ class Leases:
             batch.closing.append(ant.session)
             ant.session, ant.connected = 0, False
         self._forget(ant)
-        for run in list(ant.held.values()):
+        for run in ant.attempts():
             self.lost(run)
 
     def adopt(self, run: TaskRun, mono: float) -> None:
@@ -226,6 +230,31 @@ class Leases:
         if run.task.affinity is not None or self.neighbours.is_used:
             self.neighbours.take(self.as_held(run, ant))
 
+    def keep(self, job: Job, ant: Ant, wall: float) -> Place:
+        """Keeps the room on an ant that a job has begun for, until `leave`."""
+        assert job not in self.places
+        place = self.places[job] = Place(job, ant, -next(self._numbers), wall)
+        ant.held[place.token] = place
+        self._take(place, ant, place.needs)
+        if locks := job.definition.first.locks:
+            self.locks.take((job, job.definition.plan.starts[0]), locks)
+        return place
+
+    def leave(self, job: Job) -> Ant | None:
+        """Ends what `keep` began, if anything: the ant, which has the room now."""
+        place = self.places.pop(job, None)
+        if place is None:
+            return None
+        ant = place.holder
+        self._give_back(place, ant)
+        del ant.held[place.token]
+        self.version += 1
+        if place.charge is not None:
+            self.credit(place)
+        if job.definition.first.locks:
+            self.locks.give((job, job.definition.plan.starts[0]))
+        return ant
+
     def release(self, run: TaskRun) -> None:
         """Takes the attempt's token out: nobody can change anything with it any more."""
         self.tokens.pop(run.token, None)
@@ -256,12 +285,12 @@ class Leases:
         if locks := run.demand.locks:
             self.locks.take((run.job, run.position), locks)
 
-    def _take(self, run: TaskRun, ant: Ant, needs: Needs) -> None:
+    def _take(self, run: TaskRun | Place, ant: Ant, needs: Needs) -> None:
         run.needs = needs
         for name, amount in needs:
             ant.used[name] = ant.used.get(name, 0.0) + amount
 
-    def _give_back(self, run: TaskRun, ant: Ant) -> None:
+    def _give_back(self, run: TaskRun | Place, ant: Ant) -> None:
         for name, amount in run.needs:
             left = ant.used.get(name, 0.0) - amount
             if left > EPSILON:
@@ -320,7 +349,7 @@ def _as_configured(_run: TaskRun) -> None:
     """Where there are no queues."""
 
 
-def _nobody(_run: TaskRun) -> None:
+def _nobody(_run: TaskRun | Place) -> None:
     """Before the core has said who wants to know."""
 
 

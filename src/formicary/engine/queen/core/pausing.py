@@ -72,6 +72,7 @@ class Pausing:
         if run.state != life.WAITING:
             run.state = life.task_state(run.state, "wait")
         run.clear_timer()
+        self.core.leases.leave(run.job)
         run.rendering = False
         _execution(run.job).parked.append(run.position)
         self.core.dirty_tasks[run] = None

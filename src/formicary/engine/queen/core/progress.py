@@ -69,6 +69,7 @@ class Progress:
             run.runs, run.elements = kept.runs, kept.elements
         if job.definition.needs_preparation and job.variables is None:
             run.preparing = True
+            core.keep_room(job, ant)
             self.ask_preparation(job)
             return
         self.begin(job, ant)
@@ -81,6 +82,7 @@ class Progress:
     def prepared(self, job: Job, variables: bytes, skip: bool, problem: str | None) -> None:
         """`skip_if` and the job's variables have been rendered."""
         core, run = self.core, job.run
+        ant = core.leases.leave(job)
         if run is None or not run.preparing or job.state != life.EXECUTING:
             return
         run.preparing = False
@@ -96,7 +98,7 @@ class Progress:
         elif job.verdict is not None:
             self.check_end(job)
         else:
-            self.begin(job, None)
+            self.begin(job, ant)
 
     def begin(self, job: Job, ant: Ant | None) -> None:
         """Starts the first tasks; after a restart those that completed before are kept."""
@@ -152,6 +154,7 @@ class Progress:
         elif has_template(task) if run.fans else not task.is_static or task.except_ is not None:
             run.state = life.WAITING if run.state == life.WAITING else life.task_state(run.state, "wait")
             run.rendering = True
+            self.core.keep_room(run.job, ant)
             self.core.waiting.coming(run, asks(task))
             self.core.dirty_tasks[run] = None
             self.core.batch.render.append(
@@ -162,6 +165,7 @@ class Progress:
 
     def rendered(self, run: TaskRun, answer: RenderedTask | None, problem: str | None) -> None:
         """The attempt's text has been rendered and parsed."""
+        ant = self.core.leases.leave(run.job)
         run.rendering = False
         self.core.dirty_tasks[run] = None
         if answer is None:
@@ -175,7 +179,7 @@ class Progress:
             self._end(run, life.COMPLETED, None, decision=life.SKIPPED)
             return
         self._run(run.job).routes[run.position] = compile_routes(answer.task, run.job.definition.model.index)
-        self.ready(run)
+        self.ready(run, ant)
 
     def ready(self, run: TaskRun, ant: Ant | None = None) -> None:
         """Queues the task, or grants it at once to an ant that was chosen for it; what composes jobs begins here."""
@@ -494,6 +498,7 @@ class Progress:
         if run.state == life.APPROVAL:
             self.core.approving.close(run)
         run.clear_timer()
+        self.core.leases.leave(run.job)
         run.rendering = False
         run.state = life.task_state(run.state, "cancel" if run.attempts else "skip")
         run.ended_at = self.core.wall if run.attempts else None
@@ -554,6 +559,7 @@ class Progress:
             job.timer = None
         core.dirty_jobs[job] = None
         core.notifying.job_ended(job)
+        core.leases.leave(job)
         core.forget(job)
         core.leaving.add(job.id)
         end = JobEnded(job.id, job.state, merged_outputs(job), job.error_code or "", job.error_message or "")

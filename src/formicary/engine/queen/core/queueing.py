@@ -28,7 +28,7 @@ from formicary.engine.queen.core.gangs import GangRun
 from formicary.engine.queen.core.overload import Overload
 from formicary.engine.queen.core.preempting import Feedback, Preempting, amount
 from formicary.engine.queen.core.quotas import Quotas
-from formicary.engine.queen.core.records import Ant, Definition, Job, TaskRun
+from formicary.engine.queen.core.records import Ant, Definition, Job, Place, TaskRun
 from formicary.engine.scheduling.candidates import OrderKey
 from formicary.engine.scheduling.demand import Demand, Gate, Payer
 from formicary.engine.scheduling.policies.degrade import degraded
@@ -163,34 +163,35 @@ class Queueing:
 
     # --- who holds what ---------------------------------------------------------------------------------------------
 
-    def charge(self, run: TaskRun) -> Charge:
+    def charge(self, run: TaskRun | Place) -> Charge:
         """Whom an attempt is charged to."""
         demand = self.demand(run.job, Demand("", frozenset()))
-        return demand.queue, demand.queue if self._groups else "", demand.tenant, holds(run.task)
+        needs = run.needs if isinstance(run, Place) else holds(run.task)
+        return demand.queue, demand.queue if self._groups else "", demand.tenant, needs
 
-    def take(self, run: TaskRun) -> None:
-        """An ant holds an attempt from now on."""
+    def take(self, run: TaskRun | Place) -> None:
+        """An ant holds an attempt, or keeps room for it, from now on."""
         run.charge = self.charge(run)
         self.ledger.take(run.charge)
         if self.promised is not self.ledger and not self.is_best_effort(run):
             self.promised.take(run.charge)
         self.quotas.take(run, run.charge[3])
 
-    def give(self, run: TaskRun) -> None:
+    def give(self, run: TaskRun | Place) -> None:
         """It holds it no more."""
         assert run.charge is not None, "only what was charged is credited"
         self.ledger.give(run.charge)
         if self.promised is not self.ledger and not self.is_best_effort(run):
             self.promised.give(run.charge)
         self.quotas.give(run, run.charge[3])
-        if self.config.rule.mode == "feedback":
+        if self.config.rule.mode == "feedback" and isinstance(run, TaskRun):
             held_s = self.core.wall - run.granted_at  # as its slice was counted
             self.feedback.ran(run.job, max(run.ran_s or 0.0, held_s))
         run.ran_s = None
         if run.holder is not None:
             self.deciding.given_back(run.holder)
 
-    def is_best_effort(self, run: TaskRun) -> bool:
+    def is_best_effort(self, run: TaskRun | Place) -> bool:
         """Whether an attempt has asked for no amounts, and so gives way to what has; never without the option."""
         return self.config.quality_of_service and run.charge is not None and not run.charge[3]
 
@@ -355,6 +356,8 @@ def follow(core: Core, config: Queues) -> None:
     queueing.quotas.follow(earlier.quotas if earlier is not None else None)
     for run in core.leases.tokens.values():
         queueing.take(run)
+    for place in core.leases.places.values():
+        queueing.take(place)
     requeue(core)
 
 

@@ -17,7 +17,7 @@ import msgspec
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.amounts import Needs
 from formicary.engine.queen.core.family import depth_of
-from formicary.engine.queen.core.records import Job, TaskRun
+from formicary.engine.queen.core.records import Job, Place, TaskRun
 from formicary.engine.scheduling.demand import Payer
 from formicary.engine.scheduling.queues.limits import (
     HOURS,
@@ -105,7 +105,7 @@ class Quotas:
             account.jobs += change
             self._look(account)
 
-    def take(self, run: TaskRun, needs: Needs) -> None:
+    def take(self, run: TaskRun | Place, needs: Needs) -> None:
         """An ant holds an attempt from now on."""
         job, cores = run.job, _cores(needs)
         for account in self._accounts(job.org, job.submitted_by or "") if self._tenants else ():
@@ -114,7 +114,7 @@ class Quotas:
             account.started += cores * run.granted_at
             self._look(account)
 
-    def give(self, run: TaskRun, needs: Needs) -> None:
+    def give(self, run: TaskRun | Place, needs: Needs) -> None:
         """It holds it no more: the CPU time is charged."""
         job, cores, wall = run.job, _cores(needs), self._core.wall
         ran_s = run.ran_s if run.ran_s is not None else wall - run.granted_at

@@ -76,6 +76,7 @@ class Definition:
         "asks",
         "demand",
         "demands",
+        "first",
         "gang",
         "gate",
         "id",
@@ -109,10 +110,10 @@ class Definition:
         self.asks = any(asks(model.tasks[at]) for at in starts)
         """Its first tasks name amounts that they hold."""
         self.needs_preparation = bool(model.skip_if) or model.variables_templated
-        first = self.demands[starts[0]] if starts and not self.needs_preparation else None
-        if first is not None and first.method in QUEEN_METHODS:
-            first = None
-        first = first or Demand.of("", frozenset())
+        task = model.tasks[starts[0]] if starts else None
+        is_known = task is not None and task.is_placed and task.method not in QUEEN_METHODS
+        self.first = first = self.demand_of(task) if task is not None and is_known else Demand.of("", frozenset())
+        """What an ant must have for its first task, as far as that is known before it is rendered."""
         self.demand = first.gated(self.gate).locking(self._owned(together(self.locks, _unowned(first.locks))))
         # One static task that sees nothing but the request's parameters: they travel as the bytes they came in.
         task = model.tasks[0] if self.plan.single else None  # none at all before its template has made them
@@ -549,6 +550,28 @@ class Execution:
         return [position for position, run in found if run is None or run.state == life.PENDING]
 
 
+class Place:
+    """Room on an ant that is kept for a job while its first task is rendered; it counts as an attempt does.
+
+    Args:
+        job: Which has begun.
+        holder: The ant.
+        token: Below zero: no attempt has it.
+        wall: Seconds since the epoch.
+    """
+
+    __slots__ = ("charge", "granted_at", "holder", "job", "needs", "ran_s", "token")
+    cancelling = preempting = False
+    started_at: float | None = None
+
+    def __init__(self, job: Job, holder: Ant, token: int, wall: float) -> None:
+        self.job, self.holder, self.token, self.granted_at = job, holder, token, wall
+        self.needs: Needs = job.definition.first.needs
+        self.charge: Charge | None = None
+        self.ran_s: float | None = 0.0
+        """It is no work."""
+
+
 class Ant:
     """One worker process, as long as its leases live."""
 
@@ -594,7 +617,8 @@ class Ant:
         """The process's own count of its streams, as its last hello said."""
         self.connected = False
         self.draining = False
-        self.held: dict[int, TaskRun] = {}
+        self.held: dict[int, TaskRun | Place] = {}
+        """By token: attempts, and places below zero."""
         self.lease_until = 0.0
         """On the core's monotonic clock."""
         self.timer: Timer | None = None
@@ -603,3 +627,7 @@ class Ant:
     def is_known(self) -> bool:
         """It has said what it offers: after a restart of the queen its tasks are known before."""
         return self.slots > 0
+
+    def attempts(self) -> list[TaskRun]:
+        """Those that it holds."""
+        return [one for one in self.held.values() if isinstance(one, TaskRun)]
