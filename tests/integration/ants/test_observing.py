@@ -20,7 +20,7 @@ SPIN = "while :; do :; done"
     [
         ("sleep 60", False),
         (SPIN, True),
-        (f"setsid sh -c '{SPIN}' & wait", True),  # out of its group, and still its child
+        ('setsid sh -c "while kill -0 $$; do :; done" & wait', True),  # out of its group, and still its child
         ("while :; do sh -c 'i=0; while [ $i -lt 2000 ]; do i=$((i+1)); done'; done", True),  # many short children
     ],
 )

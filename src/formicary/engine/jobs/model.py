@@ -3,8 +3,8 @@
 Field names are the names of the YAML fields. Where a value is normalised, the unit is appended (``timeout`` becomes
 ``timeout_s``). Scalars that are templates are not typed before they are rendered: a text field then holds the template
 text, any other field holds its default, and the task says ``is_static = False``. Such a task is rendered and parsed
-again when an attempt starts (:mod:`formicary.engine.jobs.rendering`). Where no template has to do with what its ant must
-have (method, tags, resources, placement), the task says ``is_placed = True`` nevertheless.
+again when an attempt starts (:mod:`formicary.engine.jobs.rendering`). Where no template decides what its ant must have
+(method, tags, resources, placement), it says ``is_placed = True`` nevertheless.
 """
 
 from __future__ import annotations
