@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from formicary.engine.jobs.amounts import Needs
 from formicary.engine.jobs.quality import GUARANTEED, quality_of
 from formicary.engine.queen.core.backups import Backup
-from formicary.engine.queen.core.records import Ant, TaskRun
+from formicary.engine.queen.core.records import Ant, Place, TaskRun
 from formicary.engine.scheduling.demand import EPSILON
 from formicary.engine.scheduling.policies.reservation import CPU, MEMORY, Observed, counted, set_aside
 
@@ -90,14 +90,14 @@ class Observing:
             else:
                 ant.used.pop(name, None)
 
-    def aside(self, run: TaskRun, name: str, asked: float) -> float:
+    def aside(self, run: TaskRun | Place, name: str, asked: float) -> float:
         """What is set aside of a resource for what an ant holds."""
-        seen = self._seen.get(run)
+        seen = self._seen.get(run) if isinstance(run, TaskRun) else None
         if seen is None or seen.token != run.token or seen.is_guaranteed or name not in self.rules:
             return asked
         return seen.aside.get(name, asked)
 
-    def held(self, run: TaskRun) -> Needs:
+    def held(self, run: TaskRun | Place) -> Needs:
         """What counts as taken for an attempt."""
         if not self.rules:
             return run.needs
@@ -143,8 +143,12 @@ class Observing:
             promised = other = requests = 0.0
             able: list[TaskRun] = []
             for run in ant.held.values():
-                asked, seen = dict(run.needs).get(name, 0.0), self._seen.get(run)
+                asked = dict(run.needs).get(name, 0.0)
                 requests += asked
+                if isinstance(run, Place):
+                    other += asked
+                    continue
+                seen = self._seen.get(run)
                 if asked and quality_of(run.task) == GUARANTEED:
                     promised += asked
                 elif asked and not (run.preempting or run.cancelling):
