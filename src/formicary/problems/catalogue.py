@@ -5,7 +5,7 @@ Adding a code is adding a row. A code never changes its meaning; rows are never 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from formicary.problems.problem import NO_RETRY, Detail, FieldError, Problem, RetryPolicy, slug, type_uri
@@ -77,6 +77,8 @@ def _task(code: str, title: str, status: int, grpc_code: str, remedy: str) -> Co
 
 
 _CORRECT = "Correct what `errors` lists and send the request again."
+_CORRECT_DETAIL = "Correct what `detail` says and send the request again."
+"""The same where nothing is listed field by field."""
 _REQUESTS = (
     _caller("VALIDATION_FAILED", "The input is not valid", 400, "INVALID_ARGUMENT", "validation", _CORRECT),
     _caller(
@@ -624,6 +626,11 @@ def generic(grpc_code: str) -> CodeEntry:
     return CATALOGUE.get(ALIASES.get(grpc_code, grpc_code)) or CATALOGUE["UNKNOWN"]
 
 
+def usual_remedy(row: CodeEntry, errors: Sequence[FieldError]) -> str:
+    """What to do about a problem of a code with these errors: it names no list that is empty."""
+    return _CORRECT_DETAIL if row.remedy == _CORRECT and not errors else row.remedy
+
+
 def problem(
     code: str,
     detail: str = "",
@@ -645,7 +652,7 @@ def problem(
         details: Packed messages for callers over gRPC, made by :func:`formicary.problems.packed.pack`.
         **extensions: Further members of the document; ``allow`` (methods) and ``challenge`` become headers.
     """
-    row = entry(code)
+    row, errors = entry(code), tuple(errors)
     return Problem(
         row.code,
         row.title,
@@ -655,7 +662,7 @@ def problem(
         retryable=row.retryable,
         blame=row.blame,
         errors=errors,
-        remedy=remedy or row.remedy,
+        remedy=remedy or usual_remedy(row, errors),
         extensions=extensions,
         retry=row.retry if retry_after_s is None else replace(row.retry, after_s=retry_after_s),
         details=details,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from formicary.problems.catalogue import CATALOGUE, CodeEntry, entry
+from formicary.problems.catalogue import CATALOGUE, CodeEntry, entry, usual_remedy
 from formicary.problems.problem import Detail, Problem, RetryPolicy
 
 DEBUG_INFO = "google.rpc.DebugInfo"
@@ -47,7 +47,7 @@ def shown(problem: Problem, *, instance: str = "", trace_id: str = "") -> Proble
         retryable=problem.retryable,
         blame=problem.blame,
         errors=problem.errors if open_ else (),
-        remedy=problem.remedy if open_ else row.remedy,
+        remedy=problem.remedy if open_ else usual_remedy(row, ()),
         extensions={k: v for k, v in problem.extensions.items() if k not in _HEADER_MEMBERS} if open_ else {},
         retry=_retry(problem, row),
         details=_details(problem.details, open_),

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from formicary.problems import CATALOGUE, FieldError, Problem, problem
+from formicary.problems.http import public_document
 
 
 def test_a_problem_knows_its_status_from_the_catalogue() -> None:
@@ -40,3 +41,14 @@ def test_every_row_has_a_title_and_a_status(code: str) -> None:
 def test_problems_load_no_grpc() -> None:
     code = "import sys, formicary.problems; sys.exit('grpc' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_no_remedy_points_to_a_list_that_is_empty() -> None:
+    """Where nothing is wrong field by field, the sentence says to look at `detail`; so where the list is not shown."""
+    errors = iter([FieldError("key", "TOO_LONG", "Shorten it.")])
+    listed = problem("VALIDATION_FAILED", "the key is too long", errors=errors)
+    assert len(listed.errors) == 1 and "`errors`" in listed.remedy
+    bare = problem("VALIDATION_FAILED", "the key is too long")
+    assert "`errors`" not in bare.remedy and "`detail`" in bare.remedy
+    listed.show = False
+    assert "errors" not in public_document(listed) and "`errors`" not in str(public_document(listed)["remedy"])
