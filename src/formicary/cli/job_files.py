@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from formicary.cli.neighbours import neighbours
+from formicary.cli.neighbours import needed, neighbours
 from formicary.cli.options import read_params
 from formicary.engine.jobs.availability import CODE as NOT_AVAILABLE
 from formicary.engine.jobs.availability import availability_violations
@@ -23,6 +23,7 @@ from formicary.engine.jobs.model import (
     Violation,
 )
 from formicary.engine.jobs.parse import parse_source
+from formicary.engine.jobs.public_jobs import public_violations
 from formicary.engine.scheduling.queues.reading import read_queues
 from formicary.engine.scheduling.standing import never_true
 from formicary.problems import FieldError, Problem, problem
@@ -98,7 +99,8 @@ class Loaded:
         params: What to submit.
         filename: For messages.
         path: Folder of PYTHON modules and relative working directories.
-        places: Methods that its tasks name, each with the ``line:column`` of the first such task.
+        places: Methods that the tasks of the job and of those it starts name, each with the ``line:column`` of the
+            first such task.
     """
 
     job_type: str
@@ -133,6 +135,7 @@ def check_file(file: str, methods: Mapping[str, str]) -> Checked:
         violations += availability_violations(definition, methods)
         violations += cron_violations(definition, time.time())
         violations += never_true(definition, time.time())
+        violations += public_violations(definition)
         definitions.append(definition)
         first = seen.setdefault(definition.job_type, definition.source_line)
         if first != definition.source_line:
@@ -169,10 +172,14 @@ def load(
     if checked.is_queues:
         text = f"This is a file of queues, not of jobs: `formicary queues apply {target}` puts it in place."
         raise refusal([replace(checked, violations=(Violation(1, 1, "", "QUEUES_FILE", text),))])
-    if not (checked.valid_elsewhere if elsewhere else checked.valid):
+    if not checked.valid_elsewhere:
+        raise refusal([checked])
+    chosen = _choose(checked, job_type) if job_type or elsewhere or checked.valid else None
+    if chosen is not None and not elsewhere:
+        checked = _for(checked, chosen)
+    if chosen is None or not (elsewhere or checked.valid):
         raise refusal([checked])
     _warn(checked)
-    chosen = _choose(checked, job_type)
     types = {parameter.name: parameter.type for parameter in chosen.parameters}
     folder = path or _folder_of(target)
     ordered = [*(definition for definition in checked.definitions if definition is not chosen), chosen]
@@ -180,9 +187,28 @@ def load(
     if not elsewhere and target != "-":
         documents = (*_beside(target, checked.definitions, methods), *documents)
     places: dict[str, str] = {}
-    for task in (task for definition in ordered for task in definition.tasks):
+    for task in (task for definition in needed(chosen, checked.definitions) for task in definition.tasks):
         places.setdefault(task.method, f"{task.position.line}:{task.position.column}")
     return Loaded(chosen.job_type, documents, read_params(params, types), target, str(folder.absolute()), places)
+
+
+def _for(checked: Checked, chosen: JobDefinition) -> Checked:
+    """The same for one job: those that it does not start need not be able to run here, and are left out then."""
+    wanted = {definition.job_type for definition in needed(chosen, checked.definitions)}
+    aside: list[JobDefinition] = []
+    violations = checked.violations
+    for definition in checked.definitions:
+        if definition.job_type in wanted:
+            continue
+        begin, end = definition.source_line, definition.source_line + definition.source.count("\n")
+        own = [v for v in violations if v.is_error and v.code == NOT_AVAILABLE and begin <= v.line <= end]
+        if own:
+            aside.append(definition)
+            violations = tuple(v for v in violations if v not in own)
+            where = f"{checked.file}:{own[0].line}:{own[0].column}"
+            print(f"without the job {definition.job_type}: {where}: {own[0].message}", file=sys.stderr)
+    rest = tuple(definition for definition in checked.definitions if definition not in aside)
+    return replace(checked, definitions=rest, violations=violations)
 
 
 def load_all(files: Sequence[str], methods: Mapping[str, str], *, path: Path | None = None) -> list[Loaded]:

@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from formicary.engine.jobs.model import MAX_SOURCE_BYTES, JobDefinition
+from formicary.engine.jobs.forks import forked_job_type
+from formicary.engine.jobs.model import MAX_SOURCE_BYTES, JobDefinition, TaskDefinition
 
 MOST_FILES = 500
 _JOB_TYPE = re.compile(r"^job_type:[ \t]*[\"']?([^\"'#\r\n]+?)[\"']?[ \t]*(?:#.*)?$", re.MULTILINE)
@@ -25,6 +26,30 @@ def forked_types(job: JobDefinition) -> set[str]:
         if isinstance(named, str) and "{" not in named:
             found.add(named)
     return found
+
+
+def needed(job: JobDefinition, jobs: Iterable[JobDefinition]) -> list[JobDefinition]:
+    """Those of the jobs that this one starts, directly or over others, and itself last.
+
+    Where a template says which, all of them are: what it will name is not known.
+    """
+    known = {other.job_type: other for other in jobs}
+    found = {job.job_type: job}
+    wanted = [job]
+    while wanted:
+        one = wanted.pop()
+        more = known if any(map(_is_open, one.tasks)) or "SubmitJob" in one.source else forked_types(one)
+        for job_type in more:
+            if job_type in known and job_type not in found:
+                found[job_type] = known[job_type]
+                wanted.append(known[job_type])
+    return [*(other for other in known.values() if other.job_type in found and other is not job), job]
+
+
+def _is_open(task: TaskDefinition) -> bool:
+    """Whether a template says which job the task starts."""
+    named = forked_job_type(task)
+    return "{{" in named or "{%" in named
 
 
 def neighbours(

@@ -295,3 +295,24 @@ def test_two_runs_at_the_same_time(tmp_path: Path, data_dir: Path) -> None:
         for n in range(3)
     ]
     assert [process.wait(120) for process in processes] == [0, 0, 0]
+
+
+CLUSTER = "job_type: %s\ntasks:\n- task_type: t\n  method: KUBERNETES\n  container: {image: a}\n  script: ['true']\n"
+FORK = "job_type: parent\ntasks:\n- {task_type: f, method: FORK_JOB, fork_job_type: cluster}\n"
+
+
+def test_other_jobs_of_the_file_need_not_be_able_to_run_here(tmp_path: Path, data_dir: Path) -> None:
+    """The job that is chosen and those that it forks have to be; what is left out is told."""
+    file = write(
+        tmp_path,
+        "---\n".join([CLUSTER % "cluster", "job_type: hello\ntasks: [{task_type: t, script: ['true']}]\n", FORK]),
+    )
+    done = formicary("run", file, "--job", "hello", "--data", data_dir, "--output", "json")
+    assert (done.status, done.json["state"]) == (0, "COMPLETED"), done.err
+    assert f"without the job cluster: {file}:4:11: The method KUBERNETES is not available" in done.err
+    for words in (("--job", "cluster"), ("--job", "parent"), ()):
+        refused = formicary("run", file, *words, "--data", data_dir)
+        assert refused.status == 2 and f"{file}:4:11: The method KUBERNETES" in refused.err, refused.err
+    assert formicary("run", file, "--job", "nowhere", "--data", data_dir).status == 2
+    mapped = formicary("run", file, "--job", "parent", "--method", "KUBERNETES=SHELL", "--data", data_dir)
+    assert mapped.status == 0, mapped.err

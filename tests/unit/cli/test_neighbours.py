@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from formicary.cli.job_files import check_file
-from formicary.cli.neighbours import neighbours
+from formicary.cli.neighbours import needed, neighbours
 from formicary.engine.jobs.model import JobDefinition
 
 FORK = "job_type: %s\ntasks:\n- {task_type: f, method: FORK_JOB, fork_job_type: %s}\n"
@@ -53,3 +53,18 @@ def test_types_that_templates_make_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(FORK % ("a", "'{{.Which}}'"))
     (tmp_path / "b.yaml").write_text(PLAIN % "b")
     assert beside(tmp_path / "a.yaml") == {}
+
+
+def test_a_job_needs_those_that_it_starts(tmp_path: Path) -> None:
+    """Directly or over others; where a template says which one, it may be any."""
+    file = tmp_path / "jobs.yaml"
+    others = [FORK % ("a", "b"), FORK % ("b", "a"), PLAIN % "c", FORK % ("d", "'{{.which}}'")]
+    submits = "job_type: e\ntasks:\n- {task_type: s, script: ['echo {{ SubmitJob \"c\" }}']}\n"
+    file.write_text("---\n".join([*others, submits]))
+    jobs = {job.job_type: job for job in check_file(str(file), {}).definitions}
+
+    def types(name: str) -> list[str]:
+        return [job.job_type for job in needed(jobs[name], jobs.values())]
+
+    assert (types("a"), types("c")) == (["b", "a"], ["c"])
+    assert types("d") == ["a", "b", "c", "e", "d"] and types("e") == ["a", "b", "c", "d", "e"]
