@@ -238,6 +238,10 @@ def test_a_queue_out_of_reach_is_shown(up: Up) -> None:
         send(up, "/v1/definitions", json.dumps({"source": nowhere}).encode(), content_type="application/json")[0] == 200
     )
     until(lambda: "--queue-url" in trigger(up)["error"], 30, "it says what to do")
+    for provider in ("redis", "nats"):  # also where something listens at the usual port
+        body = json.dumps({"source": nowhere.replace("topic: t", f"topic: t, provider: {provider}")}).encode()
+        assert send(up, "/v1/definitions", body, content_type="application/json")[0] == 200
+        until(lambda: "no queue is known" in trigger(up)["error"], 30, "no address is guessed")
 
 
 @asynccontextmanager

@@ -105,6 +105,7 @@ def test_the_form_of_a_signature_follows_from_the_definition(auth: str, header: 
             "OUT_OF_RANGE",
         ),
         ("{type: queue, name: n}", "triggers[0].topic", "MISSING_FIELD"),
+        ("{type: queue, name: n, topic: t, provider: nats, url: 'redis://x'}", "triggers[0].url", "BAD_VALUE"),
         ("{type: queue, name: n, topic: t, url: 'ftp://x'}", "triggers[0].url", "BAD_VALUE"),
         ("{type: queue, name: n, topic: t, url: 'redis://u:p@x'}", "triggers[0].url", "SECRET_IN_FILE"),
         ("{type: s3, name: n}", "triggers[0]", "MISSING_FIELD"),

@@ -82,6 +82,8 @@ LIMIT_FIELDS: Final = {
 _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _NAMED: Final = re.compile(r"\{\{-?\s*\.?(\w{1,100})\s*-?\}\}")
 _UNSIGNED: Final = re.compile(r"\b(Headers|Query)\b")
+_BEGIN: Final = {"nats": ("nats", "tls"), "redis": ("redis",)}
+"""How the schemes of a provider's addresses begin."""
 _SCHEMES: Final = {spec.QUEUE: ("nats", "tls", "redis", "rediss"), spec.OBJECTS: ("file", "s3", "http", "https")}
 
 
@@ -250,6 +252,9 @@ def _check(ctx: Context, node: Node, path: str, one: spec.Trigger) -> None:
         if parts.scheme not in _SCHEMES.get(one.type, ()):
             known = ", ".join(_SCHEMES.get(one.type, ()))
             ctx.add(node, join(path, "url"), "BAD_VALUE", f"{path}.url begins with one of {known}, then ://.")
+        elif one.provider and not parts.scheme.startswith(_BEGIN[one.provider]):
+            message = f"{path}.url is no address of {one.provider}; leave the provider out, or correct the url."
+            ctx.add(node, join(path, "url"), "BAD_VALUE", message)
         if "@" in parts.netloc:
             message = f"{path}.url holds a password: give the server its address with FORMICARY_QUEUE_URL instead."
             ctx.add(node, join(path, "url"), "SECRET_IN_FILE", message)

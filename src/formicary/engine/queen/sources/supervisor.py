@@ -26,7 +26,6 @@ PAUSE_S: Final = (0.5, 30.0)
 KEEP_LETTERS_S: Final = 30 * 86_400.0
 PURGE_EVERY_S: Final = 3600.0
 PURGE_BATCH: Final = 1000
-_USUAL: Final = {"nats": "nats://127.0.0.1:4222", "redis": "redis://127.0.0.1:6379"}
 _PROVIDERS: Final = {"nats": "nats", "tls": "nats", "redis": "redis", "rediss": "redis"}
 
 
@@ -99,10 +98,11 @@ class Sources:
         taker = Taker(self._triggers, key)
         if spec.type != QUEUE:
             return Objects(taker, spec)
-        url = spec.url or self._queue_url or _USUAL.get(spec.provider, "")
+        url = spec.url or self._queue_url
         provider = _PROVIDERS.get(urlsplit(url).scheme, "")
-        if spec.provider and provider != spec.provider and not spec.url:
-            url, provider = _USUAL[spec.provider], spec.provider  # the server's queue is another one
-        if not provider or spec.provider not in ("", provider):
+        if not provider:
             raise SourceError("no queue is known: give the trigger a url, or the server its --queue-url")
+        if spec.provider not in ("", provider):  # an address in the file was looked at when it was read
+            text = f"the server's --queue-url is one of {provider}, not of {spec.provider}: give the trigger a url"
+            raise SourceError(text)
         return (JetStream if provider == "nats" else RedisStream)(taker, url, spec.topic, spec.group)
