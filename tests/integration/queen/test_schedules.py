@@ -294,6 +294,42 @@ def test_a_run_that_lacks_a_parameter_starts_nothing_and_the_schedule_goes_on() 
     run(test)
 
 
+@pytest.mark.parametrize("overlap", ["allow", "queue"])
+def test_a_run_that_is_refused_takes_no_other_with_it(overlap: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that fell due while it was looked at, or wait behind it, are started; who lists triggers sees how many
+    were not, and why.
+    """
+
+    async def test() -> None:
+        store = MemoryStore(strict=True)
+        cron = f"cron_trigger: {{schedule: {EVERY_SECOND}, missed: all, overlap: {overlap}}}"
+        async with queen_on(store) as queen:
+            await queen.register(source(cron, "required_params: [who]\n"))
+        begin = float(int(time.time()) - 10)
+        put(store, replace(stored(store), next_at=begin))
+        find_keys = store.find_keys
+
+        async with queen_on(store) as queen:
+            key = ("local", "tick", "cron")
+
+            def slowly(org: str, keys: Sequence[str]) -> dict[str, tuple[str, str]]:
+                time.sleep(1.1)  # reads have a thread of their own; a run falls due meanwhile
+                return find_keys(org, keys)
+
+            monkeypatch.setattr(store, "find_keys", slowly)
+            await until(lambda: key in queen.schedules.refusals)
+            refused = queen.schedules.refusals[key]
+            assert "needs the parameters who" in refused.reason and refused.count >= 1
+            await queen.configs.put("local", "org", "", "who", "Ada", secret=False)
+            monkeypatch.setattr(store, "find_keys", find_keys)
+            await until(lambda: len(planned(store)) >= 2 - (overlap == "queue"))
+            times, refused = planned(store), queen.schedules.refusals[key]
+            assert refused.reason == ""
+            assert times[0] == begin + refused.count, "each run was either refused or started"
+
+    run(test)
+
+
 def test_without_schedules_the_field_has_no_effect() -> None:
     """`formicary run` starts such a job once and leaves no schedule behind."""
 

@@ -112,6 +112,19 @@ class Schedule:
         return self.cron.between(self.next_at, now, 1 if self.cron.missed == "last" else MOST_MISSED)
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Runs of a schedule that could start no job since the server has started.
+
+    Attributes:
+        count: How many.
+        reason: Why the last one could not; empty = a later one has started its job.
+    """
+
+    count: int
+    reason: str
+
+
 def from_row(row: Row) -> Schedule:
     """The schedule that a row holds."""
     org, job_type, name, definition_id, version, spec, next_at, paused, last_at, last_job, waiting = row
@@ -147,6 +160,8 @@ class Schedules:
         self._firing = False
         self._preparing = False
         self._loaded = asyncio.Event()
+        self.refusals: dict[Key, Refusal] = {}
+        """Of the schedules that have had some."""
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -332,15 +347,9 @@ class Schedules:
                 if number % AT_ONCE == 0:
                     await asyncio.sleep(0)
             except Problem as error:
-                if error.code == "UNAVAILABLE":  # the rows are read again when the store is back
-                    return
-                log.exception("the schedule %s of %s cannot start its job", key[2], key[1])
-                self._pass_over(key)
-
-    def _pass_over(self, key: Key) -> None:
-        core = self._queen.pump.now()
-        schedule = self._known[key]
-        self._keep(replace(schedule, last_at=schedule.next_at or schedule.last_at).moved(core.wall))
+                if error.code != "UNAVAILABLE":
+                    raise
+                return  # the rows are read again when the store is back
 
     async def _ask(self, schedules: list[Schedule]) -> dict[tuple[str, str], bool]:
         """(organisation, idempotency key) of the runs that are due next -> whether their jobs exist; one read each."""
@@ -364,17 +373,7 @@ class Schedules:
         due = await pump.read(partial(before.due, wall)) if late else before.due(wall)
         first = [] if self._is_running(before) else [*before.waiting, *due][:1]
         wanted = first if before.cron is not None and before.cron.overlap != "allow" else due
-        definition = await self._queen.submitting.definition(before.definition_id, before.org) if wanted else None
-        names = [_job_key(before, at) for at in wanted]
-        done = {name for name in names if asked.get((before.org, name))}
-        if others := [name for name in names if (before.org, name) not in asked]:
-            done.update(await pump.read(partial(self._queen.store.find_keys, before.org, others)))
-        items = [] if definition is None else [_item(before, definition, at) for at in wanted]
-        items = [item for item in items if item.key not in done]
-        if definition is not None:
-            check_against(definition, items, self._queen.configs.view(before.org, "", before.job_type).names)
-            if definition.model.dynamic_template_tasks and items:  # its tasks are made first; the key counts then
-                await self._queen.submit(definition.id, items, org=before.org)
+        definition, items = await self._startable(before, wanted, asked)
         core = pump.now()
         if not self._loaded.is_set() or self._known.get(key) is not before:
             return  # it was paused, replaced or read again meanwhile; its new timer says what is due
@@ -391,6 +390,50 @@ class Schedules:
         if after.waiting:
             self._await_end(after)
         pump.wake()
+
+    async def _startable(
+        self, schedule: Schedule, wanted: list[float], asked: dict[tuple[str, str], bool]
+    ) -> tuple[Definition | None, list[Submission]]:
+        """The jobs of the runs that are to start, without those that exist and those that cannot.
+
+        A run that is refused is over, like one that has started: what has made it so holds for the very moment, and
+        those behind it are looked at in their own turn. Raises StoreError, Problem UNAVAILABLE.
+        """
+        if not wanted:
+            return None, []
+        submitting, read = self._queen.submitting, self._queen.pump.read
+        try:
+            definition = await submitting.definition(schedule.definition_id, schedule.org)
+            names = [_job_key(schedule, at) for at in wanted]
+            done = {name for name in names if asked.get((schedule.org, name))}
+            if others := [name for name in names if (schedule.org, name) not in asked]:
+                done.update(await read(partial(self._queen.store.find_keys, schedule.org, others)))
+            items = [item for at in wanted if (item := _item(schedule, definition, at)).key not in done]
+            configs = self._queen.configs.view(schedule.org, "", schedule.job_type)
+            check_against(definition, items, configs.names)
+        except Problem as error:
+            self._refused(schedule, len(wanted), error)
+            return None, []
+        started = []
+        for item in items if definition.model.dynamic_template_tasks else ():
+            try:  # its tasks are made first; the key counts then
+                await self._queen.submit(definition.id, [item], org=schedule.org)
+                started.append(item)
+            except Problem as error:
+                self._refused(schedule, 1, error)
+        if not definition.model.dynamic_template_tasks:
+            started = items
+        if started and (known := self.refusals.get(schedule.key)) is not None:
+            self.refusals[schedule.key] = replace(known, reason="")
+        return definition, started
+
+    def _refused(self, schedule: Schedule, count: int, error: Problem) -> None:
+        """Remembers for those who list triggers that runs cannot start. Raises the Problem where it is UNAVAILABLE."""
+        if error.code == "UNAVAILABLE":
+            raise error
+        known = self.refusals.get(schedule.key)
+        self.refusals[schedule.key] = Refusal((known.count if known else 0) + count, error.detail[:500])
+        log.warning("the schedule %s of %s cannot start its job: %s", schedule.name, schedule.job_type, error.detail)
 
     # --- runs that wait for the one before --------------------------------------------------------------------------
 

@@ -103,7 +103,11 @@ class TriggerServicer(triggers_pb2_grpc.TriggerServiceServicer):
         )
         if one.last_at is not None:
             _set(found.last_at, one.last_at)
-        return _scheduled(found, one) if isinstance(one, Schedule) else self._on_event(found, one)
+        if isinstance(one, TriggerRow):
+            return self._on_event(found, one)
+        if (refusal := self._schedules.refusals.get(one.key)) is not None:
+            found.refused, found.error = refusal.count, refusal.reason
+        return _scheduled(found, one)
 
     def _on_event(self, found: pb.Trigger, row: TriggerRow) -> pb.Trigger:
         tally = self._events.tally(row.key)
