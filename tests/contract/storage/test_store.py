@@ -170,6 +170,20 @@ def test_the_latest_version_of_a_definition_is_found(store: Store, epoch: int) -
     assert store.latest_definition("default", "none") is None
 
 
+def test_versions_that_may_be_public_are_found_over_organisations(store: Store, epoch: int) -> None:
+    """With the newest of each organisation, newest first, and without what templates have made."""
+    public = {"source": "public_plugin: true"}
+    rows = [definition("a1", 1, org="a", **public), definition("a2", 2, org="a"), definition("a3", 3, org="a")]
+    rows += [
+        definition("b1", 1, org="b"),
+        definition("b2", 2, org="b", **public),
+        definition("c", -1, org="c", **public),
+    ]
+    store.commit(epoch, changes(definitions=[*rows, definition("d", 1, org="a", job_type="other", **public)]))
+    assert [row[0] for row in store.definitions_of_all("noop")] == ["a3", "a1", "b2"]
+    assert store.definitions_of_all("none") == []
+
+
 def test_definitions_are_listed_by_type_and_newest_version_in_pages(store: Store, epoch: int) -> None:
     """No page repeats or leaves out one; texts are there where they are asked for."""
     kept = [definition(f"{kind}{version}", version, job_type=kind) for kind in "ab" for version in (1, 2, 10)]

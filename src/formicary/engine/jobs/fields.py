@@ -116,10 +116,8 @@ JOB_FIELDS: tuple[Field, ...] = (
     Field(
         "public_plugin",
         "bool",
-        "Other tenants may use the job.",
+        "Other organisations may fork and submit the job, as one of their own.",
         default=False,
-        available="jobs of other tenants",
-        ignored=True,
     ),
     Field("labels", "text_map", "Free labels."),
     Field(

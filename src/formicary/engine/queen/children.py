@@ -16,6 +16,7 @@ from formicary.engine.jobs.model import JobDefinition
 from formicary.engine.queen.core.batch import Children, ChildrenRequest, ExpandRequest, JobEnded, TemplateJob
 from formicary.engine.queen.core.outcome import decode_outputs
 from formicary.engine.queen.definitions import Definitions
+from formicary.engine.queen.public_jobs import find_public
 from formicary.engine.queen.rendering import expand
 from formicary.engine.storage.port import JOB_COLUMNS, TASK_COLUMNS, Row, Store
 from formicary.problems import Problem, problem
@@ -62,7 +63,7 @@ def newest_definition(
             raise problem("NOT_FOUND", f"{name} is not registered")
         found = model(row)
     except Problem as error:
-        if error.code == "NOT_FOUND":
+        if error.code in ("NOT_FOUND", "FAILED_PRECONDITION"):
             raise
         raise problem("FAILED_PRECONDITION", f"{name} cannot be read: {error}") from error
     return row, found
@@ -119,9 +120,17 @@ def _expanded(
 def find_version(
     store: Store, model: Callable[[Row], JobDefinition], org: str, job_type: str, version: str
 ) -> Row | None:
-    """The newest version (empty or ``latest``), that of a number or id, or the newest of a `sem_version`."""
-    if version in ("", LATEST):
-        return store.latest_definition(org, job_type)
+    """The newest version (empty or ``latest``), that of a number or id, or the newest of a `sem_version`.
+
+    Where the organisation has no such job type, that of a public job of another one (:mod:`.public_jobs`). Raises
+    StoreError; Problem FAILED_PRECONDITION.
+    """
+    version = "" if version == LATEST else version
+    newest = store.latest_definition(org, job_type)
+    if newest is None:
+        return find_public(store, model, org, job_type, version)
+    if not version:
+        return newest
     after = ("", 0)
     while rows := store.definitions(org, job_type=job_type, after=after, limit=_PAGE, with_source=True):
         for row in rows:

@@ -17,6 +17,7 @@ from formicary.engine.jobs.availability import availability_violations
 from formicary.engine.jobs.cron_reader import cron_violations
 from formicary.engine.jobs.model import MAX_SOURCE_BYTES, JobDefinition, Violation
 from formicary.engine.jobs.parse import parse_source
+from formicary.engine.jobs.public_jobs import public_violations
 from formicary.engine.storage.port import Row, Store
 from formicary.problems import FieldError, Problem, problem
 
@@ -61,8 +62,8 @@ class Definitions:
         found = self._models.get(definition_id)
         if found is None:
             found = _parse(source, methods, filename, MAX_EXPANDED_BYTES if expanded else MAX_SOURCE_BYTES)
-            if passed := cron_violations(found, time.time()):
-                raise refused(list(passed), filename)
+            if wrong := (*cron_violations(found, time.time()), *public_violations(found)):
+                raise refused(list(wrong), filename)
             self._keep(definition_id, found)
         return definition_id, found
 

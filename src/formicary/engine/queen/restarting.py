@@ -107,6 +107,9 @@ async def _version(queen: Queen, row: Row, before: Definition, version: str) -> 
     if str(found[0]) == before.id:
         return before
     try:
+        if int(found[3] or 0) < 0:  # a public job of another organisation: its definition may not be stored yet
+            read = await queen.pump.read(lambda: model(found))
+            return queen.pump.now().define(found, read)
         return await queen.submitting.definition(str(found[0]))
     except Problem as error:
         text = f"version {version[:60]} of {job_type} cannot be read any more: {error.detail}"

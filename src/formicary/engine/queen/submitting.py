@@ -15,10 +15,12 @@ from formicary.engine.jobs.configs import NO_CONFIGS, ConfigView
 from formicary.engine.jobs.places import place_of_field
 from formicary.engine.jobs.variables import missing_params, wrong_params
 from formicary.engine.queen import edge
+from formicary.engine.queen.children import find_version
 from formicary.engine.queen.core.batch import JobEnded
 from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.core.records import Definition
 from formicary.engine.queen.key_book import KeyBook
+from formicary.engine.queen.public_jobs import check_publisher
 from formicary.engine.queen.recent_ids import RecentIds
 from formicary.engine.queen.rendering import expand
 from formicary.engine.scheduling.standing import never_true
@@ -96,6 +98,10 @@ class Submitting:
             return found
         async with self._registering:  # versions are given one at a time
             row = await pump.read(lambda: parser.row(key, model, methods, path, filename, org, expanded_from))
+            if model.public_plugin and not expanded:
+                others = [other.row for other in pump.core.definitions.values()]
+                store, read = self._queen.store, parser.model
+                await pump.read(lambda: check_publisher(store, read, org, model.job_type, others))
             scheduled = self._queen.config.schedules and not expanded
             if scheduled:
                 await self._queen.schedules.loaded()
@@ -128,12 +134,11 @@ class Submitting:
         found = pump.core.definitions.get(key)
         if found is not None and org in ("", found.row[1]):
             return found
-        store = self._queen.store
-        row = await pump.read(lambda: store.definition(key) if key else store.latest_definition(org, job_type))
+        store, model = self._queen.store, pump.definitions.model
+        row = await pump.read(lambda: store.definition(key) if key else find_version(store, model, org, job_type, ""))
         if row is None or org not in ("", row[1]):
             raise problem("NOT_FOUND", f"there is no definition {key or job_type!r}: register it first")
-        model = await pump.read(lambda: pump.definitions.model(row))
-        return pump.now().define(row, model)
+        return pump.now().define(row, await pump.read(lambda: model(row)))
 
     async def request(
         self,

@@ -315,6 +315,16 @@ class MemoryStore:
         rows = [row for row in rows if int(row[3] or 0) > 0]
         return max(rows, key=lambda row: int(row[3] or 0), default=None)
 
+    def definitions_of_all(self, job_type: str) -> list[Row]:
+        """The versions of a job type that may be public, and the newest of each organisation."""
+        with self._lock:
+            rows = [row for row in self._tables.definitions.values() if row[2] == job_type and int(row[3] or 0) > 0]
+        newest: dict[str, int] = {}
+        for row in rows:
+            newest[str(row[1])] = max(newest.get(str(row[1]), 0), int(row[3] or 0))
+        found = [row for row in rows if "public_plugin" in str(row[4]) or row[3] == newest[str(row[1])]]
+        return sorted(found, key=lambda row: (str(row[1]), -int(row[3] or 0)))
+
     def definitions(
         self,
         org: str,

@@ -486,6 +486,12 @@ class Store(Protocol):
         """The newest version of a job type."""
         ...
 
+    def definitions_of_all(self, job_type: str) -> list[Row]:
+        """The versions of a job type that say `public_plugin` anywhere, by organisation, newest first, and those that
+        are the newest of their organisation.
+        """
+        ...
+
     def definitions(
         self,
         org: str,

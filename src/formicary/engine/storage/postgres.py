@@ -296,6 +296,10 @@ class PostgresStore:
         """The newest version of a job type."""
         return self._one(schema.LATEST_DEFINITION, (org, job_type))
 
+    def definitions_of_all(self, job_type: str) -> list[Row]:
+        """The versions of a job type that may be public, and the newest of each organisation."""
+        return self._rows(schema.DEFINITIONS_OF_ALL, (job_type, schema.MAY_BE_PUBLIC))
+
     def definitions(
         self,
         org: str,

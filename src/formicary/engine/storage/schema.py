@@ -142,6 +142,13 @@ LATEST_DEFINITION: Final = (
     f"SELECT {_DEFINITION} FROM definitions WHERE org = ? AND job_type = ? AND version > 0 "
     "ORDER BY version DESC LIMIT 1"
 )
+DEFINITIONS_OF_ALL: Final = (
+    f"SELECT {_DEFINITION} FROM definitions WHERE job_type = ? AND version > 0 AND (source LIKE ? OR version = "
+    "(SELECT max(version) FROM definitions AS other WHERE other.org = definitions.org "
+    "AND other.job_type = definitions.job_type AND other.version > 0)) ORDER BY org, version DESC"
+)
+MAY_BE_PUBLIC: Final = "%public_plugin%"
+"""What the texts of public jobs are like."""
 ADD_TOKEN: Final = f"INSERT INTO tokens ({', '.join(TOKEN_COLUMNS)}) VALUES ({', '.join('?' * len(TOKEN_COLUMNS))})"
 REVOKE_TOKEN: Final = "UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL"
 SCHEDULES_BY_NAME: Final = f"SELECT {', '.join(SCHEDULE_COLUMNS)} FROM schedules ORDER BY org, job_type, name"

@@ -452,6 +452,11 @@ class SqliteStore:
         """The newest version of a job type."""
         return self._one(schema.LATEST_DEFINITION, (org, job_type))
 
+    def definitions_of_all(self, job_type: str) -> list[Row]:
+        """The versions of a job type that may be public, and the newest of each organisation."""
+        with self._reading() as reader:
+            return reader.execute(schema.DEFINITIONS_OF_ALL, (job_type, schema.MAY_BE_PUBLIC)).fetchall()
+
     def definitions(
         self,
         org: str,
