@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
+import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
@@ -34,6 +35,7 @@ FORMS: dict[str, Callable[[str], str]] = {
     "form": quote_plus,
     "json": lambda text: json.dumps(text)[1:-1],
     "json of bytes": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+    "percent twice": lambda text: quote(quote(text, safe=""), safe=""),
     "repr": lambda text: repr(text)[1:-1],
     "html": html.escape,
     "shell": lambda text: shlex.quote(text).removeprefix("'").removesuffix("'"),
@@ -122,6 +124,46 @@ def test_base64_is_masked_inside_of_something_longer_and_wrapped() -> None:
         assert base64.b64encode(secret.encode())[4:60].decode() not in line and "***" in line and len(line) < 20
     seen, _ = written([secret], base64.encodebytes(secret.encode()), [])
     assert set(seen) == {"***"}
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        r"""k+/=\u003c\u0026\u003e'\"é42""",  # encoding/json of Go
+        r"""k+/\u003d\u003c\u0026\u003e\u0027\"é42""",  # Gson
+        r"""k\u002B/=\u003C\u0026\u003E\u0027\u0022\u00E942""",  # System.Text.Json of .NET
+        "k%252B%252F%253D%253C%2526%253E%2527%2522%25C3%25A942",
+    ],
+)
+def test_what_other_languages_write_is_masked(shown: str) -> None:
+    """JSON may be escaped more than it has to be, and what is in an address may be in an address again."""
+    seen, _ = written(["k+/=<&>'\"é42"], f"token={shown};\n".encode(), [9])
+    assert seen == ["token=***;"]
+
+
+KEY = "\n".join(
+    ["-----BEGIN PRIVATE KEY-----", "MIIEvQIBADANBgkqhkiG9w0B", "AQEFAASCBKcwggSjAgEAAoIB", "-----END PRIVATE KEY-----"]
+)
+WAYS: dict[str, Callable[[str], str]] = {
+    **{name: FORMS[name] for name in ("plain", "base64", "percent", "percent twice", "form", "json", "repr", "html")},
+    "on one line": lambda text: text.replace("\n", ""),
+    "between blanks": lambda text: text.replace("\n", " "),
+    "of Windows": lambda text: text.replace("\n", "\r\n"),
+    "indented": lambda text: text.replace("\n", "\n    "),
+    "in JSON in JSON": lambda text: json.dumps(json.dumps(text)),
+    "base64 of mail": lambda text: base64.encodebytes(text.encode()).decode(),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("every", [1, 7, 1000])
+def test_a_key_of_several_lines_is_masked_however_it_is_written(way: str, every: int) -> None:
+    """In whatever pieces it comes, across lines and chunks."""
+    shown = WAYS[way](KEY)
+    seen, _ = written([KEY + "\n"], f"key: {shown}\nend\n".encode(), list(range(every, len(shown) + 5, every)))
+    text = "\n".join(seen)
+    assert seen[-1] == "end" and "***" in text
+    assert not any(line in text for line in (*KEY.splitlines(), *shown.split("\n")) if len(line) >= 8)
 
 
 def test_what_is_no_secret_stays_as_it_is() -> None:

@@ -1,10 +1,11 @@
 """Takes the secrets of a task out of whatever it writes, returns or fails with.
 
 Theory of operation. A secret is looked for as it is and in the forms in which it usually gets into a log: base64 at any
-offset, percent-encoding, JSON and shell escapes, Python's repr, HTML, hexadecimal. None of these *needles* spans lines
-(of a value with several lines each line is one), and the log is masked in whole lines, so that it does not matter in
-which pieces a line came. All occurrences are taken out, overlapping ones too, until none is left. Where a text may have
-been cut, its end is masked also where it is only the beginning of a needle.
+offset, percent-encoding (also twice), JSON as several libraries escape it, shell escapes, Python's repr, HTML,
+hexadecimal. None of these *needles* spans lines (of a value with several lines each line is one), and the log is masked
+in whole lines, so that it does not matter in which pieces a line came. All occurrences are taken out, overlapping ones
+too, until none is left. Where a text may have been cut, its end is masked also where it is only the beginning of a
+needle.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ _WRAPS = (76, 64)
 _SHORTEST_PIECE = 8
 """Characters of an encoded form that are looked for by themselves."""
 _PERCENT = re.compile("%..")
+_ESCAPE = re.compile(r"\\u[0-9a-f]{4}")
 _CUT = re.compile("(\n?(?:…|\\.\\.\\.)\n?)".encode())
 _encode = msgspec.json.Encoder().encode
 
@@ -184,10 +186,24 @@ def _forms(text: str) -> Iterator[bytes]:
         repr(data)[2:-1], ascii(text)[1:-1], text.replace("'", "'\\''"), text.replace("'", "'\"'\"'"),
         html.escape(text), html.escape(text, quote=False), data.hex(), data.hex().upper(),
     )  # fmt: skip
-    for one in escaped:
+    for one in (*escaped, quote(quote(text, safe=""), safe=""), *_escaped_by_others(text)):
         yield one.encode("utf-8", "surrogatepass")
     yield _PERCENT.sub(lambda found: found[0].lower(), quote(text, safe="")).encode()
     yield from _base64(data)
+
+
+def _escaped_by_others(text: str) -> Iterator[str]:
+    """A text in JSON as Go, Gson and .NET write it: they escape more than JSON asks for."""
+    for letters in ("<>&", "<>&='"):
+        yield _escaped(json.dumps(text, ensure_ascii=False)[1:-1], letters)
+    plain = json.dumps(text)[1:-1]
+    every = _ESCAPE.sub(lambda found: found[0][:2] + found[0][2:].upper(), plain.replace('\\"', "\\u0022"))
+    yield _escaped(every, "<>&'+`", upper=True)
+
+
+def _escaped(text: str, letters: str, *, upper: bool = False) -> str:
+    form = "\\u{:04X}" if upper else "\\u{:04x}"
+    return "".join(form.format(ord(letter)) if letter in letters else letter for letter in text)
 
 
 def _base64(data: bytes) -> Iterator[bytes]:
