@@ -37,8 +37,9 @@ class HttpExecutor:
 
     The URL is ``url``, or one per line of ``script`` (in order, until one fails). ``headers`` and ``query`` are sent
     as they are, with the task's key as ``Idempotency-Key`` unless it is a GET. POST, PUT and PATCH carry the variables
-    without the engine's own as form or JSON. Outputs are ``status`` and ``body`` of the last answer, the body parsed if
-    it is JSON. Where the task has files, the body is one of them (:func:`file_of`), whole, and not in the log.
+    that the queen has chosen, without the engine's own, as form or JSON. Outputs are ``status`` and ``body`` of the
+    last answer, the body parsed if it is JSON. Where the task has files, the body is one of them (:func:`file_of`),
+    whole, and not in the log.
     """
 
     def __init__(self, config: AntConfig) -> None:

@@ -9,8 +9,9 @@ import msgspec
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.arguments import MISSING, Missing, resolve_arguments
-from formicary.engine.jobs.configs import NO_CONFIGS, ConfigView
+from formicary.engine.jobs.configs import NO_CONFIGS, ConfigView, secret_in
 from formicary.engine.jobs.fan_out import VALUES, definition_position, values_of
+from formicary.engine.jobs.model import TaskDefinition
 from formicary.engine.queen.core.records import Job, TaskRun
 
 COMPLETED, FAILED, TIMED_OUT, CANCELLED, LOST = range(1, 6)
@@ -40,7 +41,9 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 def task_variables(run: TaskRun, configs: ConfigView = NO_CONFIGS) -> bytes:
     """JSON of everything the attempt sees: configurations and job variables < task variables < parameters < outputs.
 
-    An HTTP task sends its variables away: configurations are there for its templates only.
+    An HTTP task sends its variables away: those that its job, itself or the request name, with the values that they
+    have by then; configurations, secrets in variables of the job, and what else earlier tasks have handed on are there
+    for its templates only.
     """
     job = run.job
     if run.task.arguments is not None:
@@ -50,12 +53,24 @@ def task_variables(run: TaskRun, configs: ConfigView = NO_CONFIGS) -> bytes:
     configs = _for_task(run, configs)
     if job.definition.simple and not configs:
         return job.params or b"{}"
-    merged = merged_variables(job, dict(run.task.variables), configs)
-    return _encode(merged)
+    return _encode(_seen(run, configs))
+
+
+def _seen(run: TaskRun, configs: ConfigView) -> dict[str, Any]:
+    job, own = run.job, dict(run.task.variables)
+    merged = merged_variables(job, own, configs)
+    if _sends(run.task):
+        named = {**_job_variables(job, configs), **own, **(_decode(job.params) if job.params else {})}
+        return {name: merged[name] for name in named if name in own or not secret_in(merged[name])}
+    return merged
+
+
+def _sends(task: TaskDefinition) -> bool:
+    return task.method.startswith("HTTP_")
 
 
 def _for_task(run: TaskRun, configs: ConfigView) -> ConfigView:
-    if configs is NO_CONFIGS or run.task.method.startswith("HTTP"):
+    if configs is NO_CONFIGS or _sends(run.task):
         return NO_CONFIGS
     return configs.for_task(run.job.definition.model, definition_position(run.position))
 
@@ -65,12 +80,12 @@ def _of_element(run: TaskRun, element: dict[str, object], configs: ConfigView) -
 
     The list itself is left out, as large as it may be.
     """
-    job, execution, own = run.job, run.job.run, run.task.variables
+    execution, own = run.job.run, run.task.variables
     assert execution is not None, "a job whose task has begun has an execution"
     position = definition_position(run.position)
     shared = execution.shared.get(position)
     if shared is None or shared[0] is not configs or shared[1:3] != (execution.version, own):
-        merged = merged_variables(job, dict(own), _for_task(run, configs))
+        merged = _seen(run, _for_task(run, configs))
         for name in (str((run.source.fan_out or {}).get("source")), *element):
             merged.pop(name, None)
         shared = execution.shared[position] = (configs, execution.version, own, _encode(merged)[:-1])
@@ -86,6 +101,11 @@ class Lookup:
         self._configs = configs
         self._element = element or {}
         self._params: dict[str, Any] | None = None
+
+    def at(self, element: Mapping[str, object]) -> Lookup:
+        """The same for another element of the list: what was read of the job is not read again."""
+        self._element = element
+        return self
 
     def param(self, name: str) -> object:
         """The element of a list, a parameter or a variable of the job, or MISSING."""
