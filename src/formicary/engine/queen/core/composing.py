@@ -9,7 +9,7 @@ between. After a restart of the queen the waiting task asks once more, with the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,9 @@ from formicary.engine.storage.port import Row
 
 if TYPE_CHECKING:
     from formicary.engine.queen.core.core import Core
+
+OVER_S = 1.0
+"""So long ago was the time-out of a task whose jobs are being cancelled for it: a queen that starts again sees it."""
 
 
 def to_reset(runs: Iterable[TaskRun], *, hard: bool) -> list[TaskRun]:
@@ -107,21 +110,21 @@ class Composing:
             seconds = attempt_timeout(run, core.wall)
             run.timer_at = core.wall + seconds
             run.timer = core.timers.set(core.mono + seconds, run)
-        earlier = [self._earlier(run, index) for index in range(len(family.ids))] if family.kind != AWAIT else []
-        self._ask(family, [*(family.ids if family.kind == AWAIT else ()), *(job for ids in earlier for job in ids)])
+        self._ask(family, [*(family.ids if family.kind == AWAIT else ()), *self._every_earlier(family)])
 
     def resume(self, run: TaskRun) -> None:
         """After a restart of the queen: the task goes on to wait."""
         core = self.core
-        if run.timer_at is not None:
-            run.timer = core.timers.set(core.mono + max(0.0, run.timer_at - core.wall), run)
         try:
             family = self._family(run)
         except CannotCompose as error:
             self._over(run, Outcome(0, ends.FAILED, 1, error_code=error.code, error_message=str(error)))
             return
-        earlier = [self._earlier(run, index) for index in range(len(family.ids))] if family.kind != AWAIT else []
-        self._ask(family, [*family.ids, *(job for ids in earlier for job in ids)])
+        if run.timer_at is not None and run.timer_at < core.wall and family.kind != AWAIT:
+            self._run_out(family)
+        elif run.timer_at is not None:
+            run.timer = core.timers.set(core.mono + max(0.0, run.timer_at - core.wall), run)
+        self._ask(family, [*family.ids, *self._every_earlier(family)])
         if run.job.verdict in (life.CANCELLED, "TIMED_OUT", "RESTART") and not run.task.always_run:
             self.stop(run)
 
@@ -142,6 +145,13 @@ class Composing:
             job.run.children += len(family.ids)
         self.families[run] = family
         return family
+
+    def _every_earlier(self, family: Family) -> list[str]:
+        """The same for all of its indexes."""
+        run = family.run
+        if family.kind == AWAIT or run.attempts - 1 <= run.token:
+            return []
+        return [job for index in range(len(family.ids)) for job in self._earlier(run, index)]
 
     def _earlier(self, run: TaskRun, index: int) -> list[str]:
         """Ids of the jobs that earlier attempts have forked for this index, newest first."""
@@ -175,24 +185,29 @@ class Composing:
             return
         family.answered = True
         self._take(family, answer)
+        if family.fail_fast and family.failed is not None and not family.stopped:
+            family.stopped = "ERR_CHILD_FAILED"  # the queen was killed while she cancelled the others
         if answer.definition is not None:
             row, model = answer.definition
             family.definition = self.core.definitions.get(str(row[0])) or self.core.define(row, model)
-        is_complete = len(family.ends) == len(family.ids)
-        problem = answer.problem or ("" if is_complete or family.stopped else self._refusal(family))
-        if problem and not is_complete and not family.stopped:
-            run.error_message = problem
-            family.stopped = "ERR_FORK"
+        if len(family.ends) < len(family.ids) and not family.stopped:
+            if answer.problem:
+                run.error_message, family.stopped = answer.problem, "ERR_FORK"
+            elif self._has_to_be_checked(family):
+                family.checked = False
+                self.core.slices.drive(run, self._checking(family))
+                return
         if family.stopped:
             self._cancel_open(family)
         self._go_on(family)
 
     def _take(self, family: Family, answer: Children) -> None:
         run, jobs = family.run, self.core.jobs
-        for index, job_id in enumerate(family.ids):
-            if job_id in jobs:
-                family.open.add(index)
-            elif index not in family.ends and job_id in answer.ended:
+        family.open.update(index for index, job_id in enumerate(family.ids) if job_id in jobs)
+        for index, job_id in enumerate(family.ids if answer.ended else ()):
+            if index in family.open:
+                continue
+            if index not in family.ends and job_id in answer.ended:
                 family.ends[index] = answer.ended[job_id]
             elif family.kind != AWAIT and index not in family.ends:
                 for earlier in self._earlier(run, index):
@@ -202,38 +217,72 @@ class Composing:
                         family.ids[index] = earlier
                         break
 
-    def _refusal(self, family: Family) -> str:
-        """Why the job type cannot be forked with these parameters, empty = it can."""
+    def _has_to_be_checked(self, family: Family) -> bool:
+        """Whether its jobs may lack parameters, or have some that cannot be made."""
         if family.kind == AWAIT or family.definition is None:
-            return ""
+            return False
         model = family.definition.model
         has_templates = family.kind == FAN_OUT and bool(per_element(family.run.source))
-        if not (model.required_params or model.parameters or has_templates):
-            return ""
-        configs = self.core.configs.view(family.run.job.org, family.run.job.submitted_by or "", model.job_type)
-        every, now = range(len(family.ids)), self.core.wall
-        try:
-            return next(filter(None, (_lacks(model, params_of(family, index, now), configs) for index in every)), "")
-        except CannotCompose as error:
-            return str(error)
+        return bool(model.required_params or model.parameters or has_templates)
+
+    def _checking(self, family: Family) -> Iterator[None]:
+        """Looks at the parameters of all its jobs, in slices, before the first of them starts."""
+        run, definition = family.run, family.definition
+        assert definition is not None, "a family without a definition has nothing to look at"
+        model = definition.model
+        configs = self.core.configs.view(run.job.org, run.job.submitted_by or "", model.job_type)
+        problem = ""
+        for index in range(len(family.ids)):
+            try:
+                problem = _lacks(model, params_of(family, index, self.core.wall), configs)
+            except CannotCompose as error:
+                problem = str(error)
+            if problem:
+                break
+            yield
+        family.checked = True
+        if problem:
+            run.error_message, family.stopped = problem, "ERR_FORK"
+            self._cancel_open(family)
+        self._go_on(family)
 
     def _go_on(self, family: Family) -> None:
-        """Starts what may start; ends the task when nothing is left to wait for. Nothing before the answer has come."""
+        """Starts what may start, in slices; ends the task when nothing is left to wait for. Nothing before the answer
+        has come.
+        """
+        if not (family.answered and (family.checked or family.stopped)):
+            return
         while (
-            family.answered
-            and not family.stopped
+            not family.stopped
             and family.kind != AWAIT
             and family.next < len(family.ids)
             and len(family.open) < family.limit
         ):
-            index, family.next = family.next, family.next + 1
-            if index not in family.ends and index not in family.open:
-                self._start(family, index)
-        if not family.answered or self.families.get(family.run) is not family:
+            index = family.next
+            if index in family.ends or index in family.open:
+                family.next += 1
+                continue
+            if not self.core.slices.take():
+                self._later(family)
+                return
+            family.next += 1
+            self._start(family, index)
+        if self.families.get(family.run) is not family:
             return
         is_forked = family.kind == FORK and not family.joins and not (family.stopped or family.expanding)
         if is_forked or not family.open:
             self._join(family)
+
+    def _later(self, family: Family) -> None:
+        """What is left to start or to cancel has its turn in a later batch."""
+
+        def again() -> None:
+            if self.families.get(family.run) is family:
+                if family.stopped:
+                    self._cancel_open(family)
+                self._go_on(family)
+
+        self.core.slices.later(family.run, again)
 
     def _start(self, family: Family, index: int) -> None:
         definition, run = family.definition, family.run
@@ -331,9 +380,16 @@ class Composing:
         elif failed is not None and family.joins:
             code = "ERR_CHILD_FAILED"
             message = f"the job {failed.id} is {failed.state}: {failed.error_message or failed.error_code}"
-        outputs = b""
+        self.core.slices.drive(run, self._joining(family, code, message))
+
+    def _joining(self, family: Family, code: str, message: str) -> Iterator[None]:
+        """Puts the outputs together, in slices, and ends the task."""
+        run, outputs = family.run, b""
         try:
-            outputs = outputs_of(family, self.core.wall) if code in ("", "ERR_CHILD_FAILED") else b""
+            if code in ("", "ERR_CHILD_FAILED"):
+                outputs, found = yield from outputs_of(family, self.core.wall)
+                assert run.job.run is not None, "a job whose task waits has an execution"
+                run.job.run.made = (outputs, found)
         except CannotCompose as error:
             code, message = error.code, str(error)
         kind = ends.TIMED_OUT if code == "ERR_TIMEOUT" else ends.FAILED if code else ends.COMPLETED
@@ -351,17 +407,25 @@ class Composing:
     def drop(self, run: TaskRun) -> None:
         """The task waits no longer."""
         run.clear_timer()
+        self.core.slices.drop(run)
         family = self.families.pop(run, None)
-        for job_id in family.ids if family is not None else ():
-            left = [entry for entry in self._waiting.get(job_id, ()) if entry[0] is not family]
+        for job_id in family.ids if family is not None and self._waiting else ():
+            waiting = self._waiting.get(job_id)
+            if waiting is None:
+                continue
+            left = [entry for entry in waiting if entry[0] is not family]
             if left:
                 self._waiting[job_id] = left
             else:
-                self._waiting.pop(job_id, None)
+                del self._waiting[job_id]
 
     def timed_out(self, run: TaskRun) -> None:
         """The attempt's time is over."""
-        family = self.families[run]
+        run.timer_at = self.core.wall - OVER_S
+        self._run_out(self.families[run])
+
+    def _run_out(self, family: Family) -> None:
+        run = family.run
         self.core.dirty_tasks[run] = None
         run.error_message = f"its jobs have not ended within the time-out of {run.task.timeout_s or 0:g} s"
         self._stop(family, "ERR_TIMEOUT")
@@ -392,7 +456,13 @@ class Composing:
             family.open -= family.expanding  # what comes of them is looked at no more
             family.expanding.clear()
             for index in sorted(family.open):
-                self._cancel(family.ids[index], family.run.job.id)
+                child = self.core.jobs.get(family.ids[index])
+                if child is None or child.verdict == life.CANCELLED:
+                    continue
+                if not self.core.slices.take():
+                    self._later(family)
+                    return
+                self._cancel(child.id, family.run.job.id)
 
     def cancel_forked(self, job: Job) -> None:
         """A job is cancelled or out of time: so is every job it has forked and not waited for."""

@@ -52,6 +52,7 @@ from formicary.engine.queen.core.queueing import PLAIN, Queueing, asks_for_queue
 from formicary.engine.queen.core.records import Ant, Definition, Job, TaskRun, runs_of
 from formicary.engine.queen.core.recovering import rebuild, recover
 from formicary.engine.queen.core.repinning import repinned
+from formicary.engine.queen.core.slices import Slices
 from formicary.engine.queen.core.stats import Stats
 from formicary.engine.queen.core.time_limits import attempt_timeout
 from formicary.engine.queen.core.timers import Alarm, TimerWheel
@@ -108,6 +109,7 @@ class Core:
         self.leases.grace_of = self.grace_of
         self.leases.find, self.leases.as_held = partial(held, self), as_held
         self.neighbouring = Neighbouring(self)
+        self.slices = Slices()
         self.progress = Progress(self)
         self.composing = Composing(self)
         self.fanning = Fanning(self)
@@ -513,7 +515,11 @@ class Core:
         return self.breaking.permits(gate)
 
     def schedule(self) -> bool:
-        """One slice of decisions; True where there may be more to decide at once."""
+        """One slice of decisions, and of what else goes on in slices; True where there may be more to do at once."""
+        waits = self.slices.go_on()
+        return self._decide() or waits
+
+    def _decide(self) -> bool:
         book = self.leases.neighbours
         if book.news:
             self.neighbouring.refresh()
@@ -664,6 +670,7 @@ class Core:
     def cut(self) -> Batch:
         """Takes the open batch: images of all that changed, and the effects that wait for its commit."""
         batch, self.batch = self.batch, Batch()
+        self.slices.cut()
         changes = batch.changes
         changes.jobs = {job.number: job.row() for job in self.dirty_jobs}
         changes.tasks = {(run.job.number, run.position): run.row() for run in self.dirty_tasks}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -11,9 +11,9 @@ import msgspec
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.arguments import resolve_arguments
-from formicary.engine.jobs.configs import NO_CONFIGS, ConfigView, secret_in
+from formicary.engine.jobs.configs import NO_CONFIGS, ConfigView, may_hold_secrets, secret_in
 from formicary.engine.jobs.fan_out import is_set, item_name, number_of
-from formicary.engine.jobs.model import TaskDefinition
+from formicary.engine.jobs.model import COMPOSING_METHODS, TaskDefinition
 from formicary.engine.jobs.templates.budget import TemplateError
 from formicary.engine.queen.core.batch import JobEnded, RenderRequest
 from formicary.engine.queen.core.outcome import Lookup, decode_outputs, merged_variables
@@ -67,6 +67,10 @@ class Family:
     definition: Definition | None = None
     answered: bool = False
     open: set[int] = field(default_factory=set)
+    checked: bool = True
+    """The parameters of all jobs were looked at."""
+    lookup: Lookup | None = None
+    """Answers the references in arguments."""
     expanding: set[int] = field(default_factory=set)
     """Those of the open ones whose tasks are being made by their template."""
     ends: dict[int, JobEnded] = field(default_factory=dict)
@@ -126,6 +130,33 @@ def forked_type(task: TaskDefinition) -> tuple[str, str]:
     return job_type, str(spec.get("fork_job_version") or task.fork_job_version or task.job_version or "")
 
 
+def joins(task: TaskDefinition) -> bool:
+    """Whether a task waits for jobs, its own or those of other tasks."""
+    if task.method == "FORK_JOB" and task.fan_out is None:
+        return bool((task.sub_workflow or {}).get("wait_for_completion"))
+    return task.method in COMPOSING_METHODS
+
+
+def joined(run: TaskRun) -> list[tuple[str, str]]:
+    """Ids of the jobs that a task has waited for, each with the folder where files of that job belong.
+
+    The jobs of a fan-out leave files of the same names: each has a folder of its own, as its outputs have names.
+    """
+    if run.task.method == "AWAIT_FORKED_JOB":
+        return [(job_id, "") for job_id in dict.fromkeys(_awaited(run).ids)]
+    outputs = decode_outputs(run.outputs)
+    if run.task.fan_out is None:
+        found = outputs.get("ForkedJobID")
+        return [(found, "")] if isinstance(found, str) and joins(run.task) else []
+    results = outputs.get("FanOutResults")
+    name = item_name(run.task)
+    return [
+        (one["job"], f"{name}_{one['index']}")
+        for one in (results if isinstance(results, list) else ())
+        if isinstance(one, dict) and isinstance(one.get("job"), str)
+    ]
+
+
 def family_of(run: TaskRun, *, most: int, configs: ConfigView = NO_CONFIGS) -> Family:
     """The family that the attempt asks for. Raises CannotCompose."""
     task = run.task
@@ -137,18 +168,23 @@ def family_of(run: TaskRun, *, most: int, configs: ConfigView = NO_CONFIGS) -> F
     refuse_secrets("arguments", resolve_arguments(task.arguments or {}, Lookup(run.job, configs)))
     if task.fan_out is None:
         waits = bool((task.sub_workflow or {}).get("wait_for_completion"))
-        return Family(run, FORK, [_own_id(run, 0)], joins=waits, configs=configs)
+        return Family(run, FORK, _own_ids(run, 1), joins=waits, configs=configs)
     items = items_of(run, configs)
     if len(items) > most:
         raise CannotCompose("ERR_FORK_LIMIT", f"{len(items)} elements to fan out over: at most {most} are possible")
     limit = limit_of(task) or most
-    ids = [_own_id(run, index) for index in range(len(items))]
+    ids = _own_ids(run, len(items))
     fast = is_set(task.fan_out, "fail_fast")
     return Family(run, FAN_OUT, ids, items=tuple(items), limit=limit, fail_fast=fast, configs=configs)
 
 
-def _own_id(run: TaskRun, index: int) -> str:
-    return child_id(run.job.id, run.position, index, run.attempts)
+def _own_ids(run: TaskRun, count: int) -> list[str]:
+    """Ids of the jobs of an attempt, as `child_id` makes them; of thousands of them it is called for long ones only."""
+    parent, position, attempt = run.job.id, run.position, run.attempts
+    if len(f"{parent}.{position}-{count}-{attempt}") <= MAX_ID_CHARS:
+        start, end = f"{parent}.{position}-", f"-{attempt}"
+        return [f"{start}{index}{end}" for index in range(count)]
+    return [child_id(parent, position, index, attempt) for index in range(count)]
 
 
 def _awaited(run: TaskRun) -> Family:
@@ -178,7 +214,7 @@ def limit_of(task: TaskDefinition) -> int:
 
 def refuse_secrets(name: str, value: object) -> None:
     """Raises CannotCompose where a value that is passed on holds a secret."""
-    if secret_in(value):
+    if value and may_hold_secrets(msgspec.json.encode(value)) and secret_in(value):
         raise CannotCompose(
             "ERR_VALIDATION",
             f"{name} holds a secret: secrets are never passed to other jobs. The forked job sees those of its own "
@@ -230,8 +266,9 @@ def params_of(family: Family, index: int, now: float) -> dict[str, object]:
         element = {name: family.items[index], f"{name}_index": index}
     params: dict[str, object] = {}
     if task.arguments is not None:
-        named = {item_name(task): family.items[index]} if element else None
-        params.update(resolve_arguments(task.arguments, Lookup(run.job, family.configs, named)))
+        named = {item_name(task): family.items[index]} if element else {}
+        family.lookup = lookup = (family.lookup or Lookup(run.job, family.configs)).at(named)
+        params.update(resolve_arguments(task.arguments, lookup))
     elif task.sub_workflow is None:
         params.update(task.variables)
     params.update(pairs_of(task, "input_params"))
@@ -243,12 +280,15 @@ def params_of(family: Family, index: int, now: float) -> dict[str, object]:
     return {**params, **element}
 
 
-def outputs_of(family: Family, now: float) -> bytes:
-    """JSON of what the task gives its job. Raises CannotCompose where that is too much."""
+def outputs_of(family: Family, now: float) -> Generator[None, None, tuple[bytes, dict[str, object]]]:
+    """What the task gives its job, as JSON and as it is; a step for each element of a fan-out.
+
+    Raises CannotCompose where that is too much.
+    """
     name = family.run.task.task_type
     found: dict[str, object] = {}
     if family.kind == FAN_OUT:
-        found = _fan_out_outputs(family, now)
+        found = yield from _fan_out_outputs(family, now)
     else:
         for index in sorted(family.ends):
             found.update(outputs_given(family.run, decode_outputs(family.ends[index].outputs), now))
@@ -259,10 +299,10 @@ def outputs_of(family: Family, now: float) -> bytes:
     data = msgspec.json.encode(found)
     if len(data) > MAX_OUTPUT_BYTES:
         raise CannotCompose("ERR_RESULT_TOO_LARGE", f"the outputs of its {len(family.ids)} jobs exceed 1 MB")
-    return data
+    return data, found
 
 
-def _fan_out_outputs(family: Family, now: float) -> dict[str, object]:
+def _fan_out_outputs(family: Family, now: float) -> Generator[None, None, dict[str, object]]:
     task = family.run.task
     name = item_name(task)
     found: dict[str, object] = {}
@@ -275,6 +315,7 @@ def _fan_out_outputs(family: Family, now: float) -> dict[str, object]:
         found.setdefault(f"{name}_{index}_status", state)  # an output of that name says more
         job: object = job_id if end is not None else None
         results.append({"index": index, "job": job, "state": state, "outputs": outputs})
+        yield
     source = (task.fan_out or {}).get("source_name")
     return {
         **found,

@@ -13,8 +13,9 @@ nothing more starts. A core that is built again from rows goes on from there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -178,26 +179,36 @@ class Fanning:
             if element is not None and element.is_active():
                 family.open.add(index)
                 element.cancelling = element.cancelling or family.kills
-        self._go_on(family)
+        core.slices.later(run, partial(self._again, family))
 
     # --- its elements begin and end ---------------------------------------------------------------------------------
 
     def _go_on(self, family: FanOut) -> None:
-        """Starts what may start; ends the task when nothing is left to wait for."""
-        run, last = family.run, len(family.items)
+        """Starts what may start, in slices; ends the task when nothing is left to wait for."""
+        run, last, slices = family.run, len(family.items), self.core.slices
         while family.stopped == GOES_ON and family.next < last and len(family.open) < family.limit:
-            index, family.next = family.next, family.next + 1
+            index = family.next
             element = family.at(index)
+            if element is not None and element.state != life.PENDING:
+                family.next += 1
+                continue
+            if not slices.take():
+                slices.later(run, partial(self._again, family))
+                return
+            family.next += 1
             if element is None:
                 position = element_position(run.position, index)
                 element = _execution(run).elements[position] = TaskRun(run.job, position, run.source)
-            elif element.state != life.PENDING:
-                continue
             family.open.add(index)
             element.element = element_variables(run.task, index, family.items[index])
             self.core.progress.proceed(element)
         if not family.open and (family.stopped != GOES_ON or family.next >= last) and run in self.families:
             self._join(family)
+
+    def _again(self, family: FanOut) -> None:
+        """There is room for more of a task that still waits."""
+        if self.families.get(family.run) is family:
+            self._go_on(family)
 
     def ended(self, element: TaskRun, *, fatal: bool = False) -> None:
         """An element has ended, or was withdrawn."""
@@ -254,7 +265,8 @@ class Fanning:
 
     def _join(self, family: FanOut) -> None:
         run, count = family.run, len(family.items)
-        runs = [family.at(index) for index in range(count)]
+        elements = _execution(run).elements
+        runs = [elements.get(element_position(run.position, index)) for index in range(count)]
         bad = [index for index, one in enumerate(runs) if one is None or one.state != life.COMPLETED]
         self._take_rendered(run, runs[0])
         if bad and family.stopped in (CANCELLED, WINDS_UP):
@@ -266,12 +278,19 @@ class Fanning:
         if bad:
             first = next((at for at in bad if (one := runs[at]) is not None and one.state == life.FAILED), bad[0])
             code, message, exit_code = _failure(family, len(bad), first)
-        try:
-            outputs = _outputs(family, runs, bad)
-        except CannotCompose as error:
-            outputs, code, message, exit_code = b"", error.code, str(error), 1
         kind = ends.TIMED_OUT if code == "ERR_TIMEOUT" else ends.FAILED if code else ends.COMPLETED
-        outcome = Outcome(0, kind, exit_code, outputs=outputs, error_code=code, error_message=message[:2000])
+        outcome = Outcome(0, kind, exit_code, error_code=code, error_message=message[:2000])
+        self.core.slices.drive(run, self._joining(family, runs, bad, outcome))
+
+    def _joining(self, family: FanOut, runs: list[TaskRun | None], bad: list[int], outcome: Outcome) -> Iterator[None]:
+        """Puts the outputs together, in slices, and ends the task."""
+        run = family.run
+        try:
+            outputs, found = yield from _outputs(family, runs, bad)
+            outcome = msgspec.structs.replace(outcome, outputs=outputs)
+            _execution(run).made = (outputs, found)
+        except CannotCompose as error:
+            outcome = Outcome(0, ends.FAILED, 1, error_code=error.code, error_message=str(error)[:2000])
         self._over(run, outcome, fatal=family.stopped == FATAL)
 
     def _take_rendered(self, run: TaskRun, first: TaskRun | None) -> None:
@@ -285,6 +304,7 @@ class Fanning:
 
     def _over(self, run: TaskRun, outcome: Outcome, *, fatal: bool = False) -> None:
         run.clear_timer()
+        self.core.slices.drop(run)
         self.families.pop(run, None)
         run.rendered = None
         run.ended_at = self.core.wall
@@ -312,8 +332,13 @@ def _failure(family: FanOut, count: int, first: int) -> tuple[str, str, int]:
     return code or CHILD_FAILED, text, (element.exit_code if element is not None else None) or 1
 
 
-def _outputs(family: FanOut, runs: list[TaskRun | None], bad: list[int]) -> bytes:
-    """JSON of what the task gives its job: results by index. Raises CannotCompose where that is too much."""
+def _outputs(
+    family: FanOut, runs: list[TaskRun | None], bad: list[int]
+) -> Generator[None, None, tuple[bytes, dict[str, object]]]:
+    """What the task gives its job, as JSON and as it is: results by index; a step for each of them.
+
+    Raises CannotCompose where that is too much.
+    """
     task = family.run.task
     name = item_name(task)
     found: dict[str, object] = {}
@@ -325,6 +350,7 @@ def _outputs(family: FanOut, runs: list[TaskRun | None], bad: list[int]) -> byte
         if len(runs) <= MOST_NAMED:
             found.update({f"{name}_{index}_{key}": value for key, value in outputs.items()})
             found.setdefault(f"{name}_{index}_status", state)  # an output of that name says more
+        yield
     failures = [_told(index, one) for index in bad if (one := runs[index]) is not None and one.state == life.FAILED]
     found |= {
         "FanOutItemCount": len(runs),
@@ -337,7 +363,7 @@ def _outputs(family: FanOut, runs: list[TaskRun | None], bad: list[int]) -> byte
     if len(data) > MAX_OUTPUT_BYTES:
         text = f"the outputs of its {len(runs)} elements exceed 1 MB together: let them write files (artifacts)"
         raise CannotCompose("ERR_RESULT_TOO_LARGE", text)
-    return data
+    return data, found
 
 
 def _told(index: int, element: TaskRun) -> dict[str, object]:

@@ -448,7 +448,9 @@ class Progress:
         if run.outputs and run.state in (life.COMPLETED, life.FAILED):
             execution.version += 1
             execution.outputs.pop(run.task.task_type, None)
-            execution.outputs[run.task.task_type] = decode_outputs(run.outputs)
+            made, execution.made = execution.made, None
+            is_made = made is not None and made[0] is run.outputs
+            execution.outputs[run.task.task_type] = made[1] if made and is_made else decode_outputs(run.outputs)
 
     # --- a job ends -------------------------------------------------------------------------------------------------
 

@@ -502,6 +502,7 @@ class Execution:
         "final",
         "flow",
         "gang",
+        "made",
         "outputs",
         "parked",
         "preparing",
@@ -533,6 +534,8 @@ class Execution:
         """Positions to activate when a paused job goes on."""
         self.outputs: dict[str, dict[str, Any]] = {}
         """Outputs by task type, in order of commit."""
+        self.made: tuple[bytes, dict[str, Any]] | None = None
+        """Outputs that the queen has made herself, as JSON and as they are, on their way there."""
         self.version = 0
         """Raised with each output."""
         self.shared: dict[int, tuple[object, int, object, bytes]] = {}
