@@ -104,3 +104,17 @@ def test_curl_goes_on_with_what_it_has(up: Up, path: str, tmp_path: Path) -> Non
     file.write_bytes(CONTENT[:1_000_000])
     subprocess.run(["curl", "-sS", "-f", "-C", "-", "-o", file, f"http://127.0.0.1:{up.http}{path}"], check=True)
     assert file.read_bytes() == CONTENT
+
+
+def test_head_is_the_head_of_get(up: Up, path: str) -> None:
+    """The same status and headers, with the length; no content, and no answer to what GET refuses."""
+    for more in ({}, {"range": "bytes=5-9"}, {"range": "bytes=5-9", "if_range": TAG}, {"range": f"bytes={SIZE}-"}):
+        status, headers, _ = ask(up, "GET", path, **more)
+        found, head, content = ask(up, "HEAD", path, **more)
+        assert (found, content) == (status, b"")
+        for name in ("etag", "accept-ranges", "repr-digest", "content-range", "content-type"):
+            assert head.get(name) == headers.get(name), name
+        if status < 400:
+            assert int(head["content-length"]) == (SIZE if status == 200 else 5)
+    assert ask(up, "HEAD", path.replace("/v1/artifacts/", "/v1/artifacts/none"))[0] == 404
+    assert ask(up, "HEAD", f"{path}?offset={SIZE + 1}")[0] == 400

@@ -300,7 +300,10 @@ class Transcoder:
     async def _stream(self, exchange: Exchange, binding: Binding, call: Call, form: str) -> None:
         stream = _Stream(self, exchange, binding, call, form)
         if exchange.method == "HEAD":
-            await exchange.answer(200, [(b"content-type", stream.content_type.encode())], b"")
+            if binding.raw_response:
+                await stream.head_alone()
+            else:
+                await exchange.answer(200, [(b"content-type", stream.content_type.encode())], b"")
             return
         call.write = stream.write
         beats = asyncio.get_running_loop().create_task(stream.beat(self._heartbeat_s)) if stream.beats else None
@@ -380,8 +383,27 @@ class _Stream:
             data = squeezed + self._compressor.flush(zlib.Z_SYNC_FLUSH if more else zlib.Z_FINISH)
         await self._exchange.send(data, more=more)
 
+    async def head_alone(self) -> None:
+        """Runs the call for its headers; what it writes is left out. Raises Problem, ClientGone.
+
+        How long the content of GET is, it may say as `http_length` of its state.
+        """
+        is_first = True
+
+        async def left_out(message: Any) -> None:
+            nonlocal is_first
+            if is_first:
+                is_first, self.content_type = False, self._raw(message).content_type or self.content_type
+
+        self._call.write = left_out
+        await self._exchange.run(self._call)
+        await self._start()
+        await self._exchange.send(b"", more=False)
+
     async def _start(self) -> None:
         headers: Pairs = encoded(self._call.headers)
+        if "http_length" in self._call.state:
+            headers.append((b"content-length", b"%d" % self._call.state["http_length"]))
         headers.append(_content_type(self.content_type))
         headers.append((b"cache-control", b"no-cache"))
         headers.append((b"x-accel-buffering", b"no"))

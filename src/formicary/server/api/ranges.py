@@ -44,12 +44,19 @@ def answered(artifact: Artifact, offset: int, call: Call) -> Span:
     is_current = condition in ("", tag)  # another tag, or a date: the whole is sent
     span = _asked(call.value(RANGE), size) if is_current and not offset else None
     if span is None:
-        return Span(offset, size - offset)
+        return _sent(Span(offset, size - offset), call)
     if not 0 <= span.offset < size or span.length <= 0:
         call.set_header(CONTENT_RANGE, f"bytes */{size}")
         raise problem("RANGE_NOT_SATISFIABLE", f"The content has {size} bytes; the range lies behind them.")
     call.set_header(CONTENT_RANGE, f"bytes {span.offset}-{span.offset + span.length - 1}/{size}")
     call.state["http_status"] = 206
+    return _sent(span, call)
+
+
+def _sent(span: Span, call: Call) -> Span:
+    """The part; to HEAD, whose answer has no content, its length is said."""
+    if call.http_method == "HEAD":
+        call.state["http_length"] = max(0, span.length)
     return span
 
 
