@@ -27,7 +27,7 @@ from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66ormicary/v1/artifacts.proto\x12\x0c\x66ormicary.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbd\x02\n\x08\x41rtifact\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x15\n\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x1b\n\ttask_type\x18\x03 \x01(\tR\x08taskType\x12\x18\n\x07\x61ttempt\x18\x04 \x01(\x05R\x07\x61ttempt\x12\x12\n\x04name\x18\x05 \x01(\tR\x04name\x12\x12\n\x04\x66orm\x18\x06 \x01(\tR\x04\x66orm\x12\x1d\n\nsize_bytes\x18\x07 \x01(\x03R\tsizeBytes\x12\x16\n\x06sha256\x18\x08 \x01(\tR\x06sha256\x12\x39\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x39\n\nexpires_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\"r\n\x14ListArtifactsRequest\x12\x15\n\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x14\n\x05token\x18\x02 \x01(\x04R\x05token\x12\x1b\n\tcache_key\x18\x03 \x01(\tR\x08\x63\x61\x63heKey\x12\x10\n\x03ids\x18\x04 \x03(\tR\x03ids\"M\n\x15ListArtifactsResponse\x12\x34\n\tartifacts\x18\x01 \x03(\x0b\x32\x16.formicary.v1.ArtifactR\tartifacts\"$\n\x12GetArtifactRequest\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\"W\n\x17\x44ownloadArtifactRequest\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x14\n\x05token\x18\x03 \x01(\x04R\x05token\"\\\n\x15UploadArtifactRequest\x12/\n\x05\x62\x65gin\x18\x01 \x01(\x0b\x32\x19.formicary.v1.UploadBeginR\x05\x62\x65gin\x12\x12\n\x04\x64\x61ta\x18\x02 \x01(\x0cR\x04\x64\x61ta\"\xcb\x01\n\x12PutArtifactRequest\x12.\n\x07\x63ontent\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBodyR\x07\x63ontent\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n\x06sha256\x18\x03 \x01(\tR\x06sha256\x12\"\n\nsize_bytes\x18\x04 \x01(\x03H\x00R\tsizeBytes\x88\x01\x01\x12&\n\x0f\x65xpires_after_s\x18\x05 \x01(\x01R\rexpiresAfterSB\r\n\x0b_size_bytes\"\xc7\x01\n\x0bUploadBegin\x12\x14\n\x05token\x18\x01 \x01(\x04R\x05token\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n\x04\x66orm\x18\x03 \x01(\tR\x04\x66orm\x12\x1d\n\nsize_bytes\x18\x04 \x01(\x03R\tsizeBytes\x12\x16\n\x06sha256\x18\x05 \x01(\tR\x06sha256\x12&\n\x0f\x65xpires_after_s\x18\x06 \x01(\x01R\rexpiresAfterS\x12\x1b\n\tcache_key\x18\x07 \x01(\tR\x08\x63\x61\x63heKey2\xa9\x04\n\x0f\x41rtifactService\x12}\n\rListArtifacts\x12\".formicary.v1.ListArtifactsRequest\x1a#.formicary.v1.ListArtifactsResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/jobs/{job_id}/artifacts\x12\x63\n\x0bGetArtifact\x12 .formicary.v1.GetArtifactRequest\x1a\x16.formicary.v1.Artifact\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/artifacts/{id}\x12v\n\x10\x44ownloadArtifact\x12%.formicary.v1.DownloadArtifactRequest\x1a\x14.google.api.HttpBody\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/artifacts/{id}:download0\x01\x12O\n\x0eUploadArtifact\x12#.formicary.v1.UploadArtifactRequest\x1a\x16.formicary.v1.Artifact(\x01\x12i\n\x0bPutArtifact\x12 .formicary.v1.PutArtifactRequest\x1a\x16.formicary.v1.Artifact\"\x1e\x82\xd3\xe4\x93\x02\x18\"\r/v1/artifacts:\x07\x63ontent(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66ormicary/v1/artifacts.proto\x12\x0c\x66ormicary.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd5\x02\n\x08\x41rtifact\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x15\n\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x1b\n\ttask_type\x18\x03 \x01(\tR\x08taskType\x12\x18\n\x07\x61ttempt\x18\x04 \x01(\x05R\x07\x61ttempt\x12\x12\n\x04name\x18\x05 \x01(\tR\x04name\x12\x12\n\x04\x66orm\x18\x06 \x01(\tR\x04\x66orm\x12\x1d\n\nsize_bytes\x18\x07 \x01(\x03R\tsizeBytes\x12\x16\n\x06sha256\x18\x08 \x01(\tR\x06sha256\x12\x39\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x39\n\nexpires_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\x12\x16\n\x06\x66older\x18\x0b \x01(\tR\x06\x66older\"r\n\x14ListArtifactsRequest\x12\x15\n\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x14\n\x05token\x18\x02 \x01(\x04R\x05token\x12\x1b\n\tcache_key\x18\x03 \x01(\tR\x08\x63\x61\x63heKey\x12\x10\n\x03ids\x18\x04 \x03(\tR\x03ids\"M\n\x15ListArtifactsResponse\x12\x34\n\tartifacts\x18\x01 \x03(\x0b\x32\x16.formicary.v1.ArtifactR\tartifacts\"$\n\x12GetArtifactRequest\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\"W\n\x17\x44ownloadArtifactRequest\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x14\n\x05token\x18\x03 \x01(\x04R\x05token\"\\\n\x15UploadArtifactRequest\x12/\n\x05\x62\x65gin\x18\x01 \x01(\x0b\x32\x19.formicary.v1.UploadBeginR\x05\x62\x65gin\x12\x12\n\x04\x64\x61ta\x18\x02 \x01(\x0cR\x04\x64\x61ta\"\xcb\x01\n\x12PutArtifactRequest\x12.\n\x07\x63ontent\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBodyR\x07\x63ontent\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n\x06sha256\x18\x03 \x01(\tR\x06sha256\x12\"\n\nsize_bytes\x18\x04 \x01(\x03H\x00R\tsizeBytes\x88\x01\x01\x12&\n\x0f\x65xpires_after_s\x18\x05 \x01(\x01R\rexpiresAfterSB\r\n\x0b_size_bytes\"\xc7\x01\n\x0bUploadBegin\x12\x14\n\x05token\x18\x01 \x01(\x04R\x05token\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n\x04\x66orm\x18\x03 \x01(\tR\x04\x66orm\x12\x1d\n\nsize_bytes\x18\x04 \x01(\x03R\tsizeBytes\x12\x16\n\x06sha256\x18\x05 \x01(\tR\x06sha256\x12&\n\x0f\x65xpires_after_s\x18\x06 \x01(\x01R\rexpiresAfterS\x12\x1b\n\tcache_key\x18\x07 \x01(\tR\x08\x63\x61\x63heKey2\xa9\x04\n\x0f\x41rtifactService\x12}\n\rListArtifacts\x12\".formicary.v1.ListArtifactsRequest\x1a#.formicary.v1.ListArtifactsResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/jobs/{job_id}/artifacts\x12\x63\n\x0bGetArtifact\x12 .formicary.v1.GetArtifactRequest\x1a\x16.formicary.v1.Artifact\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/artifacts/{id}\x12v\n\x10\x44ownloadArtifact\x12%.formicary.v1.DownloadArtifactRequest\x1a\x14.google.api.HttpBody\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/artifacts/{id}:download0\x01\x12O\n\x0eUploadArtifact\x12#.formicary.v1.UploadArtifactRequest\x1a\x16.formicary.v1.Artifact(\x01\x12i\n\x0bPutArtifact\x12 .formicary.v1.PutArtifactRequest\x1a\x16.formicary.v1.Artifact\"\x1e\x82\xd3\xe4\x93\x02\x18\"\r/v1/artifacts:\x07\x63ontent(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,21 +43,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ARTIFACTSERVICE'].methods_by_name['PutArtifact']._loaded_options = None
   _globals['_ARTIFACTSERVICE'].methods_by_name['PutArtifact']._serialized_options = b'\202\323\344\223\002\030\"\r/v1/artifacts:\007content'
   _globals['_ARTIFACT']._serialized_start=137
-  _globals['_ARTIFACT']._serialized_end=454
-  _globals['_LISTARTIFACTSREQUEST']._serialized_start=456
-  _globals['_LISTARTIFACTSREQUEST']._serialized_end=570
-  _globals['_LISTARTIFACTSRESPONSE']._serialized_start=572
-  _globals['_LISTARTIFACTSRESPONSE']._serialized_end=649
-  _globals['_GETARTIFACTREQUEST']._serialized_start=651
-  _globals['_GETARTIFACTREQUEST']._serialized_end=687
-  _globals['_DOWNLOADARTIFACTREQUEST']._serialized_start=689
-  _globals['_DOWNLOADARTIFACTREQUEST']._serialized_end=776
-  _globals['_UPLOADARTIFACTREQUEST']._serialized_start=778
-  _globals['_UPLOADARTIFACTREQUEST']._serialized_end=870
-  _globals['_PUTARTIFACTREQUEST']._serialized_start=873
-  _globals['_PUTARTIFACTREQUEST']._serialized_end=1076
-  _globals['_UPLOADBEGIN']._serialized_start=1079
-  _globals['_UPLOADBEGIN']._serialized_end=1278
-  _globals['_ARTIFACTSERVICE']._serialized_start=1281
-  _globals['_ARTIFACTSERVICE']._serialized_end=1834
+  _globals['_ARTIFACT']._serialized_end=478
+  _globals['_LISTARTIFACTSREQUEST']._serialized_start=480
+  _globals['_LISTARTIFACTSREQUEST']._serialized_end=594
+  _globals['_LISTARTIFACTSRESPONSE']._serialized_start=596
+  _globals['_LISTARTIFACTSRESPONSE']._serialized_end=673
+  _globals['_GETARTIFACTREQUEST']._serialized_start=675
+  _globals['_GETARTIFACTREQUEST']._serialized_end=711
+  _globals['_DOWNLOADARTIFACTREQUEST']._serialized_start=713
+  _globals['_DOWNLOADARTIFACTREQUEST']._serialized_end=800
+  _globals['_UPLOADARTIFACTREQUEST']._serialized_start=802
+  _globals['_UPLOADARTIFACTREQUEST']._serialized_end=894
+  _globals['_PUTARTIFACTREQUEST']._serialized_start=897
+  _globals['_PUTARTIFACTREQUEST']._serialized_end=1100
+  _globals['_UPLOADBEGIN']._serialized_start=1103
+  _globals['_UPLOADBEGIN']._serialized_end=1302
+  _globals['_ARTIFACTSERVICE']._serialized_start=1305
+  _globals['_ARTIFACTSERVICE']._serialized_end=1858
 # @@protoc_insertion_point(module_scope)

@@ -24,6 +24,8 @@ class Cutting:
         self.stands = threading.Event()
         """Set when the bytes stand still."""
         self.connections = 0
+        self.refused = 0
+        """Connections for which nobody was there."""
         self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -54,6 +56,7 @@ class Cutting:
             try:
                 server = socket.create_connection(("127.0.0.1", self._target))
             except OSError:
+                self.refused += 1
                 client.close()
                 continue
             with self._room:

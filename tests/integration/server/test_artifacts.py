@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import pytest
 
 from formicary.client import Client, RestClient, SyncClient
 from formicary.problems import Problem
-from tests.acceptance.server import Up, until
+from tests.acceptance.server import FORMICARY, Up, until
+from tests.integration.server.cutting import Cutting
 from tests.integration.server.test_rest_api import ask
 
 SIZE = 5_000_000
@@ -258,3 +260,89 @@ def test_paths_that_lead_out_are_refused_with_their_line(up: Up) -> None:
     ]
     (when,) = (error for error in problem["errors"] if error["code"] == "BAD_VALUE")
     assert (when["line"], "onSuccess" in when["message"]) == (7, True)
+
+
+PART = """job_type: part
+required_params: [n]
+tasks:
+- task_type: make
+  script: ['mkdir out; echo {{.n}} > out/deep.txt; echo {{.n}} > part-{{.n}}.txt; cp part-{{.n}}.txt same.txt']
+  artifacts: {paths: [%s]}
+"""
+FORKED = """job_type: %s
+tasks:
+- {task_type: a, method: FORK_JOB, fork_job_type: part, fork_job_version: "%s", variables: {n: 1}, on_completed: b}
+- {task_type: b, method: FORK_JOB, fork_job_type: part, fork_job_version: "%s", variables: {n: 2}, on_completed: join}
+- {task_type: join, method: AWAIT_FORKED_JOB, await_forked_tasks: [a, b], on_completed: use}
+- task_type: use
+  dependencies: [join]
+  script: ['echo "::set-output name=all::$(cat part-1.txt part-2.txt | tr -d "[:space:]")"']
+"""
+FANNED = """job_type: fanned
+tasks:
+- {task_type: fan, method: FAN_OUT_JOB, fork_job_type: part, fan_out: {source: [7, 8], item_var: n}, on_completed: use}
+- task_type: use
+  dependencies: [fan]
+  script: ['echo "::set-output name=all::$(cat n_*/same.txt n_*/out/deep.txt | tr -d "[:space:]")"']
+"""
+
+
+def test_files_of_jobs_that_were_waited_for_are_there(up: Up) -> None:
+    """Where each job had them; those of a fan-out in folders; nothing is written over."""
+    versions = []
+    for paths in ("'part-{{.n}}.txt'", "'part-{{.n}}.txt', same.txt", "same.txt, out"):
+        status, _, found = ask(up, "POST", "/v1/definitions", {"source": PART % paths})
+        assert status == 200, found
+        versions.append(found["version"])
+    job = ended(up, FORKED % ("joined", versions[0], versions[0]), "joined")
+    assert (job["state"], job["outputs"].get("all")) == ("COMPLETED", "12"), job
+    job = ended(up, FANNED, "fanned")
+    assert (job["state"], job["outputs"].get("all")) == ("COMPLETED", "7878"), job
+    job = ended(up, FORKED % ("clash", versions[1], versions[1]), "clash")
+    error = job["tasks"][3]["error"]
+    assert error["code"] == "ERR_ARTIFACT" and "both left 'same.txt'" in error["message"], error
+
+
+SENT = """job_type: sent
+tasks:
+- task_type: make
+  script:
+  - head -c 20000000 /dev/urandom > big.bin
+  - echo "::set-output name=sum::$(sha256sum < big.bin | cut -c1-64)"
+  artifacts: {paths: [big.bin]}
+  on_completed: use
+- task_type: use
+  dependencies: [make]
+  script: ['echo "::set-output name=got::$(sha256sum < big.bin | cut -c1-64)"']
+"""
+
+
+@pytest.mark.parametrize("is_killed", [False, True], ids=["cut", "killed"])
+def test_a_file_is_kept_though_its_connection_breaks(tmp_path: Path, is_killed: bool) -> None:
+    """In the middle of it the connection breaks, or the server is killed and starts again: the attempt goes on."""
+    up = Up(tmp_path / "data", "--ants", "0")
+    up.start()
+    relay = Cutting(up.grpc, 5_000_000)
+    command = [*FORMICARY, "ant", "--queen", f"127.0.0.1:{relay.port}", "--slots", "1"]
+    with open(tmp_path / "ant.log", "wb") as log:
+        ant = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path)
+    try:
+        assert ask(up, "POST", "/v1/definitions", {"source": SENT})[0] == 200
+        job_id = ask(up, "POST", "/v1/jobs", {"job_type": "sent"}, idempotency_key="k")[2]["id"]
+        assert relay.stands.wait(90), "nothing was sent"
+        if is_killed:
+            up.kill()
+        relay.cut()
+        if is_killed:
+            until(lambda: relay.refused >= 6, 30, "the ant has tried again and again")
+            up.start()
+        until(lambda: up.job(job_id)["state"] in ("COMPLETED", "FAILED"), 60, "the job ends")
+        job = up.job(job_id)
+        assert [(task["state"], task["attempts"]) for task in job["tasks"]] == [("COMPLETED", 1)] * 2, job
+        assert job["outputs"]["got"] == job["outputs"]["sum"]
+        assert len(ask(up, "GET", f"/v1/jobs/{job_id}/artifacts")[2]["artifacts"]) == 1
+    finally:
+        relay.close()
+        ant.kill()
+        ant.wait()
+        up.clear()

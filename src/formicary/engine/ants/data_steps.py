@@ -5,6 +5,9 @@ of its own that goes with it. Before it starts, the artifacts of its dependencie
 its digest, and then its cache. After it ended, and before its end is told, its files go to the queen under its lease
 token; they become visible with the commit of that end. All of it counts towards the task's time-out. Of an attempt that
 was stopped nothing is kept.
+
+Where the connection breaks or the queen is killed, the ant asks again and again: a file that is fetched goes on where
+it was, one that is sent begins anew. The lease bounds that: who loses it is ended, whatever he waits for.
 """
 
 from __future__ import annotations
@@ -13,15 +16,16 @@ import asyncio
 import hashlib
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from formicary.engine.ants.artifact_link import ArtifactLink
 from formicary.engine.ants.attempt import Attempt, Outcome, Result, Stop, failure
 from formicary.engine.ants.cache_keys import cache_key
-from formicary.engine.ants.data_files import DataError, Packed, find, pack, pieces_of, put_back
+from formicary.engine.ants.data_files import DataError, Packed, find, inside, pack, pieces_of, put_back
 from formicary.engine.ants.executors import Executor
 from formicary.engine.ants.shell import working_directory
 from formicary.engine.jobs.fan_out import task_name
@@ -30,13 +34,16 @@ from formicary.engine.jobs.templates.go_format import NO_VALUE
 from formicary.problems import Problem
 from formicary.v1.artifacts_pb2 import Artifact, UploadBegin
 
+T = TypeVar("T")
 CODE = "ERR_ARTIFACT"
 PREFIX = "formicary-"
 DAY_S = 86_400.0
 KEEP_ARTIFACTS_S = 1000 * DAY_S
 KEEP_CACHE_S = 30 * DAY_S
-_TRIES = 4
-_PAUSE_S = 0.2
+_PAUSE_S = (0.1, 1.0)
+"""First and longest pause before the queen is asked again."""
+_PATIENCE_S = 60.0
+"""So long nothing may come through; then the attempt fails."""
 
 
 def needs_data(attempt: Attempt) -> bool:
@@ -128,11 +135,11 @@ class _Steps:
 
     async def _fetch_inputs(self) -> None:
         attempt = self._attempt
-        found = await self._link.inputs(attempt.token)
+        found = await self._tried(lambda: self._link.inputs(attempt.token))
         known = {artifact.id for artifact in found}
         others = [one for one in dict.fromkeys(attempt.task.artifact_ids) if one not in known]
         if others:
-            found = [*found, *(await self._link.named(attempt.token, others))]
+            found = [*found, *(await self._tried(lambda: self._link.named(attempt.token, others)))]
         for artifact in found:
             if task_name(artifact.task_type) in attempt.inputs or artifact.id in attempt.task.artifact_ids:
                 await self._fetch(artifact)
@@ -143,7 +150,7 @@ class _Steps:
         self._key = await asyncio.to_thread(cache_key, self._folder, cache)
         if NO_VALUE in self._key:
             self._attempt.say(f"warning: the key of the cache holds {NO_VALUE}: a name in it has no value")
-        found = await self._link.cached(self._attempt.token, self._key)
+        found = await self._tried(lambda: self._link.cached(self._attempt.token, self._key))
         if found is None:
             self._attempt.say(f"cache miss {self._key}")
             return
@@ -156,22 +163,20 @@ class _Steps:
         content = self._scratch / artifact.id
         digest = hashlib.sha256()
         with content.open("wb", 0) as file:
-            for turn in range(_TRIES):
-                try:
-                    async for piece in self._link.download(self._attempt.token, artifact.id, file.tell()):
-                        digest.update(piece)
-                        await asyncio.to_thread(file.write, piece)
-                    break
-                except Problem as error:
-                    if error.code != "UNAVAILABLE" or turn == _TRIES - 1:
-                        raise
-                    await asyncio.sleep(_PAUSE_S * 2**turn)
+
+            async def rest() -> None:
+                async for piece in self._link.download(self._attempt.token, artifact.id, file.tell()):
+                    digest.update(piece)
+                    await asyncio.to_thread(file.write, piece)
+
+            await self._tried(rest, file.tell)
         if digest.hexdigest() != artifact.sha256:
             raise DataError(
                 f"The artifact {artifact.name!r} of {artifact.task_type!r} is damaged: its SHA-256 is "
                 f"{digest.hexdigest()}, not {artifact.sha256}."
             )
-        await asyncio.to_thread(put_back, self._folder, artifact.name, artifact.form, content)
+        folder = inside(self._folder, f"{artifact.folder}/.") if artifact.folder else self._folder
+        await asyncio.to_thread(put_back, folder, artifact.name, artifact.form, content)
         content.unlink(missing_ok=True)
 
     # after ------------------------------------------------------------------------------------------------------------
@@ -236,17 +241,45 @@ class _Steps:
             expires_after_s=expires_s,
             cache_key=key,
         )
+        most = 0
+
+        async def counted() -> AsyncIterator[bytes]:
+            nonlocal most
+            sent = 0
+            async for piece in _read(packed):
+                yield piece
+                sent += len(piece)
+                most = max(most, sent)
+
         try:
-            for turn in range(_TRIES - 1):
-                try:
-                    return await self._link.upload(begin, _read(packed))
-                except Problem as error:
-                    if error.code != "UNAVAILABLE":
-                        raise
-                    await asyncio.sleep(_PAUSE_S * 2**turn)
-            return await self._link.upload(begin, _read(packed))
+            return await self._tried(lambda: self._link.upload(begin, counted()), lambda: most)
         finally:
             archive.unlink(missing_ok=True)
+
+    async def _tried(self, call: Callable[[], Awaitable[T]], reached: Callable[[], int] = lambda: 0) -> T:
+        """A call to the queen, repeated while the way to her is broken.
+
+        Args:
+            call: The call.
+            reached: What only grows while something comes through.
+
+        Raises:
+            Problem: What the queen says; UNAVAILABLE where nothing came through for too long, or the attempt is ended.
+        """
+        clock = asyncio.get_running_loop().time
+        since, before, turn = clock(), reached(), 0
+        while True:
+            try:
+                return await call()
+            except Problem as error:
+                if reached() > before:
+                    since, before, turn = clock(), reached(), 0
+                is_over = self._attempt.stop is not Stop.NONE or clock() - since > _PATIENCE_S
+                if error.code != "UNAVAILABLE" or is_over:
+                    raise
+            first, longest = _PAUSE_S
+            await asyncio.sleep(min(longest, first * 2**turn))
+            turn = min(turn + 1, 10)
 
 
 async def _read(packed: Packed) -> AsyncIterator[bytes]:

@@ -10,6 +10,7 @@ import grpc.aio
 
 from formicary.engine.ants.channel import Reach
 from formicary.problems import problem
+from formicary.problems.rpc import STATUS_KEY
 from formicary.v1 import artifacts_pb2 as pb
 from formicary.v1 import artifacts_pb2_grpc
 
@@ -17,7 +18,22 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
 )
+_BROKEN = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+    }
+)
+"""What gRPC itself says, or a server that goes away, where the connection breaks: the call may be made again."""
 _ANSWER_S = 30.0
 """How long a call that carries no content may take."""
 
@@ -95,5 +111,7 @@ class GrpcArtifactLink:
 
 
 def _problem(error: grpc.aio.AioRpcError) -> Exception:
-    code = "UNAVAILABLE" if error.code() == grpc.StatusCode.UNAVAILABLE else "FAILED_PRECONDITION"
+    is_own = any(key == STATUS_KEY for key, _ in error.trailing_metadata() or ())
+    is_broken = error.code() == grpc.StatusCode.UNAVAILABLE or (error.code() in _BROKEN and not is_own)
+    code = "UNAVAILABLE" if is_broken else "FAILED_PRECONDITION"
     return problem(code, error.details() or error.code().name)

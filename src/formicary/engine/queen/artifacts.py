@@ -15,11 +15,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.fan_out import task_name
+from formicary.engine.queen.core.family import joined
 from formicary.engine.queen.core.records import TaskRun
 from formicary.engine.queen.edge import new_id
 from formicary.engine.queen.pump import Pump, unavailable
@@ -43,7 +44,7 @@ LEFT_FOR_S = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """What is known of one file; the fields are those of ARTIFACT_COLUMNS."""
+    """What is known of one file; the fields are those of ARTIFACT_COLUMNS, and where an attempt gets it."""
 
     id: str
     org: str
@@ -61,6 +62,8 @@ class Artifact:
     sha256: str
     created_at: float
     expires_at: float
+    folder: str = ""
+    """Where in the working directory an attempt gets it; not in the row."""
 
     @classmethod
     def of(cls, row: Row) -> Artifact:
@@ -221,8 +224,11 @@ class Artifacts:
         return found
 
     async def inputs(self, token: int) -> list[Artifact]:
-        """The artifacts of the job of a running attempt. Raises Problem FAILED_PRECONDITION, also where a task that it
-        depends on has left none of those that it promises; UNAVAILABLE.
+        """The artifacts of the job of a running attempt, and of jobs that tasks which it depends on have waited for.
+
+        Raises:
+            Problem: FAILED_PRECONDITION, also where a task that it depends on has left none of those that it promises,
+                and where two jobs have left the same name; UNAVAILABLE.
         """
         run = self._run(token)
         await self._pump.settle()
@@ -235,7 +241,30 @@ class Artifacts:
                     f"The task {name!r} left no artifacts: it did not run, none of its paths matched a file, or "
                     "they have expired.",
                 )
-        return found
+        of_jobs = await self._of_joined(run)
+        _refuse_same([*(one for one in found if task_name(one.task_type) in run.task.dependencies), *of_jobs])
+        return [*found, *of_jobs]
+
+    async def _of_joined(self, run: TaskRun) -> list[Artifact]:
+        """The artifacts of jobs that were waited for by tasks which a running one depends on, under their names."""
+        job, model = run.job, run.job.definition.model
+        runs = job.run.runs if job.run is not None else {}
+        wanted = [
+            (name, *one)
+            for name in run.task.dependencies
+            if (other := runs.get(model.index.get(name, -1))) is not None and other.composes
+            for one in joined(other)
+        ]
+        if not wanted:
+            return []
+        rows = await self._pump.read(lambda: [self._store.artifacts(job.org, job_id) for _, job_id, _ in wanted])
+        now = self.wall()
+        return [
+            replace(found, task_type=name, folder=folder)
+            for (name, _, folder), some in zip(wanted, rows, strict=True)
+            for found in _once(map(Artifact.of, some))
+            if found.expires_at > now
+        ]
 
     async def named(self, token: int, ids: Sequence[str]) -> list[Artifact]:
         """Artifacts of a running attempt's organisation. Raises Problem FAILED_PRECONDITION, NOT_FOUND, UNAVAILABLE."""
@@ -272,8 +301,7 @@ class Artifacts:
         Raises:
             Problem: NOT_FOUND, UNAVAILABLE, VALIDATION_FAILED.
         """
-        if not 0 <= offset <= artifact.size:
-            raise problem("VALIDATION_FAILED", f"The offset {offset} is not in the content of {artifact.size} bytes.")
+        check_offset(artifact, offset)
         try:
             async for piece in self.place().get(artifact.id, offset=offset, length=length):
                 yield piece
@@ -308,7 +336,7 @@ class Artifacts:
     async def _list(self, org: str, job_id: str) -> list[Artifact]:
         now = self.wall()
         rows: Sequence[Row] = await self._pump.read(lambda: self._store.artifacts(org, job_id))
-        return [found for found in map(Artifact.of, rows) if found.expires_at > now]
+        return _once(found for found in map(Artifact.of, rows) if found.expires_at > now)
 
     async def _purge_hourly(self) -> None:
         while True:
@@ -328,13 +356,21 @@ class Artifacts:
         return self._contents
 
     def _run(self, token: int) -> TaskRun:
-        run = self._pump.core.leases.tokens.get(token) if self._pump.ready else None
+        if not self._pump.ready:  # the store is being read: who holds what is not known yet
+            raise unavailable()
+        run = self._pump.core.leases.tokens.get(token)
         if run is None:
             raise problem(
                 "FAILED_PRECONDITION",
                 f"The lease token {token} is stale: its attempt has ended or was given to another ant.",
             )
         return run
+
+
+def check_offset(artifact: Artifact, offset: int) -> None:
+    """Raises Problem VALIDATION_FAILED for an offset that is not in the content."""
+    if not 0 <= offset <= artifact.size:
+        raise problem("VALIDATION_FAILED", f"The offset {offset} is not in the content of {artifact.size} bytes.")
 
 
 def check(offer: Offer) -> None:
@@ -390,10 +426,30 @@ def to_message(artifact: Artifact) -> pb.Artifact:
         form=artifact.form,
         size_bytes=artifact.size,
         sha256=artifact.sha256,
+        folder=artifact.folder,
     )
     found.created_at.FromMilliseconds(int(artifact.created_at * 1000))
     found.expires_at.FromMilliseconds(int(artifact.expires_at * 1000))
     return found
+
+
+def _once(found: Iterable[Artifact]) -> list[Artifact]:
+    """Without those that an attempt has sent once more, as its connection broke before it heard that they are there."""
+    last = {(one.token, one.name, one.form): one for one in found}
+    return list(last.values())
+
+
+def _refuse_same(found: Sequence[Artifact]) -> None:
+    """Raises Problem FAILED_PRECONDITION where two jobs have left the same name for the same folder."""
+    seen: dict[tuple[str, str], Artifact] = {}
+    for one in found:
+        other = seen.setdefault((one.folder, one.name), one)
+        if other.job_id != one.job_id:
+            raise problem(
+                "FAILED_PRECONDITION",
+                f"The jobs {other.job_id} and {one.job_id} both left {one.name[:200]!r}: let each name its files "
+                "otherwise, or depend on one of them.",
+            )
 
 
 def _promised(run: TaskRun) -> list[str]:

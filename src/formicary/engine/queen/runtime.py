@@ -34,6 +34,7 @@ from formicary.engine.queen.core.batch import ChoreRequest, JobEnded, Welcome
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.core.explaining import Explanation
+from formicary.engine.queen.core.family import joins
 from formicary.engine.queen.core.leases import Hello
 from formicary.engine.queen.dead_letters import DeadLetters
 from formicary.engine.queen.error_codes import ErrorCodes
@@ -630,7 +631,8 @@ class Queen:
         if found is None:
             definition = self.pump.core.definitions[definition_id]
             task, others = definition.model.tasks[position], definition.model.tasks
-            inputs = [other.task_type for other in others if other.artifacts and other.task_type in task.dependencies]
+            needed = [other for other in others if other.task_type in task.dependencies]
+            inputs = [other.task_type for other in needed if other.artifacts or joins(other)]
             path = str(definition.row[6] or "")
             found = self._specs[key] = TaskSpec(task_to_json(task), definition.job_type, path, tuple(inputs))
         return found

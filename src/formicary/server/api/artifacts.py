@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from google.api.httpbody_pb2 import HttpBody
 
-from formicary.engine.queen.artifacts import Artifacts, Offer, offer_of, to_message
+from formicary.engine.queen.artifacts import Artifacts, Offer, check_offset, offer_of, to_message
 from formicary.gateway import Call
 from formicary.problems import problem
 from formicary.server.api import contents, digests, ranges
@@ -56,6 +56,10 @@ class ArtifactServicer(artifacts_pb2_grpc.ArtifactServiceServicer):
         kind = "application/x-tar" if found.form == "tar" else "application/octet-stream"
         span = ranges.answered(found, request.offset, call) if call.protocol == "http" else None
         offset, length = span or (request.offset, None)
+        if call.http_method == "HEAD":
+            check_offset(found, offset)
+            yield HttpBody(content_type=kind)
+            return
         empty = True
         async for piece in self._artifacts.content(found, offset, length):
             empty = False
