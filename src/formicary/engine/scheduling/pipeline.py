@@ -154,48 +154,44 @@ Head = tuple[float, int, int, int, Demand, CandidateQueue]
 def decide(view: View[AntView], policy: Policy) -> Iterator[Decision]:
     """Yields decisions until nothing more can be placed. Source: one sorted queue per demand, merged by their heads.
 
-    A demand that cannot be placed is closed for the slice: room only shrinks while decisions are made. One that has to
-    be near to others is opened again when such a one was granted.
+    A demand that cannot be placed is closed for the slice: room only shrinks while decisions are made. So one that no ant
+    had room for at the beginning needs no second look; what is queued meanwhile joins. One that has to be near to others
+    is opened again when such a one was granted.
     """
     closed: set[Demand] = set()
     place = policy.place()
     numbers = count()
     apart = _Apart()
     looked = 0
-    while True:
-        made = False
-        heads = _heads(view, closed, place, numbers)
-        while heads:
-            first, second, third, number, demand, queue = heads[0]
-            head = queue.head()
-            if head is None or head[1] != second or head[0] != first or head[2] != third:  # withdrawn meanwhile
-                _replace(heads, head, number, demand, queue)
-                continue
-            ant = None
-            for gate in policy.gates:
-                if not gate(view, demand):
-                    break
-            else:
-                ant = place(view.ants_for(demand), demand)
-            if ant is None:
-                closed.add(demand)
-                if demand.affinity:
-                    apart.close(demand, view.ants_for(demand))
-                heapq.heappop(heads)
-                continue
-            queue.pop()
-            made = True
-            _replace(heads, queue.head(), number, demand, queue)
-            if demand.is_plain:
-                yield Decision(head[4], ant)
-            else:
-                looked, before = place.looked, looked
-                yield Decision(head[4], ant, 1 + (looked - before) // LOOKS)
-            if apart.closed:
-                apart.open(closed, view)
-            _join(view, closed, heads, numbers)
-        if not made:
-            return
+    heads = _heads(view, place, numbers)
+    while heads:
+        first, second, third, number, demand, queue = heads[0]
+        head = queue.head()
+        if head is None or head[1] != second or head[0] != first or head[2] != third:  # withdrawn meanwhile
+            _replace(heads, head, number, demand, queue)
+            continue
+        ant = None
+        for gate in policy.gates:
+            if not gate(view, demand):
+                break
+        else:
+            ant = place(view.ants_for(demand), demand)
+        if ant is None:
+            closed.add(demand)
+            if demand.affinity:
+                apart.close(demand, view.ants_for(demand))
+            heapq.heappop(heads)
+            continue
+        queue.pop()
+        _replace(heads, queue.head(), number, demand, queue)
+        if demand.is_plain:
+            yield Decision(head[4], ant)
+        else:
+            looked, before = place.looked, looked
+            yield Decision(head[4], ant, 1 + (looked - before) // LOOKS)
+        if apart.closed:
+            apart.open(closed, view)
+        _join(view, closed, heads, numbers)
 
 
 class _Apart:
@@ -227,14 +223,12 @@ class _Apart:
                 view.fresh[demand] = None
 
 
-def _heads(view: View[AntView], closed: set[Demand], place: Place, numbers: Iterator[int]) -> list[Head]:
-    """The first candidate of each open queue that some ant has room for, as a heap."""
+def _heads(view: View[AntView], place: Place, numbers: Iterator[int]) -> list[Head]:
+    """The first candidate of each queue that some ant has room for, as a heap."""
     view.fresh.clear()
     has_room: dict[int, bool] = {}  # by identity of the list of ants, which the view keeps
     heads: list[Head] = []
     for demand, queue in view.queues.items():
-        if closed and demand in closed:
-            continue
         ants = view.ants_for(demand)
         known = has_room.get(id(ants)) if demand.is_plain else True  # what holds resources is asked at its turn
         if known is None:

@@ -67,6 +67,9 @@ RANKS: Mapping[str, Rank] = {
 class Ranking:
     """The choice over many decisions, while ants are only ever given more.
 
+    Ants lie in a heap by the rank that they had when somebody last looked. Most ranks only grow by that, so the first
+    whose rank is still true is the best; what is left over only shrinks, so there ants that changed are queued again.
+
     Args:
         rank: How ants are compared.
         places: How many tasks an ant may hold.
@@ -89,7 +92,8 @@ class Ranking:
 
     def __call__(self, ants: list[AntView], demand: Demand) -> AntView | None:
         """The ant to use, or None where none has room. The next call assumes that it was used."""
-        if self._last is not None:
+        rises = self._rank is not left_over
+        if self._last is not None and not rises:
             self._changed.append(self._last)
             self._last = None
         name = (id(ants), demand.needs, demand.match, demand.affinity)
@@ -104,16 +108,22 @@ class Ranking:
                     heap.entries.append((*self._key(ant, demand), at, ant))
             heapq.heapify(heap.entries)
             heap.seen = len(self._changed)
-        elif heap.seen < len(self._changed):
+        elif not rises and heap.seen < len(self._changed):
             self._catch_up(heap, demand)
-        entries = heap.entries
+        entries, places = heap.entries, self._places
         while entries:
-            score, rank, _, ant = entries[0]
-            if not has_room(ant, demand, self._places(ant)) or (score, rank) != self._key(ant, demand):
-                heapq.heappop(entries)  # full, or queued again with its present rank
+            score, rank, at, ant = entries[0]
+            if not has_room(ant, demand, places(ant)):
+                heapq.heappop(entries)
                 continue
-            self._last = ant
-            return ant
+            now = self._rank(ant, demand)
+            if rank == now:  # preferences do not change
+                self._last = ant
+                return ant
+            if rises:
+                heapq.heapreplace(entries, (score, now, at, ant))
+            else:
+                heapq.heappop(entries)  # queued again with its present rank
         return None
 
     def _with_a_place(self, ants: list[AntView]) -> list[tuple[int, AntView]]:

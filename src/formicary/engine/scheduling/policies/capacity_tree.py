@@ -14,9 +14,11 @@ and its ProportionalCapacityPreemptionPolicy (YARN-569).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
+from operator import attrgetter
+from typing import NamedTuple
 
 from formicary.engine.scheduling.policies.fair import StartTags, max_min
 
@@ -72,8 +74,7 @@ class CapacityError(ValueError):
         self.violations = tuple(violations)
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(NamedTuple):
     """Something that runs in a queue and could be preempted."""
 
     id: str
@@ -81,6 +82,11 @@ class Running:
     amount: float = 1.0
     priority: int = 0
     started: float = 0.0
+
+    @property
+    def turn(self) -> tuple[int, float, str]:
+        """Who is preempted first: the lowest priority, then what started last, then by id."""
+        return self.priority, -self.started, self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +110,7 @@ class CapacityTree:
         self._children: dict[str | None, list[Queue]] = {}
         for queue in sorted(listed, key=lambda one: one.name):
             self._children.setdefault(queue.parent, []).append(queue)
+        self._leaves = sorted(name for name in self.queues if name not in self._children)
         self._paths: dict[str, list[Queue]] = {}
         self._parts: dict[str, tuple[float, float, float]] = {}
         """Of the whole: the guarantee and the maximum, as parts; and the least hard limit with burst."""
@@ -123,7 +130,7 @@ class CapacityTree:
 
     def leaves(self) -> list[str]:
         """Queues that hold jobs, by name."""
-        return sorted(name for name in self.queues if not self.children(name))
+        return self._leaves
 
     def path(self, name: str) -> list[Queue]:
         """The queue and all above it, from the queue upwards."""
@@ -263,37 +270,45 @@ class CapacityTree:
     def entitlements(self, capacity: float, demand: Mapping[str, float]) -> dict[str, float]:
         """What each leaf should hold, given all that its jobs, running and waiting, could use."""
         found: dict[str, float] = {}
-        self._entitle(None, capacity, capacity, demand, found)
+        usable: dict[str, float] = {}
+        for queue in self._children.get(None, ()):
+            self._use(queue.name, capacity, demand, usable)
+        self._entitle(None, capacity, capacity, usable, found)
         return found
 
     def _entitle(
-        self, name: str | None, amount: float, capacity: float, demand: Mapping[str, float], found: dict[str, float]
+        self, name: str | None, amount: float, capacity: float, usable: Mapping[str, float], found: dict[str, float]
     ) -> None:
-        below = self.children(name)
-        if not below and name is not None:
-            found[name] = amount
+        below = self._children.get(name)
+        if not below:
+            if name is not None:
+                found[name] = amount
             return
-        wants = {child.name: self._usable(child.name, capacity, demand) for child in below}
-        shares = {child.name: min(wants[child.name], self.guarantee(child.name, capacity), amount) for child in below}
+        parts = self._parts
+        shares = {child.name: min(usable[child.name], capacity * parts[child.name][0], amount) for child in below}
         left = amount - sum(shares.values())
         # Those that want more share the rest by guarantee; a queue without one gets what nobody else can use.
-        for guaranteed in (True, False):
-            more = {
-                child.name: wants[child.name] - shares[child.name]
+        for guaranteed in (True, False) if left > 0 else ():
+            claims = [
+                (child.name, usable[child.name] - shares[child.name], child.guaranteed or 1.0)
                 for child in below
-                if (child.guaranteed > 0) == guaranteed
-            }
-            weights = {child.name: child.guaranteed or 1.0 for child in below}
-            for child_name, part in max_min(max(0.0, left), more, weights).items():
-                shares[child_name] += part
-                left -= part
+                if usable[child.name] > shares[child.name] and (child.guaranteed > 0) == guaranteed
+            ]
+            left -= _share_out(left, claims, shares)
         for child in below:
-            self._entitle(child.name, shares[child.name], capacity, demand, found)
+            if child.name in self._children:
+                self._entitle(child.name, shares[child.name], capacity, usable, found)
+            else:
+                found[child.name] = shares[child.name]
 
-    def _usable(self, name: str, capacity: float, demand: Mapping[str, float]) -> float:
-        below = self.children(name)
-        wanted = sum(self._usable(one.name, capacity, demand) for one in below) if below else demand.get(name, 0.0)
-        return min(wanted, self.ceiling(name, capacity))
+    def _use(self, name: str, capacity: float, demand: Mapping[str, float], usable: dict[str, float]) -> float:
+        """What a queue and those below it could use."""
+        below = self._children.get(name)
+        wanted = (
+            sum([self._use(one.name, capacity, demand, usable) for one in below]) if below else demand.get(name, 0.0)
+        )
+        usable[name] = found = min(wanted, self.ceiling(name, capacity))
+        return found
 
     def reclaim(
         self,
@@ -322,33 +337,67 @@ class CapacityTree:
         used: dict[str, float] = {}
         for job in running:
             used[job.queue] = used.get(job.queue, 0.0) + job.amount
-        demand = {leaf: used.get(leaf, 0.0) + pending.get(leaf, 0.0) for leaf in self.leaves()}
-        ideal = self.entitlements(capacity, demand)
-        short = sum(max(0.0, ideal[leaf] - used.get(leaf, 0.0)) for leaf in ideal)
+        taken = self.take_back(
+            capacity,
+            used,
+            pending,
+            lambda leaf: sorted([one for one in running if one.queue == leaf], key=attrgetter("turn")),
+            tolerance=tolerance,
+        )
+        return [Preemption(job.id, job.queue, grace_s if mode == GRACEFUL else 0.0) for job in taken]
+
+    def take_back(
+        self,
+        capacity: float,
+        used: Mapping[str, float],
+        pending: Mapping[str, float],
+        running: Callable[[str], Iterable[Running]],
+        *,
+        tolerance: float = 0.0,
+    ) -> list[Running]:
+        """The same, for who keeps what is in use by leaf, and what runs there in the order of its turns."""
+        ideal = self.entitlements(
+            capacity, {leaf: used.get(leaf, 0.0) + pending.get(leaf, 0.0) for leaf in self.leaves()}
+        )
+        short = sum([max(0.0, ideal[leaf] - used.get(leaf, 0.0)) for leaf in ideal])
         short -= max(0.0, capacity - sum(used.values()))  # what is free needs no preemption
-        found: list[Preemption] = []
+        found: list[Running] = []
+        if short <= EPSILON:
+            return found
         for leaf in sorted(ideal, key=lambda one: (ideal[one] - used.get(one, 0.0), one)):
             excess = used.get(leaf, 0.0) - ideal[leaf]
             if short <= EPSILON or excess <= ideal[leaf] * tolerance + EPSILON:
                 continue
-            taken = self._victims(leaf, min(excess, short), capacity, used[leaf], running)
-            found += [Preemption(job.id, leaf, grace_s if mode == GRACEFUL else 0.0) for job in taken]
-            short -= sum(job.amount for job in taken)
+            taken = self._victims(leaf, min(excess, short), capacity, used[leaf], running(leaf))
+            found += taken
+            short -= sum([job.amount for job in taken])
         return found
 
     def _victims(
-        self, leaf: str, amount: float, capacity: float, used: float, running: Sequence[Running]
+        self, leaf: str, amount: float, capacity: float, used: float, running: Iterable[Running]
     ) -> list[Running]:
         own, taken, found = self.guarantee(leaf, capacity), 0.0, []
-        for job in sorted(
-            (one for one in running if one.queue == leaf), key=lambda one: (one.priority, -one.started, one.id)
-        ):
+        for job in running:
             if taken >= amount - EPSILON:
                 break
             if used - taken - job.amount >= own - EPSILON:
                 found.append(job)
                 taken += job.amount
         return found
+
+
+def _share_out(amount: float, claims: Sequence[tuple[str, float, float]], shares: dict[str, float]) -> float:
+    """Adds to the shares of those that want more: all that they want, or by weight; returns what that is in all."""
+    if not claims or sum([want for _, want, _ in claims]) <= amount:
+        given = {name: want for name, want, _ in claims}
+    else:
+        part = max(0.0, amount) / sum([weight for _, _, weight in claims])
+        given = {name: part * weight for name, _, weight in claims}
+        if any(want < part * weight for _, want, weight in claims):  # and others have what these leave
+            given = max_min(amount, {name: want for name, want, _ in claims}, {name: one for name, _, one in claims})
+    for name, more in given.items():
+        shares[name] += more
+    return sum(given.values())
 
 
 def check(queues: Sequence[Queue]) -> list[Violation]:

@@ -19,7 +19,7 @@ import heapq
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
+from math import lcm
 from random import Random
 from typing import Generic, TypeVar
 
@@ -182,9 +182,11 @@ class Stride:
     """
 
     def __init__(self, tickets: Mapping[str, int] | None = None) -> None:
-        self._strides: dict[str, Fraction] = {}
-        self._passes: dict[str, Fraction] = {}
-        self._served = Fraction(0)
+        self._unit = 1
+        """A pass of one: a multiple of every number of tickets, so that passes are whole and exact."""
+        self._strides: dict[str, int] = {}
+        self._passes: dict[str, int] = {}
+        self._served = 0
         for name, count in (tickets or {}).items():
             self.join(name, count)
 
@@ -192,7 +194,13 @@ class Stride:
         """A client comes, or gets another number of tickets and keeps its place."""
         if tickets <= 0:
             raise ValueError(f"{name!r}: tickets must be above zero, are {tickets}")
-        self._strides[name] = Fraction(1, tickets)
+        unit = lcm(self._unit, tickets)
+        if unit != self._unit:
+            finer, self._unit = unit // self._unit, unit
+            self._strides = {one: stride * finer for one, stride in self._strides.items()}
+            self._passes = {one: at * finer for one, at in self._passes.items()}
+            self._served *= finer
+        self._strides[name] = unit // tickets
         if name not in self._passes:
             self._passes[name] = self._served + self._strides[name]
 

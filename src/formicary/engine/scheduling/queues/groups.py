@@ -14,6 +14,7 @@ from math import inf
 from random import Random
 from typing import Protocol
 
+from formicary.engine.jobs.amounts import Needs
 from formicary.engine.scheduling.candidates import CandidateQueue, Entry
 from formicary.engine.scheduling.demand import Demand
 from formicary.engine.scheduling.policies.capacity_tree import CapacityTree, TreeTurns
@@ -22,6 +23,7 @@ from formicary.engine.scheduling.policies.drf import dominant_share
 from formicary.engine.scheduling.policies.fair import StartTags, Stride, lottery
 from formicary.engine.scheduling.queues.ledger import SLOTS, Ledger
 from formicary.engine.scheduling.queues.model import SHARES, Queues, Rule
+from formicary.engine.scheduling.serving import Serving
 
 Head = tuple[float, float, int, int, int, Demand, CandidateQueue, Entry]
 """Rank, key of the first candidate, a number that no other has, its demand, its queue, the candidate."""
@@ -52,6 +54,7 @@ class Moment:
     tags: dict[str, StartTags] = field(default_factory=dict)
     turns: TreeTurns = field(default_factory=dict)
     misses: Misses = field(default_factory=Misses)
+    _amounts: dict[Needs, float] = field(default_factory=dict)
 
     def is_floor_s_turn(self, group: str, floor: float) -> bool:
         """Whether the next start of a group is one of those that its floor gives away."""
@@ -64,7 +67,10 @@ class Moment:
 
     def amount(self, demand: Demand) -> float:
         """The same of one task."""
-        return self.share({SLOTS: 1.0, **dict(demand.needs)})
+        found = self._amounts.get(demand.needs)
+        if found is None:
+            found = self._amounts[demand.needs] = self.share({SLOTS: 1.0, **dict(demand.needs)})
+        return found
 
 
 class Group:
@@ -299,26 +305,22 @@ class Least(Only):
 class Capacity(Only):
     """Guaranteed and maximum shares: the queue that is served least for its guarantee, within its maximum."""
 
-    tree: CapacityTree
+    serving: Serving
     moment: Moment
-    used: dict[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.used = {name: self.moment.share(held) for name, held in self.moment.ledger.queues.items() if held}
 
     def pick(self, groups: Mapping[str, Group]) -> Group | None:
         """See Between."""
         waiting = [name for name, group in groups.items() if group.waiting]
-        return groups[self.tree.first(WHOLE, self.used, waiting, self.moment.turns) or ""] if waiting else None
+        return groups[self.serving.first(waiting, self.moment.turns) or ""] if waiting else None
 
     def refusal(self, group: Group, amount: float) -> str | None:
         """See Between."""
-        return self.tree.refusal(group.name, WHOLE, self.used, amount)
+        return self.serving.refusal(group.name, amount)
 
     def served(self, group: Group) -> None:
         """See Between."""
-        self.used[group.name] = self.moment.share(self.moment.ledger.of_queue(group.name))
-        self.tree.turn(group.name, self.moment.turns)
+        self.serving.change(group.name, self.moment.share(self.moment.ledger.of_queue(group.name)))
+        self.serving.tree.turn(group.name, self.moment.turns)
 
 
 def between(config: Queues, moment: Moment, stride: Stride, tree: CapacityTree) -> Between:
@@ -333,7 +335,8 @@ def between(config: Queues, moment: Moment, stride: Stride, tree: CapacityTree) 
     rule = config.rule
     weights = {queue.name: rule.weights.get(queue.name, queue.weight) for queue in config.leaves()}
     if rule.policy == "capacity":
-        return Capacity(tree, moment)
+        used = {name: moment.share(held) for name, held in moment.ledger.queues.items() if held}
+        return Capacity(Serving(tree, WHOLE, used), moment)
     if rule.policy == "multilevel" and rule.mode == "strict":
         return Strict({queue.name: queue.priority for queue in config.leaves()})
     if rule.policy == "multilevel" and rule.mode == "weighted":
