@@ -154,9 +154,9 @@ Head = tuple[float, int, int, int, Demand, CandidateQueue]
 def decide(view: View[AntView], policy: Policy) -> Iterator[Decision]:
     """Yields decisions until nothing more can be placed. Source: one sorted queue per demand, merged by their heads.
 
-    A demand that cannot be placed is closed for the slice: room only shrinks while decisions are made. So one that no ant
-    had room for at the beginning needs no second look; what is queued meanwhile joins. One that has to be near to others
-    is opened again when such a one was granted.
+    A demand that cannot be placed is closed for the slice: room only shrinks while decisions are made. So one that no
+    ant had room for at the beginning needs no second look; what is queued meanwhile joins. One that has to be near to
+    others is opened again when such a one was granted.
     """
     closed: set[Demand] = set()
     place = policy.place()

@@ -269,6 +269,8 @@ class Conservative(Reserving):
         """Expected ends of what runs, sorted."""
         self._freed: dict[int, float] = {}
         """Since when something has become free that was taken, by ant."""
+        self._announced = INFINITY
+        """When a reservation begins that nothing else would remind of."""
 
     def bind(self, state: ClusterState, rng: Random) -> None:
         """See Policy."""
@@ -325,9 +327,11 @@ class Conservative(Reserving):
 
     def next_look(self, now: float) -> float:
         """See Policy. Where nothing runs nothing will end: the next reservation is waited for."""
-        if self.state.running or not self._planned:
-            return INFINITY
-        return self._planned[0][0]
+        if self._announced <= now:
+            self._announced = INFINITY
+        if not self.state.running and self._planned and self._planned[0][0] > now:
+            self._announced = min(self._announced, self._planned[0][0])
+        return self._announced
 
     def _unlist(self, item: Item) -> None:
         del self._planned[bisect_left(self._planned, (self.reserved.pop(item[1])[0], item))]

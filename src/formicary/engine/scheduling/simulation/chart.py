@@ -119,7 +119,7 @@ def _steps(outcome: Outcome, cluster: Cluster) -> tuple[list[tuple[float, float]
     waiting: list[tuple[float, float]] = []
     held: list[tuple[float, float]] = []
     for ran in outcome.jobs:
-        waiting.append((ran.job.submit, 1.0))
+        waiting.append((ran.waits_from, 1.0))
         if ran.start is not None:
             waiting.append((ran.start, -1.0))
         part = scale * ran.job.demand.get(name, 1.0 if name in ("", SLOTS) else 0.0)

@@ -9,10 +9,11 @@ from itertools import count
 from random import Random
 
 from formicary.engine.scheduling.simulation.policy import Drop, Policy, Preempt, Start
-from formicary.engine.scheduling.simulation.state import TINY, ClusterState, Entry
+from formicary.engine.scheduling.simulation.precedence import Precedence
+from formicary.engine.scheduling.simulation.state import INFINITY, TINY, ClusterState, Entry
 from formicary.engine.scheduling.simulation.workload import Cluster, Job
 
-_END, _SLICE, _LOOK = 0, 1, 2
+_END, _SLICE = 0, 1
 NO_ANT = "no ant of the cluster can ever run it"
 
 
@@ -36,6 +37,13 @@ class Ran:
     segments: tuple[tuple[float, float, str], ...]
     reason: str = ""
     horizon: float | None = None
+    ready: float | None = None
+    """Since when nothing but room kept it from starting; None = since its submission."""
+
+    @property
+    def waits_from(self) -> float:
+        """When its wait begins: its submission, its `not_before` or the last end of those that it comes after."""
+        return self.job.submit if self.ready is None else self.ready
 
     @property
     def missed_deadline(self) -> bool:
@@ -68,63 +76,78 @@ class Simulation:
         self._entries = [Entry(number, job, self._state.shape_of(job)) for number, job in enumerate(jobs)]
         self._policy = policy
         self._until = until
-        self._events: list[tuple[float, int, int, Entry | None, int]] = []
+        self._events: list[tuple[float, int, int, Entry, int]] = []
         self._serial = count()
         self._handled = 0
         self._preempted = 0
-        self._look = float("inf")
+        self._look = INFINITY
+        self._precedence = Precedence(self._entries)
         policy.bind(self._state, Random(seed))
 
     def run(self) -> Outcome:
         """Runs to the end, or to the horizon: what runs then has no end."""
-        arrivals = sorted(self._entries, key=lambda entry: (entry.job.submit, entry.number))
+        arrivals = sorted(self._entries, key=lambda entry: (entry.ready, entry.number))
         at, events, policy = 0, self._events, self._policy
-        limit = float("inf") if self._until is None else self._until
-        while at < len(arrivals) or events:
-            now = events[0][0] if events else float("inf")
+        limit = INFINITY if self._until is None else self._until
+        while True:
+            self._forget_void()
+            if at == len(arrivals) and not events and self._look == INFINITY:
+                break
+            now = min(events[0][0] if events else INFINITY, self._look)
             if at < len(arrivals):
-                now = min(now, arrivals[at].job.submit)
+                now = min(now, arrivals[at].ready)
             if now > limit:
                 break
+            if self._look <= now:
+                self._handled += 1
             expired = self._due(now)
-            while at < len(arrivals) and arrivals[at].job.submit <= now:
+            while at < len(arrivals) and arrivals[at].ready <= now:
                 self._submit(arrivals[at], now)
                 at += 1
             for entry in expired:
                 self._take_off(entry, now)
             self._decide(now)
-            look = policy.next_look(now)
-            if now < look < self._look:
-                self._look = look
-                heapq.heappush(events, (look, _LOOK, next(self._serial), None, 0))
+            self._look = policy.next_look(now)
         return self._outcome()
+
+    def _forget_void(self) -> None:
+        """The end of a run that was cut short is no event."""
+        events = self._events
+        while events and (events[0][3].run != events[0][4] or events[0][3].ant is None):
+            heapq.heappop(events)
 
     def _due(self, now: float) -> list[Entry]:
         """Handles the events of this moment; returns jobs whose slice is over and who have to make room."""
         expired: list[Entry] = []
         events = self._events
         while events and events[0][0] <= now:
-            _, kind, _, entry, run = heapq.heappop(events)
+            _, kind, _, entry, _ = heapq.heappop(events)
             self._handled += 1
-            if entry is None:
-                self._look = float("inf")
-            elif entry.run == run and entry.ant is not None:
-                if kind == _END:
-                    self._stop(entry, now)
-                    entry.end = now
-                    entry.remaining = 0.0
-                elif self._policy.expired(entry, now):
-                    expired.append(entry)
-                else:
-                    self._schedule(entry, now)
+            if kind == _END:
+                self._stop(entry, now)
+                entry.end = now
+                entry.remaining = 0.0
+                for other in self._precedence.ended(entry):
+                    other.ready = other.arrived = now
+                    self._policy.queued(other, now)
+            elif self._policy.expired(entry, now):
+                expired.append(entry)
+            else:
+                self._schedule(entry, now)
+            self._forget_void()
         return expired
 
     def _submit(self, entry: Entry, now: float) -> None:
         self._handled += 1
-        if entry.shape.eligible:
+        if not entry.shape.eligible:
+            self._drop(entry, f"{NO_ANT}: {self._state.lacking(entry.job)}")
+        elif self._precedence.may_begin(entry):
             self._policy.queued(entry, now)
-        else:
-            entry.dropped = f"{NO_ANT}: {self._state.lacking(entry.job)}"
+
+    def _drop(self, entry: Entry, reason: str) -> None:
+        """It will never run, nor what comes after it."""
+        entry.dropped = reason
+        self._precedence.dropped(entry)
 
     def _decide(self, now: float) -> None:
         for decision in self._policy.decide(now):
@@ -132,9 +155,10 @@ class Simulation:
                 self._start(decision, now)
             elif isinstance(decision, Preempt):
                 self._preempted += 1
+                self._handled += 1
                 self._take_off(decision.entry, now, keep=decision.keep)
             elif isinstance(decision, Drop):
-                decision.entry.dropped = decision.reason
+                self._drop(decision.entry, decision.reason)
 
     def _start(self, start: Start, now: float) -> None:
         entry = start.entry
@@ -184,5 +208,7 @@ class Simulation:
             if entry.ant is not None and self._until is not None:
                 segments = [*segments, (entry.since, self._until, entry.ant.id)]
             ant = segments[-1][2] if segments else None
-            jobs.append(Ran(entry.job, entry.start, entry.end, ant, tuple(segments), entry.dropped, self._until))
+            jobs.append(
+                Ran(entry.job, entry.start, entry.end, ant, tuple(segments), entry.dropped, self._until, entry.ready)
+            )
         return Outcome(tuple(jobs), self._handled, self._preempted, self._until)

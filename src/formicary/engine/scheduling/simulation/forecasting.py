@@ -143,7 +143,7 @@ def score_of(outcome: Outcome, cluster: Cluster, rng: Random, *, by_priority: bo
     jobs = [
         Recorded(
             ran.job.queue or ran.job.user,
-            ran.job.submit,
+            ran.waits_from,
             ran.start,
             ran.end,
             max(1, round(ran.job.demand.get(name, 1.0))),

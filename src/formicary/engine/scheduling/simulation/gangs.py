@@ -17,6 +17,7 @@ from typing import Protocol
 
 from formicary.engine.scheduling.policies.gang import Gang, Held, _earliest, _free, place
 from formicary.engine.scheduling.simulation.policy import Decision, Drop, Start
+from formicary.engine.scheduling.simulation.precedence import cycle
 from formicary.engine.scheduling.simulation.queueing import Ordered, seconds_left
 from formicary.engine.scheduling.simulation.state import TINY, AntState, ClusterState, Entry, Need, Shape
 from formicary.engine.scheduling.simulation.waiting import ByLength
@@ -136,6 +137,7 @@ class Gangs(Ordered):
         for job in jobs:
             if job.gang:
                 self.sizes[job.gang] = self.sizes.get(job.gang, 0) + 1
+        self._check_order(jobs)
         self.tags = sorted({tag for job in jobs for tag in job.tags})
         self.gathering: dict[str, list[Entry]] = {}
         """Members of gangs that are not whole yet, by gang."""
@@ -151,6 +153,19 @@ class Gangs(Ordered):
         self._never: dict[Hashable, bool] = {}
         """True for kinds of gangs that do not fit even into an empty cluster."""
         self._heads: list[_Kind] = []
+
+    @staticmethod
+    def _check_order(jobs: Sequence[Job]) -> None:
+        """Raises ValueError where a gang would have to end before it begins: its members start together."""
+        names = {job.id: f"gang {job.gang}" if job.gang else job.id for job in jobs}
+        before: dict[str, set[str]] = {}
+        for job in jobs:
+            for name in job.after:
+                before.setdefault(names[job.id], set()).add(names.get(name, name))
+        if circle := cycle(before):
+            raise ValueError(
+                f"members of a gang start together, and one comes after another: {' before '.join(circle)}"
+            )
 
     def bind(self, state: ClusterState, rng: Random) -> None:
         """See Policy."""

@@ -25,7 +25,7 @@ class Inheriting(Ordered):
     """
 
     def __init__(self, *, inherits: bool = True, blocking: bool = True, preemptive: bool = False) -> None:
-        super().__init__(self._reached, blocking=blocking, preemptive=preemptive)
+        super().__init__(self._reached, blocking=blocking, preemptive=preemptive, stands=False)
         self.inherits = inherits
         self._holders: dict[str, Entry] = {}
         self._waiting: dict[int, Entry] = {}

@@ -28,6 +28,7 @@ class Feedback(Ordered):
         self.quanta = quanta
         self.boost = boost
         self._boosted = 0.0
+        self._announced = INFINITY
 
     def key(self, entry: Entry, now: float) -> tuple[float, ...]:
         """By level, then who has begun his slice, then who has waited longest."""
@@ -64,6 +65,7 @@ class Feedback(Ordered):
 
     def next_look(self, now: float) -> float:
         """See Policy."""
-        if self.boost == INFINITY or not any(group.heap for group in self.groups.values()):
-            return INFINITY
-        return self._boosted + self.boost
+        due = self._boosted + self.boost
+        if due < INFINITY and any(group.heap for group in self.groups.values()):
+            self._announced = due
+        return self._announced if self._announced > now else INFINITY

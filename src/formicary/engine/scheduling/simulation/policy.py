@@ -10,9 +10,8 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, insort
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
 from random import Random
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from formicary.engine.scheduling.simulation.state import AntState, ClusterState, Entry, Shape
 
@@ -22,24 +21,21 @@ Place = Callable[[ClusterState, Shape], AntState | None]
 """The ant for a demand now, or None."""
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(NamedTuple):
     """Run this job on this ant from now on."""
 
     entry: Entry
     ant: AntState
 
 
-@dataclass(frozen=True, slots=True)
-class Preempt:
+class Preempt(NamedTuple):
     """Take this running job off its ant; it waits again, and what it has done counts where `keep` says so."""
 
     entry: Entry
     keep: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(NamedTuple):
     """Never run this job."""
 
     entry: Entry
@@ -81,7 +77,7 @@ class Policy(Protocol):
         ...
 
     def next_look(self, now: float) -> float:
-        """When to decide again even if nothing happens; infinity for never."""
+        """When to decide again even if nothing happens; infinity for never. Asked after each round; later than now."""
         ...
 
 

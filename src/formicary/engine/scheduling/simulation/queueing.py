@@ -8,17 +8,17 @@ room idle). Without, what fits may pass it.
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left, insort
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from operator import itemgetter
+from collections.abc import Callable, Hashable, Iterator
 from random import Random
 
 from formicary.engine.scheduling.policies import degrade
 from formicary.engine.scheduling.simulation.policy import Decision, Drop, Group, Key, Preempt, SortedGroup, Start
+from formicary.engine.scheduling.simulation.runners import SLACK, Runners
 from formicary.engine.scheduling.simulation.state import TINY, AntState, ClusterState, Entry, Shape
 
 INFINITY = float("inf")
-_first = itemgetter(0)
+MOST_LEFT_AWAY = 64
+"""Comparisons that cannot come to anything and are not made, in a row."""
 Rank = Callable[[Entry, float], float]
 """(job, now) -> smaller goes first."""
 
@@ -67,8 +67,9 @@ class Ordered:
         fit: 1 = the ant that has least left over, -1 = most, 0 = the first that fits.
         blocking: A job without a place keeps later ones off its ants.
         preemptive: A job takes the place of running jobs of a larger rank.
-        look_every: Seconds between comparisons with what runs, for ranks that grow while a job runs, by no more than
-            a second each second; infinity = only when something happens.
+        look_every: Seconds between comparisons with what runs; infinity = only when something happens.
+        drift: What the rank of a running job grows by each second, if anything; it may turn out smaller.
+        stands: Keys of running jobs do not change at all.
         shed: Jobs that cannot end by their deadline any more are given up.
         floor: Per cent of the starts that go to who was submitted first of those that wait, whatever its rank.
     """
@@ -81,6 +82,8 @@ class Ordered:
         blocking: bool = True,
         preemptive: bool = False,
         look_every: float = INFINITY,
+        drift: float = 0.0,
+        stands: bool = True,
         shed: bool = False,
         floor: float = 0.0,
     ) -> None:
@@ -92,11 +95,12 @@ class Ordered:
         self.shed = shed
         self.floor = floor
         self.groups: dict[Hashable, Group] = {}
-        self._ranks: list[list[float]] = []
-        """By ant: the ranks with which those that run there began, sorted: no job of an ant has a larger rank now."""
-        self._all_ranks: list[float] = []
-        self._began: dict[int, float] = {}
-        """The same by number of the job."""
+        self._runners = Runners(self.key, drift=drift, stands=stands and not drift)
+        self._groups_of: dict[Shape, Group] = {}
+        self._look: float | None = None
+        """When what waits is to be compared with what runs again; None where one of them is nothing."""
+        self._compares = False
+        """Whether there was both after the last round."""
         self._starts = 0
         self._longest: list[tuple[float, int, Entry]] = []
         """Who waits, by submission; also some that do so no longer. For the floor alone."""
@@ -105,7 +109,6 @@ class Ordered:
         """Keeps the state."""
         self.state = state
         self.rng = rng
-        self._ranks = [[] for _ in state.ants]
 
     def key(self, entry: Entry, now: float) -> Key:
         """The total order."""
@@ -114,10 +117,13 @@ class Ordered:
     def group_of(self, entry: Entry) -> Group:
         """Jobs that compete for the same ants are one group; without blocking, jobs of one demand."""
         shape = entry.shape
-        name: Hashable = shape.eligible if self.blocking else shape
-        found = self.groups.get(name)
+        found = self._groups_of.get(shape)
         if found is None:
-            found = self.groups[name] = self.new_group(name)
+            name: Hashable = shape.eligible if self.blocking else shape
+            found = self.groups.get(name)
+            if found is None:
+                found = self.groups[name] = self.new_group(name)
+            self._groups_of[shape] = found
         return found
 
     def new_group(self, name: Hashable) -> Group:
@@ -133,26 +139,21 @@ class Ordered:
     def started(self, entry: Entry, now: float) -> None:
         """See Policy."""
         if self.preemptive and entry.ant is not None:
-            rank = self.key(entry, now)[0] - (now if self.look_every < INFINITY else 0.0)
-            self._began[entry.number] = rank
-            insort(self._ranks[entry.ant.number], rank)
-            insort(self._all_ranks, rank)
+            self._runners.add(entry, entry.ant, now)
 
     def stopped(self, entry: Entry, now: float) -> None:
         """See Policy."""
         if self.preemptive and entry.ant is not None:
-            rank = self._began.pop(entry.number)
-            for ranks in (self._ranks[entry.ant.number], self._all_ranks):
-                del ranks[bisect_left(ranks, rank)]
+            self._runners.remove(entry, entry.ant)
 
     def refresh(self, now: float) -> None:
         """Called before a round; a subclass moves what has aged."""
 
     def decide(self, now: float) -> Iterator[Decision]:
         """See Policy."""
-        if not self.floor:
-            yield from self._in_order(now, set())
-            return
+        return self._with_floor(now) if self.floor else self._in_order(now, set())
+
+    def _with_floor(self, now: float) -> Iterator[Decision]:
         while True:
             blocked: set[int] = set()
             entry = self._waits_longest() if self._is_floor_s_turn() else None
@@ -164,7 +165,7 @@ class Ordered:
                     yield Start(entry, ant)
                     continue
                 if self.blocking:
-                    blocked.update(one.number for one in entry.shape.eligible)
+                    blocked |= entry.shape.numbers
             for decision in self._in_order(now, blocked):
                 yield decision
                 if isinstance(decision, Start):
@@ -187,38 +188,39 @@ class Ordered:
 
     def _in_order(self, now: float, blocked: set[int]) -> Iterator[Decision]:
         """By rank, off the blocked ants."""
-        self.refresh(now)
-        heads = [(*group.heap[0][:2], group) for group in self.groups.values() if group.heap]
-        if len(heads) > 1:
-            heapq.heapify(heads)
-        while heads:
-            key, _, group = heads[0]
-            entry = group.head()
-            if self.shed and _late(entry, now):
-                group.pop()
-                yield Drop(entry, "it could not end by its deadline any more")
-                next_head(heads, group)
-                continue
-            ant = self._place(group, entry, blocked)
-            if ant is None and self.preemptive:
-                found = self._victims(entry, key, blocked, now)
+        while True:
+            self.refresh(now)
+            heads = [(*group.heap[0][:2], group) for group in self.groups.values() if group.heap]
+            if len(heads) > 1:
+                heapq.heapify(heads)
+            while heads:
+                key, _, group = heads[0]
+                entry = group.head()
+                if self.shed and _late(entry, now):
+                    group.pop()
+                    yield Drop(entry, "it could not end by its deadline any more")
+                    next_head(heads, group)
+                    continue
+                ant = self._place(group, entry, blocked)
+                if ant is not None:
+                    group.pop()
+                    yield Start(entry, ant)
+                    next_head(heads, group)
+                    continue
+                found = self._runners.victims(entry, key, blocked, now) if self.preemptive else None
                 if found is not None:
                     group.pop()
                     for victim in found[1]:
                         yield Preempt(victim)
                     yield Start(entry, found[0])
-                    yield from self._in_order(now, blocked)
-                    return
-            if ant is not None:
-                group.pop()
-                yield Start(entry, ant)
-                next_head(heads, group)
-                continue
-            heapq.heappop(heads)
-            if self.blocking:
-                blocked.update(one.number for one in entry.shape.eligible)
-                if len(blocked) == len(self.state.ants):
-                    return
+                    break  # who gave way waits, too
+                heapq.heappop(heads)
+                if self.blocking:
+                    blocked |= entry.shape.numbers
+                    if len(blocked) == len(self.state.ants):
+                        return
+            else:
+                return
 
     def _place(self, group: Group, entry: Entry, blocked: set[int]) -> AntState | None:
         releases = self.state.releases
@@ -228,35 +230,6 @@ class Ordered:
         if ant is None and not blocked:
             group.failed_head, group.failed_at = entry, releases
         return ant
-
-    def _victims(self, entry: Entry, key: Key, blocked: set[int], now: float) -> tuple[AntState, list[Entry]] | None:
-        """The ant where the fewest, and of those the last in the order, have to make room."""
-        best: tuple[AntState, list[Entry]] | None = None
-        best_at: tuple[float, ...] = ()
-        enough = key[0] + TINY / 2 - (now if self.look_every < INFINITY else 0.0)
-        if not self._all_ranks or self._all_ranks[-1] <= enough:
-            return None
-        all_of_them, free = self._ranks, dict(entry.shape.need)
-        for ant in entry.shape.eligible:
-            ranks = all_of_them[ant.number]
-            if not ranks or ranks[-1] <= enough or ant.number in blocked:
-                continue
-            ranked = sorted([(self.key(one, now), one) for one in ant.running.values()], key=_first)
-            room = {index: ant.free[index] for index in free}
-            taken: list[Entry] = []
-            while ranked and not _covers(room, free):
-                worst, victim = ranked.pop()
-                if worst[0] <= key[0] + TINY:
-                    break
-                taken.append(victim)
-                for index, amount in victim.shape.need:
-                    if index in room:
-                        room[index] += amount
-            if _covers(room, free):
-                at = (len(taken), *(-part for part in self.key(taken[-1], now)))
-                if best is None or at < best_at:
-                    best, best_at = (ant, taken), at
-        return best
 
     def time_slice(self, entry: Entry) -> float:
         """See Policy."""
@@ -268,16 +241,24 @@ class Ordered:
 
     def next_look(self, now: float) -> float:
         """See Policy."""
-        if self.look_every == INFINITY or not self.state.running or not any(g.heap for g in self.groups.values()):
+        if self.look_every == INFINITY:
             return INFINITY
-        return now + self.look_every
-
-
-def _covers(room: Mapping[int, float], need: Mapping[int, float]) -> bool:
-    for index, amount in need.items():  # noqa: SIM110  as in AntState.fits
-        if room[index] + TINY < amount:
-            return False
-    return True
+        look = self._look
+        while look is not None and look < now:  # looks that were left away, see below
+            look = look + self.look_every if self._compares else None
+        first = min((group.heap[0][0][0] for group in self.groups.values() if group.heap), default=None)
+        largest = self._runners.largest()
+        self._compares = first is not None and largest is not None
+        if look is None or look <= now:
+            look = now + self.look_every if self._compares else None
+        self._look = look
+        if look is None or first is None or largest is None:
+            return INFINITY
+        for _ in range(MOST_LEFT_AWAY):  # by then nobody who runs can have come behind the first who waits
+            if self._runners.drift * look + largest > first - SLACK:
+                break
+            look += self.look_every
+        return look
 
 
 def _late(entry: Entry, now: float) -> bool:
@@ -303,7 +284,7 @@ class Aging(Ordered):
     def __init__(
         self, rate: float, cap: float, *, blocking: bool = True, preemptive: bool = False, floor: float = 0.0
     ) -> None:
-        super().__init__(self._linear, blocking=blocking, preemptive=preemptive, floor=floor)
+        super().__init__(self._linear, blocking=blocking, preemptive=preemptive, stands=False, floor=floor)
         self.rate_s = rate
         self.cap = cap
         self._growing: list[tuple[float, int, Entry]] = []
@@ -316,10 +297,10 @@ class Aging(Ordered):
         """As time goes by all of them grow alike, so this order stands until the cap is reached."""
         if self._reached(entry) <= now:
             return -max(self.cap, entry.job.priority) * 1e12
-        return -(entry.job.priority - self.rate_s * entry.job.submit)
+        return -(entry.job.priority - self.rate_s * entry.ready)
 
     def _reached(self, entry: Entry) -> float:
-        return entry.job.submit + max(0.0, self.cap - entry.job.priority) / self.rate_s
+        return entry.ready + max(0.0, self.cap - entry.job.priority) / self.rate_s
 
     def queued(self, entry: Entry, now: float) -> None:
         """See Policy."""
@@ -354,7 +335,7 @@ class Degrading(Ordered):
         return SortedGroup(name)
 
     def _left(self, entry: Entry, now: float) -> float:
-        return -degrade.degraded(entry.job.priority, now - entry.job.submit, self.how)
+        return -degrade.degraded(entry.job.priority, now - entry.ready, self.how)
 
     def queued(self, entry: Entry, now: float) -> None:
         """See Policy."""
@@ -362,8 +343,11 @@ class Degrading(Ordered):
         self._next_attempt(entry, now)
 
     def _next_attempt(self, entry: Entry, now: float) -> None:
-        made = degrade.attempts(now - entry.job.submit)
-        due = entry.job.submit + degrade.attempt_at(made + 1)
+        made = degrade.attempts(now - entry.ready)
+        due = now
+        while due <= now:  # rounding may put the next one at this very moment
+            made += 1
+            due = entry.ready + degrade.attempt_at(made)
         heapq.heappush(self._attempts, (due, entry.number, entry))
 
     def refresh(self, now: float) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from math import inf, isfinite, lcm
 
 from formicary.engine.scheduling.policies.capacity_tree import check
+from formicary.engine.scheduling.simulation.precedence import cycle
 from formicary.engine.scheduling.simulation.registry import capacity_queues
 from formicary.engine.scheduling.simulation.workload import Ant, Cluster, Job, Queue
 
@@ -54,6 +55,8 @@ _JOB = [
     "estimate",
     "prefer",
     "locks",
+    "after",
+    "not_before",
 ]
 _ALIASES = {
     "capacity": "guaranteed",
@@ -193,7 +196,31 @@ def read_workload(text: str, wrong: Wrong) -> list[Job]:
         jobs.append(job)
     if not jobs and not wrong.found:
         wrong.at("1", "holds no job")
+    _check_precedence(jobs, lines, wrong)
     return jobs
+
+
+def _check_precedence(jobs: list[Job], lines: Mapping[str, int], wrong: Wrong) -> None:
+    """What jobs come after has to be there, with the same period where it recurs, and not in a circle."""
+    known = {job.id: job for job in jobs}
+    before: dict[str, set[str]] = {}
+    for job in jobs:
+        place = str(lines[job.id])
+        for name in sorted(job.after):
+            base, _, number = name.rpartition("#")
+            other = known.get(name)
+            if other is None and number.isdigit() and base in known and known[base].period is not None:
+                other = known[base]
+            elif other is None:
+                wrong.at(place, f"after: there is no job {name!r}")
+                continue
+            elif other.period is not None and job.period is None:
+                wrong.at(place, f"after: {name!r} recurs: name one of its instances, such as '{name}#0'")
+            elif other.period is not None and other.period != job.period:
+                wrong.at(place, f"after: {name!r} recurs every {other.period:g} s, not every {job.period:g} s")
+            before.setdefault(job.id, set()).add(other.id)
+    if circle := cycle(before):
+        wrong.at(str(lines[circle[-1]]), f"after: a circle: {' before '.join(circle)}")
 
 
 def _job(raw: dict[str, object], wrong: Wrong, place: str) -> Job | None:
@@ -207,6 +234,9 @@ def _job(raw: dict[str, object], wrong: Wrong, place: str) -> Job | None:
     deadline = fields.number("deadline", most=MOST_S)
     if deadline is not None and deadline < submit:
         wrong.at(place, f"deadline {deadline:g} is before the submission at {submit:g}: it is absolute, in seconds")
+    not_before = fields.number("not_before", 0.0, least=0.0, most=MOST_S) or 0.0
+    if deadline is not None and submit <= deadline < not_before:
+        wrong.at(place, f"deadline {deadline:g} is before the first moment at which it may start, {not_before:g}")
     job = Job(
         id=fields.text("id"),
         submit=submit,
@@ -222,6 +252,8 @@ def _job(raw: dict[str, object], wrong: Wrong, place: str) -> Job | None:
         estimate=fields.number("estimate", least=0.0, most=MOST_S),
         prefer=fields.numbers("prefer", least=-inf),
         locks=fields.words("locks"),
+        after=fields.words("after"),
+        not_before=not_before,
     )
     return job if len(wrong.found) == before else None
 
@@ -375,7 +407,8 @@ def _queue(fields: _Fields) -> Queue:
 def unfold(jobs: list[Job], until: float | None, wrong: Wrong) -> list[Job]:
     """Recurring jobs become their instances up to the horizon, or one hyperperiod where the periods are whole.
 
-    Without a deadline of its own each instance has the start of the next one.
+    Without a deadline of its own each instance has the start of the next one. It comes after the instance of the same
+    number of each recurring job that it comes after.
     """
     periods = [job.period for job in jobs if job.period is not None]
     if not periods:
@@ -389,6 +422,7 @@ def unfold(jobs: list[Job], until: float | None, wrong: Wrong) -> list[Job]:
         wrong.at("1", f"gives over {MOST_INSTANCES:,} instances: use a nearer --set until=SECONDS")
         return jobs
     found = []
+    recurring = {job.id for job in jobs if job.period is not None}
     for job in jobs:
         if job.period is None:
             found.append(job)
@@ -398,7 +432,15 @@ def unfold(jobs: list[Job], until: float | None, wrong: Wrong) -> list[Job]:
             shift = count * job.period
             deadline = (job.submit + job.period if job.deadline is None else job.deadline) + shift
             found.append(
-                replace(job, id=f"{job.id}#{count}", submit=job.submit + shift, deadline=deadline, period=None)
+                replace(
+                    job,
+                    id=f"{job.id}#{count}",
+                    submit=job.submit + shift,
+                    not_before=job.not_before + shift if job.not_before else 0.0,
+                    deadline=deadline,
+                    period=None,
+                    after=frozenset(f"{name}#{count}" if name in recurring else name for name in job.after),
+                )
             )
             count += 1
     return found

@@ -83,7 +83,7 @@ _SHED = Parameter(("continue", "shed"), "continue", "shed gives up jobs that can
 _DEPTH = Parameter("number", 1000, "how many waiting jobs or gangs a round looks at")
 
 
-def _rank(rank: Rank, **more: float) -> Callable[[Values, Cluster, Sequence[Job]], Policy]:
+def _rank(rank: Rank, drift: float = 0.0) -> Callable[[Values, Cluster, Sequence[Job]], Policy]:
     def make(values: Values, cluster: Cluster, jobs: Sequence[Job]) -> Policy:
         preemptive = bool(values.get("preemptive", False))
         return Ordered(
@@ -91,6 +91,7 @@ def _rank(rank: Rank, **more: float) -> Callable[[Values, Cluster, Sequence[Job]
             blocking=bool(values["blocking"]),
             preemptive=preemptive,
             look_every=_number(values, "quantum") if preemptive and "quantum" in values else INFINITY,
+            drift=drift,
             shed=values.get("overload") == "shed",
         )
 
@@ -302,10 +303,10 @@ POLICIES: dict[str, Known] = {
             "weights": Parameter("weights", {}, "with fair_by: weight 2 may miss half as many, as NAME:WEIGHT"),
         },
     ),
-    "sjf": Known("Shortest job first; preemptive, shortest remaining time.", _rank(shortest), _ORDER),
+    "sjf": Known("Shortest job first; preemptive, shortest remaining time.", _rank(shortest, drift=-1.0), _ORDER),
     "llf": Known(
         "Least laxity first.",
-        _rank(least_laxity),
+        _rank(least_laxity, drift=1.0),
         {**_DEADLINE, "quantum": Parameter("number", 1.0, "seconds between comparisons with what runs, if preemptive")},
     ),
     "gang": Known(

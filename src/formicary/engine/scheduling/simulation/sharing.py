@@ -8,8 +8,9 @@ from random import Random
 
 from formicary.engine.scheduling.policies.capacity_tree import CapacityTree, Running, TreeTurns
 from formicary.engine.scheduling.policies.fair import lottery
+from formicary.engine.scheduling.serving import Owed, Serving
 from formicary.engine.scheduling.simulation.policy import Decision, Group, Key, Preempt, Start
-from formicary.engine.scheduling.simulation.state import TINY, ClusterState, Entry, Usage
+from formicary.engine.scheduling.simulation.state import TINY, AntState, ClusterState, Entry, Shape, Usage
 
 INFINITY = float("inf")
 By = Callable[[Entry], str]
@@ -83,14 +84,18 @@ class Shared:
 
     def decide(self, now: float) -> Iterator[Decision]:
         """See Policy."""
-        waiting = [name for name, group in self.groups.items() if group.heap]
+        groups, state = self.groups, self.state
+        waiting = self._able()
         while waiting:
             name = waiting[0] if len(waiting) == 1 else self.pick(waiting, now)
-            group = self.groups[name]
+            group = groups[name]
             entry = group.head()
-            ant = None if self.refused(name, entry) else self.state.first_fit(entry.shape)
-            if ant is None:
+            if self.refused(name, entry):
                 waiting.remove(name)
+                continue
+            ant = state.first_fit(entry.shape)
+            if ant is None:  # nor has anybody else a place who asks for the same
+                waiting = self._without(name, waiting)
                 continue
             group.pop()
             yield Start(entry, ant)
@@ -100,6 +105,25 @@ class Shared:
 
     def served(self, name: str, entry: Entry) -> None:
         """A job of the group has been started."""
+
+    def _able(self) -> list[str]:
+        """Groups whose first job has a place."""
+        rooms: dict[Shape, bool] = {}
+        found = []
+        for name, group in self.groups.items():
+            if group.heap:
+                shape = group.heap[0][2].shape
+                room = rooms.get(shape)
+                if room is None:
+                    room = rooms[shape] = self.state.first_fit(shape) is not None
+                if room:
+                    found.append(name)
+        return found
+
+    def _without(self, refused: str, names: list[str]) -> list[str]:
+        """The groups whose first job asks for something else than that of one that found no place."""
+        shape = self.groups[refused].head().shape
+        return [name for name in names if self.groups[name].head().shape is not shape]
 
     def time_slice(self, entry: Entry) -> float:
         """See Policy."""
@@ -174,11 +198,20 @@ class MaxMin(Shared):
 
 
 class Lottery(Shared):
-    """Each decision draws a ticket; a group's chance is its part of the tickets of those that wait."""
+    """Each decision draws a ticket; a group's chance is its part of the tickets of those that wait.
+
+    Who finds no place has drawn in vain: so a seed gives the same draws whatever is known of places beforehand.
+    """
 
     def pick(self, names: list[str], now: float) -> str:
         """See Shared."""
         return lottery({name: self.weight(name) for name in sorted(names)}, self.rng)
+
+    def _able(self) -> list[str]:
+        return [name for name, group in self.groups.items() if group.heap]
+
+    def _without(self, refused: str, names: list[str]) -> list[str]:
+        return [name for name in names if name != refused]
 
 
 class DeficitRounds(Shared):
@@ -212,27 +245,42 @@ class DeficitRounds(Shared):
 
     def decide(self, now: float) -> Iterator[Decision]:
         """See Policy."""
-        while True:
-            heads = {name: self.groups[name].head() for name in self.round}
-            places = {name: self.state.first_fit(entry.shape) for name, entry in heads.items()}
-            able = [name for name in self.round if places[name] is not None]
-            if not able:
-                return
-            name = self.pick(able, now)
-            ant = places[name]
-            assert ant is not None, "only those with a place are picked"
-            group = self.groups[name]
-            self.deficits[name] -= self.cost(heads[name])
-            group.pop()
-            yield Start(heads[name], ant)
-            if not group.heap:
-                self.round.popleft()
-                del self.deficits[name]
-                self.fresh = True
+        heads: dict[str, tuple[Entry, AntState]] = {}
+        costs: dict[str, float] = {}
+        """Of those whose first job has a place."""
 
-    def pick(self, names: list[str], now: float) -> str:
-        """See Shared. Who is picked is the first of the round from then on."""
-        costs = {name: self.cost(self.groups[name].head()) for name in names}
+        def look(name: str) -> None:
+            entry = self.groups[name].head()
+            ant = self.state.first_fit(entry.shape)
+            if ant is not None:
+                heads[name], costs[name] = (entry, ant), self.cost(entry)
+            elif name in heads:
+                del heads[name], costs[name]
+
+        for name in self.round:
+            look(name)
+        while heads:
+            name = self._turn(costs)
+            entry, ant = heads[name]
+            group = self.groups[name]
+            self.deficits[name] -= costs[name]
+            group.pop()
+            yield Start(entry, ant)
+            if group.heap:
+                look(name)
+            else:
+                self.round.popleft()
+                del self.deficits[name], heads[name], costs[name]
+                self.fresh = True
+            for other in [other for other, (_, place) in heads.items() if place is ant and other != name]:
+                look(other)
+
+    def _turn(self, costs: Mapping[str, float]) -> str:
+        """Whose turn it is, who is the first of the round from then on.
+
+        Args:
+            costs: Of the next job of each that could start it.
+        """
         passed = 0
         while True:
             name = self.round[0]
@@ -248,9 +296,9 @@ class DeficitRounds(Shared):
             passed += 1
             if passed == len(self.round):  # further rounds in which nobody can pay are gone through at once
                 passed = 0
-                lacks = {one: costs[one] - self.deficits[one] - TINY for one in names}
+                lacks = {one: cost - self.deficits[one] - TINY for one, cost in costs.items()}
                 rounds = min(-(-lack // self.weight(one)) - 1 for one, lack in lacks.items())
-                for one in names:
+                for one in costs:
                     self.deficits[one] += max(0.0, rounds) * self.weight(one)
 
 
@@ -270,10 +318,10 @@ class Capacity(Shared):
         self.pending: dict[str, float] = {}
         """What waits, as part of the cluster, by leaf."""
         self.held: dict[str, tuple[Entry, Running]] = {}
-        self._used: dict[str, float] = {}
+        """What runs, where it may have to make room."""
+        self._serving = Serving(tree, 1.0, {})
         self._turns: TreeTurns = {}
-        self._ceilings: dict[str, list[tuple[str, float]]] = {}
-        """By leaf: itself and the queues above it, with the part of the cluster that each may hold."""
+        self._owed = Owed(tree)
 
     def queued(self, entry: Entry, now: float) -> None:
         """See Policy."""
@@ -289,46 +337,41 @@ class Capacity(Shared):
             key = str(entry.number)
             running = Running(key, self.by(entry), entry.shape.dominant, int(entry.job.priority), now)
             self.held[key] = (entry, running)
+            self._owed.began(running)
 
     def stopped(self, entry: Entry, now: float) -> None:
         """See Policy."""
         super().stopped(entry, now)
         if self.reclaim != "none":
-            del self.held[str(entry.number)]
+            self._owed.ended(self.held.pop(str(entry.number))[1])
 
     def _wants(self, entry: Entry, sign: int) -> None:
         name = self.by(entry)
         self.pending[name] = self.pending.get(name, 0.0) + sign * entry.shape.dominant
 
-    def used(self) -> dict[str, float]:
-        """Part of the cluster by leaf."""
+    def _served(self) -> Serving:
+        """Who holds how much of the cluster, up to date."""
         for name in self.changed:
-            self._used[name] = self.state.dominant(self.usage[name].held)
+            self._serving.change(name, self.state.dominant(self.usage[name].held))
         self.changed.clear()
-        return self._used
+        return self._serving
 
     def pick(self, names: list[str], now: float) -> str:
         """See Shared."""
-        return self.tree.first(1.0, self.used(), names, self._turns) or names[0]
+        return self._served().first(names, self._turns) or names[0]
 
     def refused(self, name: str, entry: Entry) -> bool:
         """See Shared."""
-        ceilings = self._ceilings.get(name)
-        if ceilings is None:
-            path = [queue.name for queue in self.tree.path(name)]
-            ceilings = self._ceilings[name] = [(one, self.tree.ceiling(one, 1.0)) for one in path]
-        used, amount = self.used(), entry.shape.dominant
-        return any(self.tree.total(queue, used) + amount > most + TINY for queue, most in ceilings)
+        return self._served().exceeds(name, entry.shape.dominant)
 
     def decide(self, now: float) -> Iterator[Decision]:
         """See Policy. Reclaims after what is free has been given away."""
+        return super().decide(now) if self.reclaim == "none" else self._reclaiming(now)
+
+    def _reclaiming(self, now: float) -> Iterator[Decision]:
         yield from super().decide(now)
-        if self.reclaim == "none":
-            return
         waiting = {name: amount for name, amount in self.pending.items() if self.groups[name].heap}
-        if not waiting:
-            return
-        victims = self.tree.reclaim(1.0, [one for _, one in self.held.values()], waiting, mode=self.reclaim)
+        victims = self._owed.victims(waiting) if waiting else []
         for victim in victims:
             yield Preempt(self.held[victim.id][0])
         if victims:

@@ -22,7 +22,7 @@ _number = attrgetter("number")
 class Shape:
     """All jobs that ask for the same: resources and tags, and the ants that could ever serve them."""
 
-    __slots__ = ("dominant", "eligible", "first", "first_at", "need")
+    __slots__ = ("dominant", "eligible", "first", "first_at", "need", "numbers")
 
     def __init__(self, need: Need, eligible: tuple[AntState, ...], dominant: float) -> None:
         self.need = need
@@ -30,6 +30,7 @@ class Shape:
         """The largest part of any bounded resource that it is of the whole cluster."""
         self.eligible = eligible
         """Ants with the tags whose whole capacity would do, in order of the file."""
+        self.numbers = frozenset(ant.number for ant in eligible)
         self.first = 0
         """No ant of `eligible` before this position can take one now (see `ClusterState.first_fit`)."""
         self.first_at = -1
@@ -76,6 +77,7 @@ class Entry:
         "job",
         "level",
         "number",
+        "ready",
         "remaining",
         "run",
         "segments",
@@ -92,7 +94,9 @@ class Entry:
         self.shape = shape
         self.remaining = job.runtime
         self.expected_left = job.expected
-        self.arrived = job.submit
+        self.ready = max(job.submit, job.not_before)
+        """Since when nothing but room keeps it from starting."""
+        self.arrived = self.ready
         """When it joined the queue for the last time."""
         self.level = 0
         """Level of a feedback queue."""

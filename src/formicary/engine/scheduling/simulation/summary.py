@@ -36,7 +36,8 @@ def _figures(values: Iterable[float]) -> dict[str, float | None]:
 def summarise(outcome: Outcome, cluster: Cluster) -> dict[str, object]:
     """All figures of a run as one JSON object.
 
-    Waits count until the end only where there is one: turnaround minus run time, so that preempted time counts.
+    Waits count until the end only where there is one: all the time less run time, so that preempted time counts. They
+    and slowdowns begin when the job could begin; the turnaround begins with the submission.
     """
     done = [ran for ran in outcome.jobs if ran.end is not None]
     waits = [_wait(ran) for ran in done]
@@ -55,12 +56,11 @@ def summarise(outcome: Outcome, cluster: Cluster) -> dict[str, object]:
         "makespan": last - begin,
         "mean_wait": _mean(waits),
         "mean_turnaround": _mean(turnarounds),
-        "mean_response": _mean([(ran.start or 0.0) - ran.job.submit for ran in outcome.jobs if ran.start is not None]),
+        "mean_response": _mean([(ran.start or 0.0) - ran.waits_from for ran in outcome.jobs if ran.start is not None]),
         "wait": _figures(waits),
         "turnaround": _figures(turnarounds),
         "slowdown": _figures(
-            max(1.0, turnaround / max(ran.job.runtime, BOUND_S))
-            for ran, turnaround in zip(done, turnarounds, strict=True)
+            max(1.0, ((ran.end or 0.0) - ran.waits_from) / max(ran.job.runtime, BOUND_S)) for ran in done
         ),
         "utilization": use,
         "throughput": len(done) / (last - begin) if last > begin else None,
@@ -91,7 +91,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _wait(ran: Ran) -> float:
-    return max(0.0, round((ran.end or 0.0) - ran.job.submit - ran.job.runtime, 9))
+    return max(0.0, round((ran.end or 0.0) - ran.waits_from - ran.job.runtime, 9))
 
 
 def _needs(ran: Ran) -> dict[str, float]:
@@ -136,8 +136,8 @@ def _fragmentation(outcome: Outcome, cluster: Cluster) -> float | None:
     steps: list[tuple[float, str, float, int]] = []
     for ran in outcome.jobs:
         amount = _needs(ran).get(name, 0.0)
-        if ran.start is not None and ran.start > ran.job.submit:
-            steps += [(ran.job.submit, "", 0.0, 1), (ran.start, "", 0.0, -1)]
+        if ran.start is not None and ran.start > ran.waits_from:
+            steps += [(ran.waits_from, "", 0.0, 1), (ran.start, "", 0.0, -1)]
         for start, end, ant in ran.segments:
             steps += [(start, ant, -amount, 0), (end, ant, amount, 0)]
     steps.sort(key=lambda step: step[0])

@@ -33,6 +33,8 @@ class Job:
         estimate: What schedulers believe of `runtime` (backfill, shortest job first); the truth where it is None.
         prefer: Weight by tag or `label=value` of an ant (policy `matchmaking`).
         locks: What it holds alone from its first start to its end, preempted or not (policy `priority`).
+        after: Ids of jobs that have to have ended before it can start.
+        not_before: It cannot start earlier, in seconds.
     """
 
     id: str
@@ -49,6 +51,8 @@ class Job:
     estimate: float | None = None
     prefer: Mapping[str, float] = field(default_factory=dict)
     locks: frozenset[str] = frozenset()
+    after: frozenset[str] = frozenset()
+    not_before: float = 0.0
 
     @property
     def expected(self) -> float:
