@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from formicary.engine.queen.core.core import Submission
+from formicary.engine.queen.core.submission import Submission
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

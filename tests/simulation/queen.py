@@ -16,7 +16,8 @@ from formicary.engine.jobs.rendering import RenderedTask
 from formicary.engine.queen.children import find_children
 from formicary.engine.queen.core.approving import CannotVote, Vote
 from formicary.engine.queen.core.batch import Batch, ChildrenRequest, ExpandRequest, Outgoing, RenderRequest
-from formicary.engine.queen.core.core import Core, Submission
+from formicary.engine.queen.core.core import Core
+from formicary.engine.queen.core.submission import Submission
 from formicary.engine.scheduling.queues.reading import read_queues
 from formicary.engine.storage.port import StoreError
 from tests.simulation.network import Stream

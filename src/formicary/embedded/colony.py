@@ -21,7 +21,7 @@ from formicary.engine.ants.config import AntConfig, machine_resources
 from formicary.engine.ants.executors import Executor
 from formicary.engine.ants.transport import AntTransport, local_pair
 from formicary.engine.queen.core.batch import JobEnded
-from formicary.engine.queen.core.core import Submission
+from formicary.engine.queen.core.submission import Submission
 from formicary.engine.queen.keyring import Keyring
 from formicary.engine.queen.notify.config import NotifyConfig
 from formicary.engine.queen.runtime import Queen, QueenConfig

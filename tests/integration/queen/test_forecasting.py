@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from formicary.embedded import Colony, ColonyConfig
-from formicary.engine.queen.core.core import Submission
+from formicary.engine.queen.core.submission import Submission
 from formicary.engine.queen.edge import new_id
 from formicary.engine.queen.forecasting import Estimate
 from formicary.engine.queen.queues import QueueBook

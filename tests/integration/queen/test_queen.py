@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from formicary.embedded import Colony, ColonyConfig
-from formicary.engine.queen.core.core import Submission
+from formicary.engine.queen.core.submission import Submission
 from formicary.engine.queen.edge import fingerprint, new_id
 from formicary.engine.queen.runtime import Queen
 from formicary.engine.storage.backends import open_logs, open_store

@@ -13,9 +13,9 @@ import pytest
 from formicary.engine.queen.core import outcome as ends
 from formicary.engine.queen.core.batch import Outgoing
 from formicary.engine.queen.core.config import CoreConfig
-from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.core.leases import Hello
 from formicary.engine.queen.core.outcome import Outcome
+from formicary.engine.queen.core.submission import Submission
 from formicary.engine.queen.edge import new_id
 from formicary.engine.queen.queues import QueueBook
 from formicary.engine.queen.runtime import Queen, QueenConfig

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from formicary.engine.queen.core.core import Submission
+from formicary.engine.queen.core.submission import Submission
 from formicary.engine.queen.edge import new_id
 from formicary.engine.queen.runtime import Queen
 from formicary.engine.storage.backends import open_logs, open_store

@@ -12,7 +12,7 @@ import pytest
 
 from formicary.engine.ants.transport import AntTransport, local_pair
 from formicary.engine.queen.core.approving import Vote
-from formicary.engine.queen.core.core import Submission
+from formicary.engine.queen.core.submission import Submission
 from formicary.engine.queen.edge import new_id
 from formicary.engine.queen.pump import Pump
 from formicary.engine.queen.runtime import Queen

@@ -37,10 +37,11 @@ from formicary.engine.queen.core.batch import (
     Welcome,
 )
 from formicary.engine.queen.core.config import CoreConfig
-from formicary.engine.queen.core.core import Core, Submission
+from formicary.engine.queen.core.core import Core
 from formicary.engine.queen.core.leases import Hello
 from formicary.engine.queen.core.outcome import Outcome
 from formicary.engine.queen.core.records import Definition, Job, TaskRun
+from formicary.engine.queen.core.submission import Submission
 from formicary.engine.queen.definitions import Definitions
 from formicary.engine.queen.error_codes import ErrorCodes
 from formicary.engine.queen.rendering import Prepared, render

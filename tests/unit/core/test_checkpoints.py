@@ -7,8 +7,8 @@ import pytest
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.queen.core import outcome as ends
 from formicary.engine.queen.core.config import CoreConfig
-from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.core.leases import Hello
+from formicary.engine.queen.core.submission import Submission
 from formicary.engine.storage.port import Changes
 from tests.unit.core.colony import Colony
 from tests.unit.core.test_queues import colony, job, started

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from formicary.engine.jobs.model import JobDefinition, TaskDefinition
 from formicary.engine.queen.core.config import CoreConfig
-from formicary.engine.queen.core.core import Core, Submission
+from formicary.engine.queen.core.core import Core
+from formicary.engine.queen.core.submission import Submission
 from tests.unit.core.colony import ORG, WALL, Colony, Middle
 
 ONE = JobDefinition("one", (TaskDefinition("a"),))

@@ -7,7 +7,7 @@ import pytest
 
 from formicary.engine.jobs.model import JobDefinition, TaskDefinition
 from formicary.engine.queen.core.config import CoreConfig
-from formicary.engine.queen.core.core import Submission
+from formicary.engine.queen.core.submission import Submission
 from formicary.engine.queen.queues import checked
 from formicary.engine.scheduling.candidates import CandidateQueue, Entry
 from formicary.engine.scheduling.capacity import least_loaded

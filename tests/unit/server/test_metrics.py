@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
 from formicary.engine.queen.census import take_backlog, take_census
-from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.core.leases import Hello
 from formicary.engine.queen.core.outcome import FAILED, Outcome
+from formicary.engine.queen.core.submission import Submission
 from formicary.engine.queen.edge import new_id
 from formicary.engine.queen.queues import QueueBook
 from formicary.engine.queen.runtime import Queen

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from formicary.engine.jobs.lifecycle import IllegalTransition
 from formicary.engine.queen import edge
 from formicary.engine.queen.children import find_version
-from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.core.records import Definition
+from formicary.engine.queen.core.submission import Submission
 from formicary.engine.queen.submitting import check_against
 from formicary.engine.storage.port import Row
 from formicary.problems import Problem, problem

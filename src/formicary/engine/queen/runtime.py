@@ -32,10 +32,10 @@ from formicary.engine.queen.configs import Configs
 from formicary.engine.queen.core import explaining
 from formicary.engine.queen.core.batch import ChoreRequest, JobEnded, Welcome
 from formicary.engine.queen.core.config import CoreConfig
-from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.core.explaining import Explanation
 from formicary.engine.queen.core.family import joins
 from formicary.engine.queen.core.leases import Hello
+from formicary.engine.queen.core.submission import Submission
 from formicary.engine.queen.dead_letters import DeadLetters
 from formicary.engine.queen.error_codes import ErrorCodes
 from formicary.engine.queen.events import EventStream

@@ -21,8 +21,8 @@ import msgspec
 from formicary.engine.jobs.cron import MOST_MISSED, Cron
 from formicary.engine.queen import edge
 from formicary.engine.queen.core.batch import JobEnded
-from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.core.records import Definition
+from formicary.engine.queen.core.submission import Submission
 from formicary.engine.queen.core.timers import Alarm, Timer
 from formicary.engine.queen.submitting import check_against
 from formicary.engine.storage.port import Row, StoreError

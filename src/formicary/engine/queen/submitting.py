@@ -17,8 +17,8 @@ from formicary.engine.jobs.variables import missing_params, wrong_params
 from formicary.engine.queen import edge
 from formicary.engine.queen.children import find_version
 from formicary.engine.queen.core.batch import JobEnded
-from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.core.records import Definition
+from formicary.engine.queen.core.submission import Submission
 from formicary.engine.queen.key_book import KeyBook
 from formicary.engine.queen.public_jobs import check_publisher
 from formicary.engine.queen.recent_ids import RecentIds

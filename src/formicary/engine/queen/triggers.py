@@ -22,8 +22,8 @@ import msgspec
 
 from formicary.engine.jobs.triggers import WEBHOOK, WebhookAuth
 from formicary.engine.queen import edge, webhooks
-from formicary.engine.queen.core.core import Submission
 from formicary.engine.queen.core.records import Definition
+from formicary.engine.queen.core.submission import Submission
 from formicary.engine.queen.submitting import check_against
 from formicary.engine.queen.trigger_rows import Event, Key, Reading, TriggerRow, from_row, read
 from formicary.engine.queen.trigger_secrets import StoredSecrets, TriggerSecrets, missing

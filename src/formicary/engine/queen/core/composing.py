@@ -38,6 +38,7 @@ from formicary.engine.queen.core.family import (
 from formicary.engine.queen.core.outcome import Outcome, decode_outputs
 from formicary.engine.queen.core.passing import per_element
 from formicary.engine.queen.core.records import Definition, Job, TaskRun
+from formicary.engine.queen.core.submission import Submission
 from formicary.engine.queen.core.time_limits import attempt_timeout
 from formicary.engine.storage.port import Row
 
@@ -299,8 +300,6 @@ class Composing:
         self.core.batch.expand.append(ExpandRequest(*place, row, model, params, configs))
 
     def _submit(self, family: Family, index: int, definition: Definition, params: bytes) -> None:
-        from formicary.engine.queen.core.core import Submission  # the core imports this module
-
         job = family.run.job
         priority = max(job.priority, definition.model.priority)
         self.core.submit(
@@ -334,8 +333,6 @@ class Composing:
 
     def submit(self, job: Job, jobs: Sequence[TemplateJob]) -> str:
         """Submits what a template of the job asks for; why it cannot be, empty = it is done."""
-        from formicary.engine.queen.core.core import Submission  # the core imports this module
-
         core = self.core
         assert job.run is not None, "a job whose templates are rendered has an execution"
         if depth_of(job.id) >= core.config.fork_depth:

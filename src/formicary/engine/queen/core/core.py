@@ -15,8 +15,6 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, cast
 
-import msgspec
-
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.configs import ConfigSource, ConfigView, NoConfigs
 from formicary.engine.jobs.error_rules import ErrorRules, NoErrorRules
@@ -54,6 +52,7 @@ from formicary.engine.queen.core.recovering import rebuild, recover
 from formicary.engine.queen.core.repinning import repinned
 from formicary.engine.queen.core.slices import Slices
 from formicary.engine.queen.core.stats import Stats
+from formicary.engine.queen.core.submission import Submission
 from formicary.engine.queen.core.time_limits import attempt_timeout
 from formicary.engine.queen.core.timers import Alarm, TimerWheel
 from formicary.engine.queen.core.waiting import Waiting
@@ -72,19 +71,6 @@ if TYPE_CHECKING:
 
 NO_SECRETS: frozenset[str] = frozenset()
 POLICY = Policy(gates=(below_limit, breaker_permits), order=fcfs_within_priority, place=LeastLoaded)
-
-
-class Submission(msgspec.Struct, frozen=True, gc=False):
-    """One job to accept. `params` is a JSON object; `scheduled_at` seconds since the epoch, None = at once."""
-
-    id: str
-    params: bytes
-    priority: int | None = None
-    scheduled_at: float | None = None
-    key: str = ""
-    fingerprint: str = ""
-    user: str = ""
-    """Id of who submits it."""
 
 
 class Core:
