@@ -1,10 +1,10 @@
-"""``python -m tests.side_by_side``: the whole suite in four processes, since most of it waits for servers.
+"""``python -m tests.side_by_side``: the whole suite in six processes, since most of it waits for servers.
 
-One process runs the acceptance tests, one those of the server, one all other tests that start servers and commands, the
+Two processes run the acceptance tests, one those of the server, two all other tests that start servers and commands, the
 last one all the rest. What the first prints is seen as it comes, the others' once they have ended. The
 exit status is 0 only where all are well; options go to all.
 
-Four processes on two cores stretch every time-out, so up to ``FEW`` failed tests are tried once more with the machine
+Six processes on two cores stretch every time-out, so up to ``FEW`` failed tests are tried once more with the machine
 to themselves. Who passes then is named at the end under "flaky", since the race is still to be found; a test that fails
 twice, or more failed tests than ``FEW``, fail the run.
 """
@@ -31,13 +31,15 @@ def parts() -> list[list[str]]:
     names: dict[str, set[str]] = {"acceptance": set(), "server": set(), "integration": set(), "": set()}
     for file in TESTS.glob("*/**/test_*.py"):
         path = file.relative_to(TESTS)
-        if path.parts[:2] == ("integration", "server"):
-            names["server"].add("/".join(path.parts[:3]))
-        elif path.parts[0] == "integration":
-            names["integration"].add("/".join(path.parts[:2]))
+        kind = "server" if path.parts[:2] == ("integration", "server") else path.parts[0]
+        if kind in names:
+            names[kind].add(path.as_posix())
         else:
-            names["acceptance" if path.parts[0] == "acceptance" else ""].add(path.parts[0])
-    return [[f"tests/{name}" for name in sorted(found)] for found in names.values() if found]
+            names[""].add(path.parts[0])
+    dealt = [sorted(names["acceptance"]), sorted(names["integration"])]
+    found = [half for one in dealt for half in (one[::2], one[1::2])]
+    found += [sorted(names["server"]), sorted(names[""])]
+    return [[f"tests/{name}" for name in part] for part in found if part]
 
 
 class Part:
