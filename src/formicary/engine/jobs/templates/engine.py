@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from functools import lru_cache
 from random import Random
 
 from formicary.engine.jobs.templates.budget import DEADLINE_S, Budget, Clock, TemplateError
+from formicary.engine.jobs.templates.go_ast import Template
 from formicary.engine.jobs.templates.go_eval import Mark, render_go
 from formicary.engine.jobs.templates.go_functions import FUNCTIONS
 from formicary.engine.jobs.templates.go_parser import parse_go
 from formicary.engine.jobs.templates.lookup import Environment, Lookup
 
 __all__ = ["Lookup", "TemplateError", "has_template", "is_true", "render_text"]
+
+
+_SHORT = 4096
+"""Characters of the longest template whose tree is kept."""
+
+
+@lru_cache(maxsize=256)
+def _kept(text: str, is_yaml: bool) -> Template:
+    """The tree of a template: each attempt of a task renders the same one."""
+    return parse_go(text, FUNCTIONS, is_yaml=is_yaml)
 
 
 def has_template(text: str, dialect: str = "go") -> bool:
@@ -64,4 +76,5 @@ def render_text(
         return render_jinja(text, variables, env)
     if dialect == "none" or "{{" not in text:
         return text
-    return render_go(parse_go(text, FUNCTIONS, is_yaml=is_yaml), variables, env, marks)
+    template = _kept(text, is_yaml) if len(text) <= _SHORT else parse_go(text, FUNCTIONS, is_yaml=is_yaml)
+    return render_go(template, variables, env, marks)
