@@ -1,6 +1,6 @@
 """``python -m tests.side_by_side``: the whole suite in six processes, since most of it waits for servers.
 
-Two processes run the acceptance tests, one those of the server, two all other tests that start servers and commands, the
+Two processes run the acceptance tests, one those of the server, two the others that start servers and commands, the
 last one all the rest. What the first prints is seen as it comes, the others' once they have ended. The
 exit status is 0 only where all are well; options go to all.
 
