@@ -498,7 +498,7 @@ class Colony:
             if mine.get(key) != theirs.get(key)
         )
         for job, ant in kept.items():
-            self.core.keep_room(job, ant)
+            self.core.progress.keep_room(job, ant)
 
 
 def picture(core: Core) -> dict[str, object]:

@@ -529,13 +529,6 @@ class Core:
         self._hot_bytes -= len(job.params or b"")
         self.progress.start(job, ant)
 
-    def keep_room(self, job: Job, ant: Ant | None) -> None:
-        """The job's first task is rendered before it is granted: until then nobody else is started in its place."""
-        if ant is not None:
-            place = self.leases.keep(job, ant, self.wall)
-            if self.queueing is not None:
-                self.queueing.take(place)
-
     def _round_over(self) -> bool:
         """Nothing more can be placed now."""
         self.waiting.fetch()

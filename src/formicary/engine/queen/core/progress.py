@@ -69,10 +69,17 @@ class Progress:
             run.runs, run.elements = kept.runs, kept.elements
         if job.definition.needs_preparation and job.variables is None:
             run.preparing = True
-            core.keep_room(job, ant)
+            self.keep_room(job, ant)
             self.ask_preparation(job)
             return
         self.begin(job, ant)
+
+    def keep_room(self, job: Job, ant: Ant | None) -> None:
+        """The job's first task is rendered before it is granted: until then nobody else is started in its place."""
+        if ant is not None:
+            place = self.core.leases.keep(job, ant, self.core.wall)
+            if self.core.queueing is not None:
+                self.core.queueing.take(place)
 
     def ask_preparation(self, job: Job) -> None:
         """`skip_if` and the job's variables are to be rendered."""
@@ -154,7 +161,7 @@ class Progress:
         elif has_template(task) if run.fans else not task.is_static or task.except_ is not None:
             run.state = life.WAITING if run.state == life.WAITING else life.task_state(run.state, "wait")
             run.rendering = True
-            self.core.keep_room(run.job, ant)
+            self.keep_room(run.job, ant)
             self.core.waiting.coming(run, asks(task))
             self.core.dirty_tasks[run] = None
             self.core.batch.render.append(
