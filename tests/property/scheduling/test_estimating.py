@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from formicary.engine.scheduling.durations import WINDOW, Durations
@@ -17,6 +17,7 @@ from formicary.engine.scheduling.estimating import (
     Busy,
     Calibration,
     Forecast,
+    Limited,
     Load,
     Question,
     article,
@@ -45,6 +46,85 @@ def test_a_forecast_is_exact_where_run_times_never_vary() -> None:
     found = forecast(question, fixed(a=10.0, b=5.0), Random(1))
     assert found is not None
     assert (found.wait_s, found.low_s, found.high_s) == (21.0, 21.0, 21.0)  # 6 left, then 5 and 10
+
+
+def by_events(question: Question, seconds: dict[str, float]) -> float:
+    """The slow way: from event to event the first in order starts that may, as long as a place is free."""
+    running = [(seconds[busy.kind] - busy.age_s, busy.limits) for busy in question.running]
+    elsewhere = [
+        (seconds[busy.kind] - busy.age_s, (name,))
+        for name, limited in question.limits.items()
+        for busy in limited.elsewhere
+    ]
+    waiting = [(one.ready_in_s, seconds[one.kind], (one.limit,) if one.limit else ()) for one in question.ahead]
+    waiting.append((question.ready_in_s, 0.0, ("asked",)))
+    now = 0.0
+    while True:
+        running = [one for one in running if one[0] > now]
+        elsewhere = [one for one in elsewhere if one[0] > now]
+        for one in waiting:
+            ready, length, names = one
+            held = [name for name in names if name in question.limits]
+            counts = [sum(name in other[1] for other in (*running, *elsewhere)) for name in held]
+            full = any(count >= question.limits[name].places for name, count in zip(held, counts, strict=True))
+            if len(running) < question.slots and ready <= now and not full:
+                if names == ("asked",):
+                    return now
+                running.append((now + length, names))
+                waiting.remove(one)
+                break
+        else:
+            now = min(
+                at for at in (*(end for end, _ in (*running, *elsewhere)), *(one[0] for one in waiting)) if at > now
+            )
+
+
+LIMITS = ((), ("queue", "a"), ("gate", "x"))
+KINDS, NAMES, LATE = st.sampled_from("abc"), st.sampled_from(LIMITS), st.sampled_from([0, 0, 0, 7, 23])
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 4),
+    st.lists(st.tuples(KINDS, st.integers(0, 4), NAMES), max_size=4),
+    st.lists(st.tuples(KINDS, LATE, NAMES), max_size=12),
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    st.lists(st.tuples(KINDS, st.booleans()), max_size=2),
+    st.sampled_from([0, 0, 11]),
+)
+def test_who_waits_at_a_limit_is_passed_by_as_from_event_to_event(
+    slots: int,
+    busy: list[tuple[str, int, tuple[str, ...]]],
+    ahead: list[tuple[str, int, tuple[str, ...]]],
+    places: tuple[int, int],
+    others: list[tuple[str, bool]],
+    ready: int,
+) -> None:
+    seconds = {"a": 5.0, "b": 8.03, "c": 21.007}
+    limits = {
+        name: Limited(most, tuple(Busy(kind, 1.5) for kind, second in others if second == bool(at)))
+        for at, (name, most) in enumerate(zip(LIMITS[1:], places, strict=True))
+    }
+    question = Question(
+        "a",
+        slots,
+        tuple(
+            Busy(kind, age + at / 100, limits=(name,) if name else ())
+            for at, (kind, age, name) in enumerate(busy[:slots])
+        ),
+        tuple(Ahead(kind, float(late), limit=name) for kind, late, name in ahead),
+        ready_in_s=float(ready),
+        limits=limits,
+    )
+    found = forecast(question, fixed(**seconds), Random(1), plays=1)
+    assert found is not None and found.wait_s == pytest.approx(by_events(question, seconds))
+
+
+def test_no_more_count_as_ahead_than_their_limits_let_run() -> None:
+    held, free, late = Ahead("b", limit=("queue", "a")), Ahead("b"), Ahead("b", 50.0)
+    busy = Busy("b", 1.0, limits=(("queue", "a"),))
+    question = Question("a", 4, (busy,), (held, held, free, held, late), limits={("queue", "a"): Limited(2)})
+    assert (question.before(0.0), question.before(60.0)) == (2, 3)
 
 
 def test_the_article_formula_is_the_article_s() -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from formicary.engine.jobs.model import JobDefinition, TaskDefinition
 from formicary.engine.queen.core.asking import not_submitted, pools, questions, submitted
-from formicary.engine.scheduling.estimating import Question
+from formicary.engine.queen.core.records import Definition
+from formicary.engine.scheduling.durations import Durations
+from formicary.engine.scheduling.estimate_book import kind_of
+from formicary.engine.scheduling.estimating import Question, forecast
 from tests.unit.core.colony import ORG, Colony
 from tests.unit.core.test_queues import colony, job, started
 
@@ -90,3 +95,63 @@ def test_what_goes_before_is_what_the_core_starts_before(sharing: str, last: str
     assert len(running) == 4
     expected = ahead_of(made, last)
     assert expected == started_before(made, last, running)
+
+
+HELD = {
+    "queue": ("policy: priority\nqueues: [{name: one, limit: 1}, rest]\ndefault: rest\n", "queue: one"),
+    "hours": ("policy: priority\nqueues: [{name: one, hours: '03:00-04:00'}, rest]\ndefault: rest\n", "queue: one"),
+    "type": ("policy: priority\n", "max_concurrency: 1"),
+    "tenant": ("policy: priority\ntenant_limits: {org: {users: {u: {max_concurrent_jobs: 1}}}}\n", ""),
+    "hours of a tenant": ("policy: priority\ntenant_limits: {org: {users: {u: {max_cpu_hours_per_day: 0}}}}\n", ""),
+    "lock": ("policy: priority\n", "resources: {resource_type: licence, value: 1}"),
+}
+
+
+@pytest.mark.parametrize("how", HELD)
+def test_what_another_limit_holds_does_not_go_before(how: str) -> None:
+    """One slot is free, and four of a higher priority wait that may not take it: another job starts at once."""
+    source, more = HELD[how]
+    made = colony(source)
+    made.ant("ant", 2)
+    held, free = made.define(job("held", f"priority: 9; {more}".rstrip("; "))), made.define(job("free"))
+    for number in range(5):
+        made.submit(f"h{number}", held, user="u")
+    definition = made.core.definitions.get(free) or Definition(made._row(free), made.models[free])
+    asked = not_submitted(made.core, definition, ORG, 0, 0.0)
+    question = questions(made.core, asked)[0]
+    found = forecast(question, Durations(), Random(1))
+    assert found is not None and (found.high_s, question.before(0.0)) == (0.0, 0)
+    made.submit("probe", free)
+    assert started(made)[-1] == "probe"
+
+
+def test_the_next_one_at_a_limit_takes_the_place_of_the_one_before() -> None:
+    """Both slots are busy, one by what is limited: the next of it goes before, and the others behind it do not."""
+    made = colony(HELD["queue"][0])
+    made.ant("ant", 2)
+    made.submit("r", made.define(job("rest")))
+    held = made.define(job("held", "priority: 9; queue: one"))
+    for number in range(5):
+        made.submit(f"h{number}", held)
+    definition = made.core.definitions[made.define(job("rest"))]
+    question = questions(made.core, not_submitted(made.core, definition, ORG, 0, 0.0))[0]
+    durations = Durations()
+    for kind, seconds in ((kind_of(ORG, "held"), 10.0), (kind_of(ORG, "rest"), 30.0)):
+        durations.add(kind, seconds)
+    found = forecast(question, durations, Random(1))
+    assert found is not None and found.wait_s == 30.0
+
+
+def test_best_effort_tasks_are_in_the_way_of_their_like_alone() -> None:
+    made = colony("policy: priority\nquality_of_service: true\n")
+    made.ant("ant", 1, resources={"cpu": 1})
+    for number in range(3):
+        made.submit(f"f{number}", made.define(job("free", "priority: 9")))
+    durations = Durations()
+    durations.add(kind_of(ORG, "free"), 10.0)
+    for name, task, wait_s in (("asks", "  resources: {cpu: 1}\n", 0.0), ("other", "", 30.0)):
+        definition = made.define(job(name, task=task))
+        found = made.core.definitions.get(definition) or Definition(made._row(definition), made.models[definition])
+        question = questions(made.core, not_submitted(made.core, found, ORG, 0, 0.0))[0]
+        told = forecast(question, durations, Random(1))
+        assert told is not None and told.wait_s == wait_s, name

@@ -269,3 +269,44 @@ def test_overload_rejects_what_comes_too_late() -> None:
 )
 def test_mistakes(source: str, code: str) -> None:
     assert [one.code for one in read_queues(source).violations] == [code]
+
+
+def test_what_waits_for_a_virtual_resource_preempts_nobody() -> None:
+    """Two slots, one held with the lock; of three more urgent jobs the one without the lock alone makes room."""
+    made = colony("policy: priority\nset: {preemptive: true}\n")
+    made.ant("ant", 2)
+    lock = "resources: {resource_type: door, value: 1}"
+    made.submit("holder", made.define(job("holder", f"priority: 3; {lock}")))
+    made.submit("low", made.define(job("low", "priority: 1")))
+    started(made)
+    made.submit("first", made.define(job("waits", f"priority: 8; {lock}")))
+    made.submit("second", made.define(job("waits", f"priority: 8; {lock}")))
+    assert asked(made) == [], "neither of them could start in the place"
+    made.submit("plain", made.define(job("plain", "priority: 7")))
+    assert asked(made) == ["low"]
+
+
+def test_no_more_give_way_than_a_free_lock_lets_start() -> None:
+    made = colony("policy: priority\nset: {preemptive: true}\n")
+    made.ant("ant", 3)
+    for number in range(3):
+        made.submit(f"l{number}", made.define(job("low", "priority: 1")))
+    started(made)
+    lock = made.define(job("locks", "priority: 8; resources: {resource_type: door, value: 1}"))
+    for number in range(3):
+        made.submit(f"h{number}", lock)
+    assert asked(made) == ["l2"]
+    give_way(made, "l2")
+    assert started(made) == ["h0"] and asked(made) == []
+
+
+def test_nobody_gives_way_to_who_stands_behind_one_that_wants_more_of_a_resource() -> None:
+    made = colony("policy: priority\nset: {preemptive: true}\n")
+    made.core.locking.put(("org", "seats"), 3.0, "", "me")
+    made.ant("ant", 2)
+    made.submit("holder", made.define(job("holder", "priority: 9; resources: {resource_type: seats, value: 2}")))
+    made.submit("low", made.define(job("low", "priority: 1")))
+    started(made)
+    made.submit("large", made.define(job("large", "priority: 8; resources: {resource_type: seats, value: 3}")))
+    made.submit("small", made.define(job("small", "priority: 7; resources: {resource_type: seats, value: 1}")))
+    assert asked(made) == [], "one seat is free, and it waits for the large one"

@@ -205,7 +205,7 @@ class Forecasting:
             wait_s=told.wait_s,
             article_wait_s=answer.article_s,
             run_s=book.durations.mean_s(kind) if kind in book.durations else None,
-            ahead=len(question.ahead),
+            ahead=question.before(told.wait_s),
             slots=asked[0].slots,
             limited=question is not asked[0],
             in_time=likely,
@@ -221,7 +221,7 @@ class Forecasting:
         for pool, raw in zip(asked, plays, strict=True):
             if raw is not None:
                 question, wait_s = pool.question, book.answer(pool.question, raw, now).told.wait_s
-                busy, ahead = len(question.running), len(question.ahead)
+                busy, ahead = len(question.running), question.before(wait_s)
                 numbers = (pool.ants, question.slots, busy, ahead)
                 found.append(Pool(tuple(sorted(pool.tags)), *numbers, pool.serves, now + wait_s, wait_s))
         return tuple(sorted(found, key=lambda pool: (pool.wait_s, pool.ahead, pool.busy / pool.slots, pool.tags)))

@@ -2,7 +2,8 @@
 
 The forecast plays the queue forward many times: what runs ends after a time drawn from what runs of its kind had left
 at its age, what waits ahead takes the places that become free in order, each for a time drawn from its kind, and
-scheduled jobs join when their time comes. The median of the plays is the estimate. Source: Downey, "Predicting Queue
+scheduled jobs join when their time comes. Those that wait at a limit take no more places than it has, and others pass
+them by. The median of the plays is the estimate. Source: Downey, "Predicting Queue
 Times on Space-Sharing Parallel Computers", IPPS 1997; Smith, Taylor, Foster, "Using Run-Time Predictions to Estimate
 Queue Wait Times", JSSPP 1999.
 
@@ -18,10 +19,10 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, insort
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
-from math import exp
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import exp, inf
 from random import Random
 
 from formicary.engine.scheduling.durations import Durations
@@ -42,6 +43,10 @@ FLOOR_S = 0.05
 """Spread of a forecast that all plays agree on."""
 
 
+Limit = tuple[str, ...]
+"""Name of a limit; empty = none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ahead:
     """A job whose turn comes before.
@@ -51,21 +56,32 @@ class Ahead:
         ready_in_s: Seconds until it may start; 0 = now.
         places: Places that it takes at once.
         share: How likely it takes them from those that the asked job needs, 0 to 1.
+        limit: That lets only so many such jobs run.
     """
 
     kind: str
     ready_in_s: float = 0.0
     places: int = 1
     share: float = 1.0
+    limit: Limit = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """A job that runs: for how long already, and on how many places."""
+    """A job that runs: for how long already, on how many places, and under which limits."""
 
     kind: str
     age_s: float
     places: int = 1
+    limits: tuple[Limit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """How many jobs a limit lets run, and those that run elsewhere."""
+
+    places: int
+    elsewhere: tuple[Busy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +96,7 @@ class Question:
         ready_in_s: Seconds until its own scheduled start.
         places: Places that it takes at once.
         overtaking: Share of the places that later, more urgent jobs take, 0 to 1.
+        limits: Those that hold for jobs ahead.
     """
 
     kind: str
@@ -89,11 +106,25 @@ class Question:
     ready_in_s: float = 0.0
     places: int = 1
     overtaking: float = 0.0
+    limits: Mapping[Limit, Limited] = field(default_factory=dict)
 
     @property
     def kinds(self) -> set[str]:
         """All job types that it speaks of."""
-        return {self.kind, *(one.kind for one in self.running), *(one.kind for one in self.ahead)}
+        elsewhere = (busy.kind for limited in self.limits.values() for busy in limited.elsewhere)
+        return {self.kind, *(one.kind for one in self.running), *(one.kind for one in self.ahead), *elsewhere}
+
+    def before(self, wait_s: float) -> int:
+        """How many of those ahead go before a job that starts after so long: not more than their limits let run."""
+        counts = Counter(one.limit for one in self.ahead if one.ready_in_s <= wait_s)
+        found = 0
+        for name, count in counts.items():
+            limited = self.limits.get(name)
+            if limited is not None:
+                running = len(limited.elsewhere) + sum(name in busy.limits for busy in self.running)
+                count = min(count, max(0, limited.places - running))
+            found += count
+        return found
 
     @property
     def at_once(self) -> bool:
@@ -148,7 +179,8 @@ def forecast(question: Question, durations: Durations, rng: Random, plays: int =
     if question.at_once:
         return Forecast(0.0, 0.0, 0.0, (0.0,))
     surplus = question.ahead[:-MOST_PLAYED] if len(question.ahead) > MOST_PLAYED else ()
-    work = sum(one.share * one.places * durations.mean_s(one.kind) for one in surplus)
+    narrow = {name for name, limited in question.limits.items() if limited.places < question.slots}
+    work = sum(one.share * one.places * durations.mean_s(one.kind) for one in surplus if one.limit not in narrow)
     slower = 1.0 / (1.0 - min(MOST_OVERTAKING, max(0.0, question.overtaking)))
     nearest = question.ahead[len(surplus) :]
     starts = sorted(
@@ -169,37 +201,117 @@ def _at(ordered: Sequence[float], part: float) -> float:
 def _play(question: Question, ahead: Sequence[Ahead], durations: Durations, rng: Random) -> float:
     """One way that it could go: when the job starts."""
     free: list[float] = []
+    ends: dict[Limit, list[float]] = {name: [] for name in question.limits}
     for busy in question.running:
-        free += [durations.left_s(busy.kind, busy.age_s, rng)] * busy.places
+        left = durations.left_s(busy.kind, busy.age_s, rng)
+        free += [left] * busy.places
+        for name in busy.limits:
+            if name in ends:
+                ends[name].append(left)
     enough = len(free) + sum(one.places for one in ahead) + question.places  # of more, none would be taken
     slots = min(question.slots, enough)
     free = free[:slots] + [0.0] * (slots - len(free))
     heapq.heapify(free)
-    later = sorted(((one.ready_in_s, at) for at, one in enumerate(ahead) if one.ready_in_s > 0))
-    start = 0.0
-    for one in ahead:
-        if one.ready_in_s <= 0 and (one.share >= 1.0 or rng.random() < one.share):
-            start = _take(free, one, start, durations, rng)
-    for ready, at in later:  # they join in order of time; what comes after the asked job's start does not delay it
-        if ready > max(start, question.ready_in_s, _free_at(free, question.places)):
-            break
-        if ahead[at].share >= 1.0 or rng.random() < ahead[at].share:
-            start = _take(free, ahead[at], max(start, ready), durations, rng)
-    return max(start, question.ready_in_s, _free_at(free, question.places))
+    rooms = {name: _room(limited, ends[name], durations, rng, len(ahead)) for name, limited in question.limits.items()}
+    line = _Line([one for one in ahead if one.share >= 1.0 or rng.random() < one.share], rooms)
+    now = 0.0
+    while True:
+        now = max(now, free[0])
+        one = line.take(now)
+        if one is None:
+            joins = line.joins_at()
+            if joins > question.ready_in_s or question.ready_in_s <= now:
+                return max(now, question.ready_in_s, _free_at(free, question.places))
+            now = max(now, joins)
+            continue
+        now = _run(free, one, now, durations, rng, rooms.get(one.limit))
 
 
-def _take(free: list[float], job: Ahead, earliest: float, durations: Durations, rng: Random) -> float:
-    """The job takes the places that are free first; returns when it starts."""
+class _Line:
+    """Those ahead in one play. Who has to wait for his limit or his time is passed by, and then goes before others."""
+
+    __slots__ = ("_at", "_behind", "_due", "_joined", "_later", "_ready", "_rooms")
+
+    def __init__(self, ahead: Sequence[Ahead], rooms: Mapping[Limit, list[float]]) -> None:
+        self._ready = [(at, one) for at, one in enumerate(ahead) if one.ready_in_s <= 0]
+        self._later = sorted((one.ready_in_s, at, one) for at, one in enumerate(ahead) if one.ready_in_s > 0)
+        self._at = self._due = 0
+        self._joined: list[tuple[int, Ahead]] = []
+        """Whose time has come, by place."""
+        self._behind: dict[Limit, list[tuple[int, Ahead]]] = {}
+        """By limit, those that wait for it, by place."""
+        self._rooms = rooms
+
+    def take(self, now: float) -> Ahead | None:
+        """Who goes next at this time; None where nobody may."""
+        while self._due < len(self._later) and self._later[self._due][0] <= now:
+            heapq.heappush(self._joined, self._later[self._due][1:])
+            self._due += 1
+        while True:
+            able = ((line[0][0], name) for name, line in self._behind.items() if self._rooms[name][0] <= now)
+            best = min(able, default=None)
+            first = self._first()
+            if first is None or (best is not None and best[0] < first[0]):
+                if best is None:
+                    return None
+                line = self._behind[best[1]]
+                found = heapq.heappop(line)[1]
+                if not line:
+                    del self._behind[best[1]]
+                return found
+            self._drop_first(first)
+            limit = first[1].limit
+            room = self._rooms.get(limit)
+            if room is None or (limit not in self._behind and room[0] <= now):
+                return first[1]
+            heapq.heappush(self._behind.setdefault(limit, []), first)
+
+    def _first(self) -> tuple[int, Ahead] | None:
+        ready = self._ready[self._at] if self._at < len(self._ready) else None
+        joined = self._joined[0] if self._joined else None
+        if ready is None or (joined is not None and joined[0] < ready[0]):
+            return joined
+        return ready
+
+    def _drop_first(self, first: tuple[int, Ahead]) -> None:
+        if self._joined and self._joined[0] is first:
+            heapq.heappop(self._joined)
+        else:
+            self._at += 1
+
+    def joins_at(self) -> float:
+        """When the next of those that wait for their limit or their time may go."""
+        soonest = min((self._rooms[name][0] for name in self._behind), default=inf)
+        return min(soonest, self._later[self._due][0]) if self._due < len(self._later) else soonest
+
+
+def _room(limited: Limited, ends: list[float], durations: Durations, rng: Random, most: int) -> list[float]:
+    """When each place under a limit becomes free, as a heap; no more than could be taken."""
+    ends = ends + [durations.left_s(busy.kind, busy.age_s, rng) for busy in limited.elsewhere]
+    places = min(limited.places, len(ends) + most)
+    found = heapq.nlargest(places, ends)
+    found += [0.0] * (places - len(found))
+    heapq.heapify(found)
+    return found or [inf]
+
+
+def _run(
+    free: list[float], job: Ahead, earliest: float, durations: Durations, rng: Random, room: list[float] | None
+) -> float:
+    """The job takes the places that are free first, and one under its limit; returns when it starts."""
     places = min(job.places, len(free))
     if places == 1:
         start = max(free[0], earliest)
-        heapq.heapreplace(free, start + durations.draw_s(job.kind, rng))
-        return start
-    taken = [heapq.heappop(free) for _ in range(places)]
-    start = max(taken[-1], earliest)
-    end = start + durations.draw_s(job.kind, rng)
-    for _ in taken:
-        heapq.heappush(free, end)
+        end = start + durations.draw_s(job.kind, rng)
+        heapq.heapreplace(free, end)
+    else:
+        taken = [heapq.heappop(free) for _ in range(places)]
+        start = max(taken[-1], earliest)
+        end = start + durations.draw_s(job.kind, rng)
+        for _ in taken:
+            heapq.heappush(free, end)
+    if room is not None:
+        heapq.heapreplace(room, end)
     return start
 
 

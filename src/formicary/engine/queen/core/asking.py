@@ -8,16 +8,17 @@ their lines are merged as they share (`lines`).
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from formicary.engine.jobs import lifecycle as life
+from formicary.engine.queen.core.holding import is_under, limited
 from formicary.engine.queen.core.lines import ahead, job_of, shared
 from formicary.engine.queen.core.records import Job
 from formicary.engine.scheduling.concurrency import UNLIMITED
 from formicary.engine.scheduling.estimate_book import kind_of
-from formicary.engine.scheduling.estimating import Ahead, Busy, Question
+from formicary.engine.scheduling.estimating import Ahead, Busy, Limit, Question
 from formicary.engine.scheduling.queues.limits import JOBS
 
 if TYPE_CHECKING:
@@ -127,8 +128,10 @@ def pools(core: Core, asked: Wanted) -> list[PoolAsked]:
 
 def _question(core: Core, asked: Wanted, ants: list[Ant]) -> Question:
     slots = sum(ant.slots for ant in ants)
-    busy, held = _held(core, ants, asked.job)
-    waiting = [*held, *ahead(core, asked, ants), *_scheduled(core, asked, ants)]
+    limits: dict[Limit, int] = {}
+    before = ahead(core, asked, ants, limits)
+    busy, held = _held(core, ants, asked, list(limits))
+    waiting = [*held, *before, *_scheduled(core, asked, ants)]
     return Question(
         kind_of(asked.job.org, asked.job.definition.job_type),
         slots,
@@ -137,21 +140,25 @@ def _question(core: Core, asked: Wanted, ants: list[Ant]) -> Question:
         ready_in_s=max(0.0, asked.starts_at - core.wall),
         places=asked.places,
         overtaking=core.book.load.before(-asked.job.priority, slots, core.wall),
+        limits={name: limited(core, name, places, ants) for name, places in limits.items()},
     )
 
 
-def _held(core: Core, ants: Iterable[Ant], asked: Job) -> tuple[list[Busy], list[Ahead]]:
+def _held(core: Core, ants: Iterable[Ant], asked: Wanted, limits: Sequence[Limit]) -> tuple[list[Busy], list[Ahead]]:
     """What runs on these ants, and what they hold beyond their slots; without the asked job."""
     busy: list[Busy] = []
     beyond: list[Ahead] = []
     for ant in ants:
         runs = sorted(ant.held.values(), key=lambda run: (run.started_at or core.wall, run.token))
+        if core.queueing is not None and not asked.demand.best_effort:  # those give way
+            runs = [run for run in runs if not core.queueing.is_best_effort(run)]
         for at, run in enumerate(runs):
             kind = kind_of(run.job.org, run.job.definition.job_type)
-            if run.job is asked:
+            if run.job is asked.job:
                 continue
             if at < ant.slots:
-                busy.append(Busy(kind, max(0.0, core.wall - (run.started_at or core.wall))))
+                names = tuple(name for name in limits if is_under(core, name, run))
+                busy.append(Busy(kind, max(0.0, core.wall - (run.started_at or core.wall)), limits=names))
             else:
                 beyond.append(Ahead(kind))
     return busy, beyond
@@ -201,9 +208,8 @@ def _tenants(core: Core, asked: Wanted, question: Question) -> Iterator[Question
             if isinstance(entry[4], Job) and _before(entry, demand, asked)
         ]
         slots = int(limit.hard)
-        yield replace(
-            question, slots=slots, running=tuple(running[:slots]), ahead=tuple(ahead), places=1, overtaking=0.0
-        )
+        own, before = tuple(running[:slots]), tuple(ahead)
+        yield replace(question, slots=slots, running=own, ahead=before, places=1, overtaking=0.0, limits={})
 
 
 def _queue(core: Core, asked: Wanted, question: Question) -> Iterator[Question]:
@@ -226,7 +232,7 @@ def _queue(core: Core, asked: Wanted, question: Question) -> Iterator[Question]:
                 if _before(entry, demand, asked) and job is not asked.job:
                     found.append((entry[:3], Ahead(kind_of(job.org, job.definition.job_type))))
     ahead = tuple(one for _, one in sorted(found, key=lambda pair: pair[0]))
-    yield replace(question, slots=limit, running=tuple(running[:limit]), ahead=ahead, overtaking=0.0)
+    yield replace(question, slots=limit, running=tuple(running[:limit]), ahead=ahead, overtaking=0.0, limits={})
 
 
 def _limit(core: Core, asked: Wanted, question: Question) -> Question:
@@ -246,4 +252,4 @@ def _limit(core: Core, asked: Wanted, question: Question) -> Question:
     ]
     limit = core.limit_of(gate) if gate is not None else 0
     found = tuple(running[:limit])
-    return replace(question, slots=limit, running=found, ahead=tuple(ahead), places=1, overtaking=0.0)
+    return replace(question, slots=limit, running=found, ahead=tuple(ahead), places=1, overtaking=0.0, limits={})

@@ -629,8 +629,6 @@ class Core:
 
     def forget(self, job: Job) -> None:
         """An ended job leaves memory."""
-        if self.queueing is not None:
-            self.queueing.overload.ended(job)
         self.jobs.pop(job.id, None)
         if self.checkpoints.kept:
             self.checkpoints.forget(job)

@@ -10,13 +10,15 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import cycle, islice
+from math import inf
 from typing import TYPE_CHECKING, TypeAlias, cast
 
+from formicary.engine.queen.core.holding import held
 from formicary.engine.queen.core.preempting import amount
 from formicary.engine.queen.core.records import Job
 from formicary.engine.scheduling.demand import Demand
 from formicary.engine.scheduling.estimate_book import kind_of
-from formicary.engine.scheduling.estimating import Ahead
+from formicary.engine.scheduling.estimating import Ahead, Limit
 from formicary.engine.scheduling.queues.groups import WHOLE
 from formicary.engine.scheduling.queues.merging import by_rank, by_shares, by_weights
 from formicary.engine.scheduling.queues.model import SHARES
@@ -44,8 +46,8 @@ Turn: TypeAlias = "tuple[float, Name, Ahead | None]"
 """What somebody will hold, whose line he is from, and who he is."""
 
 
-def ahead(core: Core, asked: Wanted, ants: Sequence[Ant]) -> list[Ahead]:
-    """What waits before the asked job for some of these ants, in order."""
+def ahead(core: Core, asked: Wanted, ants: Sequence[Ant], limits: dict[Limit, int]) -> list[Ahead]:
+    """What waits before the asked job for some of these ants, in order; `limits` is given those that hold for it."""
     own = {ant.key for ant in ants}
     merges = core.queueing is not None and _merges(core.queueing)
     lines: dict[Name, Line] = {}
@@ -54,22 +56,28 @@ def ahead(core: Core, asked: Wanted, ants: Sequence[Ant]) -> list[Ahead]:
     for demand, queue in core.queues.items():
         gang = _gang(demand, queue)
         share = shared(core, demand if gang is None else gang.members[0], own)
-        if not share:
+        holds = held(core, demand)
+        if demand.best_effort and not asked.demand.best_effort:
             continue
+        if not share or holds.ready_in_s == inf:
+            continue
+        if holds.limit:
+            limits[holds.limit] = holds.places
         cost = _cost(core, demand if gang is None else gang.members[0])
         line = lines.setdefault(_line_of(core, demand), [])
         is_mine = _line_of(core, demand) == name
+        is_first = asked.demand.best_effort and not demand.best_effort
         alike: dict[str, Ahead] = {}  # by definition: a hundred thousand jobs are of few kinds
         for entry in (*queue.ready, *queue.cold, *queue.loading.values()):
             if entry[4].state != entry[5] or (job := job_of(entry[4])) is asked.job:
                 continue
             place = _place(core, demand, entry[:3], entry[4].waiting_since)
-            if place >= mine if is_mine else not merges:
+            if not is_first and (place >= mine if is_mine else not merges):
                 continue
             one = alike.get(job.definition.id)
             if one is None:
                 kind, places = kind_of(job.org, job.definition.job_type), gang.least if gang is not None else 1
-                one = alike[job.definition.id] = Ahead(kind, places=places, share=share)
+                one = alike[job.definition.id] = Ahead(kind, holds.ready_in_s, places, share, holds.limit)
             line.append((place, cost, one))
     if not merges or core.queueing is None:
         whole = [place_and_one for line in lines.values() for place_and_one in line]

@@ -569,6 +569,8 @@ class Progress:
         core.dirty_jobs[job] = None
         core.notifying.job_ended(job)
         core.leases.leave(job)
+        if core.queueing is not None:
+            core.queueing.overload.ended(job)
         core.forget(job)
         core.leaving.add(job.id)
         end = JobEnded(job.id, job.state, merged_outputs(job), job.error_code or "", job.error_message or "")
