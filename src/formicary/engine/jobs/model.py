@@ -81,6 +81,7 @@ WORKER_TAG = "websocket-worker"
 """What registered workers offer and WEBSOCKET tasks without a URL need."""
 
 CONTAINER_METHODS = frozenset({"DOCKER", "KUBERNETES"})
+SCRIPT_METHODS = CONTAINER_METHODS | {"SHELL"}
 """Methods that run in a container; without one they can run in a shell (``--method KUBERNETES=SHELL``)."""
 
 COMPOSING_METHODS = frozenset({"FORK_JOB", "AWAIT_FORKED_JOB", "FAN_OUT_JOB"})

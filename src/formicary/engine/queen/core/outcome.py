@@ -11,7 +11,7 @@ from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.arguments import MISSING, Missing, resolve_arguments
 from formicary.engine.jobs.configs import NO_CONFIGS, ConfigView, secret_in
 from formicary.engine.jobs.fan_out import VALUES, definition_position, values_of
-from formicary.engine.jobs.model import TaskDefinition
+from formicary.engine.jobs.model import SCRIPT_METHODS, TaskDefinition
 from formicary.engine.queen.core.records import Job, TaskRun
 
 COMPLETED, FAILED, TIMED_OUT, CANCELLED, LOST = range(1, 6)
@@ -41,9 +41,9 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 def task_variables(run: TaskRun, configs: ConfigView = NO_CONFIGS) -> bytes:
     """JSON of everything the attempt sees: configurations and job variables < task variables < parameters < outputs.
 
-    An HTTP task sends its variables away: those that its job, itself or the request name, with the values that they
-    have by then; configurations, secrets in variables of the job, and what else earlier tasks have handed on are there
-    for its templates only.
+    An HTTP task sends its variables away: those that its job, itself, the request or an earlier script name, with the
+    values that they have by then; configurations, secrets in variables of the job, and what else earlier tasks have
+    handed on (answers of HTTP tasks, results of functions) are there for its templates only.
     """
     job = run.job
     if run.task.arguments is not None:
@@ -60,9 +60,19 @@ def _seen(run: TaskRun, configs: ConfigView) -> dict[str, Any]:
     job, own = run.job, dict(run.task.variables)
     merged = merged_variables(job, own, configs)
     if _sends(run.task):
-        named = {**_job_variables(job, configs), **own, **(_decode(job.params) if job.params else {})}
+        named = {**_job_variables(job, configs), **own, **(_decode(job.params) if job.params else {}), **_set(job)}
         return {name: merged[name] for name in named if name in own or not secret_in(merged[name])}
     return merged
+
+
+def _set(job: Job) -> dict[str, Any]:
+    """What scripts have set by name (`::set-output`), which the older engine sends too."""
+    outputs, model = job.run.outputs if job.run is not None else {}, job.definition.model
+    found: dict[str, Any] = {}
+    for name, values in outputs.items():
+        if name in model.index and model.tasks[model.index[name]].method in SCRIPT_METHODS:
+            found |= values
+    return found
 
 
 def _sends(task: TaskDefinition) -> bool:
