@@ -39,6 +39,7 @@ KINDS = {
     "backup": "true or false, or mapping: percentile, delay_threshold, resource_threshold, least_history, cap, "
     "extra_work",
     "needs": "mapping of resources to amounts, or list of mappings",
+    "devices": "list of: match, expressions, count",
     "placement": "mapping: labels, expressions, versions, preferred",
     "environment": "mapping of names to texts, or list of `NAME=VALUE`",
     "duration": "duration: `90`, `90s`, `1h30m`",

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from formicary.cli import exits, options
 from formicary.cli.offering import offered, offering_options
+
+if TYPE_CHECKING:
+    from formicary.engine.ants.config import AntDevice
 
 
 @click.command(short_help="Start one more ant for a queen.", epilog=exits.EXIT_HELP)
@@ -23,6 +27,13 @@ from formicary.cli.offering import offered, offering_options
 )
 @click.option("--id", "ant_id", default="", metavar="NAME", help="Name of the ant; default host name and process id.")
 @offering_options
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    metavar="NAME:KEY=VALUE,…",
+    help="Something that one task at a time may use, like gpu0:kind=a100,env.CUDA_VISIBLE_DEVICES=0; repeatable.",
+)
 @click.option("--slots", type=click.IntRange(1, 1024), default=4, show_default=True, help="Tasks at the same time.")
 @click.option("--grace", type=click.FloatRange(0.1), default=30.0, show_default=True, help="Seconds to drain.")
 @click.option(
@@ -54,6 +65,7 @@ from formicary.cli.offering import offered, offering_options
 def ant(
     queen: str,
     ant_id: str,
+    devices: tuple[str, ...],
     slots: int,
     grace: float,
     paths: tuple[Path, ...],
@@ -73,6 +85,7 @@ def ant(
       formicary ant
       formicary ant --queen 127.0.0.1:7778 --tags gpu,linux --slots 8
       formicary ant --resources cpu=8,memory=16Gi,gpu=1 --labels zone=eu,cuda=12.4
+      formicary ant --device gpu0:kind=a100,memory=40 --device gpu1:kind=t4,memory=16
       formicary ant --queen queen.example:7779 --ca ca.pem --cert ant.pem --key ant.key
 
     DOCKER tasks run where FORMICARY_DOCKER, DOCKER_HOST or the usual socket leads to an engine; what they may have of
@@ -96,6 +109,7 @@ def ant(
         tags=offer["tags"],
         resources=machine_resources() | offer["resources"],
         labels=offer["labels"],
+        devices=_devices(devices),
         paths=tuple(str(path.absolute()) for path in paths),
         methods=methods_here(nats=nats),
         nats=nats,
@@ -112,6 +126,21 @@ def ant(
         workers=_host_and_port(workers) if workers else None,
         worker_token=os.environ.get(WORKER_TOKEN_VARIABLE, ""),
     )
+
+
+def _devices(texts: tuple[str, ...]) -> dict[str, AntDevice]:
+    from formicary.engine.ants.config import read_device
+
+    found: dict[str, AntDevice] = {}
+    for text in texts:
+        try:
+            name, device = read_device(text)
+        except ValueError as error:
+            raise click.UsageError(f"--device: {error}.") from None
+        if name in found:
+            raise click.UsageError(f"--device: {name} is there twice.")
+        found[name] = device
+    return found
 
 
 def _host_and_port(text: str) -> tuple[str, int]:

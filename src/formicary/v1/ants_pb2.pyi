@@ -19,7 +19,7 @@ class ListAntsResponse(_message.Message):
     def __init__(self, ants: _Optional[_Iterable[_Union[Ant, _Mapping]]] = ...) -> None: ...
 
 class Ant(_message.Message):
-    __slots__ = ("id", "slots", "held", "connected", "tags", "labels", "resources", "used")
+    __slots__ = ("id", "slots", "held", "connected", "tags", "labels", "resources", "used", "devices")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +49,7 @@ class Ant(_message.Message):
     LABELS_FIELD_NUMBER: _ClassVar[int]
     RESOURCES_FIELD_NUMBER: _ClassVar[int]
     USED_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
     id: str
     slots: int
     held: int
@@ -57,7 +58,8 @@ class Ant(_message.Message):
     labels: _containers.ScalarMap[str, str]
     resources: _containers.ScalarMap[str, float]
     used: _containers.ScalarMap[str, float]
-    def __init__(self, id: _Optional[str] = ..., slots: _Optional[int] = ..., held: _Optional[int] = ..., connected: _Optional[bool] = ..., tags: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Mapping[str, float]] = ..., used: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    devices: _containers.RepeatedCompositeFieldContainer[Device]
+    def __init__(self, id: _Optional[str] = ..., slots: _Optional[int] = ..., held: _Optional[int] = ..., connected: _Optional[bool] = ..., tags: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Mapping[str, float]] = ..., used: _Optional[_Mapping[str, float]] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ...) -> None: ...
 
 class AntMessage(_message.Message):
     __slots__ = ("hello", "beat", "results", "started", "logs", "progress", "returned", "window", "draining", "checkpoints", "uses")
@@ -86,7 +88,7 @@ class AntMessage(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., beat: _Optional[int] = ..., results: _Optional[_Iterable[_Union[TaskResult, _Mapping]]] = ..., started: _Optional[_Iterable[_Union[TaskStarted, _Mapping]]] = ..., logs: _Optional[_Iterable[_Union[LogChunk, _Mapping]]] = ..., progress: _Optional[_Iterable[_Union[TaskProgress, _Mapping]]] = ..., returned: _Optional[_Iterable[int]] = ..., window: _Optional[int] = ..., draining: _Optional[bool] = ..., checkpoints: _Optional[_Iterable[_Union[TaskCheckpoint, _Mapping]]] = ..., uses: _Optional[_Iterable[_Union[TaskUse, _Mapping]]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("ant_id", "incarnation", "methods", "tags", "slots", "window", "held", "version", "pid", "stream", "resources", "labels")
+    __slots__ = ("ant_id", "incarnation", "methods", "tags", "slots", "window", "held", "version", "pid", "stream", "resources", "labels", "devices", "held_devices")
     class ResourcesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -113,6 +115,8 @@ class Hello(_message.Message):
     STREAM_FIELD_NUMBER: _ClassVar[int]
     RESOURCES_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
+    HELD_DEVICES_FIELD_NUMBER: _ClassVar[int]
     ant_id: str
     incarnation: str
     methods: _containers.RepeatedScalarFieldContainer[str]
@@ -125,7 +129,34 @@ class Hello(_message.Message):
     stream: int
     resources: _containers.ScalarMap[str, float]
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, ant_id: _Optional[str] = ..., incarnation: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., tags: _Optional[_Iterable[str]] = ..., slots: _Optional[int] = ..., window: _Optional[int] = ..., held: _Optional[_Iterable[int]] = ..., version: _Optional[str] = ..., pid: _Optional[int] = ..., stream: _Optional[int] = ..., resources: _Optional[_Mapping[str, float]] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    devices: _containers.RepeatedCompositeFieldContainer[Device]
+    held_devices: _containers.RepeatedCompositeFieldContainer[HeldDevices]
+    def __init__(self, ant_id: _Optional[str] = ..., incarnation: _Optional[str] = ..., methods: _Optional[_Iterable[str]] = ..., tags: _Optional[_Iterable[str]] = ..., slots: _Optional[int] = ..., window: _Optional[int] = ..., held: _Optional[_Iterable[int]] = ..., version: _Optional[str] = ..., pid: _Optional[int] = ..., stream: _Optional[int] = ..., resources: _Optional[_Mapping[str, float]] = ..., labels: _Optional[_Mapping[str, str]] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., held_devices: _Optional[_Iterable[_Union[HeldDevices, _Mapping]]] = ...) -> None: ...
+
+class Device(_message.Message):
+    __slots__ = ("name", "attributes", "in_use")
+    class AttributesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    IN_USE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    attributes: _containers.ScalarMap[str, str]
+    in_use: bool
+    def __init__(self, name: _Optional[str] = ..., attributes: _Optional[_Mapping[str, str]] = ..., in_use: _Optional[bool] = ...) -> None: ...
+
+class HeldDevices(_message.Message):
+    __slots__ = ("token", "names")
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    token: int
+    names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, token: _Optional[int] = ..., names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class TaskStarted(_message.Message):
     __slots__ = ("token", "started_at")
@@ -289,7 +320,7 @@ class TaskSpec(_message.Message):
     def __init__(self, id: _Optional[int] = ..., task: _Optional[bytes] = ..., job_type: _Optional[str] = ..., path: _Optional[str] = ..., inputs: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Assignment(_message.Message):
-    __slots__ = ("token", "spec", "task", "job_id", "attempt", "variables", "timeout_s", "execution", "traceparent", "secrets", "checkpoint")
+    __slots__ = ("token", "spec", "task", "job_id", "attempt", "variables", "timeout_s", "execution", "traceparent", "secrets", "checkpoint", "devices")
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -301,6 +332,7 @@ class Assignment(_message.Message):
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     SECRETS_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
     token: int
     spec: int
     task: bytes
@@ -312,4 +344,5 @@ class Assignment(_message.Message):
     traceparent: str
     secrets: _containers.RepeatedScalarFieldContainer[str]
     checkpoint: bytes
-    def __init__(self, token: _Optional[int] = ..., spec: _Optional[int] = ..., task: _Optional[bytes] = ..., job_id: _Optional[str] = ..., attempt: _Optional[int] = ..., variables: _Optional[bytes] = ..., timeout_s: _Optional[float] = ..., execution: _Optional[int] = ..., traceparent: _Optional[str] = ..., secrets: _Optional[_Iterable[str]] = ..., checkpoint: _Optional[bytes] = ...) -> None: ...
+    devices: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, token: _Optional[int] = ..., spec: _Optional[int] = ..., task: _Optional[bytes] = ..., job_id: _Optional[str] = ..., attempt: _Optional[int] = ..., variables: _Optional[bytes] = ..., timeout_s: _Optional[float] = ..., execution: _Optional[int] = ..., traceparent: _Optional[str] = ..., secrets: _Optional[_Iterable[str]] = ..., checkpoint: _Optional[bytes] = ..., devices: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 
 from formicary.engine.scheduling.policies.assignment import assign, auction, total
 from formicary.engine.scheduling.policies.matchmaking import (
-    Device,
-    Devices,
     Expression,
     Preference,
     Requirements,
@@ -215,22 +213,3 @@ def test_data_locality() -> None:
     hosts = [Ant() for _ in ants]
     found = match([Requirements()] * 3, hosts, lambda i, k: locality_cost(data[i], ants[k]))
     assert found == [2, 0, 1]
-
-
-def test_devices_in_two_phases() -> None:
-    """Reserved by requirement, routed to that very device, free again when claimed too late or released."""
-    farm = Devices(
-        [Device("p1", "ant1", frozenset({"ios"})), Device("p2", "ant2", frozenset({"ios", "new"}))], hold_s=10
-    )
-    ios = Requirements(frozenset({"ios"}), preferred=(Preference(tags=frozenset({"new"})),))
-    first, second = farm.reserve("j1", ios, 0), farm.reserve("j2", ios, 0)
-    assert first is not None and (first.device.id, first.device.ant) == ("p2", "ant2")
-    assert second is not None and second.device.id == "p1"
-    assert farm.reserve("j3", ios, 0) is None and farm.reserve("j1", ios, 1) == first
-    assert farm.claim("j1", "p2", 5) and not farm.claim("j3", "p1", 5)
-    assert not farm.claim("j2", "p1", 10), "the reservation is over"
-    third = farm.reserve("j3", ios, 10)
-    assert third is not None and third.device.id == "p1", "the claimed one stays with j1"
-    farm.release("j1")
-    fourth = farm.reserve("j4", ios, 11)
-    assert fourth is not None and fourth.device.id == "p2"

@@ -76,6 +76,7 @@ class Worker:
     methods: frozenset[str] = frozenset({"SHELL", "PYTHON", "HTTP_GET"})
     resources: Mapping[str, float] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    devices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     incarnation: int = 1
     session: int = 0
     streams: int = 0
@@ -227,6 +228,8 @@ class Colony:
                 worker.streams,
                 worker.resources,
                 worker.labels,
+                worker.devices,
+                {token: given.devices for token, given in worker.held.items() if given.devices},
             ),
         )
         for token in set(worker.held) - set(held):

@@ -94,6 +94,7 @@ class Attempt:
         started: Monotonic second at which it was started, 0.0 while it is queued.
         announced: Whether the queen was told that it started.
         checkpoint: What an earlier attempt has left, empty = nothing.
+        devices: Of the ant, that it uses alone.
         stop: Why it is being ended.
         groups: Process groups of what it runs, where these are its own.
         grace_s: Seconds that it is left then, None = as the ant is configured.
@@ -107,6 +108,7 @@ class Attempt:
     __slots__ = (
         "announced",
         "checkpoint",
+        "devices",
         "ender",
         "execution",
         "folder",
@@ -145,6 +147,7 @@ class Attempt:
         traceparent: str = "",
         inputs: tuple[str, ...] = (),
         checkpoint: str = "",
+        devices: tuple[str, ...] = (),
     ) -> None:
         self.token = token
         self.task = task
@@ -158,6 +161,7 @@ class Attempt:
         self.traceparent = traceparent
         self.inputs = inputs
         self.checkpoint = checkpoint
+        self.devices = devices
         self.grace_s: float | None = None
         self.groups: set[int] = set()
         self.folder = ""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from formicary.engine.ants.docker_spec import WORDS
 from formicary.engine.ants.offers import (
+    DEVICES_VARIABLE,
     DOCKER_ALLOW_VARIABLE,
     DOCKER_VOLUMES_VARIABLE,
     NATS_CREDENTIALS_VARIABLE,
@@ -20,7 +22,7 @@ from formicary.engine.ants.offers import (
     missing_for,
     nats_here,
 )
-from formicary.engine.jobs.amounts import is_resource
+from formicary.engine.jobs.amounts import is_resource, read_labels
 from formicary.engine.jobs.model import AVAILABLE_METHODS, is_third_party
 from formicary.problems import FieldError, problem
 
@@ -28,6 +30,38 @@ if TYPE_CHECKING:
     from formicary.engine.ants.executors import Executor
 
 MAX_SLOTS = 1024
+_DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class AntDevice:
+    """Something that one task at a time may use.
+
+    Attributes:
+        attributes: What tasks may ask for, like kind=a100.
+        environment: What a task that has it finds in its environment; values of several devices are joined by commas.
+    """
+
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_device(text: str) -> tuple[str, AntDevice]:
+    """Reads ``gpu0:kind=a100,memory=40,env.CUDA_VISIBLE_DEVICES=0``.
+
+    Raises:
+        ValueError: What is wrong, in words.
+    """
+    name, _, rest = text.partition(":")
+    if not _DEVICE.fullmatch(name):
+        raise ValueError(f"{text[:60]!r}: write NAME:KEY=VALUE,…, like gpu0:kind=a100; the name of letters and digits")
+    given = read_labels(rest)
+    environment = {key.removeprefix("env."): value for key, value in given.items() if key.startswith("env.")}
+    strange = [key for key in environment if not _VARIABLE.fullmatch(key)]
+    if strange:
+        raise ValueError(f"env.{strange[0][:60]} names no environment variable")
+    return name, AntDevice({key: value for key, value in given.items() if not key.startswith("env.")}, environment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +76,7 @@ class AntConfig:
         resources: What the ant has for tasks to hold, by name, like cpu and memory; a task that asks for something else
             does not run here. Nothing measures it: too much oversubscribes the machine.
         labels: Values that the placement of a task may ask for.
+        devices: Things that one task at a time may use, by name, with what tasks may ask for and what they are told.
         methods: Executors the ant offers; by default all of this version that have here what they need, and those of
             installed packages.
         paths: Folders put on the import path of PYTHON tasks, after the job's own folder.
@@ -88,6 +123,7 @@ class AntConfig:
     tags: frozenset[str] = frozenset()
     resources: Mapping[str, float] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    devices: Mapping[str, AntDevice] = field(default_factory=dict)
     methods: frozenset[str] = field(default_factory=methods_here)
     paths: tuple[str, ...] = ()
     max_window: int = 256
@@ -130,6 +166,14 @@ class AntConfig:
         if errors:
             text = "; ".join(f"{error.field} {error.message}" for error in errors)
             raise problem("VALIDATION_FAILED", f"The ant's configuration is not valid: {text}.", errors=errors)
+
+    def device_environment(self, names: Sequence[str]) -> dict[str, str]:
+        """What a task that has these devices finds in its environment."""
+        found: dict[str, list[str]] = {DEVICES_VARIABLE: list(names)}
+        for name in names:
+            for variable, value in self.devices[name].environment.items() if name in self.devices else ():
+                found.setdefault(variable, []).append(value)
+        return {variable: ",".join(values) for variable, values in found.items()}
 
     def _range_errors(self) -> list[FieldError]:
         errors: list[FieldError] = []

@@ -106,6 +106,10 @@ class Foreman:
         """Tokens of the attempts that are queued or running."""
         return list(self._attempts)
 
+    def devices(self) -> dict[int, tuple[str, ...]]:
+        """Devices by token, of the attempts that have some."""
+        return {token: one.devices for token, one in self._attempts.items() if one.devices}
+
     def holds(self, token: int) -> bool:
         """Says whether a token is queued or running here."""
         return token in self._attempts

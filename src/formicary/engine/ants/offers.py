@@ -22,7 +22,9 @@ DOCKER_VOLUMES_VARIABLE = "FORMICARY_DOCKER_VOLUMES"
 DOCKER_ALLOW_VARIABLE = "FORMICARY_DOCKER_ALLOW"
 """What else they may have of the host, separated by commas."""
 _DOCKER_SOCKET = "/var/run/docker.sock"
-PRIVATE_VARIABLES = (NATS_VARIABLE, WORKER_TOKEN_VARIABLE, "FORMICARY_CHECKPOINT")
+DEVICES_VARIABLE = "FORMICARY_DEVICES"
+"""Names of the devices that a task has, separated by commas."""
+PRIVATE_VARIABLES = (NATS_VARIABLE, WORKER_TOKEN_VARIABLE, "FORMICARY_CHECKPOINT", DEVICES_VARIABLE)
 """What the ant needs and the tasks it starts must not have; and what is of the task that the ant itself runs in."""
 
 

@@ -15,6 +15,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from enum import Enum
 
 import msgspec
@@ -29,7 +30,7 @@ from formicary.engine.ants.masking import Mask
 from formicary.engine.ants.outbox import Outbox
 from formicary.engine.ants.transport import AntTransport, TransportFactory
 from formicary.engine.jobs.model import TaskDefinition, task_from_json
-from formicary.v1.ants_pb2 import AntMessage, Assignment, Hello, QueenMessage, TaskSpec, Welcome
+from formicary.v1.ants_pb2 import AntMessage, Assignment, Device, HeldDevices, Hello, QueenMessage, TaskSpec, Welcome
 
 _LOG = logging.getLogger(__name__)
 _ORPHAN_LAST_TRY_S = 2.0
@@ -180,6 +181,8 @@ class Session:
             stream=self._streams,
             resources=dict(config.resources),
             labels=dict(config.labels),
+            devices=[Device(name=name, attributes=dict(one.attributes)) for name, one in config.devices.items()],
+            held_devices=[HeldDevices(token=token, names=names) for token, names in self.foreman.devices().items()],
         )
 
     # what the queen says ----------------------------------------------------------------------------------------------
@@ -247,6 +250,9 @@ class Session:
             job_type, path, inputs = spec.job_type, spec.path, tuple(spec.inputs)
         if assignment.task or not assignment.spec:
             task = _parse(assignment.task)  # as rendered for this attempt
+        devices = tuple(assignment.devices)
+        if devices and task is not None:
+            task = replace(task, environment={**task.environment, **self._config.device_environment(devices)})
         attempt = Attempt(
             assignment.token,
             task or _UNREADABLE,
@@ -260,6 +266,7 @@ class Session:
             traceparent=assignment.traceparent,
             inputs=inputs,
             checkpoint=assignment.checkpoint.decode("utf-8", "replace"),
+            devices=devices,
         )
         if assignment.secrets:
             attempt.mask = Mask(assignment.secrets)

@@ -181,6 +181,11 @@ TASK_FIELDS: tuple[Field, ...] = (
         "locks and quotas that it holds while it runs: resource_type, value.",
     ),
     Field(
+        "devices",
+        "devices",
+        "Devices of its ant that it uses alone while it runs: match (attributes), expressions, count.",
+    ),
+    Field(
         "placement", "placement", "Which ants may run it, and which suit it: labels, expressions, versions, preferred."
     ),
     Field(

@@ -221,6 +221,7 @@ class TaskDefinition:
     # where it runs
     tags: frozenset[str] = frozenset()
     resources: Mapping[str, Json] | tuple[Mapping[str, Json], ...] | None = None
+    devices: tuple[Mapping[str, Json], ...] = ()
     placement: Mapping[str, Json] | None = None
     affinity: Mapping[str, Json] | None = None
     cost_factor: float | None = None

@@ -78,7 +78,7 @@ def read_placement(ctx: Context, node: Node, path: str, row: Field) -> object:
         if name == "labels":
             found[name] = READERS["text_map"](ctx, value, here, _ANY)
         elif name == "expressions":
-            found[name] = _expressions(ctx, value, here)
+            found[name] = read_expressions(ctx, value, here)
         elif name == "versions":
             found[name] = _versions(ctx, value, here)
         elif name == "preferred":
@@ -91,7 +91,8 @@ def read_placement(ctx: Context, node: Node, path: str, row: Field) -> object:
     return {name: value for name, value in found.items() if value not in (ABSENT, None, [], {})}
 
 
-def _expressions(ctx: Context, node: Node, path: str) -> list[object]:
+def read_expressions(ctx: Context, node: Node, path: str) -> list[object]:
+    """Match expressions: key, operator, values."""
     if node.kind != "seq":
         ctx.wrong_type(node, path, "a list of {key, operator, values}")
         return []
@@ -155,7 +156,7 @@ def _preferred(ctx: Context, node: Node, path: str) -> object:
         elif name == "labels":
             read = READERS["text_map"](ctx, value, here, _ANY)
         elif name == "expressions":
-            read = _expressions(ctx, value, here)
+            read = read_expressions(ctx, value, here)
         elif name == "wait":
             name, read = "wait_s", READERS["duration"](ctx, value, here, _ANY)
         else:

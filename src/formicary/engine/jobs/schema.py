@@ -99,6 +99,7 @@ _KINDS: Mapping[str, Mapping[str, object]] = {
     "affinity": _OBJECT,
     "needs": {"anyOf": [_OBJECT, {"type": "array", "items": {"type": "object"}}]},
     "placement": _OBJECT,
+    "devices": {"anyOf": [_OBJECT, {"type": "array", "items": _OBJECT}]},
     "backup": {"type": ["object", "boolean", "null"]},
     "gang": {"anyOf": [_OBJECT, {"const": "job"}]},
     "deadline": {"type": ["string", "number"]},

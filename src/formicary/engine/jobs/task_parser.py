@@ -10,6 +10,7 @@ from formicary.engine.jobs.approval_check import check_approval
 from formicary.engine.jobs.arguments import referenced_tasks, wrong_arguments
 from formicary.engine.jobs.composition_check import check_composition
 from formicary.engine.jobs.container_reader import CONTAINER_READERS
+from formicary.engine.jobs.device_reader import check_devices, read_devices
 from formicary.engine.jobs.fields import NOW, TASK_BY_NAME
 from formicary.engine.jobs.graph_check import Edge, GraphTask
 from formicary.engine.jobs.lock_reader import read_locks
@@ -55,6 +56,7 @@ TASK_READERS: Mapping[str, Reader] = {
     "demands": read_locks,
     "placement": read_placement,
     "affinity": read_affinity,
+    "devices": read_devices,
     "backup": read_backup,
 }
 """Readers of every kind of field of a task."""
@@ -407,6 +409,8 @@ def check_method(ctx: Context, read: TaskRead, path: str, node: Node, static: bo
             check_notices(ctx, name, nodes[name], path, of_task=True)
     if "affinity" in nodes and "affinity" in read.values and method != "KUBERNETES":
         check_affinity(ctx, nodes["affinity"], join(path, "affinity"))
+    if "devices" in nodes and read.values.get("devices"):
+        check_devices(ctx, method, nodes["devices"], join(path, "devices"))
     if method == "PYTHON" and "function" not in nodes:
         message = "A PYTHON task needs a function; add 'function: package.module:name'."
         ctx.add(nodes.get("method", node), f"{path}.function", "MISSING_FUNCTION", message)

@@ -260,6 +260,7 @@ class Queen:
                     "labels": dict(ant.labels),
                     "resources": dict(ant.resources),
                     "used": dict(ant.used),
+                    "devices": ant.shown_devices(),
                 }
                 for ant in core.leases.ants.values()
             ],

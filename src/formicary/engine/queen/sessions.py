@@ -122,6 +122,8 @@ class AntSession:
                 hello.stream,
                 dict(hello.resources),
                 dict(hello.labels),
+                {device.name: dict(device.attributes) for device in hello.devices},
+                {held.token: tuple(held.names) for held in hello.held_devices},
             ),
         )
 
@@ -242,6 +244,7 @@ class AntSession:
             execution=grant.execution,
             traceparent=self._traced(grant) if self._queen.tracer is not None else "",
             checkpoint=grant.checkpoint,
+            devices=grant.devices,
         )
 
     def _fail(self, grant: Assignment, why: str) -> None:

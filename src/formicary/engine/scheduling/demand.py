@@ -9,6 +9,7 @@ from typing import Protocol
 
 from formicary.engine.jobs.amounts import Needs, show_amount
 from formicary.engine.scheduling.affinity import missing_keys
+from formicary.engine.scheduling.devices import Devices, in_words
 from formicary.engine.scheduling.requirements import requirements
 
 EVERY_TAG = "*"
@@ -34,6 +35,11 @@ class Offer(Protocol):
     @property
     def is_known(self) -> bool:
         """It has said what it offers."""
+        ...
+
+    @property
+    def devices(self) -> Devices:
+        """Those of the whole colony."""
         ...
 
     @property
@@ -76,6 +82,7 @@ class Demand:
         payer: Whose limits hold; None where there are none.
         locks: Virtual resources that it takes, sorted by name.
         best_effort: It takes only what others leave, and gives way to them.
+        devices: Of the ant, that it uses alone, as `devices` reads it; empty = none.
         affinity: Which tasks it has to be near to or apart from, as `affinity` reads it; empty = none.
     """
 
@@ -92,15 +99,16 @@ class Demand:
     locks: tuple[Lock, ...] = ()
     best_effort: bool = False
     affinity: str = ""
+    devices: str = ""
     is_plain: bool = field(init=False, repr=False, compare=False)
     """Any ant with the method, the tags and a free slot will do, and all of those alike."""
     _hash: int = field(init=False, repr=False, compare=False)
     """Demands are looked up for every decision."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "is_plain", not (self.needs or self.match or self.affinity))
+        object.__setattr__(self, "is_plain", not (self.needs or self.match or self.affinity or self.devices))
         key = (self.method, self.tags, self.gate, self.needs, self.match, self.queue, self.tenant, self.level)
-        more = (self.gang, self.payer, self.locks, self.affinity, self.best_effort)
+        more = (self.gang, self.payer, self.locks, self.affinity, self.devices, self.best_effort)
         object.__setattr__(self, "_hash", hash((key, more)))
 
     def __hash__(self) -> int:
@@ -117,27 +125,31 @@ class Demand:
         match: str = "",
         locks: tuple[Lock, ...] = (),
         affinity: str = "",
+        devices: str = "",
     ) -> Demand:
         """The demand, the same object for equal ones as long as it is in use: looking it up compares nothing then."""
-        return Demand(method, tags, gate, needs, match, locks=locks, affinity=affinity)
+        return Demand(method, tags, gate, needs, match, locks=locks, affinity=affinity, devices=devices)
 
     def gated(self, gate: Gate | None) -> Demand:
         """The same demand behind a concurrency limit."""
         if gate == self.gate:
             return self
-        return Demand.of(self.method, self.tags, gate, self.needs, self.match, self.locks, self.affinity)
+        return self._with(gate, self.locks, self.affinity)
 
     def locking(self, locks: tuple[Lock, ...]) -> Demand:
         """The same demand with other virtual resources."""
         if locks == self.locks:
             return self
-        return Demand.of(self.method, self.tags, self.gate, self.needs, self.match, locks, self.affinity)
+        return self._with(self.gate, locks, self.affinity)
 
     def beside(self, affinity: str) -> Demand:
         """The same demand with other neighbours."""
         if affinity == self.affinity:
             return self
-        return Demand.of(self.method, self.tags, self.gate, self.needs, self.match, self.locks, affinity)
+        return self._with(self.gate, self.locks, affinity)
+
+    def _with(self, gate: Gate | None, locks: tuple[Lock, ...], affinity: str) -> Demand:
+        return Demand.of(self.method, self.tags, gate, self.needs, self.match, locks, affinity, self.devices)
 
     def fits(self, ant: Offer) -> bool:
         """True where an ant can serve the demand when nothing else runs on it."""
@@ -146,6 +158,8 @@ class Demand:
         if self.is_plain:
             return True
         if self.affinity and missing_keys(self.affinity, ant):
+            return False
+        if self.devices and not ant.devices.has(ant.id, self.devices):
             return False
         return all(amount <= ant.resources.get(name, 0.0) + EPSILON for name, amount in self.needs) and (
             not self.match or not requirements(self.match).unmet(ant)
@@ -161,5 +175,7 @@ class Demand:
             offered = ant.resources.get(name, 0.0)
             if amount > offered + EPSILON:
                 found.append(f"{name} {show_amount(amount)} (offers {show_amount(offered)})")
+        if self.devices and not ant.devices.has(ant.id, self.devices):
+            found.append(f"devices {in_words(self.devices)} (has {len(ant.devices.of(ant.id)) or 'none'})")
         found += [f"label {key}" for key in (missing_keys(self.affinity, ant) if self.affinity else ())]
         return found + (requirements(self.match).unmet(ant) if self.match else [])

@@ -20,6 +20,7 @@ import msgspec
 from formicary.engine.scheduling.affinity import Neighbours
 from formicary.engine.scheduling.candidates import Candidate, CandidateQueue, Entry, OrderKey
 from formicary.engine.scheduling.demand import Demand
+from formicary.engine.scheduling.devices import Devices
 
 
 class AntView(Protocol):
@@ -38,6 +39,11 @@ class AntView(Protocol):
     @property
     def is_known(self) -> bool:
         """It has said what it offers."""
+        ...
+
+    @property
+    def devices(self) -> Devices:
+        """Those of the whole colony."""
         ...
 
     @property

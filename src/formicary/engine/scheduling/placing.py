@@ -34,6 +34,8 @@ def has_room(ant: AntView, demand: Demand, places: int) -> bool:
     for name, amount in demand.needs:
         if used.get(name, 0.0) + amount > resources.get(name, 0.0) + EPSILON:
             return False
+    if demand.devices and not ant.devices.could(ant.id, (demand.devices,)):
+        return False
     return not demand.affinity or ant.neighbours.admits(demand.affinity, ant)
 
 
@@ -82,7 +84,7 @@ class Ranking:
         self._rank = rank
         self._kept = kept
         self._places = places
-        self._heaps: dict[tuple[int, Needs, str, str], _Heap] = {}
+        self._heaps: dict[tuple[int, Needs, str, str, str], _Heap] = {}
         self._open: dict[int, list[tuple[int, AntView]]] = {}
         """Of each list those with a free place, and where they stand; by identity of the list."""
         self._changed: list[AntView] = []
@@ -96,7 +98,7 @@ class Ranking:
         if self._last is not None and not rises:
             self._changed.append(self._last)
             self._last = None
-        name = (id(ants), demand.needs, demand.match, demand.affinity)
+        name = (id(ants), demand.needs, demand.match, demand.affinity, demand.devices)
         heap = self._heaps.get(name)
         stamp = ants[0].neighbours.stamp(demand.affinity) if demand.affinity and ants else 0
         if heap is None or heap.stamp != stamp:  # with other neighbours each ant may be better or worse than it was

@@ -29,6 +29,8 @@ class Assignment(msgspec.Struct, frozen=True, gc=False):
     """Ids of the secrets that may stand in the task and the variables."""
     checkpoint: bytes = b""
     """What an earlier attempt has left, empty = nothing."""
+    devices: tuple[str, ...] = ()
+    """Of the ant, that it uses alone."""
 
 
 @dataclass(frozen=True, slots=True)

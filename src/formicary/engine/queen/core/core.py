@@ -555,24 +555,24 @@ class Core:
         """View: both grow when an ant comes, goes or changes; the first also when it has less to do."""
         return self.leases.version, self.leases.members
 
-    def grant(self, run: TaskRun, ant: Ant) -> None:
+    def grant(self, run: TaskRun, ant: Ant, devices: tuple[str, ...] = ()) -> None:
         """Leases the attempt to the ant; it is sent after the commit."""
         run.state = life.task_state(run.state, "grant")
         run.attempts += 1
         run.cancelling = run.preempting = False
         run.error_message = run.traceback = run.error_code = None
         run.ended_at = run.exit_code = run.signal = run.outputs = None
-        self.lease(run, ant)
+        self.lease(run, ant, devices)
         self.dirty_tasks[run] = None
         if run.task.speculative_backup is not None:
             self.backups.watch(run)
         if run.task.circuit_breaker is not None:
             self.breaking.attempt_begun(run)
 
-    def lease(self, run: TaskRun, ant: Ant) -> None:
+    def lease(self, run: TaskRun, ant: Ant, devices: tuple[str, ...] = ()) -> None:
         """A new token for an attempt, and what the ant is told of it after the commit."""
         run.granted_at, run.fraction = self.wall, None
-        token, job = self.leases.grant(run, ant), run.job
+        token, job = self.leases.grant(run, ant, devices), run.job
         if self.queueing is not None:
             self.queueing.take(run)
         self.stats.granted += 1
@@ -590,6 +590,7 @@ class Core:
                 attempt_timeout(run, self.wall),
                 frozenset(view.secrets.values()) if view.secrets else NO_SECRETS,
                 self.checkpoints.of(run) if self.checkpoints.kept else NONE,
+                self.leases.devices.of_token(token) if run.task.devices else (),
             )
         )
 

@@ -13,6 +13,7 @@ import msgspec
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.amounts import show_amount
+from formicary.engine.scheduling.devices import in_words
 from formicary.engine.scheduling.placing import has_room
 from formicary.engine.scheduling.queues.gangs import ants_to_keep
 from formicary.lifecycle.breaker import HALF_OPEN, Breaker
@@ -33,7 +34,7 @@ class Reason(msgspec.Struct, frozen=True):
 
     gate: str
     """`state`, `time`, `work`, `concurrency`, `breaker`, `queue`, `quota`, `lock`, `class`, `gang`, `order`,
-    `affinity` or `place`."""
+    `affinity`, `device` or `place`."""
     passed: bool
     """False: this holds the job up."""
     message: str
@@ -230,10 +231,21 @@ def _place(core: Core, demand: Demand, task_type: str) -> Reason:
     if not any(has_room(ant, demand, core.waiting.places(ant)) for ant in able):
         if demand.affinity and any(has_room(ant, demand.beside(""), core.waiting.places(ant)) for ant in able):
             return _apart(core, demand, able, figures, task_type)
+        if demand.devices and not any(ant.devices.could(ant.id, (demand.devices,)) for ant in able):
+            text = f"no ant has devices {in_words(demand.devices)} free now: {_devices_taken(able)}"
+            return Reason("device", False, text, figures, task_type)
         told = ", ".join(f"{name} {show_amount(amount)}" for name, amount in demand.needs)
         most = "; ".join(f"{ant.id} has {_free(ant, demand)}" for ant in able[:MOST_ANTS])
         return Reason("place", False, f"no ant has {told} free now: {most}", figures, task_type)
     return Reason("place", True, f"{room - taken} of {room} places are free on {len(able)} ants", figures, task_type)
+
+
+def _devices_taken(ants: list[Ant]) -> str:
+    """How many devices are in use, by ant."""
+    return "; ".join(
+        f"{ant.id} has {len(ant.devices.holders(ant.id))} of {len(ant.devices.of(ant.id))} in use"
+        for ant in ants[:MOST_ANTS]
+    )
 
 
 def _apart(core: Core, demand: Demand, ants: list[Ant], figures: dict[str, float], task_type: str) -> Reason:

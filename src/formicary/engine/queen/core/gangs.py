@@ -86,6 +86,18 @@ class Gangs:
         found = execution.gang = GangRun(job, ready, min(gang.least, len(ready)))
         core.waiting.queue_gang(found)
 
+    def _devices(self, gang: GangRun, ants: Sequence[Ant]) -> dict[TaskRun, tuple[str, ...]]:
+        """Devices of members, chosen together for each ant: none takes what only another could use."""
+        asking: dict[str, list[tuple[TaskRun, str]]] = {}
+        for run, demand, ant in zip(gang.runs, gang.members, ants, strict=False):
+            if demand.devices:
+                asking.setdefault(ant.id, []).append((run, demand.devices))
+        book, found = self.core.leases.devices, dict[TaskRun, tuple[str, ...]]()
+        for ant_id, runs in asking.items():
+            chosen = book.plan(ant_id, [text for _, text in runs])
+            found.update(zip((run for run, _ in runs), chosen, strict=True))
+        return found
+
     def preempt(self, run: TaskRun, *, at_once: bool = False) -> None:
         """Asks the ant to end the attempt, which then takes its turn again; `at_once` leaves it no grace."""
         core = self.core
@@ -112,8 +124,9 @@ class Gangs:
     def start(self, gang: GangRun, ants: Sequence[Ant]) -> None:
         """The decision: as many members as there are ants start now; the others follow one by one."""
         gang.started = True
+        devices = self._devices(gang, ants)
         for run, ant in zip(gang.runs, ants, strict=False):
-            self.core.grant(run, ant)
+            self.core.grant(run, ant, devices.get(run, ()))
         for run in gang.runs[len(ants) :]:
             run.alone = True
             self.core.waiting.queue_task(run, run.demand)

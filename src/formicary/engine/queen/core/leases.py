@@ -21,6 +21,7 @@ from formicary.engine.queen.core.records import EPOCH_SHIFT, Ant, Job, Place, Ta
 from formicary.engine.queen.core.timers import TimerWheel
 from formicary.engine.scheduling.affinity import Held, Neighbours
 from formicary.engine.scheduling.demand import EPSILON, Demand
+from formicary.engine.scheduling.devices import Devices
 from formicary.engine.scheduling.locks import LockBook
 
 MOST_DEMANDS = 65_536
@@ -39,9 +40,13 @@ class Hello:
     window: int
     held: tuple[int, ...] = ()
     stream: int = 0
+    """Number of the stream among those of the process; what a later one has said holds."""
     resources: Mapping[str, float] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
-    """Number of the stream among those of the process; what a later one has said holds."""
+    devices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Attributes by name."""
+    devices_held: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """Devices by token, of the attempts that have some."""
 
     @property
     def key(self) -> str:
@@ -82,6 +87,8 @@ class Leases:
         """Says what affinity has to know of an attempt; set by the core."""
         self.neighbours = Neighbours(lambda org, job: self.find(org, job))
         """Who is where."""
+        self.devices = Devices()
+        """Who has which."""
         self.version = self.members = 0
         """Grows when an ant comes, goes, changes or has less to do."""
         self.expiries = 0
@@ -101,7 +108,7 @@ class Leases:
         """
         ant = self.ants.get(hello.key)
         if ant is None:
-            ant = self.ants[hello.key] = Ant(hello.key, hello.ant_id, self.neighbours)
+            ant = self.ants[hello.key] = Ant(hello.key, hello.ant_id, self.neighbours, self.devices)
         if hello.stream < ant.stream:  # overtaken by the hello of a later stream
             batch.closing.append(session)
             return Welcome(self.epoch, (), ())
@@ -111,10 +118,13 @@ class Leases:
             batch.closing.append(ant.session)
         ant.session, ant.connected, ant.draining = session, True, False
         self.neighbours.move(ant.held, lambda: self._announce(ant, hello))
+        self.devices.announce(ant.id, hello.devices)
         self.sessions[session] = ant
         self._renew(ant, mono, self.config.lease_s)
         self._unmatch()
         claimed = frozenset(hello.held)
+        for token in ant.held.keys() & hello.devices_held.keys():
+            self.devices.claim(token, hello.devices_held[token])
         for run in ant.attempts():
             if run.token not in claimed:
                 self.undelivered(run)
@@ -195,7 +205,7 @@ class Leases:
         key = run.ant or ""
         ant = self.ants.get(key)
         if ant is None:
-            ant = self.ants[key] = Ant(key, key.partition("/")[0], self.neighbours)
+            ant = self.ants[key] = Ant(key, key.partition("/")[0], self.neighbours, self.devices)
             self._renew(ant, mono, self.config.lease_s)
         ant.held[run.token] = run
         run.holder = ant
@@ -204,6 +214,8 @@ class Leases:
         self._lock(run)
         self._count(ant)
         self._place(run, ant)
+        if run.task.devices:
+            self.devices.adopt(run.token, ant.id)
 
     def follow(self, earlier: Leases) -> None:
         """After a reload in the same process: a hello that the earlier core would have seen as overtaken still is."""
@@ -212,8 +224,8 @@ class Leases:
             if before is not None:
                 ant.stream = before.stream
 
-    def grant(self, run: TaskRun, ant: Ant) -> int:
-        """A new token for this run on this ant."""
+    def grant(self, run: TaskRun, ant: Ant, devices: tuple[str, ...] = ()) -> int:
+        """A new token for this run on this ant, and devices of it: these, or any that are free and suit it."""
         self.counter += 1
         token = self.epoch << EPOCH_SHIFT | self.counter
         run.token, run.ant, run.holder = token, ant.key, ant
@@ -224,6 +236,8 @@ class Leases:
             self._lock(run)
             self._count(ant)
         self._place(run, ant)
+        if run.task.devices:
+            self.devices.reserve(token, ant.id, devices or self.devices.plan(ant.id, [run.demand.devices])[0])
         return token
 
     def _place(self, run: TaskRun, ant: Ant) -> None:
@@ -259,6 +273,8 @@ class Leases:
         """Takes the attempt's token out: nobody can change anything with it any more."""
         self.tokens.pop(run.token, None)
         self.neighbours.leave(run.token)
+        if run.task.devices:
+            self.devices.release(run.token)
         if run.holder is not None:
             if run.needs:
                 self._give_back(run, run.holder)
@@ -335,6 +351,8 @@ class Leases:
 
     def _forget(self, ant: Ant) -> None:
         self.ants.pop(ant.key, None)
+        if not self.by_id(ant.id):
+            self.devices.forget(ant.id)
         self._unmatch()
         if ant.timer is not None:
             ant.timer.cancel()

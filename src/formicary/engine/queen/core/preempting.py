@@ -80,7 +80,7 @@ class Preempting:
                 continue
             ants = [ant for ant in self._core.leases.ants_for(demand) if ant in room and _admits(ant, demand)]
             needs = {SLOTS: 1.0, **dict(demand.needs)}
-            ant = next((ant for ant in ants if _holds(room[ant], needs)), None)
+            ant = next((ant for ant in ants if _holds(room[ant], needs) and _has_devices(ant, demand, [])), None)
             if ant is None:
                 found = self._victims(rank, demand, needs, ants, room, running)
                 if found is None:
@@ -176,8 +176,9 @@ class Preempting:
                     continue
                 _add(would, held(run), +1)
                 taken.append(run)
-                if _holds(would, needs):
-                    taken = _needed([(run, held(run)) for run in taken], would, needs)
+                if _holds(would, needs) and _has_devices(ant, demand, taken):
+                    if not demand.devices:
+                        taken = _needed([(run, held(run)) for run in taken], would, needs)
                     promised = sum(not self._queueing.is_best_effort(one) for one in taken)
                     score = (promised, len(taken), -theirs[0], -theirs[1])
                     if best is None or score < best[:4]:
@@ -363,6 +364,14 @@ def _may_be_stopped(run: TaskRun) -> bool:
 def _is_in_gang(run: TaskRun) -> bool:
     gang = run.job.definition.gang
     return gang is not None and definition_position(run.position) in gang.members
+
+
+def _has_devices(ant: Ant, demand: Demand, taken: list[TaskRun]) -> bool:
+    """Whether its devices are free once these, and what gives way already, have ended."""
+    if not demand.devices:
+        return True
+    leaving = {run.token for run in ant.attempts() if run.preempting or run.cancelling}
+    return ant.devices.could(ant.id, (demand.devices,), leaving | {run.token for run in taken})
 
 
 def _admits(ant: Ant, demand: Demand) -> bool:

@@ -35,6 +35,8 @@ from formicary.engine.queen.core.task_breakers import task_gate
 from formicary.engine.queen.core.timers import Timer
 from formicary.engine.scheduling.affinity import JOB, JOB_LABEL, Neighbours, affinity_text, labels_text
 from formicary.engine.scheduling.demand import Demand, Lock
+from formicary.engine.scheduling.devices import Devices
+from formicary.engine.scheduling.devices import as_text as devices_text
 from formicary.engine.scheduling.queues.ledger import Charge
 from formicary.engine.scheduling.requirements import as_text
 from formicary.engine.storage.port import Row
@@ -157,7 +159,8 @@ class Definition:
 def demand_of(task: TaskDefinition) -> Demand:
     """What an ant must have to run this task."""
     affinity = task.affinity if task.method != "KUBERNETES" else None
-    return Demand.of(task.method, task.tags, needs=holds(task), match=as_text(task.placement, affinity))
+    match, devices = as_text(task.placement, affinity), devices_text(task.devices)
+    return Demand.of(task.method, task.tags, needs=holds(task), match=match, devices=devices)
 
 
 def labels_of(model: JobDefinition, task: TaskDefinition) -> dict[str, str]:
@@ -581,6 +584,7 @@ class Ant:
     __slots__ = (
         "announced",
         "connected",
+        "devices",
         "draining",
         "held",
         "id",
@@ -599,11 +603,13 @@ class Ant:
         "window",
     )
 
-    def __init__(self, key: str, ant_id: str, neighbours: Neighbours) -> None:
+    def __init__(self, key: str, ant_id: str, neighbours: Neighbours, devices: Devices) -> None:
         self.key = key
         self.id = ant_id
         self.neighbours = neighbours
         """Which tasks are where, in the whole colony."""
+        self.devices = devices
+        """Those of the whole colony."""
         self.methods: frozenset[str] = frozenset()
         self.tags: frozenset[str] = frozenset()
         self.labels: Mapping[str, str] = {}
@@ -634,3 +640,11 @@ class Ant:
     def attempts(self) -> list[TaskRun]:
         """Those that it holds."""
         return [one for one in self.held.values() if isinstance(one, TaskRun)]
+
+    def shown_devices(self) -> list[dict[str, object]]:
+        """What it has, for people: name, attributes, whether a task has it."""
+        held = self.devices.holders(self.id)
+        return [
+            {"name": name, "attributes": dict(device.labels), "in_use": name in held}
+            for name, device in sorted(self.devices.of(self.id).items())
+        ]

@@ -5,9 +5,6 @@ Requirements are tags (the ant has them all), labels (equal values), match expre
 the sum of the weights that it meets. Beside them a cost may say how far the data is (`locality_cost`). `match` gives
 jobs to ants at the least total cost by optimal assignment; ties go to the row and column that come first.
 
-Devices are handed out in two phases: `Devices.reserve` picks one by requirement, `Devices.claim` routes the work to
-that very device; a reservation that is not claimed in time ends by itself.
-
 Source: Kubernetes, "Assigning Pods to Nodes" (operators, weights 1-100, NotIn and DoesNotExist hold where the label is
 missing); Raman, Livny, Solomon, "Matchmaking", HPDC 1998; Semantic Versioning 2.0.0, section 11, for the order of
 versions.
@@ -274,71 +271,3 @@ def match(
         for i, job in enumerate(jobs)
     ]
     return assign(rows)
-
-
-# --- devices ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """Something that one job at a time may use."""
-
-    id: str
-    ant: str
-    tags: frozenset[str] = frozenset()
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """A device that waits for its job."""
-
-    device: Device
-    job: str
-    until: float
-
-
-class Devices:
-    """Two phases: a device is reserved by requirement, then the job is routed to it.
-
-    Args:
-        devices: All there are; ids unique.
-        hold_s: How long a reservation waits to be claimed.
-    """
-
-    def __init__(self, devices: Sequence[Device], hold_s: float = 60.0) -> None:
-        self._devices = {device.id: device for device in devices}
-        self._hold_s = hold_s
-        self._held: dict[str, Reservation] = {}
-
-    def reserve(self, job: str, wants: Requirements, now: float) -> Reservation | None:
-        """Phase one: the free device with the highest score, then the first id; None where none is free.
-
-        A job that holds a reservation already gets the same one again.
-        """
-        self._expire(now)
-        for held in self._held.values():
-            if held.job == job:
-                return held
-        free = [one for one in self._devices.values() if one.id not in self._held and not wants.unmet(one)]
-        if not free:
-            return None
-        device = min(free, key=lambda one: (-wants.score(one), one.id))
-        self._held[device.id] = reserved = Reservation(device, job, now + self._hold_s)
-        return reserved
-
-    def claim(self, job: str, device_id: str, now: float) -> bool:
-        """Phase two: the job begins on the device it has reserved; False where the reservation is over."""
-        self._expire(now)
-        held = self._held.get(device_id)
-        if held is None or held.job != job:
-            return False
-        self._held[device_id] = Reservation(held.device, job, inf)
-        return True
-
-    def release(self, job: str) -> None:
-        """The job is done, or does not want its device any more."""
-        self._held = {key: held for key, held in self._held.items() if held.job != job}
-
-    def _expire(self, now: float) -> None:
-        self._held = {key: held for key, held in self._held.items() if held.until > now}

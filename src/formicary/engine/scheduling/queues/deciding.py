@@ -400,7 +400,7 @@ class Deciding:
 
     def _refused(self, demand: Demand, ants: list[AntView], kept: frozenset[AntView]) -> None:
         """None of these ants, which serve the demand, has room for it."""
-        if not kept and not demand.locks:  # ants that are kept, and places in a line, may come free
+        if not (kept or demand.locks or demand.devices):  # ants that are kept, places and devices, may come free
             self._full.add(demand, ants)
         if demand.affinity and self._refused_at is None and ants:
             self._refused_at = (ants[0].neighbours, ants[0].neighbours.opened)

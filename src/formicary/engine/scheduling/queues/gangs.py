@@ -50,7 +50,7 @@ def ants_to_keep(members: Sequence[Demand], least: int, ants: Sequence[AntView])
 
 
 def _place(members: Sequence[Demand], least: int, ants: Sequence[AntView], *, in_use: bool) -> list[AntView] | None:
-    if any(member.affinity for member in members):
+    if any(member.affinity or member.devices for member in members):
         return place_apart(members, least, ants, in_use=in_use)
     kinds = list(dict.fromkeys(members))
     room: dict[str, dict[str, float]] = {}

@@ -1,4 +1,4 @@
-"""Places for gangs whose members ask for neighbours: each place is tried with those that were chosen before it.
+"""Places for gangs whose members ask for neighbours or devices: each is tried with those that were chosen before it.
 
 Members go to the first ant that suits, one after the other, those that need a neighbour last; where one finds none, the
 one before it is moved on, up to a bound on the steps.
@@ -42,6 +42,9 @@ class _Search:
         self._members = members
         self._ants = ants
         self._book = ants[0].neighbours if in_use and ants else Neighbours(lambda org, job: ())
+        self._in_use = in_use
+        self._wants: list[list[str]] = [[] for _ in ants]
+        """Devices that are asked for, by ant."""
         self._room = [_room(ant, in_use=in_use) for ant in ants]
         self._fits = [[at for at, ant in enumerate(ants) if member.fits(ant)] for member in members]
         self._order = sorted(range(len(members)), key=lambda at: (_needs_a_neighbour(members[at]), at))
@@ -75,13 +78,21 @@ class _Search:
             room = self._room[fits[where]]
             if room[SLOTS] < 1 or any(room.get(name, 0.0) + EPSILON < amount for name, amount in demand.needs):
                 continue
+            if demand.devices and not self._has_devices(fits[where], demand.devices):
+                continue
             if not demand.affinity or self._book.admits(demand.affinity, self._ants[fits[where]]):
                 return where
         return None
 
+    def _has_devices(self, at: int, text: str) -> bool:
+        ant, texts = self._ants[at], (*self._wants[at], text)
+        return ant.devices.could(ant.id, texts) if self._in_use else ant.devices.has(ant.id, *texts)
+
     def _take(self, member: int, where: int) -> None:
         demand, at = self._members[member], self._fits[member][where]
         _add(self._room[at], demand, -1)
+        if demand.devices:
+            self._wants[at].append(demand.devices)
         if demand.affinity:
             asks = read(demand.affinity)
             held = Held(-1 - member, asks.org, asks.labels, demand.affinity, self._ants[at])
@@ -90,7 +101,10 @@ class _Search:
 
     def _give_back(self) -> int:
         member, where = self._chosen.pop()
-        _add(self._room[self._fits[member][where]], self._members[member], +1)
+        at = self._fits[member][where]
+        _add(self._room[at], self._members[member], +1)
+        if self._members[member].devices:
+            self._wants[at].pop()
         self._book.leave(-1 - member)
         return where
 
