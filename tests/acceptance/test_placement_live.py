@@ -10,7 +10,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.acceptance.server import until
+from tests.acceptance.server import REPOSITORY, until
 from tests.acceptance.stage import Stage, second_ant
 
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
@@ -68,6 +68,8 @@ def test_devices_of_an_ant_over_a_kill(stage: Callable[..., Stage], tmp_path: Pa
         )
         one.submit("py", one.define(python + "  arguments: {key: CARD}\n"))
         assert "7,8" in str(one.done("py")[0]["outputs"])
+        one.submit("train", one.define((REPOSITORY / "examples/jobs/devices/train.yaml").read_text()))
+        assert one.done("train")[0]["tasks"][0]["ant"].startswith("second")
         one.submit(
             "never", one.define("job_type: no\ntasks:\n" + task.format("n", "[{match: {kind: h100}}]") + "  - x\n")
         )

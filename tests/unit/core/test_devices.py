@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from formicary.engine.ants.config import AntConfig, AntDevice, read_device
 from formicary.engine.jobs.parse import parse_source
 from formicary.engine.queen.core.explaining import explain
 from formicary.engine.queen.fitting import unfit
@@ -168,3 +169,21 @@ def test_mistakes_have_their_place(text: str, line: int, column: int, code: str)
     (parsed,) = parse_source(f"job_type: j\ntasks:\n- task_type: a\n  script: x\n{text}\n")
     found = [one for one in parsed.violations if one.is_error]
     assert [(one.line, one.column, one.code) for one in found] == [(line, column, code)]
+
+
+def test_what_an_ant_says_of_a_device() -> None:
+    name, device = read_device("gpu0:kind=a100,memory=40,env.CUDA_VISIBLE_DEVICES=0")
+    assert (name, device.attributes) == ("gpu0", {"kind": "a100", "memory": "40"})
+    assert read_device("cam") == ("cam", AntDevice())
+    config = AntConfig("x", devices={name: device, "gpu1": AntDevice(environment={"CUDA_VISIBLE_DEVICES": "1"})})
+    found = config.device_environment(("gpu0", "gpu1"))
+    assert found == {"FORMICARY_DEVICES": "gpu0,gpu1", "CUDA_VISIBLE_DEVICES": "0,1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("", "write NAME"), ("a b:x=1", "write NAME"), ("gpu0:kind", "'kind': write"), ("gpu0:env.A-B=1", "names no env")],
+)
+def test_what_is_no_device(text: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        read_device(text)
