@@ -290,3 +290,14 @@ def test_a_member_of_a_gang_beside_another(colony: Colony) -> None:
     execution = colony.core.jobs["p"].run
     assert execution is not None
     assert [run.holder.id for run in execution.runs.values() if run.holder is not None] == ["c", "c"]
+
+
+def test_terms_of_a_template_are_known_once_it_is_rendered(colony: Colony) -> None:
+    """The job begins where there is room; its task goes where its terms let it."""
+    text = job("made", apart('app: "{{.App}}"', "zone"), '{app: "{{.App}}"}')
+    made = colony.define(text)
+    for name in ("x", "y", "z"):
+        colony.submit(name, made, params={"App": "db"})
+    colony.submit("other", made, params={"App": "web"})
+    assert sorted(map(str, zones(colony, "x", "y", "z"))) == ["None", "eu", "us"]
+    assert zones(colony, "other") != [None]

@@ -4,7 +4,7 @@ Field names are the names of the YAML fields. Where a value is normalised, the u
 ``timeout_s``). Scalars that are templates are not typed before they are rendered: a text field then holds the template
 text, any other field holds its default, and the task says ``is_static = False``. Such a task is rendered and parsed
 again when an attempt starts (:mod:`formicary.engine.jobs.rendering`). Where no template decides what its ant must have
-(method, tags, resources, placement), it says ``is_placed = True`` nevertheless.
+(method, tags, resources, placement, affinity, devices), it says ``is_placed = True`` nevertheless.
 """
 
 from __future__ import annotations

@@ -44,8 +44,10 @@ from formicary.engine.jobs.yaml_nodes import Node
 
 _ROUTES = ("on_completed", "on_failed")
 _ACTION = re.compile(r"\{\{.*?\}\}")
-_PLACING = ("method", "tags", "resources", "placement")
+_PLACING = frozenset({"method", "tags", "resources", "placement", "affinity", "devices"})
 """What an ant must have; of a container its amounts, too."""
+_LABELS = frozenset({"labels", "pod_labels"})
+"""By which affinity finds the task itself."""
 _AMOUNTS = ("cpu", "memory", "resources")
 TASK_READERS: Mapping[str, Reader] = {
     **READERS,
@@ -148,12 +150,13 @@ class TaskParser:
     def is_moved(self, read: TaskRead) -> bool:
         """Whether a template decides what an ant must have: it makes one of those fields, or leaves one out."""
         masked = self.ctx.masked
+        placing = _PLACING | _LABELS if "affinity" in read.nodes else _PLACING
         for name, node in read.nodes.items():
-            if name in _PLACING or TASK_BY_NAME[name].for_containers:
+            if name in placing or TASK_BY_NAME[name].for_containers:
                 at = masked.offset(node.line, node.column)
                 if any(arm.start <= at < arm.end for arm in masked.arms):
                     return True
-            parts = [node] if name in _PLACING else []
+            parts = [node] if name in placing else []
             if name == "container" and node.kind == "map":
                 parts = [value for key, _, value in entries(self.ctx, node, name) if key.startswith(_AMOUNTS)]
             if any(self.ctx.is_masked(part) for one in parts for part in one.walk() if part.kind == "scalar"):

@@ -11,7 +11,6 @@ Time comes in with `at`: `mono` for leases and timers, `wall` for records.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, cast
 
@@ -39,7 +38,7 @@ from formicary.engine.queen.core.fanning import Fanning
 from formicary.engine.queen.core.gangs import Gangs
 from formicary.engine.queen.core.leases import Hello, Leases
 from formicary.engine.queen.core.locking import Locking
-from formicary.engine.queen.core.neighbouring import Neighbouring, as_held, held
+from formicary.engine.queen.core.neighbouring import Neighbouring
 from formicary.engine.queen.core.notifying import Notifying
 from formicary.engine.queen.core.observing import Observing
 from formicary.engine.queen.core.occurrences import in_order, of_ant
@@ -93,7 +92,6 @@ class Core:
         self.leases.lost = self._lost
         self.leases.undelivered = self._undelivered
         self.leases.grace_of = self.grace_of
-        self.leases.find, self.leases.as_held = partial(held, self), as_held
         self.neighbouring = Neighbouring(self)
         self.slices = Slices()
         self.progress = Progress(self)

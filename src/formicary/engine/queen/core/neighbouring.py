@@ -8,6 +8,7 @@ Such a term is rarely new; what waits is looked through once when it is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from formicary.engine.jobs.model import QUEEN_METHODS
@@ -37,6 +38,7 @@ class Neighbouring:
     def __init__(self, core: Core) -> None:
         self._core = core
         self.book: Neighbours = core.leases.neighbours
+        core.leases.find, core.leases.as_held = partial(held, core), as_held
 
     # --- what a candidate waits for ---------------------------------------------------------------------------------
 
