@@ -250,6 +250,7 @@ class Leases:
         place = self.places[job] = Place(job, ant, -next(self._numbers), wall)
         ant.held[place.token] = place
         self._take(place, ant, place.needs)
+        self._count(ant)
         if locks := job.definition.first.locks:
             self.locks.take((job, job.definition.plan.starts[0]), locks)
         return place
@@ -262,6 +263,7 @@ class Leases:
         ant = place.holder
         self._give_back(place, ant)
         del ant.held[place.token]
+        self._count(ant)
         self.version += 1
         if place.charge is not None:
             self.credit(place)
