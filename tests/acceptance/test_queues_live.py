@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from formicary.client import SyncClient
 from formicary.problems import Problem
-from tests.acceptance.server import REPOSITORY, until
+from tests.acceptance.server import REPOSITORY, Up, until
 from tests.acceptance.stage import HOLD, WORK, Stage, at, most_at_once, second_ant
 from tests.acceptance.test_kills import slowness
 
@@ -434,3 +435,35 @@ def test_queues_outlive_a_kill_and_bad_ones_change_nothing(stage: Callable[..., 
     assert str(one.file) in calls(), "the start with --queues is in the audit log too"
     found = one.up.page("/v1/queues")[1]
     assert (found["policy"], [queue["name"] for queue in found["queues"]]) == ("sjf", ["kept", "more"])
+
+
+def test_the_user_who_has_missed_more_of_his_deadlines_goes_first(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two users with tokens of their own; one has a deadline that passes while the only slot is taken."""
+    queues, gate = tmp_path / "fair.yaml", tmp_path / "gate"
+    queues.write_text("policy: edf\nset: {fair_by: user}\n")
+    up = Up(data_dir, "--auth", "token", "--slots", "1", "--queues", str(queues))
+    monkeypatch.setenv("FORMICARY_TOKEN", up.cli("token", "create", "--role", "admin", "--data", str(data_dir)).strip())
+    up.start()
+    tokens = [up.cli("token", "create", "--role", "submitter").strip() for _ in range(2)]
+    try:
+        with SyncClient(up.address) as admin, SyncClient(up.address, token=tokens[0]) as sam:
+            hold = admin.submit(admin.register(HOLD.format(gate=gate)))
+            until(lambda: admin.get(hold.id)["state"] == "EXECUTING", 20, "the slot is taken")
+            with SyncClient(up.address, token=tokens[1]) as lou:
+                text = "job_type: {}\ndeadline: {}\ntasks:\n- task_type: a\n  script: echo\n"
+                jobs = [
+                    client.submit(client.register(text.format(name, deadline))).id
+                    for client, name, deadline in ((sam, "late", "1s"), (lou, "near", "30m"), (sam, "far", "2h"))
+                ]
+                until(lambda: "has missed 100%" in str(admin.explain(jobs[2])), 20, "the deadline has passed")
+                gate.touch()
+                for one in jobs:
+                    assert admin.wait(one, 60).state == "COMPLETED"
+        with SyncClient(up.address) as admin:
+            starts = [at(admin.get(one)["tasks"][0]["started_at"]) for one in jobs]
+        late, near, far = starts
+        assert far < near < late
+    finally:
+        up.stop()

@@ -123,3 +123,16 @@ def test_guarantees_are_kept_where_idle_tasks_wake_up() -> None:
     give_way(made, "b")
     says(made, "a", "sure", cpu=0.9)
     assert asked(made) == []
+
+
+def test_who_uses_more_than_it_asked_for_gives_way_before_who_began_last() -> None:
+    made = made_of(f"{RULE}quality_of_service: true\n")
+    small = "  resources: {cpu: 1}\n"
+    submit(made, "a", "b", task=small)
+    says(made, "a", "b")
+    assert submit(made, "sure", task="  resources: {limits: {cpu: 1}}\n") == ["sure"]
+    made.core.observing.take(
+        made.workers["ant"].session, [(made.token(name, "a"), cpu, 0.0) for name, cpu in (("a", 1.4), ("b", 0.5))]
+    )
+    made.settle()
+    assert asked(made) == ["a"]

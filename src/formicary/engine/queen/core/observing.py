@@ -8,7 +8,7 @@ of this is stored: after a restart of the queen all count in full again, and sin
 
 With quality of service a burstable task that has its place only because others were idle gives it back when they are
 not: while the guarantees of an ant and the use of its other tasks are more than it has, the one that began last is
-asked to make room.
+asked to make room, and before it those that use more than they have asked for.
 """
 
 from __future__ import annotations
@@ -156,5 +156,10 @@ class Observing:
                     able += [] if isinstance(run, Backup) or run.job.verdict is not None else [run]
             has = ant.resources.get(name, 0.0)
             if promised and able and requests > has + EPSILON and promised + other > has + EPSILON:
-                self._core.gangs.preempt(max(able, key=lambda run: run.token))
+                self._core.gangs.preempt(max(able, key=lambda run: (self._is_above(run, name), run.token)))
                 return
+
+    def _is_above(self, run: TaskRun, name: str) -> bool:
+        """Whether an attempt uses more of a resource than it has asked for."""
+        seen = self._seen.get(run)
+        return seen is not None and seen.used.get(name, 0.0) > dict(run.needs).get(name, 0.0)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MOST = 100
 """Waiting jobs of one queue that are looked at; those with the nearest deadlines."""
+LATE_S = 0.001
+"""After which a deadline has passed."""
 NEW = ""
 """Id of the job that asks to be taken in."""
 
@@ -93,6 +95,15 @@ class Overload:
                     self._lost.add(job)
                     self._record(job, due, missed=True)
                 queue.push((inf, *entry[1:3]), entry[4])
+
+    def next_look(self) -> float | None:
+        """When the next that waits cannot be kept any more, in seconds since the epoch; None = nobody is looked at."""
+        times = []
+        for demand, queue in self._core.queues.items() if self._fair else ():
+            entry = queue.head() if demand.queue in self._fair else None
+            if entry is not None and entry[0] < inf:
+                times.append(entry[0] - self._runtime(job_of(entry[4])) + LATE_S)
+        return min(times, default=None)
 
     def ended(self, job: Job) -> None:
         """A job has ended: in time, or not."""

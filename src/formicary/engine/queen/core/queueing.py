@@ -199,7 +199,7 @@ class Queueing:
         """Tasks that go before best-effort ones as soon as they are rendered."""
         for one in [one for one in self.coming if not _is_being_rendered(one, self.core)]:
             del self.coming[one]
-        return len(self.coming)
+        return sum(one not in self.core.leases.places for one in self.coming)  # the others have their room
 
     def counted(self, job: Job, change: int) -> None:
         """A job has begun, or an execution of it has ended."""
@@ -261,7 +261,7 @@ class Queueing:
     def _after_round(self) -> float | None:
         """When another round is due though nothing happens; None = no such time."""
         boost_at = self._boost_at if self.config.rule.boost and self.core.queues else None
-        times = [self.preempting.after_round(), boost_at, self.degrading.next_look()]
+        times = [self.preempting.after_round(), boost_at, self.degrading.next_look(), self.overload.next_look()]
         return min((at for at in times if at is not None), default=None)
 
     def _carry_out(self, decision: Decision) -> None:
