@@ -192,6 +192,15 @@ def test_a_message_says_what_to_do(source: str, hint: str) -> None:
     assert hint in messages
 
 
+def test_a_file_may_have_256_kib_and_not_a_byte_more() -> None:
+    """Bytes, not characters."""
+    limit = 256 * 1024
+    fits = ONE + "#" * (limit - len(ONE))
+    assert parse_source(fits)[0].is_valid
+    for text in (fits + "#", fits[:-1] + "é"):
+        assert [v.code for v in parse_source(text)[0].violations] == ["FILE_TOO_LARGE"]
+
+
 def test_lines_count_over_all_documents_of_a_file() -> None:
     parsed = parse_source(f"# first\n---\n{ONE}---\n{ONE}  retry: x\n")
     assert [p.is_valid for p in parsed] == [True, False]
