@@ -15,6 +15,7 @@ import pytest
 
 from formicary.engine.storage.backends import DATABASE_FILE
 from tests.acceptance.server import Up, until
+from tests.integration.server.test_rest_api import ask
 
 JOB = """\
 job_type: tick
@@ -84,6 +85,10 @@ def test_the_commands_and_the_api_say_the_same(up: Up, tmp_path: Path) -> None:
     job_id = up.cli("triggers", "fire", "tick", "-p", "a=1", "--idempotency-key", "k").strip()
     again = post(up, "/v1/triggers/tick:fire", {"params": {"a": 1}, "idempotency_key": "k"})
     assert again == {"id": job_id}
+    status, headers, third = ask(up, "POST", "/v1/triggers/tick:fire", {"params": {"a": 1}}, idempotency_key="k")
+    assert (status, headers["idempotency-replayed"], third) == (200, "true", again)
+    status, headers, fourth = ask(up, "POST", "/v1/triggers/tick:fire", {"params": {"a": 1}}, idempotency_key="l")
+    assert status == 200 and "idempotency-replayed" not in headers and fourth != again
     assert "paused" in up.cli("triggers", "pause", "tick")
     (listed,) = json.loads(up.cli("triggers", "list", "--output", "json"))
     assert listed["paused"] and listed["next_at"] is None and listed["time_zone"] == "Europe/Berlin"

@@ -245,7 +245,9 @@ class Schedules:
         found = self.get(org, job_type, name)
         return found if not found.paused else await self._changed(replace(found, paused=False))
 
-    async def fire(self, org: str, job_type: str, name: str, params: bytes, key: str = "") -> str:
+    async def fire(
+        self, org: str, job_type: str, name: str, params: bytes, key: str = "", repeated: set[str] | None = None
+    ) -> str:
         """Starts the job now, whatever its policies say, and returns its id. Raises Problem.
 
         Args:
@@ -254,13 +256,17 @@ class Schedules:
             name: Name of the trigger.
             params: JSON object.
             key: Idempotency key of the caller; empty = none.
+            repeated: Gets the id where an earlier request with the key has started the job.
         """
         await self.loaded()
         found = self.get(org, job_type, name)
         params = edge.check_params(params)
         mark = edge.fingerprint(found.definition_id, params, None, None) if key else ""
         item = Submission(edge.new_id(), params, None, None, edge.check_key(key) if key else "", mark)
-        return (await self._queen.submit(found.definition_id, [item], org=org))[0]
+        (job_id,) = await self._queen.submit(found.definition_id, [item], org=org)
+        if repeated is not None and job_id != item.id:
+            repeated.add(job_id)
+        return job_id
 
     async def _changed(self, schedule: Schedule) -> Schedule:
         moved = schedule.moved(self._queen.pump.core.wall)

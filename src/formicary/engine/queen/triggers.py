@@ -188,8 +188,13 @@ class Triggers:
         new = {"generation": row.generation + 1, "mark": {"reset": True}, "starts": ()}
         return await self._changed(org, job_type, name, **new)
 
-    async def fire(self, org: str, job_type: str, name: str, params: bytes, key: str = "") -> str:
-        """Starts the job now, whatever filter and rate limit say, and returns its id. Raises Problem."""
+    async def fire(
+        self, org: str, job_type: str, name: str, params: bytes, key: str = "", repeated: set[str] | None = None
+    ) -> str:
+        """Starts the job now, whatever filter and rate limit say, and returns its id. Raises Problem.
+
+        The id is put into `repeated` where an earlier request with the key has started the job.
+        """
         await self.loaded()
         found = self.get(org, job_type, name)
         given = edge.check_params(params)
@@ -197,7 +202,10 @@ class Triggers:
         mark = edge.fingerprint(found.definition_id, params, None, None) if key else ""
         item = Submission(edge.new_id(), params, None, None, edge.check_key(key) if key else "", mark)
         also = partial(self._count, found.key, {})
-        return (await self._queen.submit(found.definition_id, [item], org=org, also=also))[0]
+        (job_id,) = await self._queen.submit(found.definition_id, [item], org=org, also=also)
+        if repeated is not None and job_id != item.id:
+            repeated.add(job_id)
+        return job_id
 
     async def _changed(self, org: str, job_type: str, name: str, **values: Any) -> TriggerRow:
         await self.loaded()

@@ -10,7 +10,7 @@ from formicary.engine.queen.trigger_rows import TriggerRow
 from formicary.gateway import Call
 from formicary.problems import problem
 from formicary.server.api import page_tokens, parameters
-from formicary.server.api.jobs import sent_key
+from formicary.server.api.jobs import REPLAYED_HEADER, sent_key
 from formicary.v1 import triggers_pb2 as pb
 from formicary.v1 import triggers_pb2_grpc
 
@@ -57,8 +57,11 @@ class TriggerServicer(triggers_pb2_grpc.TriggerServiceServicer):
         """Starts the job now."""
         params = parameters.as_json(request.params)
         fire = self._schedules.fire if _is_schedule(request.name) else self._events.fire
-        key = sent_key(request.idempotency_key, call)
-        return pb.FireTriggerResponse(id=await fire(call.principal.org, request.job_type, request.name, params, key))
+        key, repeated = sent_key(request.idempotency_key, call), set[str]()
+        job_id = await fire(call.principal.org, request.job_type, request.name, params, key, repeated)
+        if repeated:
+            call.set_header(REPLAYED_HEADER, "true")
+        return pb.FireTriggerResponse(id=job_id)
 
     async def PauseTrigger(self, request: pb.PauseTriggerRequest, call: Call) -> pb.Trigger:
         """Nothing starts by itself any more."""
