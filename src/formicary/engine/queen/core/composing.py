@@ -111,6 +111,7 @@ class Composing:
             seconds = attempt_timeout(run, core.wall)
             run.timer_at = core.wall + seconds
             run.timer = core.timers.set(core.mono + seconds, run)
+        family.listens = family.kind == AWAIT  # those of its own are not there yet
         self._ask(family, [*(family.ids if family.kind == AWAIT else ()), *self._every_earlier(family)])
 
     def resume(self, run: TaskRun) -> None:
@@ -160,7 +161,7 @@ class Composing:
 
     def _ask(self, family: Family, ids: list[str]) -> None:
         run = family.run
-        for index, job_id in enumerate(family.ids):
+        for index, job_id in enumerate(family.ids if family.listens else ()):
             self._waiting.setdefault(job_id, []).append((family, index))
         job_type, version = forked_type(run.task) if family.kind != AWAIT else ("", "")
         own, live = set(family.ids), self.core.jobs  # of its own the end of a live one will come as an event
@@ -289,6 +290,8 @@ class Composing:
         definition, run = family.definition, family.run
         assert definition is not None, "an answer without a definition stops the family"
         family.open.add(index)
+        if not family.listens:
+            self._waiting.setdefault(family.ids[index], []).append((family, index))
         params = msgspec.json.encode(params_of(family, index, self.core.wall))
         if not definition.model.dynamic_template_tasks:
             self._submit(family, index, definition, params)

@@ -67,6 +67,8 @@ class Family:
     definition: Definition | None = None
     answered: bool = False
     open: set[int] = field(default_factory=set)
+    listens: bool = True
+    """The ends of all its jobs are waited for; else of each that it starts."""
     checked: bool = True
     """The parameters of all jobs were looked at."""
     lookup: Lookup | None = None
