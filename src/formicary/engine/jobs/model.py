@@ -81,8 +81,10 @@ WORKER_TAG = "websocket-worker"
 """What registered workers offer and WEBSOCKET tasks without a URL need."""
 
 CONTAINER_METHODS = frozenset({"DOCKER", "KUBERNETES"})
-SCRIPT_METHODS = CONTAINER_METHODS | {"SHELL"}
 """Methods that run in a container; without one they can run in a shell (``--method KUBERNETES=SHELL``)."""
+
+SCRIPT_METHODS = CONTAINER_METHODS | {"SHELL"}
+"""Methods whose scripts set outputs by name (``::set-output``)."""
 
 COMPOSING_METHODS = frozenset({"FORK_JOB", "AWAIT_FORKED_JOB", "FAN_OUT_JOB"})
 """Methods that compose jobs."""
