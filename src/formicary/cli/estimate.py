@@ -75,8 +75,10 @@ def _show(document: dict[str, Any]) -> None:
             ["starts", document["starts_at"], f"in {document['wait_s']:.1f} s"],
             ["earliest", document["earliest_at"], ""],
             ["latest", document["latest_at"], "nine of ten start in between"],
-            ["ahead", document["ahead"], f"{document['slots']} slots" + ", max_concurrency" * document["limited"]],
+            ["ahead", document["ahead"], f"{document['slots']} slots"],
         ]
+        if document["limited"]:
+            rows.append(["limit", "", document["limited_by"]])
         if document["run_s"] is not None:
             rows.append(["run time", f"{document['run_s']:.1f} s", "mean of this type"])
         if "in_time" in document:

@@ -273,7 +273,7 @@ class EstimateJobRequest(_message.Message):
     def __init__(self, id: _Optional[str] = ..., job_type: _Optional[str] = ..., definition_id: _Optional[str] = ..., source: _Optional[str] = ..., priority: _Optional[int] = ..., scheduled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class Estimate(_message.Message):
-    __slots__ = ("job_type", "reason", "starts_at", "earliest_at", "latest_at", "wait_s", "article_wait_s", "run_s", "ahead", "slots", "limited", "in_time", "dry_run", "pools")
+    __slots__ = ("job_type", "reason", "starts_at", "earliest_at", "latest_at", "wait_s", "article_wait_s", "run_s", "ahead", "slots", "limited", "limited_by", "in_time", "dry_run", "pools")
     JOB_TYPE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     STARTS_AT_FIELD_NUMBER: _ClassVar[int]
@@ -285,6 +285,7 @@ class Estimate(_message.Message):
     AHEAD_FIELD_NUMBER: _ClassVar[int]
     SLOTS_FIELD_NUMBER: _ClassVar[int]
     LIMITED_FIELD_NUMBER: _ClassVar[int]
+    LIMITED_BY_FIELD_NUMBER: _ClassVar[int]
     IN_TIME_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     POOLS_FIELD_NUMBER: _ClassVar[int]
@@ -299,10 +300,11 @@ class Estimate(_message.Message):
     ahead: int
     slots: int
     limited: bool
+    limited_by: str
     in_time: float
     dry_run: DryRun
     pools: _containers.RepeatedCompositeFieldContainer[Pool]
-    def __init__(self, job_type: _Optional[str] = ..., reason: _Optional[str] = ..., starts_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., earliest_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., latest_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., wait_s: _Optional[float] = ..., article_wait_s: _Optional[float] = ..., run_s: _Optional[float] = ..., ahead: _Optional[int] = ..., slots: _Optional[int] = ..., limited: _Optional[bool] = ..., in_time: _Optional[float] = ..., dry_run: _Optional[_Union[DryRun, _Mapping]] = ..., pools: _Optional[_Iterable[_Union[Pool, _Mapping]]] = ...) -> None: ...
+    def __init__(self, job_type: _Optional[str] = ..., reason: _Optional[str] = ..., starts_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., earliest_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., latest_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., wait_s: _Optional[float] = ..., article_wait_s: _Optional[float] = ..., run_s: _Optional[float] = ..., ahead: _Optional[int] = ..., slots: _Optional[int] = ..., limited: _Optional[bool] = ..., limited_by: _Optional[str] = ..., in_time: _Optional[float] = ..., dry_run: _Optional[_Union[DryRun, _Mapping]] = ..., pools: _Optional[_Iterable[_Union[Pool, _Mapping]]] = ...) -> None: ...
 
 class Pool(_message.Message):
     __slots__ = ("tags", "ants", "slots", "busy", "ahead", "serves", "starts_at", "wait_s")

@@ -69,7 +69,7 @@ def test_before_submitting_a_limit_of_the_type_counts(tmp_path: Path) -> None:
                 await colony.submit(key)
             definition = await queen.submitting.looked_at("", key, "", "local")
             found = await queen.forecasting.of_definition(definition, "local", None, 0.0, 0.0, dry_run=False)
-            assert found.limited
+            assert found.limited_by == "1 executions at a time (max_concurrency)"
             assert about(found, rounds=3)
             other = await queen.submitting.looked_at(NAP, "", "", "local")
             assert (await queen.forecasting.of_definition(other, "local", None, 0.0, 0.0, dry_run=False)).wait_s == 0
@@ -91,12 +91,14 @@ def test_limits_of_the_tenant_count(tmp_path: Path) -> None:
             ids = [await colony.submit(key) for _ in range(3)]
             definition = await queen.submitting.looked_at("", key, "", "local")
             found = await queen.forecasting.of_definition(definition, "local", None, 0.0, 0.0, dry_run=False)
-            assert found.limited and about(found, rounds=3)
+            assert found.limited_by == "1 concurrent jobs of the organisation local (max_concurrent_jobs)"
+            assert about(found, rounds=3)
             await queen.ended(ids)
             await book.put("tenant_limits: {local: {max_cpu_hours_per_day: 0}}\n", by="test")
             found = await queen.forecasting.of_definition(definition, "local", None, 0.0, 0.0, dry_run=False)
             tomorrow = period_of("day", queen.pump.now().wall)[1]
             assert found.starts_at == pytest.approx(tomorrow, abs=2)
+            assert "of at most 0 (max_cpu_hours_per_day)" in found.limited_by
 
     asyncio.run(test())
 
@@ -112,7 +114,8 @@ def test_the_limit_of_its_queue_counts(tmp_path: Path) -> None:
             await queen.ended([await colony.submit(key)])
             ids = [await colony.submit(key) for _ in range(20)]
             found = await queen.estimate(ids[-1])
-            assert found is not None and found.limited and found.wait_s > 1.0
+            assert found is not None and found.wait_s > 1.0
+            assert found.limited_by == "1 tasks at a time of the queue q (limit)"
 
     asyncio.run(test())
 
@@ -129,7 +132,7 @@ def test_the_hours_of_its_queue_count(tmp_path: Path) -> None:
             await QueueBook(queen).put(source, by="test")
             job_id = await colony.submit(await colony.register(NAP))
             found = await queen.estimate(job_id)
-            assert found is not None and found.reason == ""
+            assert found is not None and (found.reason, found.limited_by) == ("", "the hours of the queue q")
             assert begin.replace(second=0, microsecond=0).timestamp() - 1 <= found.starts_at
             assert found.starts_at <= begin.timestamp() + 60
 

@@ -95,7 +95,7 @@ class Estimate:
         run_s: How long jobs of this type have run on average; None where none has ended.
         ahead: Jobs and tasks whose turn comes before.
         slots: Slots of the ants that serve it.
-        limited: `max_concurrency` or a limit of its queue or tenant decides, not the ants.
+        limited_by: `max_concurrency`, or the limit or hours of its queue or tenant that decide; empty = the ants do.
         in_time: How likely it ends by the deadline, None where none was given.
         dry_run: Where asked for.
         pools: Of a job that is not submitted, where ants offer different tags: the least congested first.
@@ -111,7 +111,7 @@ class Estimate:
     run_s: float | None = None
     ahead: int = 0
     slots: int = 0
-    limited: bool = False
+    limited_by: str = ""
     in_time: float | None = None
     dry_run: DryRun | None = None
     pools: tuple[Pool, ...] = ()
@@ -171,11 +171,14 @@ class Forecasting:
         book.settle()
         if (gate := wanted.demand.gate) is not None and not core.breaking.permits(gate):
             return Estimate(job_type, "its circuit breaker is open")
+        later = ""
         if core.queueing is not None and (wait_s := core.queueing.deciding.opens_in(wanted.demand, now)):
+            later = f"the hours of the queue {wanted.demand.queue}"
             wanted = replace(wanted, starts_at=max(wanted.starts_at, now + wait_s))
         if (payer := wanted.demand.payer) is not None and core.queueing is not None:
             over = core.queueing.quotas.refusal(payer, now, soft=False)
             if over is not None and over.until is not None:  # until its tenant's day, week or month begins anew
+                later = over.message
                 wanted = replace(wanted, starts_at=max(wanted.starts_at, over.until))
         asked = asking.questions(core, wanted)
         if not asked[0].slots:
@@ -207,7 +210,7 @@ class Forecasting:
             run_s=book.durations.mean_s(kind) if kind in book.durations else None,
             ahead=question.before(told.wait_s),
             slots=asked[0].slots,
-            limited=question is not asked[0],
+            limited_by=later if question is asked[0] else question.limited_by,
             in_time=likely,
         )
 

@@ -97,6 +97,7 @@ class Question:
         places: Places that it takes at once.
         overtaking: Share of the places that later, more urgent jobs take, 0 to 1.
         limits: Those that hold for jobs ahead.
+        limited_by: What the places are, where they are not those of ants, in words.
     """
 
     kind: str
@@ -107,6 +108,7 @@ class Question:
     places: int = 1
     overtaking: float = 0.0
     limits: Mapping[Limit, Limited] = field(default_factory=dict)
+    limited_by: str = ""
 
     @property
     def kinds(self) -> set[str]:

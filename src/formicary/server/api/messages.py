@@ -201,7 +201,7 @@ def estimate(found: Estimate) -> pb.Estimate:
     message.earliest_at.FromMilliseconds(int(found.earliest_at * 1000))
     message.latest_at.FromMilliseconds(int(found.latest_at * 1000))
     message.wait_s, message.article_wait_s = round(found.wait_s, 3), round(found.article_wait_s, 3)
-    message.limited = found.limited
+    message.limited, message.limited_by = bool(found.limited_by), found.limited_by
     if found.run_s is not None:
         message.run_s = round(found.run_s, 3)
     if found.in_time is not None:

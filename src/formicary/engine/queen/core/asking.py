@@ -209,7 +209,9 @@ def _tenants(core: Core, asked: Wanted, question: Question) -> Iterator[Question
         ]
         slots = int(limit.hard)
         own, before = tuple(running[:slots]), tuple(ahead)
-        yield replace(question, slots=slots, running=own, ahead=before, places=1, overtaking=0.0, limits={})
+        by = f"{limit.hard:g} concurrent jobs of {account.who} ({JOBS})"
+        one = replace(question, slots=slots, running=own, ahead=before, places=1, overtaking=0.0, limits={})
+        yield replace(one, limited_by=by)
 
 
 def _queue(core: Core, asked: Wanted, question: Question) -> Iterator[Question]:
@@ -232,7 +234,9 @@ def _queue(core: Core, asked: Wanted, question: Question) -> Iterator[Question]:
                 if _before(entry, demand, asked) and job is not asked.job:
                     found.append((entry[:3], Ahead(kind_of(job.org, job.definition.job_type))))
     ahead = tuple(one for _, one in sorted(found, key=lambda pair: pair[0]))
-    yield replace(question, slots=limit, running=tuple(running[:limit]), ahead=ahead, overtaking=0.0, limits={})
+    by = f"{limit} tasks at a time of the queue {name} (limit)"
+    one = replace(question, slots=limit, running=tuple(running[:limit]), ahead=ahead, overtaking=0.0, limits={})
+    yield replace(one, limited_by=by)
 
 
 def _limit(core: Core, asked: Wanted, question: Question) -> Question:
@@ -252,4 +256,6 @@ def _limit(core: Core, asked: Wanted, question: Question) -> Question:
     ]
     limit = core.limit_of(gate) if gate is not None else 0
     found = tuple(running[:limit])
-    return replace(question, slots=limit, running=found, ahead=tuple(ahead), places=1, overtaking=0.0, limits={})
+    by = f"{limit} executions at a time (max_concurrency)"
+    one = replace(question, slots=limit, running=found, ahead=tuple(ahead), places=1, overtaking=0.0, limits={})
+    return replace(one, limited_by=by)
