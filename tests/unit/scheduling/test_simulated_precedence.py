@@ -98,6 +98,15 @@ def test_recurring_jobs_come_after_each_other(lab: Lab) -> None:
         ),
         ([job("a", 0, 1, after=[1])], "w.jsonl:1: after must be a list of texts"),
         ([job("a", 0, 1, not_before=-1)], "w.jsonl:1: not_before must be a number not below 0"),
+        (
+            [job("a", 0, 2, data=["x"], remote_runtime=1)],
+            "w.jsonl:1: remote_runtime must be a number not below runtime",
+        ),
+        (
+            [job("a", 0, 2, remote_runtime=3)],
+            "w.jsonl:1: remote_runtime says how long it runs away from its data: data is",
+        ),
+        ([job("a", 0, 2, data={})], "w.jsonl:1: data must be a list of texts"),
         ([job("a", 0, 1, not_before=9, deadline=5)], "w.jsonl:1: deadline 5 is before the first moment at which it"),
     ],
 )

@@ -167,12 +167,15 @@ class Simulation:
             entry.start = now
         entry.since = now
         entry.run += 1
+        slow = entry.job.remote_runtime
+        if slow is not None:
+            entry.pace = 1.0 if start.ant.holds(entry.job.data) else slow / entry.job.runtime
         self._schedule(entry, now)
         self._policy.started(entry, now)
 
     def _schedule(self, entry: Entry, now: float) -> None:
         """The next event of a running job: its end, or the end of its slice if that is earlier."""
-        left = entry.remaining - (now - entry.since)
+        left = entry.remaining * entry.pace - (now - entry.since)
         slice_s = self._policy.time_slice(entry)
         kind, after = (_SLICE, slice_s) if slice_s + TINY < left else (_END, left)
         heapq.heappush(self._events, (now + after, kind, next(self._serial), entry, entry.run))
@@ -190,7 +193,7 @@ class Simulation:
         entry.ant = None
 
     def _take_off(self, entry: Entry, now: float, *, keep: bool = True) -> None:
-        done = now - entry.since
+        done = (now - entry.since) / entry.pace
         self._stop(entry, now)
         if keep:
             entry.remaining = max(0.0, entry.remaining - done)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from math import inf
+from random import Random
 
 from formicary.engine.scheduling.policies.assignment import assign
 from formicary.engine.scheduling.simulation.policy import Decision, Start
 from formicary.engine.scheduling.simulation.queueing import Ordered, next_head
-from formicary.engine.scheduling.simulation.state import AntState, Entry, Shape
-
-MOST_CHANGES = 10_000
-"""Changes that are remembered before all ants are looked at anew."""
+from formicary.engine.scheduling.simulation.rooms import Rooms
+from formicary.engine.scheduling.simulation.state import AntState, ClusterState, Entry, Shape
 
 
 class Matchmaking(Ordered):
@@ -29,36 +27,25 @@ class Matchmaking(Ordered):
     def __init__(self, width: int) -> None:
         super().__init__(lambda entry, now: 0.0, blocking=False)
         self.width = width
-        self._room: dict[Shape, _Room] = {}
-        """Of each demand that waited in some round."""
-        self._changes: list[int] = []
-        """Numbers of ants on which something began or ended, in order."""
+
+    def bind(self, state: ClusterState, rng: Random) -> None:
+        """See Policy."""
+        super().bind(state, rng)
+        self._rooms = Rooms(state)
 
     def started(self, entry: Entry, now: float) -> None:
         """See Policy."""
         super().started(entry, now)
-        self._note(entry)
+        self._rooms.note(entry)
 
     def stopped(self, entry: Entry, now: float) -> None:
         """See Policy."""
         super().stopped(entry, now)
-        self._note(entry)
-
-    def _note(self, entry: Entry) -> None:
-        if len(self._changes) >= MOST_CHANGES:
-            self._changes.clear()
-            self._room.clear()
-        if entry.ant is not None:
-            self._changes.append(entry.ant.number)
+        self._rooms.note(entry)
 
     def _able(self, shape: Shape) -> list[int]:
         """Numbers of the ants with room for one of the shape now, in order."""
-        room = self._room.get(shape)
-        if room is None:
-            room = self._room[shape] = _Room(shape, len(self._changes))
-        elif room.seen < len(self._changes):
-            room.catch_up(self._changes)
-        return room.able
+        return self._rooms.able(shape)
 
     def decide(self, now: float) -> Iterator[Decision]:
         """See Policy."""
@@ -122,35 +109,6 @@ class Matchmaking(Ordered):
             if alike[kind] <= sum(takers[name] for name in own):
                 found.append((ant, own))
         return found
-
-
-class _Room:
-    """Ants with room for one demand, kept up to date by what has changed."""
-
-    __slots__ = ("able", "eligible", "seen", "shape")
-
-    def __init__(self, shape: Shape, seen: int) -> None:
-        self.shape = shape
-        self.eligible = {ant.number: ant for ant in shape.eligible}
-        self.able = [ant.number for ant in shape.eligible if ant.fits(shape.need)]
-        self.seen = seen
-        """Changes that are looked at already."""
-
-    def catch_up(self, changes: Sequence[int]) -> None:
-        """Looks anew at those that have changed."""
-        able, need = self.able, self.shape.need
-        for number in {*changes[self.seen :]}:
-            ant = self.eligible.get(number)
-            if ant is None:
-                continue
-            at = bisect_left(able, number)
-            is_in = at < len(able) and able[at] == number
-            if ant.fits(need) != is_in:
-                if is_in:
-                    del able[at]
-                else:
-                    able.insert(at, number)
-        self.seen = len(changes)
 
 
 def _cost(entry: Entry, ant: AntState, able: frozenset[int]) -> float:

@@ -57,6 +57,8 @@ _JOB = [
     "locks",
     "after",
     "not_before",
+    "data",
+    "remote_runtime",
 ]
 _ALIASES = {
     "capacity": "guaranteed",
@@ -254,8 +256,24 @@ def _job(raw: dict[str, object], wrong: Wrong, place: str) -> Job | None:
         locks=fields.words("locks"),
         after=fields.words("after"),
         not_before=not_before,
+        data=fields.words("data"),
+        remote_runtime=_remote(fields),
     )
     return job if len(wrong.found) == before else None
+
+
+def _remote(fields: _Fields) -> float | None:
+    """The run time where the data is not; it is told beside the data, and not below the run time."""
+    found = fields.number("remote_runtime", most=MOST_S)
+    near = fields.number("runtime") if isinstance(fields.raw.get("runtime"), int | float) else None
+    if found is None or near is None:
+        return found
+    if not fields.raw.get("data"):
+        fields.wrong.at(fields.place, "remote_runtime says how long it runs away from its data: data is missing")
+    if found < near or near <= 0:
+        must = "remote_runtime must be a number not below runtime, which is above 0"
+        fields.wrong.at(fields.place, f"{must}, is {found:g} beside {near:g}")
+    return found
 
 
 def is_swf(file: str, text: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from formicary.engine.scheduling.policies import capacity_tree
 from formicary.engine.scheduling.simulation.backfill import Backfill, Conservative
 from formicary.engine.scheduling.simulation.deadlines import FairDeadlines
+from formicary.engine.scheduling.simulation.delaying import Delayed
 from formicary.engine.scheduling.simulation.gangs import Gangs
 from formicary.engine.scheduling.simulation.groups import Matchmaking
 from formicary.engine.scheduling.simulation.inheriting import Inheriting
@@ -266,6 +267,11 @@ POLICIES: dict[str, Known] = {
         "The first jobs and the ants with room are assigned at once, at the best sum of preferences.",
         lambda values, cluster, jobs: Matchmaking(int(_number(values, "width"))),
         {"width": Parameter("number", 200, "most jobs of one assignment")},
+    ),
+    "delay": Known(
+        "First come, first served, but a job lets places pass for a while to run where its data is.",
+        lambda values, cluster, jobs: Delayed(_number(values, "max_wait")),
+        {"max_wait": Parameter("number", 5.0, "seconds, or what running at the data saves if that is less")},
     ),
     "capacity": Known(
         "Hierarchical queues with guaranteed and maximum shares; what is unused is lent.",

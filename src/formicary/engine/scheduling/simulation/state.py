@@ -59,6 +59,10 @@ class AntState:
                 return False
         return True
 
+    def holds(self, names: Iterable[str]) -> bool:
+        """True where it is, or has, one of these: its id, a tag, a label or `label=value`."""
+        return any(name == self.id or name in self.labels for name in names)
+
     def could(self, need: Need) -> bool:
         """True where the demand could start here were nothing running."""
         capacity = self.capacity
@@ -77,6 +81,7 @@ class Entry:
         "job",
         "level",
         "number",
+        "pace",
         "ready",
         "remaining",
         "run",
@@ -106,6 +111,8 @@ class Entry:
         self.start: float | None = None
         self.since = 0.0
         """Start of the present run."""
+        self.pace = 1.0
+        """Seconds in which it does a second of its work, where it runs now."""
         self.end: float | None = None
         self.ant: AntState | None = None
         self.segments: list[tuple[float, float, str]] = []

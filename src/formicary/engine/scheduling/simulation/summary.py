@@ -70,6 +70,7 @@ def summarise(outcome: Outcome, cluster: Cluster) -> dict[str, object]:
         "deadline_miss_rate": missed / len(with_deadline) if with_deadline else None,
         "availability": 1 - missed / len(with_deadline) if with_deadline else None,
         "preemptions": outcome.preemptions,
+        "locality": _locality(outcome.jobs, cluster),
         "fragmentation": _fragmentation(outcome, cluster),
         "ants_used": len({segment[2] for ran in outcome.jobs for segment in ran.segments}),
         "events": outcome.events,
@@ -91,7 +92,20 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _wait(ran: Ran) -> float:
-    return max(0.0, round((ran.end or 0.0) - ran.waits_from - ran.job.runtime, 9))
+    work = ran.job.runtime
+    if ran.job.remote_runtime is not None:  # what the run took where it was
+        work = sum(end - start for start, end, _ in ran.segments)
+    return max(0.0, round((ran.end or 0.0) - ran.waits_from - work, 9))
+
+
+def _locality(jobs: Sequence[Ran], cluster: Cluster) -> float | None:
+    """Part of the runs of jobs with data that were on an ant that holds it; None where no such job ran."""
+    names = {
+        ant.id: {ant.id, *ant.tags, *ant.labels, *(f"{key}={value}" for key, value in ant.labels.items())}
+        for ant in cluster.ants
+    }
+    near = [not names[ran.ant].isdisjoint(ran.job.data) for ran in jobs if ran.job.data and ran.ant in names]
+    return sum(near) / len(near) if near else None
 
 
 def _needs(ran: Ran) -> dict[str, float]:

@@ -35,6 +35,8 @@ class Job:
         locks: What it holds alone from its first start to its end, preempted or not (policy `priority`).
         after: Ids of jobs that have to have ended before it can start.
         not_before: It cannot start earlier, in seconds.
+        data: Ids, tags, labels or `label=value` of the ants that hold its data; empty = it has none, or all do.
+        remote_runtime: How long it runs on another ant, in seconds; None = as long.
     """
 
     id: str
@@ -53,6 +55,8 @@ class Job:
     locks: frozenset[str] = frozenset()
     after: frozenset[str] = frozenset()
     not_before: float = 0.0
+    data: frozenset[str] = frozenset()
+    remote_runtime: float | None = None
 
     @property
     def expected(self) -> float:
