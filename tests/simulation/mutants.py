@@ -33,8 +33,8 @@ def broken_fence() -> list[Swap]:
     grant = Leases.grant
     once: dict[int, TaskRun] = {}
 
-    def remember(self: Leases, run: TaskRun, ant: Ant) -> int:
-        token = grant(self, run, ant)
+    def remember(self: Leases, run: TaskRun, ant: Ant, *more: Any) -> int:
+        token = grant(self, run, ant, *more)
         once[token] = run
         return token
 
@@ -50,8 +50,8 @@ def stale_checkpoint() -> list[Swap]:
     grant = Leases.grant
     once: dict[int, TaskRun] = {}
 
-    def remember(self: Leases, run: TaskRun, ant: Ant) -> int:
-        token = grant(self, run, ant)
+    def remember(self: Leases, run: TaskRun, ant: Ant, *more: Any) -> int:
+        token = grant(self, run, ant, *more)
         once[token] = run
         return token
 
