@@ -175,3 +175,55 @@ def test_a_name_belongs_to_its_first_publisher_and_ones_own_comes_first() -> Non
                 await queen.register((PUBLIC % ("1.0.0", "true")).replace(TYPE, "thumbnails"), org="a")
 
     run(test)
+
+
+MADE = """job_type: io.example.rounds
+public_plugin: true
+dynamic_template_tasks: true
+tasks:
+{{- range $n := .rounds }}
+- task_type: round-{{$n}}
+  method: SHELL
+  script: [echo]
+  dependencies: []
+{{- end }}
+"""
+
+
+def test_a_public_job_whose_template_makes_its_tasks_is_no_version_of_the_callers() -> None:
+    """Its parameters are in nothing that the owner has; the caller has no job type of his own by it."""
+
+    async def test() -> None:
+        async with queen_on(MemoryStore()) as queen:
+            await queen.register(MADE, org="a")
+            params = b'{"rounds": [1, 2]}'
+            request = pb.SubmitJobsRequest(job_type="io.example.rounds", jobs=[pb.JobSubmission(params=params)])
+            (job_id,) = await queen.submit_request(request, "b", None)
+            definition = queen.pump.core.jobs[job_id].definition
+            assert [task.task_type for task in definition.model.tasks] == ["round-1", "round-2"]
+            assert definition.org == "b" and int(definition.row[3] or 0) < 0
+            assert await queen.definitions(org="b") == []
+            (own,) = await queen.definitions(org="a", with_source=True)
+            assert own[4] == MADE
+
+    run(test)
+
+
+def test_a_public_job_is_restarted_with_another_version() -> None:
+    """By the caller, as a job of his own type; a version that is not public is not there for him."""
+
+    async def test() -> None:
+        async with queen_on(MemoryStore()) as queen:
+            for version, public in (("1.0.0", "true"), ("1.1.0", "false"), ("1.2.0", "true")):
+                await queen.register(PUBLIC % (version, public), org="a")
+            params = b'{"picture": "cat"}'
+            request = pb.SubmitJobsRequest(job_type=TYPE, jobs=[pb.JobSubmission(params=params)])
+            (job_id,) = await queen.submit_request(request, "b", None)
+            await queen.cancel(job_id, org="b")
+            with pytest.raises(Problem, match=r"no version '1\.1\.0'"):
+                await queen.retry(job_id, version="1.1.0", org="b")
+            await queen.retry(job_id, version="1.0.0", org="b")
+            definition = queen.pump.core.jobs[job_id].definition
+            assert (definition.org, definition.model.sem_version) == ("b", "1.0.0")
+
+    run(test)

@@ -122,10 +122,9 @@ def _check(queen: Queen, definition: Definition, job_id: str, params: bytes, use
     try:
         check_against(definition, [Submission(job_id, params)], configs.names)
     except Problem as error:
-        text = f"job {job_id} cannot go on with version {definition.row[3]!s}: {error.detail}"
+        text = f"job {job_id} cannot go on with version {abs(int(definition.row[3] or 0))}: {error.detail}"
         raise problem("FAILED_PRECONDITION", text, errors=error.errors) from error
     if definition.model.dynamic_template_tasks:
-        text = (
-            f"version {definition.row[3]!s} of {definition.job_type} makes its tasks by a template: no job goes on so"
-        )
+        version = abs(int(definition.row[3] or 0))
+        text = f"version {version} of {definition.job_type} makes its tasks by a template: no job goes on so"
         raise problem("FAILED_PRECONDITION", text)

@@ -333,7 +333,7 @@ class Submitting:
                 str(row[6] or ""),
                 str(row[7] or ""),
                 str(row[1]),
-                expanded_from=int(row[3] or 0),
+                expanded_from=abs(int(row[3] or 0)),
             )
             ids += await self._accept(
                 own,
