@@ -79,3 +79,27 @@ def test_devices_of_an_ant_over_a_kill(stage: Callable[..., Stage], tmp_path: Pa
 def ants(one: Stage) -> list[dict[str, Any]]:
     with urlopen(f"http://127.0.0.1:{one.up.http}/v1/ants", timeout=10) as answer:
         return list(json.load(answer)["ants"])
+
+
+@pytest.mark.parametrize(("placement", "most"), [("least_loaded", 1), ("optimal", 2)])
+def test_the_best_for_both_at_once(stage: Callable[..., Stage], placement: str, most: int) -> None:
+    """Two tasks are ready at once, one may run anywhere, the other on one ant alone: greedily the first takes that."""
+    one = stage(f"policy: fcfs\nplacement: {placement}\n", "--slots", "1", "--tags", "red")
+    with second_ant(one.up, "--slots", "1"):
+        wait = f"  method: SHELL\n  script: while [ ! -e {one.gate} ]; do sleep 0.02; done\n"
+        both = (
+            "job_type: both\ntasks:\n- task_type: go\n  method: SHELL\n  script: 'true'\n"
+            f"- task_type: any\n  dependencies: [go]\n{wait}"
+            f"- task_type: red\n  dependencies: [go]\n  tags: [red]\n{wait}"
+        )
+        one.submit("both", one.define(both))
+
+        def running() -> int:
+            tasks = {task["task_type"]: task["state"] for task in one.job("both")["tasks"]}
+            assert tasks["any"] != "EXECUTING" or tasks["go"] == "COMPLETED"
+            return sum(tasks[name] == "EXECUTING" for name in ("any", "red"))
+
+        until(lambda: running() == most, 20, "as many as can run at once do")
+        assert ("full" in one.reason("both")) == (most == 1)
+        one.open()
+        one.done("both")

@@ -59,6 +59,7 @@ def left_over(ant: AntView, demand: Demand) -> float:
 
 RANKS: Mapping[str, Rank] = {
     "least_loaded": load,
+    "optimal": load,
     "first_fit": nothing,
     "best_fit": left_over,
     "worst_fit": lambda ant, demand: -left_over(ant, demand),
@@ -127,6 +128,10 @@ class Ranking:
             else:
                 heapq.heappop(entries)  # queued again with its present rank
         return None
+
+    def open_ants(self, ants: list[AntView]) -> list[AntView]:
+        """Those with a free place that are not kept, as far as is known."""
+        return [ant for _, ant in self._with_a_place(ants) if len(ant.held) < self._places(ant)]
 
     def _with_a_place(self, ants: list[AntView]) -> list[tuple[int, AntView]]:
         """Where nearly all are full, each demand then looks at the few others alone."""

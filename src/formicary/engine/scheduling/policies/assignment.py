@@ -13,7 +13,7 @@ second opinion, exact for whole-numbered costs.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from math import inf, isnan
 
 SAMPLE = 25
@@ -35,33 +35,67 @@ def assign(costs: Costs) -> list[int | None]:
     Raises:
         ValueError: Rows of several lengths, or a cost that is not a number or minus infinity.
     """
+    steps = assign_in_steps(costs)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as ended:
+            found: list[int | None] = ended.value
+            return found
+
+
+def assign_in_steps(costs: Costs) -> Generator[None, None, list[int | None]]:
+    """The same for somebody who has other things to do: it pauses after each row that it has looked at.
+
+    A pause comes after about as many operations as there are columns, seldom a few times as many.
+    """
     height, width = _shape(costs)
     if not height or not width:
         return [None] * height
     if height > width:
-        turned = assign([list(column) for column in zip(*costs, strict=True)])
+        turned = yield from assign_in_steps([list(column) for column in zip(*costs, strict=True)])
         found: list[int | None] = [None] * height
         for column, row in enumerate(turned):
             if row is not None:
                 found[row] = column
         return found
+    yield
     if any(inf in row for row in costs):
-        return _assign_some(costs, width)
+        return (yield from _assign_some(costs, width))
+    yield
     rows: Costs = costs
     if height == width:  # every column is taken in the end: what all rows pay for it changes nothing
-        least = [min(column) for column in zip(*costs, strict=True)]
-        rows = [[cost - base for cost, base in zip(row, least, strict=True)] for row in costs]
-    return list(_Solver(rows, width).solve())
+        least = list(costs[0])
+        for line in costs:
+            least = list(map(min, least, line))
+            yield
+        lowered: list[list[float]] = []
+        rows = lowered
+        for line in costs:
+            lowered.append([cost - base for cost, base in zip(line, least, strict=True)])
+            yield
+    return list((yield from _Solver(rows, width).solve()))
 
 
-def _assign_some(costs: Costs, width: int) -> list[int | None]:
+def _assign_some(costs: Costs, width: int) -> Generator[None, None, list[int | None]]:
     """With forbidden pairs: each row also has a way out of its own that costs more than any assignment."""
-    finite = [cost for row in costs for cost in row if cost != inf]
-    if not finite:
+    most, least = -inf, inf
+    for row in costs:
+        finite = [cost for cost in row if cost != inf]
+        if finite:
+            most, least = max(most, *finite), min(least, *finite)
+        yield
+    if most == -inf:
         return [None] * len(costs)
-    out = (max(finite) - min(finite) + 1.0) * (len(costs) + 1) + max(finite)
-    rows = [[*row, *(out if at == own else inf for at in range(len(costs)))] for own, row in enumerate(costs)]
-    return [column if column < width else None for column in _Solver(rows, width + len(costs)).solve()]
+    out = (most - least + 1.0) * (len(costs) + 1) + most
+    rows = []
+    for own, row in enumerate(costs):
+        way_out = [inf] * len(costs)
+        way_out[own] = out
+        rows.append([*row, *way_out])
+        yield
+    solved = yield from _Solver(rows, width + len(costs)).solve()
+    return [column if column < width else None for column in solved]
 
 
 def total(costs: Costs, columns: Sequence[int | None]) -> float:
@@ -92,10 +126,13 @@ class _Solver:
         self.sorted: list[list[float]] = []
         """The costs of `order`."""
         self.is_whole = [False] * len(costs)
-        for row in costs:
-            sample = sorted(row[:: max(1, width // SAMPLE)])
+
+    def _begin(self) -> Generator[None, None, None]:
+        for row in self.costs:
+            sample = sorted(row[:: max(1, len(row) // SAMPLE)])
             most = sample[min(len(sample) - 1, 3)]
             self._keep([at for at, cost in enumerate(row) if cost <= most], row)
+            yield
 
     def _keep(self, columns: list[int], row: Sequence[float]) -> None:
         columns.sort(key=row.__getitem__)
@@ -109,12 +146,14 @@ class _Solver:
         self.sorted[row] = [costs[at] for at in order]
         self.is_whole[row] = True
 
-    def solve(self) -> list[int]:
-        for row in self._reduce(self._reduce(list(range(len(self.costs))))):
-            self._augment(row)
+    def solve(self) -> Generator[None, None, list[int]]:
+        yield from self._begin()
+        left = yield from self._reduce(list(range(len(self.costs))))
+        for row in (yield from self._reduce(left)):
+            yield from self._augment(row)
         return self.column
 
-    def _reduce(self, free: list[int]) -> list[int]:
+    def _reduce(self, free: list[int]) -> Generator[None, None, list[int]]:
         """Augmenting row reduction: each free row takes its best column, dearer by what the second best is worse."""
         price, owner, column = self.price, self.owner, self.column
         later: list[int] = []
@@ -151,9 +190,10 @@ class _Solver:
                     stack.append(previous)
                 else:
                     later.append(previous)
+            yield
         return later
 
-    def _augment(self, start: int) -> None:
+    def _augment(self, start: int) -> Generator[None, None, None]:
         """Dijkstra over reduced costs from a free row to the nearest free column; then the path is turned over."""
         price, owner, column, costs = self.price, self.owner, self.column, self.costs
         distance: dict[int, float] = {}
@@ -185,6 +225,7 @@ class _Solver:
             distance[at] = -inf  # closed: rounding must not open it again
             row = owner[at]
             base = way - costs[row][at] + price[at]
+            yield
         for at, way in done:
             price[at] += way - nearest
         while sink >= 0:

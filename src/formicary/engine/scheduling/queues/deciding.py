@@ -37,6 +37,7 @@ from formicary.engine.scheduling.queues.groups import Between, Group, Moment, be
 from formicary.engine.scheduling.queues.ledger import SLOTS, Ledger
 from formicary.engine.scheduling.queues.limits import Refusal
 from formicary.engine.scheduling.queues.model import Queues
+from formicary.engine.scheduling.queues.optimal import WIDTH, Plan, first_in_line
 from formicary.engine.scheduling.requirements import best_score, patience_s, requirements
 
 TICKETS = 1000
@@ -149,6 +150,7 @@ class Deciding:
         self._ranked = (-1, frozenset[AntView]())
         self._totals: dict[str, float] = {}
         self._counted = -1
+        self._plan = Plan() if config.placement == "optimal" else None
         self._full = Full()
         self._near: dict[Demand, list[AntView]] = {}
         """Ants that alone may have room for a demand, of this round."""
@@ -205,6 +207,7 @@ class Deciding:
         for _ in range(sum(group.waiting for group in groups.values()) // DEMANDS):
             yield None
         turns = between(self.config, moment, self._stride, self.tree)
+        replanned = False
         while True:
             while self._looks >= LOOKS:  # here nothing is known that an event meanwhile could change
                 self._looks -= LOOKS
@@ -225,6 +228,16 @@ class Deciding:
             if head is None:
                 continue
             demand, queue, entry = head[5], head[6], head[7]
+            if self._plan is not None and not replanned and self._has_a_choice(view, demand):
+                yield from self._plan.make(
+                    demand,
+                    lambda: self._in_line(view, moment),
+                    lambda one: self._open_to(view, one),
+                    lambda: view.versions[0],
+                )
+                replanned = True
+                continue  # and much may have happened meanwhile
+            replanned = False
             found = self._find(view, moment, turns, group, demand, entry, soft=soft)
             if found is None:
                 self._looks += LOOKS_OF_REFUSAL
@@ -389,7 +402,8 @@ class Deciding:
         kept = self._kept_from(best_effort=demand.best_effort)
         ranking = self._ranking_of(view, kept)
         before = ranking.looked
-        ant = ranking(self._near.get(demand) or view.ants_for(demand), demand)
+        planned = self._plan.take(demand, kept) if self._plan is not None else None
+        ant = planned or ranking(self._near.get(demand) or view.ants_for(demand), demand)
         self._looks += ranking.looked - before
         if ant is None:
             self._refused(demand, view.ants_for(demand), kept)
@@ -397,6 +411,22 @@ class Deciding:
         if demand.match and self._waits_for_better(ant, demand, entry, moment.wall):
             return None
         return Decision(entry[4], ant)
+
+    def _has_a_choice(self, view: QueueView[AntView], demand: Demand) -> bool:
+        """Whether a plan has to be made for it: several ants have a free place, and no plan knows of it."""
+        assert self._plan is not None, "asked where there are plans"
+        return not demand.gang and self._plan.is_due(demand, view.versions[0]) and len(self._open_to(view, demand)) > 1
+
+    def _open_to(self, view: QueueView[AntView], demand: Demand) -> list[AntView]:
+        """Ants with a free place for a demand."""
+        ranking = self._ranking_of(view, self._kept_from(best_effort=demand.best_effort))
+        return ranking.open_ants(view.ants_for(demand))
+
+    def _in_line(self, view: QueueView[AntView], moment: Moment) -> list[Demand]:
+        """The demands of those that wait and may start, in order."""
+        waiting = [one for one in view.queues.items() if one[1].ready and not one[0].gang and one[0] not in self._full]
+        queues = [one for one in waiting if self.refusal(view, one[0], moment.wall) is None]
+        return first_in_line(queues, WIDTH)
 
     def _refused(self, demand: Demand, ants: list[AntView], kept: frozenset[AntView]) -> None:
         """None of these ants, which serve the demand, has room for it."""

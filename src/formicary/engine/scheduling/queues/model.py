@@ -22,7 +22,7 @@ DEFAULT = "default"
 ORDERS = ("fcfs", "priority", "sjf", "edf", "llf")
 SHARES = ("fair", "drf", "lottery")
 BETWEEN = (*ORDERS, "multilevel", "capacity", *SHARES)
-PLACEMENTS = ("least_loaded", "first_fit", "best_fit", "worst_fit")
+PLACEMENTS = ("least_loaded", "first_fit", "best_fit", "worst_fit", "optimal")
 
 
 @dataclass(frozen=True, slots=True)
