@@ -225,7 +225,7 @@ class _JobParser:
         if name == "gang":
             self.gang_node = value
         found = FIELD_READERS[row.kind](self.ctx, value, name, row)
-        if row.available != NOW or row.kind == "cron":
+        if row.available != NOW or row.kind == "cron" or name == "public_plugin":
             self.marks[name] = self.ctx.place(key.line, key.column)
         if found is ABSENT or not row.target:
             return
