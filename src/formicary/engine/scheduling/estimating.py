@@ -215,8 +215,13 @@ def _play(question: Question, ahead: Sequence[Ahead], durations: Durations, rng:
     free = free[:slots] + [0.0] * (slots - len(free))
     heapq.heapify(free)
     rooms = {name: _room(limited, ends[name], durations, rng, len(ahead)) for name, limited in question.limits.items()}
-    line = _Line([one for one in ahead if one.share >= 1.0 or rng.random() < one.share], rooms)
+    mine = [one for one in ahead if one.share >= 1.0 or rng.random() < one.share]
     now = 0.0
+    if not rooms and all(one.ready_in_s <= 0 for one in mine):  # nobody is passed by
+        for one in mine:
+            now = _run(free, one, max(now, free[0]), durations, rng, None)
+        return max(now, question.ready_in_s, _free_at(free, question.places))
+    line = _Line(mine, rooms)
     while True:
         now = max(now, free[0])
         one = line.take(now)
