@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 from formicary.dsl.handles import Handle
@@ -13,6 +13,7 @@ from formicary.dsl.results import JobResult, TaskResult
 from formicary.engine.jobs.arguments import result_of
 from formicary.engine.jobs.fan_out import VALUES, values_of
 from formicary.engine.jobs.model import Json
+from formicary.engine.jobs.quality import holds
 
 
 def run_job(built: Built) -> JobResult:
@@ -45,7 +46,7 @@ async def run_job_async(built: Built) -> JobResult:
     every = (*built.forked, built)
     tags = frozenset(tag for one in every for task in one.definition.tasks for tag in task.tags)
     functions = {name: function for one in every for name, function in one.functions.items()}
-    config = ColonyConfig(tags=tags, executors={"PYTHON": InlinePython(functions)})
+    config = ColonyConfig(tags=tags, resources=_most(every), executors={"PYTHON": InlinePython(functions)})
     async with Colony(config) as colony:
         for other in built.forked:
             await colony.register(other.definition.source, filename=other.definition.job_type)
@@ -57,6 +58,16 @@ async def run_job_async(built: Built) -> JobResult:
             colony.kill()
             raise
         return to_result(await colony.get(job_id), built.returned)
+
+
+def _most(every: Iterable[Built]) -> dict[str, float]:
+    """The largest amount that a task asks for, by resource: it is there, as tags are."""
+    found: dict[str, float] = {}
+    for one in every:
+        for task in one.definition.tasks:
+            for name, amount in holds(task):
+                found[name] = max(amount, found.get(name, 0.0))
+    return found
 
 
 def to_result(document: Mapping[str, object], returned: Handle | None) -> JobResult:

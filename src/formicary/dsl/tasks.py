@@ -41,6 +41,7 @@ class TaskOptions(TypedDict, total=False):
     max_lost_attempts: int
     estimated_runtime: Duration
     tags: Iterable[str]
+    resources: Mapping[str, object]
     allow_failure: bool
     always_run: bool
     on_exit_code: Mapping[int | str, str]

@@ -47,6 +47,7 @@ class ColonyConfig:
         slots: Tasks that run at the same time; 0 = the number of processors, at least 4.
         paths: Folders on the import path of PYTHON tasks.
         tags: What the ant offers.
+        resources: What it has at least, beside the processors and the memory of the machine.
         recover: Ids of jobs of the data directory to go on with; no other job of it is touched.
         executors: Executors by method that are used instead of the built-in ones.
     """
@@ -55,6 +56,7 @@ class ColonyConfig:
     slots: int = 0
     paths: tuple[str, ...] = ()
     tags: frozenset[str] = frozenset()
+    resources: Mapping[str, float] = field(default_factory=dict)
     recover: frozenset[str] = frozenset()
     executors: Mapping[str, Executor] = field(default_factory=dict)
 
@@ -143,7 +145,7 @@ class Colony:
             ANT_ID,
             slots=slots,
             tags=self.config.tags,
-            resources=machine_resources(),
+            resources=_at_least(machine_resources(), self.config.resources),
             paths=self.config.paths,
             executors=self.config.executors,
         )
@@ -214,3 +216,7 @@ class Colony:
     async def ended(self, ids: Sequence[str]) -> dict[str, JobEnded]:
         """Waits until these jobs have ended."""
         return await self.queen.ended(ids)
+
+
+def _at_least(has: Mapping[str, float], wanted: Mapping[str, float]) -> dict[str, float]:
+    return {name: max(has.get(name, 0.0), wanted.get(name, 0.0)) for name in {**has, **wanted}}

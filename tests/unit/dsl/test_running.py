@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from formicary.dsl import JobFailedError, after, job, on_failed, task
+from formicary.engine.jobs.quality import BURSTABLE, holds, quality_of
 
 
 @task
@@ -177,6 +178,22 @@ def test_a_wrong_type_is_told_by_name() -> None:
 
     result = wrong.run()
     assert "argument 'number'" in result.tasks["double"].error
+
+
+def test_a_task_says_what_it_holds_and_has_it_here() -> None:
+    """Requests and limits are those of a job file; on this machine what is asked for is there."""
+
+    @task(resources={"cpu": "500m", "gpu": 2, "limits": {"cpu": 1}})
+    def trains() -> int:
+        return 7
+
+    @job
+    def training() -> int:
+        return trains()
+
+    (one,) = training.definition().tasks
+    assert dict(holds(one)) == {"cpu": 0.5, "gpu": 2.0} and quality_of(one) == BURSTABLE
+    assert training.run().value == 7
 
 
 def test_time_out_and_tags() -> None:

@@ -224,14 +224,14 @@ def _play(question: Question, ahead: Sequence[Ahead], durations: Durations, rng:
     line = _Line(mine, rooms)
     while True:
         now = max(now, free[0])
-        one = line.take(now)
-        if one is None:
+        first = line.take(now)
+        if first is None:
             joins = line.joins_at()
             if joins > question.ready_in_s or question.ready_in_s <= now:
                 return max(now, question.ready_in_s, _free_at(free, question.places))
             now = max(now, joins)
             continue
-        now = _run(free, one, now, durations, rng, rooms.get(one.limit))
+        now = _run(free, first, now, durations, rng, rooms.get(first.limit))
 
 
 class _Line:
