@@ -133,9 +133,9 @@ def _note_who_never_ends(outcomes: Mapping[str, Outcome], output: str) -> None:
 def _run(name: str, values: Mapping[str, object], jobs: Sequence[Job], cluster: Cluster) -> Outcome:
     """One policy's run. Raises ValueError where the policy and the cluster do not go together."""
     from formicary.engine.scheduling.simulation.engine import Simulation
-    from formicary.engine.scheduling.simulation.registry import POLICIES
+    from formicary.engine.scheduling.simulation.registry import make_policy
 
-    policy = POLICIES[name].make(values, cluster, jobs)
+    policy = make_policy(name, values, cluster, jobs)
     until, seed = values["until"], values["seed"]
     return Simulation(
         cluster,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from random import Random
 
-from formicary.engine.scheduling.simulation.policy import Drop, Policy, Preempt, Start
+from formicary.engine.scheduling.simulation.policy import Copy, Drop, Policy, Preempt, Start
 from formicary.engine.scheduling.simulation.precedence import Precedence
 from formicary.engine.scheduling.simulation.state import INFINITY, TINY, ClusterState, Entry
 from formicary.engine.scheduling.simulation.workload import Cluster, Job
@@ -39,6 +39,8 @@ class Ran:
     horizon: float | None = None
     ready: float | None = None
     """Since when nothing but room kept it from starting; None = since its submission."""
+    copied_s: float = 0.0
+    """How long a second copy of it ran, in seconds."""
 
     @property
     def waits_from(self) -> float:
@@ -64,6 +66,7 @@ class Outcome:
     events: int
     preemptions: int
     horizon: float | None = None
+    copies: int = 0
 
 
 class Simulation:
@@ -80,6 +83,7 @@ class Simulation:
         self._serial = count()
         self._handled = 0
         self._preempted = 0
+        self._copies = 0
         self._look = INFINITY
         self._precedence = Precedence(self._entries)
         policy.bind(self._state, Random(seed))
@@ -124,18 +128,36 @@ class Simulation:
             _, kind, _, entry, _ = heapq.heappop(events)
             self._handled += 1
             if kind == _END:
-                self._stop(entry, now)
-                entry.end = now
-                entry.remaining = 0.0
-                for other in self._precedence.ended(entry):
-                    other.ready = other.arrived = now
-                    self._policy.queued(other, now)
+                self._end(entry, now)
             elif self._policy.expired(entry, now):
                 expired.append(entry)
             else:
                 self._schedule(entry, now)
             self._forget_void()
         return expired
+
+    def _end(self, entry: Entry, now: float) -> None:
+        self._stop(entry, now)
+        first = entry.original or entry
+        other = first.copy if first is entry else first
+        if other is not None:  # one of the two is the job's end, the other is stopped
+            other.lost = True
+            self._stop(other, now)
+            first.segments = [*other.segments, *entry.segments]
+        first.end = now
+        first.remaining = 0.0
+        for behind in self._precedence.ended(first):
+            behind.ready = behind.arrived = now
+            self._policy.queued(behind, now)
+
+    def _copy(self, copy: Copy, now: float) -> None:
+        job = copy.entry.job
+        length = job.runtime if job.copy_runtime is None else job.copy_runtime
+        again = replace(job, runtime=length, estimate=job.expected, remote_runtime=None, deadline=None)
+        entry = Entry(len(self._entries) + self._copies, again, copy.entry.shape)
+        entry.original, copy.entry.copy = copy.entry, entry
+        self._copies += 1
+        self._start(Start(entry, copy.ant), now)
 
     def _submit(self, entry: Entry, now: float) -> None:
         self._handled += 1
@@ -159,6 +181,8 @@ class Simulation:
                 self._take_off(decision.entry, now, keep=decision.keep)
             elif isinstance(decision, Drop):
                 self._drop(decision.entry, decision.reason)
+            elif isinstance(decision, Copy):
+                self._copy(decision, now)
 
     def _start(self, start: Start, now: float) -> None:
         entry = start.entry
@@ -211,7 +235,8 @@ class Simulation:
             if entry.ant is not None and self._until is not None:
                 segments = [*segments, (entry.since, self._until, entry.ant.id)]
             ant = segments[-1][2] if segments else None
-            jobs.append(
-                Ran(entry.job, entry.start, entry.end, ant, tuple(segments), entry.dropped, self._until, entry.ready)
-            )
-        return Outcome(tuple(jobs), self._handled, self._preempted, self._until)
+            twin = entry.copy
+            copied = 0.0 if twin is None else sum(end - start for start, end, _ in twin.segments)
+            ran = Ran(entry.job, entry.start, entry.end, ant, tuple(segments), entry.dropped, self._until, entry.ready)
+            jobs.append(replace(ran, copied_s=copied) if copied else ran)
+        return Outcome(tuple(jobs), self._handled, self._preempted, self._until, self._copies)

@@ -35,6 +35,13 @@ class Preempt(NamedTuple):
     keep: bool = True
 
 
+class Copy(NamedTuple):
+    """Run a second copy of this running job on this ant; whichever ends first is the end of the job."""
+
+    entry: Entry
+    ant: AntState
+
+
 class Drop(NamedTuple):
     """Never run this job."""
 
@@ -42,7 +49,7 @@ class Drop(NamedTuple):
     reason: str
 
 
-Decision = Start | Preempt | Drop
+Decision = Start | Preempt | Drop | Copy
 
 
 class Policy(Protocol):

@@ -59,6 +59,7 @@ _JOB = [
     "not_before",
     "data",
     "remote_runtime",
+    "copy_runtime",
 ]
 _ALIASES = {
     "capacity": "guaranteed",
@@ -258,6 +259,7 @@ def _job(raw: dict[str, object], wrong: Wrong, place: str) -> Job | None:
         not_before=not_before,
         data=fields.words("data"),
         remote_runtime=_remote(fields),
+        copy_runtime=fields.number("copy_runtime", least=0.0, most=MOST_S),
     )
     return job if len(wrong.found) == before else None
 

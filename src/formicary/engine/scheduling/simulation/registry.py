@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from formicary.engine.scheduling.policies import capacity_tree
+from formicary.engine.scheduling.policies.speculative import Limits
 from formicary.engine.scheduling.simulation.backfill import Backfill, Conservative
 from formicary.engine.scheduling.simulation.deadlines import FairDeadlines
 from formicary.engine.scheduling.simulation.delaying import Delayed
@@ -23,6 +24,7 @@ from formicary.engine.scheduling.simulation.queueing import (
     seconds_left,
 )
 from formicary.engine.scheduling.simulation.sharing import By, Capacity, DeficitRounds, Lottery, MaxMin
+from formicary.engine.scheduling.simulation.speculating import Speculating
 from formicary.engine.scheduling.simulation.state import Entry
 from formicary.engine.scheduling.simulation.workload import Cluster, Job
 
@@ -336,11 +338,42 @@ POLICIES: dict[str, Known] = {
 }
 """Name -> policy."""
 
+SPECULATION = {
+    "speculate": Parameter(
+        ("none", "percentile", "progress"), "none", "second copies of what lags by its run time, or its progress, too"
+    ),
+    "percentile": Parameter("number", 95.0, "per cent of its queue's run times: what runs longer lags"),
+    "extra_work": Parameter("number", 5.0, "per cent of all work that copies may take"),
+    "copies": Parameter("number", 10.0, "per cent of all places on which copies may run at a time"),
+}
+"""Parameters of second copies."""
 EVERYWHERE = {
+    **SPECULATION,
     "until": Parameter("number", None, "end of the simulation in seconds, and of recurring jobs"),
     "seed": Parameter("number", 0, "seed of the draws"),
 }
 """Parameters of every policy."""
+
+
+def make_policy(name: str, values: Values, cluster: Cluster, jobs: Sequence[Job]) -> Policy:
+    """A policy by its name, with second copies where they are asked for.
+
+    Raises:
+        ValueError: Parameters, jobs and cluster do not go together.
+    """
+    policy = POLICIES[name].make(values, cluster, jobs)
+    how = values.get("speculate", "none")
+    if how == "none":
+        return policy
+    for key, most in (("percentile", 100), ("extra_work", 100), ("copies", 100)):
+        if _number(values, key) > most:
+            raise ValueError(f"{key} is per cent, at most {most}, not {_number(values, key):g}")
+    gives_way = values.get("preemptive") or values.get("mode") == "feedback" or values.get("reclaim", "none") != "none"
+    if gives_way or values.get("reservations") == "all" or any(job.locks for job in jobs):
+        raise ValueError("speculate goes neither with what preempts, nor with reservations=all, nor with locks")
+    part = {key: _number(values, key) / 100 for key in ("extra_work", "copies")}
+    limits = Limits(percentile=_number(values, "percentile"), cap=part["copies"], extra_work=part["extra_work"])
+    return Speculating(policy, limits, by_progress=how == "progress")
 
 
 WHOLE = {"levels": 64, "depth": 1_000_000, "width": 10_000}

@@ -332,7 +332,8 @@ class Capacity(Shared):
         """See Policy."""
         super().started(entry, now)
         self.tree.turn(self.by(entry), self._turns)
-        self._wants(entry, -1)
+        if entry.original is None:  # a copy was never waited for
+            self._wants(entry, -1)
         if self.reclaim != "none":
             key = str(entry.number)
             running = Running(key, self.by(entry), entry.shape.dominant, int(entry.job.priority), now)

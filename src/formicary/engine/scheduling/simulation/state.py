@@ -75,12 +75,15 @@ class Entry:
     __slots__ = (
         "ant",
         "arrived",
+        "copy",
         "dropped",
         "end",
         "expected_left",
         "job",
         "level",
+        "lost",
         "number",
+        "original",
         "pace",
         "ready",
         "remaining",
@@ -118,6 +121,12 @@ class Entry:
         self.segments: list[tuple[float, float, str]] = []
         self.dropped = ""
         """Why it will never start; empty while it may."""
+        self.original: Entry | None = None
+        """Of what this is a second copy."""
+        self.copy: Entry | None = None
+        """A second copy of this one that was started."""
+        self.lost = False
+        """The other one ended first."""
 
     @property
     def need(self) -> Need:

@@ -70,6 +70,8 @@ def summarise(outcome: Outcome, cluster: Cluster) -> dict[str, object]:
         "deadline_miss_rate": missed / len(with_deadline) if with_deadline else None,
         "availability": 1 - missed / len(with_deadline) if with_deadline else None,
         "preemptions": outcome.preemptions,
+        "copies": outcome.copies,
+        "extra_work": _extra_work(outcome.jobs),
         "locality": _locality(outcome.jobs, cluster),
         "fragmentation": _fragmentation(outcome, cluster),
         "ants_used": len({segment[2] for ran in outcome.jobs for segment in ran.segments}),
@@ -93,9 +95,17 @@ def _mean(values: Sequence[float]) -> float | None:
 
 def _wait(ran: Ran) -> float:
     work = ran.job.runtime
+    if ran.copied_s:  # whichever ended first, it ran since its start
+        return (ran.start or 0.0) - ran.waits_from
     if ran.job.remote_runtime is not None:  # what the run took where it was
         work = sum(end - start for start, end, _ in ran.segments)
     return max(0.0, round((ran.end or 0.0) - ran.waits_from - work, 9))
+
+
+def _extra_work(jobs: Sequence[Ran]) -> float | None:
+    """Part of all the time that jobs ran which was that of second copies; None where there was none."""
+    copied = sum(ran.copied_s for ran in jobs)
+    return copied / sum(end - start for ran in jobs for start, end, _ in ran.segments) if copied else None
 
 
 def _locality(jobs: Sequence[Ran], cluster: Cluster) -> float | None:

@@ -37,6 +37,7 @@ class Job:
         not_before: It cannot start earlier, in seconds.
         data: Ids, tags, labels or `label=value` of the ants that hold its data; empty = it has none, or all do.
         remote_runtime: How long it runs on another ant, in seconds; None = as long.
+        copy_runtime: How long a second copy of it runs, in seconds (`speculate`); None = as long.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Job:
     not_before: float = 0.0
     data: frozenset[str] = frozenset()
     remote_runtime: float | None = None
+    copy_runtime: float | None = None
 
     @property
     def expected(self) -> float:
