@@ -66,12 +66,21 @@ class Availability:
         del self._times[:past], self._taken[:past]
         self._times[0] = -INFINITY
 
+    def bound(self, kind: tuple[Need, int], now: float) -> float:
+        """Before this nothing of a kind fits, see `kind_of`; it may be much later."""
+        return self._bounds.get(kind, now)
+
+    @staticmethod
+    def kind_of(need: Need, length: float) -> tuple[Need, int]:
+        """Demands that have a bound together: equal ones, whose lengths reach the same power of two."""
+        return need, frexp(length)[1]
+
     def earliest(self, need: Need, length: float, now: float, before: float = INFINITY) -> float:
         """The first moment, not before `now`, from which the demand fits for so long beside all that is taken.
 
         Infinity where there is none before `before`.
         """
-        kind = (need, frexp(length)[1])
+        kind = self.kind_of(need, length)
         start = self._bounds.get(kind, now)
         if start <= now + TINY:
             start = now

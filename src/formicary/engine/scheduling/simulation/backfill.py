@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, insort
 from collections.abc import Iterator
+from math import nextafter
 from random import Random
 
 from formicary.engine.scheduling.simulation.availability import Availability
@@ -368,9 +369,12 @@ class Conservative(Reserving):
         """The first moment and, of those with an equal one, the first ant."""
         best, where = INFINITY, places[0]
         need, length, profiles = entry.shape.need, entry.expected_left, self._profiles
-        for place in places:
-            at = profiles[place].earliest(need, length, now, best)
-            if at < best:
+        kind = Availability.kind_of(need, length)
+        for bound, place in sorted([(profiles[place].bound(kind, now), place) for place in places]):
+            if bound > best:
+                break
+            at = profiles[place].earliest(need, length, now, best if place > where else nextafter(best, INFINITY))
+            if (at, place) < (best, where):
                 best, where = at, place
         return best, where
 

@@ -432,7 +432,8 @@ class Gangs(Ordered):
                 able = [kind for kind in able if kind in self.waiting and kind not in without]
                 heads = self._next(item, able, limits)
             else:
-                limits[whole.kind] = nextafter(whole.runtime, -inf)  # longer ones would delay it, too
+                # Others of the kind would delay it, too, but for those that end before: the length is all that differs.
+                limits[whole.kind] = min(nextafter(whole.runtime, -inf), reserved.starts_at - now + SLACK_S)
                 found = self.waiting[whole.kind].first(item, limits[whole.kind])
                 if found is None:
                     heapq.heappop(heads)

@@ -2,7 +2,7 @@
 
 While nobody waits, a job that lags behind those of its queue is run a second time on another ant; whichever ends first
 is the end of the job, and the other is stopped. Who lags, and how much copies may run in all, is for
-`policies.speculative` to say. A copy takes `copy_runtime` of the job: what makes a straggler slow need not slow its copy.
+`policies.speculative` to say. A copy takes `copy_runtime` of the job: what slows a straggler need not slow its copy.
 """
 
 from __future__ import annotations
