@@ -169,7 +169,8 @@ def _check_expressions(ctx: Context, node: Node, path: str) -> None:
         is_open = values is not None and _masked(ctx, values)
         has_values = values is not None and values.kind == "seq" and len(values.items) > 0
         if operator not in EXPRESSION_OPERATORS:
-            message = f"Write one of {', '.join(EXPRESSION_OPERATORS)} for {path}.operator."
+            known = LABEL_OPERATORS if "labelselector" in path.replace("_", "").lower() else EXPRESSION_OPERATORS
+            message = f"Write one of {', '.join(known)} for {path}.operator."
             ctx.add(pairs["operator"], f"{path}.operator", "BAD_VALUE", message)
         elif not is_open and operator in (("Exists", "DoesNotExist") if has_values else ("In", "NotIn", "Gt", "Lt")):
             message = f"{path}: In, NotIn, Gt and Lt need values, Exists and DoesNotExist take none."

@@ -8,7 +8,7 @@ without the label is in no domain: affinity keeps off it, anti-affinity does not
 
 Theory of operation. A demand carries its terms and the labels of its task as a text. The book counts what is granted,
 for each selector that somebody asks about, by domain; so a question costs a look at a few counts, however much waits or
-runs. Each selector has a stamp that grows with its counts: who was refused is asked again once that has changed. After
+runs. Each count has stamps of its changes: who was refused is asked again once one may let him in. After
 a restart of the queen tasks are known before their ants say where they are: until then they count for every domain.
 
 Source: Kubernetes, "Assigning Pods to Nodes", inter-pod affinity and anti-affinity, and the scheduler's plugin
@@ -206,6 +206,8 @@ class _Count:
 
     stamp: int = 0
     """When it last changed, by the book's own clock."""
+    fell: int = 0
+    """When it last became less."""
     total: int = 0
     is_near: bool = False
     """Somebody wants to be near to them."""
@@ -214,6 +216,8 @@ class _Count:
     def add(self, place: Place, sign: int, stamp: int) -> None:
         """One more, or one less, on an ant."""
         self.stamp = stamp
+        if sign < 0:
+            self.fell = stamp
         self.total += sign
         for key in self.by_key:
             self.add_to(key, place, sign)
@@ -252,7 +256,7 @@ class _Asked:
     repelled: tuple[tuple[_Count, str], ...] = ()
     """Terms of others that select it."""
     known_terms: int = -1
-    """How many terms of others there were when these were found."""
+    """State of the terms of others that these were found in."""
 
     @property
     def counts(self) -> list[_Count]:
@@ -295,7 +299,7 @@ class Neighbours:
         self._limit = MOST_SELECTORS
         self._made = 0
         """How many of both there are."""
-        self._clock = 0
+        self._clock = self._terms = 0
         self.opened = 0
         """Grows where something was granted that others want to be near to."""
         self.news: list[tuple[str, Selector]] = []
@@ -350,6 +354,7 @@ class Neighbours:
         if found is None:
             found = terms[selector, key] = _Count(by_key={key: {}})
             self._made += 1
+            self._terms += 1
             if not home[1]:
                 self._selected.clear()
                 self.news.append((org, selector))
@@ -371,14 +376,24 @@ class Neighbours:
             return all(where is not None for _, where in domains)
         return all(near.certainly(key, where) for key, where in domains)
 
+    def is_hopeless(self, text: str) -> bool:
+        """Whether no ant at all admits it: what it has to be near to runs nowhere."""
+        asked = self._of(text)
+        return asked.near is not None and not (asked.near.total or asked.is_first)
+
     def score(self, text: str, place: Place) -> int:
         """Weights of its preferences on an ant, once for each task that they select."""
         return sum(weight * count.certainly(key, domain(place, key)) for count, key, weight in self._of(text).preferred)
 
     def stamp(self, text: str) -> int:
-        """Grows when an answer of `admits` or `score` may be another one."""
+        """Grows when an ant may be admitted that was not, or have another score; not when one is not any more."""
         asked = self._of(text)
-        return max((asked.since, *(count.stamp for count in asked.counts)))
+        found = asked.since if asked.near is None else max(asked.since, asked.near.stamp)
+        for count, _ in (*asked.apart, *asked.repelled):
+            found = max(found, count.fell)
+        for count, _, _ in asked.preferred:
+            found = max(found, count.stamp)
+        return found
 
     def refusal(self, text: str, place: Place) -> str | None:
         """Why the task may not begin on an ant now, in words; None where it may."""
@@ -398,12 +413,10 @@ class Neighbours:
         found = self._asked.get(text)
         if found is None:
             found = self._asked[text] = self._look_up(text)
-        affinity = found.affinity
-        others = [self._repelling.get(home, NOTHING) for home in _homes(affinity.org, affinity.labels)]
-        if (known := sum(map(len, others))) != found.known_terms:
-            self._clock += 1
-            found.since = self._clock
-            found.known_terms = known
+        if found.known_terms != self._terms:
+            affinity = found.affinity
+            others = [self._repelling.get(home, NOTHING) for home in _homes(affinity.org, affinity.labels)]
+            found.known_terms = self._terms  # a term more lets nobody in: the stamp stays as it is
             found.repelled = tuple(
                 (count, key)
                 for terms in others

@@ -101,7 +101,11 @@ class Ranking:
             self._last = None
         name = (id(ants), demand.needs, demand.match, demand.affinity, demand.devices)
         heap = self._heaps.get(name)
-        stamp = ants[0].neighbours.stamp(demand.affinity) if demand.affinity and ants else 0
+        stamp = 0
+        if demand.affinity and ants:
+            stamp = ants[0].neighbours.stamp(demand.affinity)
+            if ants[0].neighbours.is_hopeless(demand.affinity):
+                return None
         if heap is None or heap.stamp != stamp:  # with other neighbours each ant may be better or worse than it was
             heap = self._heaps[name] = _Heap(ants, [], stamp)
             able = self._with_a_place(ants)
