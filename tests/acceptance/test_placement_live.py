@@ -85,6 +85,7 @@ def ants(one: Stage) -> list[dict[str, Any]]:
 def test_the_best_for_both_at_once(stage: Callable[..., Stage], placement: str, most: int) -> None:
     """Two tasks are ready at once, one may run anywhere, the other on one ant alone: greedily the first takes that."""
     one = stage(f"policy: fcfs\nplacement: {placement}\n", "--slots", "1", "--tags", "red")
+    until(lambda: any(ant["connected"] for ant in ants(one)), 60, "the red ant came first")
     with second_ant(one.up, "--slots", "1"):
         wait = f"  method: SHELL\n  script: while [ ! -e {one.gate} ]; do sleep 0.02; done\n"
         both = (
