@@ -1,10 +1,10 @@
-"""``python -m tests.side_by_side``: the whole suite in six processes, since most of it waits for servers.
+"""``python -m tests.side_by_side``: the whole suite in seven processes, since most of it waits for servers.
 
-Two processes run the acceptance tests, one those of the server, two the others that start servers and commands, the
+Two processes run the acceptance tests, two those of the server, two the others that start servers and commands, the
 last one all the rest. What the first prints is seen as it comes, the others' once they have ended. The
 exit status is 0 only where all are well; options go to all.
 
-Six processes on two cores stretch every time-out, so up to ``FEW`` failed tests are tried once more with the machine
+Seven processes on two cores stretch every time-out, so up to ``FEW`` failed tests are tried once more with the machine
 to themselves. Who passes then is named at the end under "flaky", since the race is still to be found; a test that fails
 twice, or more failed tests than ``FEW``, fail the run.
 """
@@ -36,9 +36,9 @@ def parts() -> list[list[str]]:
             names[kind].add(path.as_posix())
         else:
             names[""].add(path.parts[0])
-    dealt = [sorted(names["acceptance"]), sorted(names["integration"])]
+    dealt = [sorted(names[kind]) for kind in ("acceptance", "server", "integration")]
     found = [half for one in dealt for half in (one[::2], one[1::2])]
-    found += [sorted(names["server"]), sorted(names[""])]
+    found.append(sorted(names[""]))
     return [[f"tests/{name}" for name in part] for part in found if part]
 
 
