@@ -1,7 +1,7 @@
 """The pictures of docs/concepts/scheduling.md: each a small workload that the simulator has run, drawn as SVG.
 
-`python -m docs.generate` writes those that are not current. What the simulator does not know (waiting for data, backup
-copies) is drawn as a curve of the policies' own functions.
+`python -m docs.generate` writes those that are not current. What is about many jobs (waiting for data, backup copies)
+is drawn as a curve of the policies' own functions.
 """
 
 from __future__ import annotations

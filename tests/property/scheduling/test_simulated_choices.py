@@ -37,14 +37,14 @@ SIZES = [1 / 16, 1 / 8, 3 / 32]
 @settings(deadline=None, max_examples=150)
 @given(st.integers(0, 10**6))
 def test_what_is_known_of_a_tree_is_what_its_sums_say(seed: int) -> None:
-    """Whatever changed before: the same queue is next, the same is refused, in the same words."""
+    """Whatever changed before: the same queue is next, and the same is refused."""
     rng, used, turns = Random(seed), dict[str, float](), TreeTurns()
     serving = Serving(TREE, 1.0, used)
     for _ in range(40):
         leaf, amount = rng.choice(LEAVES), rng.choice(SIZES)
         waiting = rng.sample(LEAVES, rng.randint(0, len(LEAVES)))
         assert serving.first(waiting, turns) == TREE.first(1.0, used, waiting, turns)
-        assert serving.refusal(leaf, amount) == TREE.refusal(leaf, 1.0, used, amount)
+        assert serving.refuses(leaf, amount) == (TREE.refusal(leaf, 1.0, used, amount) is not None)
         path = [queue.name for queue in TREE.path(leaf)]
         over = any(TREE.total(name, used) + amount > TREE.ceiling(name, 1.0) + 1e-9 for name in path)
         assert serving.exceeds(leaf, amount) == over

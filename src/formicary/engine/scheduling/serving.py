@@ -91,15 +91,16 @@ class Serving:
                 return True
         return False
 
-    def refusal(self, leaf: str, amount: float) -> str | None:
-        """See CapacityTree."""
-        if (
+    def refuses(self, leaf: str, amount: float) -> bool:
+        """Whether `refusal` of the tree has anything to say; its words are for people who ask."""
+        return (
             self.exceeds(leaf, amount)
             or self._held[None] + amount > self.capacity + EPSILON
-            or self.tree.queues[leaf].user_factor < inf
-        ):
-            return self.tree.refusal(leaf, self.capacity, self.used, amount)
-        return None
+            or (
+                self.tree.queues[leaf].user_factor < inf
+                and self.tree.refusal(leaf, self.capacity, self.used, amount) is not None
+            )
+        )
 
 
 class Owed:

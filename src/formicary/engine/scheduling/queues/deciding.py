@@ -397,7 +397,7 @@ class Deciding:
         if demand.gang:
             most = self._most_members(view, moment, turns, group, demand, gang, soft=soft)
             return self._find_gang(view, gang, most, best_effort=demand.best_effort) if most else None
-        if turns.refusal(group, moment.amount(demand)) is not None:
+        if turns.refuses(group, moment.amount(demand)):
             return None
         kept = self._kept_from(best_effort=demand.best_effort)
         ranking = self._ranking_of(view, kept)
@@ -476,7 +476,7 @@ class Deciding:
         """How many of a gang the gates let start together; 0 where they are fewer than have to."""
         for count in range(len(gang.members), gang.least - 1, -1):
             amount = sum(map(moment.amount, gang.members[:count]))
-            if turns.refusal(group, amount) is None and (
+            if not turns.refuses(group, amount) and (
                 count == gang.least or self.refusal(view, demand, moment.wall, tasks=count, soft=soft) is None
             ):
                 return count

@@ -212,8 +212,8 @@ class Between(Protocol):
         """The group to serve next; None where none may be."""
         ...
 
-    def refusal(self, group: Group, amount: float) -> str | None:
-        """Why the group may not have this much more now (per cent of the colony); None where it may."""
+    def refuses(self, group: Group, amount: float) -> bool:
+        """Whether the group may not have this much more now (per cent of the colony)."""
         ...
 
     def served(self, group: Group) -> None:
@@ -228,9 +228,9 @@ class Only:
         """See Between."""
         return next((group for group in groups.values() if group.waiting), None)
 
-    def refusal(self, group: Group, amount: float) -> str | None:
+    def refuses(self, group: Group, amount: float) -> bool:
         """See Between."""
-        return None
+        return False
 
     def served(self, group: Group) -> None:
         """See Between."""
@@ -313,9 +313,9 @@ class Capacity(Only):
         waiting = [name for name, group in groups.items() if group.waiting]
         return groups[self.serving.first(waiting, self.moment.turns) or ""] if waiting else None
 
-    def refusal(self, group: Group, amount: float) -> str | None:
+    def refuses(self, group: Group, amount: float) -> bool:
         """See Between."""
-        return self.serving.refusal(group.name, amount)
+        return self.serving.refuses(group.name, amount)
 
     def served(self, group: Group) -> None:
         """See Between."""
