@@ -70,10 +70,14 @@ def simulate(
       formicary simulate --workload w.jsonl --cluster c.json --policy edf --set preemptive=true
       formicary simulate --workload trace.swf --policy fcfs --policy backfill --plot waits.svg
       formicary simulate --workload mobile-analysis --policy fcfs --policy sjf --policy drf --policy edf
+      formicary simulate --workload w.jsonl --cluster c.json --policy fcfs,delay --set max_wait=5
+      formicary simulate --workload w.jsonl --cluster c.json --policy fcfs --set speculate=percentile
       formicary simulate --history /var/lib/formicary --since 7d --policy fair --policy priority
       formicary simulate --history /var/lib/formicary --add-ants 10 --policy fcfs
 
-    Policies and their parameters: docs/reference/scheduling.md. Several policies with json print a list.
+    A job may come after others (after), not begin before a time (not_before), have its data somewhere (data,
+    remote_runtime) and be run twice when it lags (copy_runtime). All fields, policies and their parameters:
+    docs/reference/scheduling.md. Several policies with json print a list.
 
     Exit status: 0 when it was simulated, 2 for invalid input: every mistake is told, with its line.
     """
@@ -108,17 +112,23 @@ def simulate(
         except ValueError as error:
             exits.say(f"error: policy {name}: {error}")
             return exits.INVALID
-    if plot is not None:
-        from formicary.engine.scheduling.simulation.chart import draw
-
-        try:
-            Path(plot).write_text(draw(outcomes, cluster), encoding="utf-8")
-        except OSError as error:
-            exits.say(f"error: --plot {plot}: {error.strerror}")
-            return exits.INVALID
+    if plot is not None and not _draw(plot, outcomes, cluster):
+        return exits.INVALID
     _print(outcomes, clusters, output, estimates=estimates)
     _note_who_never_ends(outcomes, output)
     return exits.OK
+
+
+def _draw(plot: str, outcomes: Mapping[str, Outcome], cluster: Cluster) -> bool:
+    """Writes the picture; False where the file cannot be, which is told."""
+    from formicary.engine.scheduling.simulation.chart import draw
+
+    try:
+        Path(plot).write_text(draw(outcomes, cluster), encoding="utf-8")
+    except OSError as error:
+        exits.say(f"error: --plot {plot}: {error.strerror}")
+        return False
+    return True
 
 
 def _note_who_never_ends(outcomes: Mapping[str, Outcome], output: str) -> None:
