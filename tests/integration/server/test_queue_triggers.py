@@ -31,7 +31,7 @@ job_type: orders
 triggers:
 - type: queue
   name: order
-  provider: %s
+  url: '%s'
   topic: %s
   filter: '{{ if gt (atoi (printf "%%v" .Message.total)) 500 }}true{{ end }}'
   params: {order: '{{ .Message.id }}'}
@@ -45,7 +45,7 @@ tasks:
 class Nats:
     """A stream of a real server."""
 
-    provider = "nats"
+    provider, url = "nats", NATS
 
     def __init__(self) -> None:
         self.topic = f"test-{uuid.uuid4().hex}.orders"
@@ -93,7 +93,7 @@ class Nats:
 class Redis:
     """A stream of a real server."""
 
-    provider = "redis"
+    provider, url = "redis", REDIS
 
     def __init__(self) -> None:
         import redis
@@ -146,7 +146,7 @@ def up(tmp_path: Path) -> Iterator[Up]:
 
 def register(up: Up, queue: Nats | Redis, more: str = "") -> None:
     """Registers the job without starting it."""
-    source = json.dumps({"source": JOB % (queue.provider, queue.topic, more)}).encode()
+    source = json.dumps({"source": JOB % (queue.url, queue.topic, more)}).encode()
     assert send(up, "/v1/definitions", source, content_type="application/json")[0] == 200
 
 
@@ -265,7 +265,7 @@ def test_what_another_consumer_left_lying_is_claimed() -> None:
         components.missing("redis", str(error))
 
     async def test() -> None:
-        source = JOB % ("redis", queue.topic, "group: g\n  url: 'redis://127.0.0.1:1'")
+        source = JOB % ("redis://127.0.0.1:1", queue.topic, "group: g")
         async with queen_with(source) as queen:
             taker = Taker(queen.triggers, ("local", "orders", "order"))
             stream = asyncio.create_task(RedisStream(taker, REDIS, queue.topic, "g", claim_idle_ms=50).run())
