@@ -1,10 +1,10 @@
-"""``python -m tests.side_by_side``: the whole suite in seven processes, since most of it waits for servers.
+"""``python -m tests.side_by_side``: the whole suite in nine processes, since most of it waits for servers.
 
-Two processes run the acceptance tests, two those of the server, two the others that start servers and commands, the
-last one all the rest. What the first prints is seen as it comes, the others' once they have ended. The
+Three processes run the acceptance tests, two those of the server, two the others that start servers and commands, the
+last two all the rest. What the first prints is seen as it comes, the others' once they have ended. The
 exit status is 0 only where all are well; options go to all.
 
-Seven processes on two cores stretch every time-out, so up to ``FEW`` failed tests are tried once more with the machine
+Nine processes on two cores stretch every time-out, so up to ``FEW`` failed tests are tried once more with the machine
 to themselves. Who passes then is named at the end under "flaky", since the race is still to be found; a test that fails
 twice, or more failed tests than ``FEW``, fail the run.
 """
@@ -21,6 +21,8 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
+SERVING = {"acceptance": 3, "server": 2, "integration": 2}
+"""Kinds of tests that mostly wait, and their processes; `server` is that folder of `integration`."""
 FEW = 3
 """How many failed tests of all parts together are tried once more."""
 SOME_FAILED = int(pytest.ExitCode.TESTS_FAILED)
@@ -28,25 +30,21 @@ SOME_FAILED = int(pytest.ExitCode.TESTS_FAILED)
 
 def parts() -> list[list[str]]:
     """The folders and files with tests, by the process that runs them."""
-    names: dict[str, set[str]] = {"acceptance": set(), "server": set(), "integration": set(), "": set()}
-    for file in TESTS.glob("*/**/test_*.py"):
+    kinds: dict[str, list[str]] = {}
+    for file in sorted(TESTS.glob("*/**/test_*.py")):
         path = file.relative_to(TESTS)
         kind = "server" if path.parts[:2] == ("integration", "server") else path.parts[0]
-        if kind in names:
-            names[kind].add(path.as_posix())
-        else:
-            names[""].add(path.parts[0])
-    dealt = [sorted(names[kind]) for kind in ("acceptance", "server", "integration")]
-    found = [half for one in dealt for half in (one[::2], one[1::2])]
-    found.append(sorted(names[""]))
-    return [[f"tests/{name}" for name in part] for part in found if part]
+        kinds.setdefault(kind, []).append(f"tests/{path.as_posix()}")
+    dealt = [kinds[kind][at::many] for kind, many in SERVING.items() for at in range(many)]
+    rest = sorted(kinds.keys() - SERVING.keys())
+    return dealt + [[f"tests/{kind}" for kind in part] for part in (rest[:2], rest[2:])]
 
 
 class Part:
     """The tests of some folders and files, run by a process with a cache of its own."""
 
     def __init__(self, cache: Path, folders: list[str], options: list[str]) -> None:
-        self.folders = " ".join(folders)
+        self.title = f"{folders[0]} and {len(folders) - 1} more"
         self._failed = cache / "v" / "cache" / "lastfailed"
         self._failed.unlink(missing_ok=True)
         self.command = [sys.executable, "-m", "pytest", "-q", *options, "-o", f"cache_dir={cache}", *folders]
@@ -90,12 +88,12 @@ def main(options: list[str]) -> int:
             process = subprocess.Popen(part.command, stdout=output, stderr=subprocess.STDOUT)
             left.callback(process.kill)
             beside.append((part, process, output))
-        print(f"== {first.folders}", flush=True)
+        print(f"== {first.title}", flush=True)
         first.status = subprocess.run(first.command, check=False).returncode
         for part, process, output in beside:
             part.status = process.wait()
             output.seek(0)
-            print(f"\n== {part.folders}", flush=True)
+            print(f"\n== {part.title}", flush=True)
             sys.stdout.buffer.write(output.read())
             sys.stdout.buffer.flush()
     flaky = second_try(every)
