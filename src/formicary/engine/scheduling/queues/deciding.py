@@ -284,6 +284,7 @@ class Deciding:
                 if demand in self._full:
                     near = self._full.candidates(demand, ants)
                     if not near:
+                        self._note_refusal(demand, ants)
                         continue
                     self._near[demand] = near
                 known = is_open.get(id(ants))
@@ -432,6 +433,10 @@ class Deciding:
         """None of these ants, which serve the demand, has room for it."""
         if not (kept or demand.locks or demand.devices):  # ants that are kept, places and devices, may come free
             self._full.add(demand, ants)
+        self._note_refusal(demand, ants)
+
+    def _note_refusal(self, demand: Demand, ants: list[AntView]) -> None:
+        """A grant of this round may yet open the ants to somebody who has to be near to it."""
         if demand.affinity and self._refused_at is None and ants:
             self._refused_at = (ants[0].neighbours, ants[0].neighbours.opened)
 
