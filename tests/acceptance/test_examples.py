@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -220,13 +221,16 @@ def test_the_http_example(shop: str, data_dir: Path) -> None:
 def test_the_messaging_example(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker of its own does the work once, though its first answer is lost, and says what an exit code means."""
     components.require("nats-server")
-    url, prefix = "nats://127.0.0.1:4222", "warehouse"
+    url, prefix = "nats://127.0.0.1:4222", f"warehouse-{uuid.uuid4().hex}"  # another test may run the same example
+    example = (JOBS / "messaging/messaging.yaml").read_text(encoding="utf-8")
+    file = data_dir.parent / "messaging.yaml"
+    file.write_text(example.replace("warehouse.", f"{prefix}."), encoding="utf-8")
     monkeypatch.setenv("FORMICARY_NATS", url)
     command = [sys.executable, "-m", "examples.jobs.messaging.worker", "--nats", url, "--prefix", prefix]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as worker:
         try:
             assert worker.stdout is not None and worker.stdout.readline() == f"ready {url}\n"
-            document = run_example("messaging/messaging.yaml", data_dir, {})
+            document = json.loads(run_command(str(file), data=data_dir, params={}).stdout)
         finally:
             worker.kill()
     assert {task["task_type"]: (task["state"], task["attempts"]) for task in document["tasks"]} == {
