@@ -246,7 +246,7 @@ class Leases:
 
     def keep(self, job: Job, ant: Ant, wall: float) -> Place:
         """Keeps the room on an ant that a job has begun for, until `leave`."""
-        assert job not in self.places
+        self.leave(job)  # there is none, by all that is known; two would never come free again
         place = self.places[job] = Place(job, ant, -next(self._numbers), wall)
         ant.held[place.token] = place
         self._take(place, ant, place.needs)
