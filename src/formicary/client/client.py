@@ -570,8 +570,9 @@ class Client:
             request = artifacts_pb2.DownloadArtifactRequest(id=artifact_id, offset=offset)
             try:
                 async for body in self._stream("DownloadArtifact", request, resume=False):
-                    offset, attempt, deadline = offset + len(body.data), 0, loop.time() + self.timeout_s
-                    yield body.data
+                    piece = body.data  # each look at it makes a copy
+                    offset, attempt, deadline = offset + len(piece), 0, loop.time() + self.timeout_s
+                    yield piece
                 return
             except Problem as error:
                 attempt += 1

@@ -20,6 +20,7 @@ from formicary.engine.queen.queues import QueueBook
 from formicary.engine.queen.runtime import Queen, QueenConfig
 from formicary.engine.storage.artifacts import LocalArtifacts, artifacts_folder
 from formicary.engine.storage.data_lock import DataLock
+from formicary.engine.storage.freed_memory import keep_freed_memory
 from formicary.gateway import Interceptor
 from formicary.gateway.interceptors import AccessLog
 from formicary.problems import Problem, problem
@@ -70,6 +71,7 @@ def run_server(config: UpConfig) -> int:
     Raises:
         Problem: It cannot start: DATA_IN_USE, UNSUPPORTED_DATA_VERSION, UNAVAILABLE, FAILED_PRECONDITION (a port).
     """
+    keep_freed_memory()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_Server(config).run())
 

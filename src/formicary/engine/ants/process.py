@@ -15,6 +15,7 @@ from formicary.engine.ants.config import AntConfig
 from formicary.engine.ants.offers import WORKER_TOKEN_VARIABLE
 from formicary.engine.ants.session import Ending
 from formicary.engine.ants.worker_port import WorkerPort
+from formicary.engine.storage.freed_memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from formicary.engine.ants.channel import Reach
@@ -72,6 +73,7 @@ def run_ant(
             file=sys.stderr,
         )
         return EXIT_CANNOT_START
+    keep_freed_memory()
     return asyncio.run(_run(config, way, token, insecure, workers, worker_token))
 
 
