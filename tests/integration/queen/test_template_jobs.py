@@ -57,6 +57,38 @@ tasks:
     asyncio.run(test())
 
 
+def test_what_a_job_is_about_is_submitted_once_over_all_jobs_that_submit(tmp_path: Path) -> None:
+    """`_user_key` finds the job again, in one call, in the next job and after a restart; other keys and types are new."""
+    source = """job_type: parent
+tasks:
+- task_type: pick
+  variables:
+    ids: '{{SubmitJobsFromJSON .type .list "n=7"}}'
+  script: ['echo "::set-output name=Ids::{{.ids}}"']
+"""
+    listed = '[{"n": 1, "_user_key": "a", "_description": "One"}, {"n": 2, "_user_key": "a"}, {"_user_key": 3}]'
+
+    async def test() -> None:
+        named = []
+        for turn in range(2):
+            async with Colony(ColonyConfig(tmp_path, slots=4)) as colony:
+                for other in (CHILD, CHILD.replace("job_type: child", "job_type: other")):
+                    await colony.register(other)
+                for _ in range(2 - turn):
+                    job = await ended(colony, source, {"list": listed, "type": "child"})
+                    named.append(job["outputs"]["Ids"].split(","))
+                if turn:
+                    await ended(colony, source, {"list": listed, "type": "other"})
+                    assert len(await children(colony, "other")) == 2
+                found = await children(colony)
+                assert [one["outputs"]["Got"] for one in found] == ["7", "7"]
+        assert named[0] == named[1] == named[2]
+        assert named[0][0] == named[0][1] != named[0][2]
+        assert sorted(set(named[0])) == sorted(str(one["id"]) for one in found)
+
+    asyncio.run(test())
+
+
 def test_a_task_that_is_left_out_or_cannot_be_rendered_submits_nothing(tmp_path: Path) -> None:
     """A job is submitted with the attempt whose text names it, and not without."""
     left_out = """job_type: left-out

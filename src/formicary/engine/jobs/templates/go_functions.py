@@ -7,6 +7,8 @@ expected; the evaluator adds the function's name and the place.
 from __future__ import annotations
 
 import html
+import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote_plus
@@ -23,6 +25,9 @@ from formicary.engine.jobs.templates.lookup import Environment
 from formicary.engine.jobs.templates.lookup_calls import CallError, count_jobs, submit_job, submit_jobs
 
 _INT64 = 1 << 63
+_YAML_BREAKS = {0x7F: "\\x7f", 0x85: "\\N", 0x2028: "\\L", 0x2029: "\\P"}
+_MARKDOWN_LINK = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")
+_WEB_ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 
 
 FunctionError = CallError
@@ -216,7 +221,8 @@ def _iterate(env: Environment, count: object) -> list[int]:
 
 
 def _default(env: Environment, fallback: object, value: object = None) -> object:
-    return value if truth(value) else fallback
+    """Zero and false are values: only what is missing or an empty text has the fallback."""
+    return fallback if value is None or value == "" else value
 
 
 def _split(env: Environment, text: object, separator: object) -> list[str]:
@@ -269,8 +275,22 @@ def _println(env: Environment, *values: object) -> str:
     return " ".join("<nil>" if v is None else to_text(v) for v in values) + "\n"
 
 
-def _markdown_link(env: Environment, text: object, url: object) -> str:
-    return f"[{to_text(text)}]({to_text(url)})"
+def _yaml_quoted(env: Environment, *values: object) -> str:
+    """What stands between the double quotes of a YAML scalar that holds the text; nothing for a missing value."""
+    text = "" if values in ((), (None,)) else sprint(values)
+    return json.dumps(text[:MAX_OUTPUT_CHARS], ensure_ascii=False)[1:-1].translate(_YAML_BREAKS)
+
+
+def _markdown_link(env: Environment, text: object, url: object = None) -> str:
+    """A link in Markdown; of one text that is one, or is an address, a link in HTML."""
+    if url is not None:
+        return f"[{to_text(text)}]({to_text(url)})"
+    shown = "" if text is None else to_text(text)
+    link = _MARKDOWN_LINK.search(shown)
+    words, address = link.groups() if link else (shown, shown)
+    if not _WEB_ADDRESS.match(address):
+        return html.escape(shown)
+    return f'<a href="{html.escape(address)}" target="_blank" rel="noopener noreferrer">{html.escape(words)}</a>'
 
 
 def _format_time(env: Environment, moment: object = None, layout: object = None) -> str:
@@ -306,14 +326,17 @@ def _atof(env: Environment, text: object) -> float:
     return float(_number(text))
 
 
-def _percent(env: Environment, part: object, whole: object = 1) -> int | float:
+def _percent(env: Environment, part: object, whole: object = 1) -> int:
+    """Whole percents, at most 100, as a bar shows them; of nothing, all is there."""
     divisor = _number(whole)
-    value = round(100 * _number(part) / divisor, 2) if divisor else 0.0
-    return int(value) if value == int(value) else value
+    return min(100, int(100 * _number(part) / divisor)) if divisor > 0 else 100
 
 
 # ------------------------------------------------------------------------------------------------------------- lookup
 def _submit_job(env: Environment, job_type: object, *params: object) -> str:
+    texts = [param for param in params if isinstance(param, str)]
+    if len(texts) == len(params) > 0 and "=" not in texts[0] and all("=" in text for text in texts[1:]):
+        params = params[1:]  # files of the older engine describe the job before its parameters
     return submit_job(env, _text(job_type), _pairs(params))
 
 
@@ -392,7 +415,8 @@ FUNCTIONS: Mapping[str, Function] = {
     "join": Function(_join, 1, 2),
     "Unescape": Function(unescape_html, 1, 1),
     "Random": Function(_random, 1, 2),
-    "MarkdownLink": Function(_markdown_link, 2, 2),
+    "yamlq": Function(_yaml_quoted, 0, None),
+    "MarkdownLink": Function(_markdown_link, 1, 2),
     "formatTime": Function(_format_time, 0, 2),
     "FormatTime": Function(_format_time, 0, 2),
     "Percent100": Function(_percent, 1, 2),

@@ -42,7 +42,7 @@ def submit_jobs(env: Environment, job_type: str, jobs: object, more: Mapping[str
         env: Of the rendering.
         job_type: What is submitted; an object with `job_type` and `params` names its own. Empty: each names its own.
         jobs: The objects, or the text of a JSON array of them, or one object; each is the parameters of a job.
-        more: Parameters of every job, below its own.
+        more: Parameters of every job, above its own.
     """
     found = _read(jobs) if isinstance(jobs, str) else jobs
     listed: Sequence[object] = found if isinstance(found, Sequence) else [found]
@@ -56,12 +56,12 @@ def submit_jobs(env: Environment, job_type: str, jobs: object, more: Mapping[str
         if not job_type and not isinstance(name, str):
             raise CallError('without a job type, each object needs its own: {"job_type": …, "params": {…}}')
         if isinstance(params, Mapping):
-            ids.append(submit_job(env, name if isinstance(name, str) else job_type, {**more, **params}))
+            ids.append(submit_job(env, name if isinstance(name, str) else job_type, {**params, **more}))
         elif not job_type:
             own = {key: value for key, value in one.items() if key != "job_type"}
-            ids.append(submit_job(env, str(name), {**more, **own}))
+            ids.append(submit_job(env, str(name), {**own, **more}))
         else:
-            ids.append(submit_job(env, job_type, {**more, **one}))
+            ids.append(submit_job(env, job_type, {**one, **more}))
     return ",".join(ids)
 
 

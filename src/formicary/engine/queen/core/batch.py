@@ -118,12 +118,14 @@ class TemplateJob:
         row: Row of its definition.
         model: The definition.
         params: Its parameters, JSON.
+        key: Idempotency key of what the job is about; empty = none.
     """
 
     id: str
     row: Row
     model: JobDefinition
     params: bytes
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

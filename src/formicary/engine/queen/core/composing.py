@@ -340,7 +340,11 @@ class Composing:
         assert job.run is not None, "a job whose templates are rendered has an execution"
         if depth_of(job.id) >= core.config.fork_depth:
             return f"jobs submit jobs more than {core.config.fork_depth} deep: is there a circle?"
-        fresh = [one for one in jobs if one.id not in core.jobs and one.id not in core.leaving]
+        fresh = [
+            one
+            for one in jobs
+            if one.id not in core.jobs and one.id not in core.leaving and (job.org, one.key) not in core.keys
+        ]
         if job.run.children + len(fresh) > core.config.children:
             return f"the job submits more than {core.config.children} jobs"
         user = job.submitted_by or ""
@@ -352,7 +356,7 @@ class Composing:
         for one in fresh:
             definition = core.definitions.get(str(one.row[0])) or core.define(one.row, one.model)
             priority = max(job.priority, one.model.priority)
-            core.submit(definition, job.org, [Submission(one.id, one.params, priority, user=user)])
+            core.submit(definition, job.org, [Submission(one.id, one.params, priority, key=one.key, user=user)])
         return ""
 
     def ended(self, end: JobEnded) -> None:
