@@ -58,7 +58,7 @@ tasks:
 
 
 def test_what_a_job_is_about_is_submitted_once_over_all_jobs_that_submit(tmp_path: Path) -> None:
-    """`_user_key` finds the job again, in one call, in the next job and after a restart; other keys and types are new."""
+    """`_user_key` finds the job again: in one call, in the next job, after a restart. Other keys and types are new."""
     source = """job_type: parent
 tasks:
 - task_type: pick

@@ -73,6 +73,16 @@ def test_outputs_are_found_after_the_log_is_full() -> None:
     assert not output.outputs_too_large
 
 
+def test_older_marks_set_outputs_too() -> None:
+    """The name ends at the first `::`; without a name or a value's mark there is nothing to set; errors set nothing."""
+    output, _ = make()
+    output.feed(STDOUT, b"::add-job-context Url::https://x/y::z\n::add-task-context  Model ::m\n::add-task-conte")
+    output.feed(STDOUT, b"xt Empty::\n::add-job-context NONE\n::add-job-context ::x\n::add-other-context A::1\n")
+    output.feed(STDERR, b"::add-job-context B::1\n")
+    output.finish()
+    assert output.outputs == {"Url": "https://x/y::z", "Model": "m", "Empty": ""}
+
+
 def test_outputs_have_a_bound_of_their_own() -> None:
     output, _ = make(outputs=100)
     output.feed(STDOUT, b"::set-output name=A::" + b"x" * 60 + b"\n")

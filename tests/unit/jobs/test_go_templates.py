@@ -199,7 +199,10 @@ CASES = [
         '{{MarkdownLink "see [a & b](https://x.y?a=1&b)"}}',
         '<a href="https://x.y?a=1&amp;b" target="_blank" rel="noopener noreferrer">a &amp; b</a>',
     ),
-    ('{{MarkdownLink "https://x.y"}}', '<a href="https://x.y" target="_blank" rel="noopener noreferrer">https://x.y</a>'),
+    (
+        '{{MarkdownLink "https://x.y"}}',
+        '<a href="https://x.y" target="_blank" rel="noopener noreferrer">https://x.y</a>',
+    ),
     ('{{MarkdownLink "[a](javascript:b)"}} {{MarkdownLink ""}}', "[a](javascript:b) "),
     ('{{formatTime 0 "2006-01-02 15:04:05"}}', "1970-01-01 00:00:00"),
     ("{{FormatTime 90061.5}}", "1970-01-02T01:01:01Z"),

@@ -164,3 +164,42 @@ def test_braces_in_a_comment_need_not_be_a_template_and_those_beside_it_do() -> 
     assert parse_source(good)[0].violations == ()
     (wrong,) = parse_source(f"{good}  description: x {{{{ .A\n")[0].violations
     assert (wrong.line, wrong.column, wrong.code) == (6, 18, "BAD_TEMPLATE")
+
+
+def test_variables_that_are_only_declared_have_no_value_but_their_default() -> None:
+    """What looks like a value stays one, and so does everything under `job_variables`."""
+    head = (
+        "job_type: j\nvariables:\n  A: {type: STRING, required: true}\n  B: {type: bool, default: yes}\n"
+        "  C: {type: STRING, size: 3}\n  D: {type: pine}\n  E: 1\n  F: {type: INTEGER}\n"
+    )
+    found = parse_source(f"{head}job_variables: {{F: 6, G: {{type: STRING}}}}\n{TASKS}")[0]
+    assert found.definition is not None
+    assert found.definition.variables == {
+        "B": "yes", "C": {"type": "STRING", "size": 3}, "D": {"type": "pine"}, "E": 1, "F": 6, "G": {"type": "STRING"}
+    }  # fmt: skip
+    assert [(v.path, v.code, v.severity) for v in found.violations] == [
+        (f"variables.{name}", "NOT_CHECKED", "warning") for name in "ABF"
+    ]
+
+
+def test_a_task_that_may_run_again_and_depends_on_itself_starts() -> None:
+    """With a warning; it is no start of a circle, and other circles are told as before."""
+    source = "job_type: j\ntasks:\n- {task_type: a, script: x, retry: 1, dependencies: [a]}\n"
+    again = "on_exit_code: {3: PAUSE_JOB}"
+    found = parse_source(f"{source}- {{task_type: b, script: x, dependencies: [a, b], {again}}}\n")[0]
+    assert found.definition is not None
+    assert [task.dependencies for task in found.definition.tasks] == [(), ("a",)]
+    assert [(v.path, v.code, v.severity) for v in found.violations] == [
+        ("tasks[0].dependencies[0]", "OWN_DEPENDENCY", "warning"),
+        ("tasks[1].dependencies[1]", "OWN_DEPENDENCY", "warning"),
+    ]
+    circle = parse_source(f"{source.replace('[a]', '[a, b]')}- {{task_type: b, script: x, dependencies: [a]}}\n")[0]
+    assert [v.code for v in circle.violations if v.is_error] == ["CYCLE"]
+
+
+def test_artifacts_may_say_expire_after() -> None:
+    """The field itself comes first."""
+    for text, seconds in (("expire_after: 24h", 86400.0), ("expires_after: 1h, expire_after: 24h", 3600.0)):
+        definition, said = notes(f"  artifacts: {{paths: [x], {text}}}\n")
+        assert definition is not None and not said
+        assert (definition.tasks[0].artifacts or {})["expires_after_s"] == seconds

@@ -1,5 +1,6 @@
 """What a task writes: cut into lines, bounded, and searched for ``::set-output name=KEY::VALUE`` and
-``::checkpoint::VALUE``.
+``::checkpoint::VALUE``. Lines ``::add-job-context KEY::VALUE`` and ``::add-task-context KEY::VALUE`` of older files set
+outputs, too.
 
 Theory of operation. Bytes arrive in pieces of any size. Complete lines leave at once while the *head* of the log has
 room; after that, whole blocks go into a ring, the *tail*, which is sent when the attempt ends, and what falls out of it
@@ -26,7 +27,8 @@ Line = tuple[float, int, str]
 
 SET_OUTPUT = b"::set-output "
 CHECKPOINT = b"::checkpoint::"
-_PREFIX = b"::set-output name="
+_PREFIXES = (b"::set-output name=", b"::add-job-context ", b"::add-task-context ")
+_MARKS = (SET_OUTPUT, *_PREFIXES[1:])
 _LINE_COST = 64
 RECENT_BYTES = 4096
 """Of the output, told with a failure."""
@@ -137,7 +139,7 @@ class TaskOutput:
         if stream in self._skipping:
             return
         partial = self._partial.get(stream, b"") + data
-        is_output = stream == STDOUT and partial.startswith(SET_OUTPUT[: len(partial)])
+        is_output = stream == STDOUT and any(partial.startswith(mark[: len(partial)]) for mark in _MARKS)
         is_checkpoint = stream == STDOUT and partial.startswith(CHECKPOINT[: len(partial)])
         most = self._max_outputs + 1024 if is_output else self._max_line
         if len(partial) <= (max(most, MAX_CHECKPOINT_BYTES + 1024) if is_checkpoint else most):
@@ -163,9 +165,9 @@ class TaskOutput:
         """Takes whole lines; after the last one more may have come if it `is_cut`."""
         if self._mask is not None:
             block = self._mask.data(block, is_cut=is_cut)
-        if stream == STDOUT and SET_OUTPUT in block:
+        if stream == STDOUT and any(mark in block for mark in _MARKS):
             for line in _lines(block):
-                if line.startswith(_PREFIX):
+                if line.startswith(_PREFIXES):
                     self._set_output(line)
         if stream == STDOUT and CHECKPOINT in block and self._checkpointed is not None:
             lines = [line for line in _lines(block) if line.startswith(CHECKPOINT)]
@@ -215,7 +217,8 @@ class TaskOutput:
         return text.replace("\0", "�") if "\0" in text else text
 
     def _set_output(self, line: bytes) -> None:
-        name, separator, value = line[len(_PREFIX) :].decode("utf-8", "replace").partition("::")
+        prefix = next(prefix for prefix in _PREFIXES if line.startswith(prefix))
+        name, separator, value = line[len(prefix) :].decode("utf-8", "replace").partition("::")
         name = name.strip()
         if not separator or not name:
             return

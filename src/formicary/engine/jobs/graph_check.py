@@ -9,6 +9,8 @@ from formicary.engine.jobs.model import ACTIONS, is_action
 from formicary.engine.jobs.readers import Context
 from formicary.engine.jobs.yaml_nodes import Node
 
+_AGAIN = frozenset(("PAUSE_JOB", "EXECUTING", "RESTART_TASK", "RESTART_JOB"))
+
 
 @dataclass(slots=True)
 class Edge:
@@ -33,6 +35,7 @@ class GraphTask:
         always_run: Whether it belongs to the final phase.
         open_targets: Whether a route's target is only known after rendering.
         names_dependencies: Whether it has the field ``dependencies``, be it empty.
+        repeats: Whether it is retried.
     """
 
     name: str
@@ -44,6 +47,7 @@ class GraphTask:
     always_run: bool = False
     open_targets: bool = False
     names_dependencies: bool = False
+    repeats: bool = False
 
 
 def check_graph(tasks: Sequence[GraphTask], ctx: Context) -> None:
@@ -68,10 +72,23 @@ def _check_targets(tasks: Sequence[GraphTask], index: dict[str, int], ctx: Conte
             if edge.target not in index and not is_action(edge.target):
                 hint = ctx.hint(edge.target, names) or " Add it or name another one."
                 ctx.add(edge.node, edge.path, "UNKNOWN_TARGET", f"There is no task or action {edge.target!r}.{hint}")
+        _leave_itself(task, ctx)
         for edge in (*task.dependencies, *task.arguments):
             if edge.target not in index:
                 hint = ctx.hint(edge.target, few) or " Add it or name another one."
                 ctx.add(edge.node, edge.path, "UNKNOWN_DEPENDENCY", f"There is no task {edge.target!r}.{hint}")
+
+
+def _leave_itself(task: GraphTask, ctx: Context) -> None:
+    """A task that may run again names itself in older files, to go on with its earlier artifacts; it may begin."""
+    if not (task.repeats or any(edge.target in _AGAIN for edge in task.routes)):
+        return
+    for edge in [edge for edge in task.dependencies if edge.target == task.name]:
+        task.dependencies.remove(edge)
+        message = (
+            "A task cannot wait for itself, so this has no effect; a checkpoint is what an attempt leaves to the next."
+        )
+        ctx.add(edge.node, edge.path, "OWN_DEPENDENCY", message, "warning")
 
 
 def _check_cycles(tasks: Sequence[GraphTask], index: dict[str, int], ctx: Context) -> set[int]:

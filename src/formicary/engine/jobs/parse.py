@@ -187,6 +187,30 @@ def _check_jinja(ctx: Context) -> None:
         ctx.masked.errors.append(error)
 
 
+_DECLARED = frozenset(("type", "required", "default", "description"))
+_DECLARED_TYPES = frozenset(
+    (
+        "STRING",
+        "TEXT",
+        "INT",
+        "INTEGER",
+        "NUMBER",
+        "FLOAT",
+        "DOUBLE",
+        "BOOL",
+        "BOOLEAN",
+        "LIST",
+        "ARRAY",
+        "MAP",
+        "OBJECT",
+    )
+)
+
+
+def _is_declaration(value: Mapping[str, object]) -> bool:
+    return value.keys() <= _DECLARED and str(value.get("type")).upper() in _DECLARED_TYPES
+
+
 class _JobParser:
     """Reads the mapping of one job."""
 
@@ -237,6 +261,8 @@ class _JobParser:
             self.values.setdefault(row.target, found)
 
     def variables(self, key: Node, value: Node, found: dict[str, object], name: str) -> None:
+        if name == "variables":
+            found = self.declared(value, found)
         before = self.values.get("variables")
         if isinstance(before, dict):
             found = {**before, **found} if name == "job_variables" else {**found, **before}
@@ -247,6 +273,23 @@ class _JobParser:
             if self.root.flow:
                 start = self.ctx.masked.offset(key.line, key.column)
             self.variables_span = (start, end)
+
+    def declared(self, node: Node, found: dict[str, object]) -> dict[str, object]:
+        """Without what older files only declare: `NAME: {type: STRING, required: true}`; a default is a value."""
+        ctx, values = self.ctx, dict(found)
+        for key, value in node.entries() if node.kind == "map" else ():
+            name = ctx.text(key)
+            what = values.get(name)
+            if value.kind != "map" or not isinstance(what, dict) or not _is_declaration(what):
+                continue
+            del values[name]
+            if "default" in what:
+                values[name] = what["default"]
+            message = (
+                f"{name[:60]!r} is only declared here, nothing checks it: write it under parameters or required_params."
+            )
+            ctx.add(key, join("variables", name), "NOT_CHECKED", message, "warning")
+        return values
 
     def end_of_block(self, key: Node, value: Node) -> int:
         """Returns where the lines of a top-level field end: at the next field."""

@@ -489,10 +489,10 @@ def _read_kept(ctx: Context, node: Node, path: str, row: Field, *, more: tuple[s
     names = ("paths", "expires_after", *more)
     for name, key, value in entries(ctx, node, path):
         here = join(path, name)
-        if name not in names:
+        if name not in names and name != "expire_after":
             if not ctx.is_masked(key):
                 ctx.unknown(key, here, name, names)
-        elif name == "expires_after":
+        elif name in ("expires_after", "expire_after"):  # older files have either
             if isinstance(found := _read_duration(ctx, value, here, row), float) and found > 0:
                 values.setdefault("expires_after_s", found)
         elif name in ("paths", "key_paths"):

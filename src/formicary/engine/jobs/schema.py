@@ -152,13 +152,19 @@ _KINDS: Mapping[str, Mapping[str, object]] = {
         "type": ["object", "null"],
         "additionalProperties": False,
         "required": ["paths"],
-        "properties": {"paths": _TEXT_LIST, "when": _SCALAR, "expires_after": _DURATION},
+        "properties": {"paths": _TEXT_LIST, "when": _SCALAR, "expires_after": _DURATION, "expire_after": _DURATION},
     },
     "cache": {
         "type": ["object", "null"],
         "additionalProperties": False,
         "required": ["paths"],
-        "properties": {"paths": _TEXT_LIST, "key": _SCALAR, "key_paths": _TEXT_LIST, "expires_after": _DURATION},
+        "properties": {
+            "paths": _TEXT_LIST,
+            "key": _SCALAR,
+            "key_paths": _TEXT_LIST,
+            "expires_after": _DURATION,
+            "expire_after": _DURATION,
+        },
     },
     "error_handling": {
         "type": ["object", "null"],

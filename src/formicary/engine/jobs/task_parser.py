@@ -282,6 +282,10 @@ def read_task(
     if "task_type" not in read.nodes or is_null(read.nodes["task_type"]):
         ctx.add(node, join(path, "task_type"), "MISSING_FIELD", "A task needs a name; add 'task_type: NAME'.")
     read.graph.name = str(read.values.get("task_type", ""))
+    waits = read.values.get("dependencies")
+    read.graph.repeats = bool(read.values.get("retry"))
+    if isinstance(waits, tuple) and read.graph.name in waits:
+        read.values["dependencies"] = tuple(name for name in waits if name != read.graph.name)
     read.graph.always_run = read.values.get("always_run") is True
     asked = _effective_method(_fan_out_method(read), container, {})
     read.method = methods.get(asked, asked)

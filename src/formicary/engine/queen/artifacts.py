@@ -238,8 +238,7 @@ class Artifacts:
             if name not in there:
                 raise problem(
                     "FAILED_PRECONDITION",
-                    f"The task {name!r} left no artifacts: it did not run, none of its paths matched a file, or "
-                    "they have expired.",
+                    f"The task {name!r} left no artifacts: none of its paths matched a file, or they have expired.",
                 )
         of_jobs = await self._of_joined(run)
         _refuse_same([*(one for one in found if task_name(one.task_type) in run.task.dependencies), *of_jobs])
@@ -453,7 +452,11 @@ def _refuse_same(found: Sequence[Artifact]) -> None:
 
 
 def _promised(run: TaskRun) -> list[str]:
-    """Tasks that a running one depends on and that leave artifacts, unless `except` or `when` says no."""
+    """Tasks that a running one depends on and that have left artifacts, unless `except` or `when` says no.
+
+    A task that failed may have left some of them or none, and one that no route has led to none: what runs nevertheless
+    does so by a branch that is meant for that.
+    """
     job, model = run.job, run.job.definition.model
     runs = job.run.runs if job.run is not None else {}
     found = []
@@ -461,7 +464,7 @@ def _promised(run: TaskRun) -> list[str]:
         position = model.index.get(name)
         if position is not None and model.tasks[position].artifacts:
             other = runs.get(position)
-            if other is None or (not other.skipped and _keeps(other)):
+            if other is not None and other.state == life.COMPLETED and not other.skipped and _keeps(other):
                 found.append(name)
     return found
 
