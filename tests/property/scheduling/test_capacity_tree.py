@@ -52,6 +52,31 @@ def test_maximum_capacity_of_yarn() -> None:
     assert taken(queues.reclaim(100, running(a=55, b=45), {"a": 10, "b": 10}), "a") == 0
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([100.0, 200.0]), st.lists(st.integers(0, 3).map(lambda n: n * 40.0), min_size=3, max_size=3)
+        ),
+        max_size=8,
+    )
+)
+def test_what_is_remembered_is_what_is_found(asked: list[tuple[float, list[float]]]) -> None:
+    """A tree that is asked again and again, for other capacities too, says what a new one says; so does `reclaim`."""
+
+    def new() -> CapacityTree:
+        return CapacityTree([Queue("p", guaranteed=60), Queue("a", "p", 50, 70), Queue("b", "p", 20), Queue("c")])
+
+    old = new()
+    for capacity, demands in asked:
+        demand = dict(zip("abc", demands, strict=True))
+        found = old.entitlements(capacity, demand)
+        assert found == new().entitlements(capacity, demand)
+        found["a"] = -1.0  # the answer is the caller's own
+        assert old.reclaim(capacity, running(a=30, c=70), demand) == new().reclaim(
+            capacity, running(a=30, c=70), demand
+        )
+
+
 def test_what_is_taken_first() -> None:
     """The lowest priority, then what started last; graceful gives time, aggressive none."""
     queues = tree(50, 50)

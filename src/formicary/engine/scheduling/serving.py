@@ -24,7 +24,7 @@ class Serving:
         used: Amounts in use by leaf; later changes are told by `change`.
     """
 
-    __slots__ = ("_ceilings", "_held", "_open", "_own", "_served", "_waiting", "capacity", "tree", "used")
+    __slots__ = ("_above", "_ceilings", "_held", "_open", "_own", "_served", "_waiting", "capacity", "tree", "used")
 
     def __init__(self, tree: CapacityTree, capacity: float, used: Mapping[str, float]) -> None:
         self.tree = tree
@@ -35,6 +35,14 @@ class Serving:
             leaf: [(queue.name, tree.ceiling(queue.name, capacity)) for queue in tree.path(leaf)]
             for leaf in tree.leaves()
         }
+        self._above: dict[str, list[tuple[str | None, list[str]]]] = {
+            leaf: [
+                (name, [child.name for child in tree.children(name)])
+                for name in (*[queue.name for queue in tree.path(leaf)[1:]], None)
+            ]
+            for leaf in tree.leaves()
+        }
+        """The queues above each leaf, the whole last, with those right below them."""
         self._held: dict[str | None, float] = {name: tree.total(name, self.used) for name in (None, *tree.queues)}
         self._served = {name: self._part(name) for name in tree.queues}
         self._waiting: list[str] = []
@@ -46,13 +54,13 @@ class Serving:
         if self.used.get(leaf) == amount:
             return
         self.used[leaf] = amount
-        held, tree = self._held, self.tree
-        for queue in tree.path(leaf):
-            name = queue.name
-            below = tree.children(name)
-            held[name] = sum([held[child.name] for child in below]) if below else amount
-            self._served[name] = self._part(name)
-        held[None] = sum([held[child.name] for child in tree.children(None)])
+        held = self._held
+        held[leaf] = amount
+        self._served[leaf] = self._part(leaf)
+        for name, below in self._above[leaf]:
+            held[name] = sum([held[child] for child in below])
+            if name is not None:
+                self._served[name] = self._part(name)
 
     def _part(self, name: str) -> float:
         own, held = self._own[name], self._held[name]

@@ -27,6 +27,8 @@ LEAST_WEIGHT = 1.0
 """A queue that is guaranteed less, or nothing, has turns as if it were guaranteed this per cent."""
 TreeTurns = dict[str | None, StartTags]
 """Turns of the queues below each queue, and of those below none."""
+MOST_KNOWN = 4096
+"""Entitlements that are remembered."""
 GRACEFUL = "graceful"
 AGGRESSIVE = "aggressive"
 
@@ -114,6 +116,10 @@ class CapacityTree:
         self._paths: dict[str, list[Queue]] = {}
         self._parts: dict[str, tuple[float, float, float]] = {}
         """Of the whole: the guarantee and the maximum, as parts; and the least hard limit with burst."""
+        self._most: tuple[float, list[float]] = (-1.0, [])
+        """A capacity, and of it the most that each leaf can hold."""
+        self._ideal: dict[tuple[float, ...], dict[str, float]] = {}
+        """Entitlements of that capacity by what each leaf wants of it, as the same are asked for again and again."""
         for name in self.queues:
             path = self._paths[name] = self._path(name)
             own, most, limit = 1.0, 1.0, inf
@@ -269,11 +275,23 @@ class CapacityTree:
 
     def entitlements(self, capacity: float, demand: Mapping[str, float]) -> dict[str, float]:
         """What each leaf should hold, given all that its jobs, running and waiting, could use."""
-        found: dict[str, float] = {}
-        usable: dict[str, float] = {}
-        for queue in self._children.get(None, ()):
-            self._use(queue.name, capacity, demand, usable)
-        self._entitle(None, capacity, capacity, usable, found)
+        return dict(self._entitlements(capacity, [demand.get(leaf, 0.0) for leaf in self._leaves]))
+
+    def _entitlements(self, capacity: float, demand: Sequence[float]) -> Mapping[str, float]:
+        """The same for the demands of the leaves, by name; not to be changed."""
+        if self._most[0] != capacity:
+            self._most = capacity, [self.ceiling(leaf, capacity) for leaf in self._leaves]
+            self._ideal.clear()
+        claims = tuple(map(min, demand, self._most[1]))
+        found = self._ideal.get(claims)
+        if found is None:
+            if len(self._ideal) >= MOST_KNOWN:
+                self._ideal.clear()
+            found = self._ideal[claims] = {}
+            wanted, usable = dict(zip(self._leaves, claims, strict=True)), dict[str, float]()
+            for queue in self._children.get(None, ()):
+                self._use(queue.name, capacity, wanted, usable)
+            self._entitle(None, capacity, capacity, usable, found)
         return found
 
     def _entitle(
@@ -356,10 +374,9 @@ class CapacityTree:
         tolerance: float = 0.0,
     ) -> list[Running]:
         """The same, for who keeps what is in use by leaf, and what runs there in the order of its turns."""
-        ideal = self.entitlements(
-            capacity, {leaf: used.get(leaf, 0.0) + pending.get(leaf, 0.0) for leaf in self.leaves()}
-        )
-        short = sum([max(0.0, ideal[leaf] - used.get(leaf, 0.0)) for leaf in ideal])
+        holds, waits = used.get, pending.get
+        ideal = self._entitlements(capacity, [holds(leaf, 0.0) + waits(leaf, 0.0) for leaf in self._leaves])
+        short = sum([own - held for leaf, own in ideal.items() if own > (held := used.get(leaf, 0.0))])
         short -= max(0.0, capacity - sum(used.values()))  # what is free needs no preemption
         found: list[Running] = []
         if short <= EPSILON:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from math import frexp, ldexp
 
 from formicary.engine.scheduling.simulation.state import TINY, Need
 
 INFINITY = float("inf")
+Kind = tuple[Hashable, int]
+"""A demand, or a name of it that is hashed faster, and the power of two that its length reaches."""
 
 
 class Availability:
@@ -18,15 +20,15 @@ class Availability:
         capacity: All that the ant has, by index of the resource.
     """
 
-    __slots__ = ("_bounds", "_capacity", "_taken", "_times")
+    __slots__ = ("_capacity", "_taken", "_times", "bounds")
 
     def __init__(self, capacity: Sequence[float]) -> None:
         self._capacity = capacity
         self._times = [-INFINITY]
         self._taken = [[0.0] * len(capacity)]
         """`_taken[i]` holds from `_times[i]` until `_times[i + 1]`."""
-        self._bounds: dict[tuple[Need, int], float] = {}
-        """Before which nothing of a demand fits, by the demand and the power of two that its length reaches.
+        self.bounds: dict[Kind, float] = {}
+        """Before which nothing of a kind fits, which may be much later; where none is known it is now.
 
         What is taken can only move that later; what is given back makes it unknown."""
 
@@ -36,7 +38,7 @@ class Availability:
 
     def give_back(self, start: float, end: float, need: Need) -> None:
         """Undoes `take` for a stretch of what was taken."""
-        self._bounds.clear()
+        self.bounds.clear()
         self._change(start, end, need, -1.0)
 
     def _change(self, start: float, end: float, need: Need, sign: float) -> None:
@@ -66,22 +68,13 @@ class Availability:
         del self._times[:past], self._taken[:past]
         self._times[0] = -INFINITY
 
-    def bound(self, kind: tuple[Need, int], now: float) -> float:
-        """Before this nothing of a kind fits, see `kind_of`; it may be much later."""
-        return self._bounds.get(kind, now)
-
-    @staticmethod
-    def kind_of(need: Need, length: float) -> tuple[Need, int]:
-        """Demands that have a bound together: equal ones, whose lengths reach the same power of two."""
-        return need, frexp(length)[1]
-
-    def earliest(self, need: Need, length: float, now: float, before: float = INFINITY) -> float:
+    def earliest(self, need: Need, length: float, now: float, before: float = INFINITY, name: Hashable = None) -> float:
         """The first moment, not before `now`, from which the demand fits for so long beside all that is taken.
 
-        Infinity where there is none before `before`.
+        Infinity where there is none before `before`. Where the demand has a name it is always called by it.
         """
-        kind = self.kind_of(need, length)
-        start = self._bounds.get(kind, now)
+        kind = (need if name is None else name, frexp(length)[1])
+        start = self.bounds.get(kind, now)
         if start <= now + TINY:
             start = now
         if start >= before:
@@ -97,13 +90,13 @@ class Availability:
                 if taken[index] + amount > capacity[index] + TINY:
                     start = end
                     if start >= before:
-                        self._bounds[kind] = start if found is None else found
+                        self.bounds[kind] = start if found is None else found
                         return INFINITY
                     break
             else:
                 if found is None and end >= start + shortest - TINY:
                     found = start
                 if end >= start + length - TINY:
-                    self._bounds[kind] = start if found is None else found
+                    self.bounds[kind] = start if found is None else found
                     return start
         return INFINITY

@@ -11,13 +11,13 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, insort
 from collections.abc import Iterator
-from math import nextafter
+from math import frexp, nextafter
 from random import Random
 
 from formicary.engine.scheduling.simulation.availability import Availability
 from formicary.engine.scheduling.simulation.policy import Decision, Key, SortedGroup, Start
 from formicary.engine.scheduling.simulation.queueing import INFINITY, Ordered, Rank
-from formicary.engine.scheduling.simulation.state import TINY, AntState, ClusterState, Entry, Shape
+from formicary.engine.scheduling.simulation.state import TINY, AntState, ClusterState, Entry, Need, Shape
 from formicary.engine.scheduling.simulation.waiting import ByLength
 
 Item = tuple[Key, int, Entry]
@@ -270,6 +270,8 @@ class Conservative(Reserving):
         """Expected ends of what runs, sorted."""
         self._freed: dict[int, float] = {}
         """Since when something has become free that was taken, by ant."""
+        self._names: dict[Need, int] = {}
+        """A number for each demand, which is hashed faster."""
         self._announced = INFINITY
         """When a reservation begins that nothing else would remind of."""
 
@@ -369,11 +371,13 @@ class Conservative(Reserving):
         """The first moment and, of those with an equal one, the first ant."""
         best, where = INFINITY, places[0]
         need, length, profiles = entry.shape.need, entry.expected_left, self._profiles
-        kind = Availability.kind_of(need, length)
-        for bound, place in sorted([(profiles[place].bound(kind, now), place) for place in places]):
+        name = self._names.setdefault(need, len(self._names))
+        kind = name, frexp(length)[1]
+        for bound, place in sorted([(profiles[place].bounds.get(kind, now), place) for place in places]):
             if bound > best:
                 break
-            at = profiles[place].earliest(need, length, now, best if place > where else nextafter(best, INFINITY))
+            before = best if place > where else nextafter(best, INFINITY)
+            at = profiles[place].earliest(need, length, now, before, name)
             if (at, place) < (best, where):
                 best, where = at, place
         return best, where

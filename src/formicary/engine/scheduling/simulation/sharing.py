@@ -33,6 +33,8 @@ class Shared:
         self.usage: dict[str, Usage] = {}
         self.changed: set[str] = set()
         """Groups whose head or usage is not what it was at the last choice."""
+        self._rooms: dict[Shape, AntState | None] = {}
+        """Places by demand, at the beginning of a round."""
 
     def bind(self, state: ClusterState, rng: Random) -> None:
         """Keeps the state."""
@@ -86,6 +88,7 @@ class Shared:
         """See Policy."""
         groups, state = self.groups, self.state
         waiting = self._able()
+        rooms = self._rooms
         while waiting:
             name = waiting[0] if len(waiting) == 1 else self.pick(waiting, now)
             group = groups[name]
@@ -93,11 +96,12 @@ class Shared:
             if self.refused(name, entry):
                 waiting.remove(name)
                 continue
-            ant = state.first_fit(entry.shape)
+            ant = rooms.get(entry.shape) or state.first_fit(entry.shape)
             if ant is None:  # nor has anybody else a place who asks for the same
                 waiting = self._without(name, waiting)
                 continue
             group.pop()
+            rooms.clear()
             yield Start(entry, ant)
             self.served(name, entry)
             if not group.heap:
@@ -108,15 +112,15 @@ class Shared:
 
     def _able(self) -> list[str]:
         """Groups whose first job has a place."""
-        rooms: dict[Shape, bool] = {}
+        rooms, first_fit = self._rooms, self.state.first_fit
+        rooms.clear()
         found = []
         for name, group in self.groups.items():
             if group.heap:
                 shape = group.heap[0][2].shape
-                room = rooms.get(shape)
-                if room is None:
-                    room = rooms[shape] = self.state.first_fit(shape) is not None
-                if room:
+                if shape not in rooms:
+                    rooms[shape] = first_fit(shape)
+                if rooms[shape] is not None:
                     found.append(name)
         return found
 
@@ -326,17 +330,19 @@ class Capacity(Shared):
     def queued(self, entry: Entry, now: float) -> None:
         """See Policy."""
         super().queued(entry, now)
-        self._wants(entry, +1)
+        name = self.by(entry)
+        self.pending[name] = self.pending.get(name, 0.0) + entry.shape.dominant
 
     def started(self, entry: Entry, now: float) -> None:
         """See Policy."""
         super().started(entry, now)
-        self.tree.turn(self.by(entry), self._turns)
+        name = self.by(entry)
+        self.tree.turn(name, self._turns)
         if entry.original is None:  # a copy was never waited for
-            self._wants(entry, -1)
+            self.pending[name] -= entry.shape.dominant
         if self.reclaim != "none":
             key = str(entry.number)
-            running = Running(key, self.by(entry), entry.shape.dominant, int(entry.job.priority), now)
+            running = Running(key, name, entry.shape.dominant, int(entry.job.priority), now)
             self.held[key] = (entry, running)
             self._owed.began(running)
 
@@ -345,10 +351,6 @@ class Capacity(Shared):
         super().stopped(entry, now)
         if self.reclaim != "none":
             self._owed.ended(self.held.pop(str(entry.number))[1])
-
-    def _wants(self, entry: Entry, sign: int) -> None:
-        name = self.by(entry)
-        self.pending[name] = self.pending.get(name, 0.0) + sign * entry.shape.dominant
 
     def _served(self) -> Serving:
         """Who holds how much of the cluster, up to date."""
@@ -371,7 +373,7 @@ class Capacity(Shared):
 
     def _reclaiming(self, now: float) -> Iterator[Decision]:
         yield from super().decide(now)
-        waiting = {name: amount for name, amount in self.pending.items() if self.groups[name].heap}
+        waiting = {name: self.pending[name] for name, group in self.groups.items() if group.heap}
         victims = self._owed.victims(waiting) if waiting else []
         for victim in victims:
             yield Preempt(self.held[victim.id][0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 
@@ -158,6 +158,11 @@ class ClusterState:
     running: int = 0
     released: list[int] = field(default_factory=list)
     """Numbers of the ants where the last releases were, in order."""
+    bounded: tuple[tuple[int, float], ...] = field(init=False)
+    """Index and total of the resources of which there is some, but not without end."""
+
+    def __post_init__(self) -> None:
+        self.bounded = tuple((at, total) for at, total in enumerate(self.total) if 0 < total < INFINITY)
 
     @classmethod
     def of(cls, cluster: Cluster, jobs: Iterable[Job]) -> ClusterState:
@@ -208,38 +213,47 @@ class ClusterState:
         eligible, need = shape.eligible, shape.need
         if shape.first_at != self.releases:
             self._reopen(shape)
-        for position in range(shape.first, len(eligible)):
+        size = len(eligible)
+        if shape.first == size:
+            return None
+        for position in range(shape.first, size):
             ant = eligible[position]
             if ant.fits(need):
                 shape.first = position
                 return ant
-        shape.first = len(eligible)
+        shape.first = size
         return None
 
     def _reopen(self, shape: Shape) -> None:
         """Room may have come where something was given back since the last look, and nowhere else."""
-        eligible, known = shape.eligible, shape.first_at - self.releases + len(self.released)
+        eligible, released, since = shape.eligible, self.released, self.releases - shape.first_at
         shape.first_at = self.releases
-        if known < 0:
+        if since > len(released):
             shape.first = 0
         elif shape.first == len(eligible):  # there was none, so it is one of these or none
-            numbers = {number for number in self.released[known:] if self.ants[number].fits(shape.need)}
-            for number in sorted(numbers):
-                at = bisect_left(eligible, number, key=_number)
-                if at < len(eligible) and eligible[at].number == number:
-                    shape.first = at
+            if since == 1:
+                numbers: Sequence[int] = (released[-1],)
+            else:
+                numbers = sorted({*released[-since:]})
+            for number in numbers:
+                if number in shape.numbers and self.ants[number].fits(shape.need):
+                    shape.first = self._place_of(number, eligible)
                     return
         else:
-            least = min(self.released[known:])
+            least = released[-1] if since == 1 else min(released[-since:])
             if least < eligible[shape.first].number:
-                shape.first = bisect_left(eligible, least, key=_number)
+                shape.first = self._place_of(least, eligible)
 
-    def dominant(self, held: Iterable[float]) -> float:
+    def _place_of(self, number: int, eligible: Sequence[AntState]) -> int:
+        """The position of the first of these ants that is this one or behind it."""
+        return number if len(eligible) == len(self.ants) else bisect_left(eligible, number, key=_number)
+
+    def dominant(self, held: Sequence[float]) -> float:
         """The largest part of any bounded resource that these amounts are of the whole cluster."""
         share = 0.0
-        for amount, total in zip(held, self.total, strict=True):
-            if 0 < total < INFINITY and amount / total > share:
-                share = amount / total
+        for index, total in self.bounded:
+            if held[index] > 0 and (part := held[index] / total) > share:
+                share = part
         return share
 
     def dominant_of(self, need: Need) -> float:
