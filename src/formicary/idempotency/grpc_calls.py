@@ -131,7 +131,7 @@ def kept_answer(status: int, headers: Pairs, body: bytes, trailers: Pairs, messa
         rule: Longest message that is kept.
     """
     end = _packed(trailers)
-    if len(body) > rule.max_response_bytes:
+    if len(body) > rule.max_response_bytes or (not rule.max_response_bytes and not status):
         body, end = b"", (*end, _NOT_KEPT)
     return StoredResponse(status, _packed(headers), body, end, message)
 
@@ -149,6 +149,8 @@ def _packed(pairs: Pairs) -> tuple[tuple[bytes, bytes], ...]:
 def check_kept(kept: StoredResponse, rule: Rule) -> None:
     """Raises Problem RESPONSE_NOT_KEPT where the message was too large and the rule wants no empty one in its place."""
     if _NOT_KEPT in kept.trailers and rule.on_large_response == "fail":
+        if not rule.max_response_bytes:
+            raise response_not_kept(200, "is for its first caller alone")
         raise response_not_kept(200)
 
 

@@ -28,6 +28,8 @@ HOP_BY_HOP: Final = frozenset(
 OF_THE_ATTEMPT: Final = frozenset({401, 403, 407, 408, 421, 425, 429})
 """Answers that describe this attempt (who called, when, how often), not the operation: a retry may get another."""
 
+_LEAST: Final = (("max_body_bytes", 1), ("max_response_bytes", 0))
+
 Missing = Literal["refuse", "run"]
 OnBusy = Literal["refuse", "wait"]
 OnLarge = Literal["fail", "marker"]
@@ -54,7 +56,7 @@ class Rule:
         keep: Statuses that are kept whatever the usual rule says.
         release: Statuses that are not kept whatever the usual rule says.
         max_body_bytes: Longest request body; a longer one is answered 413 before anything runs.
-        max_response_bytes: Longest answer that is kept.
+        max_response_bytes: Longest answer that is kept; 0 = none is, because of what it holds.
         on_large_response: A longer answer: ``fail`` = the caller gets it, a retry gets 409 RESPONSE_NOT_KEPT and never
             runs again; ``marker`` = a retry gets the status with the headers and an empty body.
         set_cookie: Whether ``Set-Cookie`` is replayed. Kept cookies go to whoever retries with the key.
@@ -79,7 +81,7 @@ class Rule:
 
     def __post_init__(self) -> None:
         wrong = [name for name in ("ttl_s", "lease_s", "wait_s", "busy_retry_s") if not getattr(self, name) > 0]
-        wrong += [name for name in ("max_body_bytes", "max_response_bytes") if getattr(self, name) < 1]
+        wrong += [name for name, least in _LEAST if getattr(self, name) < least]
         if self.renew_for_s is not None and not self.renew_for_s >= 0:
             wrong.append("renew_for_s")
         if self.lease_s > self.ttl_s:

@@ -25,6 +25,7 @@ from formicary.gateway import Interceptor
 from formicary.gateway.interceptors import AccessLog
 from formicary.problems import Problem, problem
 from formicary.server.alerts.rules import AlertRules, read_file
+from formicary.server.api.call_keys import idempotent, open_keys
 from formicary.server.api.rest import rest
 from formicary.server.api.serving import GrpcServer, engine_chain, new_mapping, serve
 from formicary.server.api.webhooks import Webhooks
@@ -122,7 +123,9 @@ class _Server:
             if self._config.queues is not None:
                 book.note(HOME, PUT_QUEUES, self._config.queues_file, "OK")
             access = AccessLog(self._metrics.counts)
-            chain = engine_chain([Audit(book), *who], access_log=access, mapping=mapping)
+            keys = await stack.enter_async_context(open_keys(config.target, config.data))
+            kept = [idempotent(keys, queen.configs.blind)]
+            chain = engine_chain([Audit(book), *who], access_log=access, mapping=mapping, keys=kept)
             if telemetry is not None:
                 chain.insert(1, telemetry.span)  # directly after `trace`
             grpc = await self._open_grpc(queen, chain, tokens, stack)

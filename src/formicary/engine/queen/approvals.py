@@ -45,8 +45,14 @@ class Approvals:
 
     # --- voting -----------------------------------------------------------------------------------------------------
 
-    async def vote(self, job_id: str, vote: Vote, *, org: str = "") -> dict[str, Any]:
+    async def vote(self, job_id: str, vote: Vote, *, org: str = "", repeated: set[str] | None = None) -> dict[str, Any]:
         """Counts a vote and returns the document of its question, after the commit.
+
+        Args:
+            job_id: The job.
+            vote: What is said.
+            org: Organisation.
+            repeated: Gets the job's id where the vote was counted before.
 
         Raises:
             Problem: NOT_FOUND, APPROVAL_NOT_OPEN, VOTE_NOT_ALLOWED, ALREADY_VOTED, IDEMPOTENCY_KEY_REUSED,
@@ -58,18 +64,22 @@ class Approvals:
         if job is None or job.org != (org or queen.config.org):
             await queen.pump.settle()  # its end may not be committed yet
             row = await queen.row(job_id, org=org)
-            return await self._late(row, vote, CannotVote("APPROVAL_NOT_OPEN", f"the job {job_id} is {row[5]!s}"))
+            late = CannotVote("APPROVAL_NOT_OPEN", f"the job {job_id} is {row[5]!s}")
+            return await self._late(row, vote, late, repeated)
+        is_repeated = core.approving.has_counted(job, vote)
         try:
             question = core.vote(job_id, vote)
         except CannotVote as error:
             await queen.pump.settle()
-            return await self._late(await queen.row(job_id, org=org), vote, error)
+            return await self._late(await queen.row(job_id, org=org), vote, error, repeated)
+        if is_repeated and repeated is not None:
+            repeated.add(job_id)
         key = (job.number, question.run.position, question.attempt)
         await queen.pump.commit()
         (document,) = [one for asked, one in await self._of_job(job.number, job.org) if asked == key]
         return document
 
-    async def _late(self, row: Row, vote: Vote, error: CannotVote) -> dict[str, Any]:
+    async def _late(self, row: Row, vote: Vote, error: CannotVote, repeated: set[str] | None) -> dict[str, Any]:
         """A vote that does not count now: the answer of a repeated one, or why not."""
         if error.code == "APPROVAL_NOT_OPEN":
             found = [one for _, one in await self._of_job(int(row[0] or 0), str(row[2])) if one["state"] != OPEN]
@@ -77,6 +87,8 @@ class Approvals:
             last = max(of_task, key=lambda one: str(one["asked_at"]), default=None)
             if last is not None:
                 if vote.key and await self._is_repeated(row, last, vote):
+                    if repeated is not None:
+                        repeated.add(str(row[1]))
                     return last
                 text = f"the task {last['task_type']} was {last['state']} at {last['decided_at']}: votes are over"
                 raise problem("APPROVAL_NOT_OPEN", text)
@@ -91,10 +103,10 @@ class Approvals:
         definition = await self._queen.submitting.definition(str(row[3]))
         position = definition.model.index.get(task)
         votes = await self._queen.pump.read(lambda: self._queen.store.votes([number]))
-        return any(
-            one[1] == position and one[3] == vote.voter and one[6] == vote.key and bool(one[4]) == vote.approves
-            for one in votes
-        )
+        said = [bool(one[4]) for one in votes if (one[1], one[3], one[6]) == (position, vote.voter, vote.key)]
+        if said and vote.approves not in said:
+            raise problem("IDEMPOTENCY_KEY_REUSED", f"the key came with the other vote on the task {task}")
+        return bool(said)
 
     # --- reading ----------------------------------------------------------------------------------------------------
 

@@ -152,6 +152,10 @@ class Configs:
             self._rotating.cancel()
             await asyncio.wait([self._rotating])
 
+    def blind(self, digest: bytes) -> bytes:
+        """See :meth:`formicary.engine.queen.keyring.Keyring.blind`."""
+        return self._keyring.blind(digest)
+
     # --- what jobs see ----------------------------------------------------------------------------------------------
 
     def view(self, org: str, user: str, job_type: str) -> ConfigView:

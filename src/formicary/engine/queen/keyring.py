@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 import os
 import stat
 from collections.abc import Sequence
@@ -31,6 +32,10 @@ _HEADER = (
     "# Keys of Formicary, one a line. The first encrypts; the others only decrypt, and may go once\n"
     "# `formicary secrets rotate` has said that nothing needs them. Without its key a secret is lost: keep a copy.\n"
 )
+
+
+_NONE = token_bytes(KEY_BYTES)
+"""Stands for the keys where there are none."""
 
 
 class CannotDecrypt(Exception):
@@ -88,6 +93,15 @@ class Keyring:
         nonce = token_bytes(NONCE_BYTES)
         key = _derived(self._keys[self.current], tenant)
         return nonce + AESGCM(key).encrypt(nonce, text, _bound(place)), self.current
+
+    def blind(self, digest: bytes) -> bytes:
+        """A digest of a secret as it may be stored: without the keys nobody can try values against it.
+
+        The oldest key makes it, so that it stays the same while the others change. Without keys no secret is stored
+        either; then it is different in each life of the server.
+        """
+        key = next(reversed(self._keys.values()), _NONE)
+        return hmac.digest(key, b"formicary digest\0" + digest, "sha256")
 
     def decrypt(self, tenant: str, place: Sequence[str], data: bytes, with_key: str) -> bytes:
         """The value. Raises CannotDecrypt, whose text says why."""

@@ -14,6 +14,7 @@ from typing import Any
 from google.api import annotations_pb2
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
+from msgspec.structs import replace
 
 from formicary.gateway.call import Call
 from formicary.gateway.service import Method, Run
@@ -52,6 +53,8 @@ class Idempotent:
         tenant: Whose keys a call's are; None = the id of its principal, else a hash of its credentials.
         key_fields: Fields of request messages that may hold the key.
         counts: Figures; None = new ones.
+        conceal: Makes of the digest of a request the one that is stored, the same for the same request: where a request
+            holds a secret, a bare digest would let whoever reads the store try values. None = it is stored as it is.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Idempotent:
         tenant: Callable[[Call], str] | None = None,
         key_fields: Sequence[str] = KEY_FIELDS,
         counts: Counts | None = None,
+        conceal: Callable[[Call, bytes], bytes] | None = None,
     ) -> None:
         self._store = store
         self._policy = policy or Policy()
@@ -69,6 +73,7 @@ class Idempotent:
         self._fields = tuple(key_fields)
         self._heartbeats = Heartbeats()
         self.counts = counts or Counts()
+        self._conceal = conceal
 
     def applies(self, method: Method) -> bool:
         """Whether a method's answers are kept."""
@@ -92,6 +97,8 @@ class Idempotent:
             return
         name = call.method.full_name
         claim = claim_of_call(key, name, route, self._tenant(call), request, rule, self._fields)
+        if self._conceal is not None:
+            claim = replace(claim, fingerprint=self._conceal(call, claim.fingerprint))
         begun = await begin(self._store, claim, rule, self.counts, header=self._policy.header)
         if isinstance(begun, Execution):
             await to_its_end(_execute(begun, rule, call, proceed), begun, self._heartbeats.of(rule))

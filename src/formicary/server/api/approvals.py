@@ -14,15 +14,14 @@ from formicary.engine.jobs.approval import APPROVED
 from formicary.engine.queen.core.approving import Vote
 from formicary.engine.queen.runtime import Queen
 from formicary.gateway import Call
-from formicary.idempotency import parse_key
-from formicary.problems import FieldError, problem
+from formicary.problems import problem
 from formicary.server.api import messages, page_tokens
+from formicary.server.api.jobs import REPLAYED_HEADER, sent_key
 from formicary.server.auth.local import LOCAL_ADMIN
 from formicary.v1 import approvals_pb2 as pb
 from formicary.v1 import approvals_pb2_grpc
 
 DEFAULT_PAGE = 100
-KEY_HEADER = "idempotency-key"
 
 
 class ApprovalServicer(approvals_pb2_grpc.ApprovalServiceServicer):
@@ -34,8 +33,12 @@ class ApprovalServicer(approvals_pb2_grpc.ApprovalServiceServicer):
     async def Vote(self, request: pb.VoteRequest, call: Call) -> pb.Approval:
         """Votes for or against."""
         voter, roles = _voter(request, call)
-        vote = Vote(request.task_type, voter, roles, request.decision == APPROVED, request.comment, _key(request, call))
-        return messages.approval(await self._approvals.vote(request.id, vote, org=call.principal.org))
+        key, repeated = sent_key(request.idempotency_key, call), set[str]()
+        vote = Vote(request.task_type, voter, roles, request.decision == APPROVED, request.comment, key)
+        found = await self._approvals.vote(request.id, vote, org=call.principal.org, repeated=repeated)
+        if repeated:
+            call.set_header(REPLAYED_HEADER, "true")
+        return messages.approval(found)
 
     async def GetApproval(self, request: pb.GetApprovalRequest, call: Call) -> pb.Approval:
         """The last question about a task."""
@@ -74,15 +77,3 @@ def _voter(request: pb.VoteRequest | pb.ListApprovalsRequest, call: Call) -> tup
     if request.voter not in ("", who.user) or not roles.issuperset(request.roles):
         raise problem("PERMISSION_DENIED", f"you are {who.user}: nobody votes in another one's name or role here")
     return who.user, roles
-
-
-def _key(request: pb.VoteRequest, call: Call) -> str:
-    sent = call.values(KEY_HEADER)
-    header = parse_key([text if isinstance(text, str) else text.decode("latin-1") for text in sent]) if sent else ""
-    key = request.idempotency_key
-    if header and key and header != key:
-        text = "The header Idempotency-Key says another one: give it once."
-        raise problem(
-            "VALIDATION_FAILED", "Two idempotency keys.", errors=[FieldError("idempotency_key", "CONFLICT", text)]
-        )
-    return header or key or ""

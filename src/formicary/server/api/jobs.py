@@ -55,6 +55,9 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
 
     async def SubmitJobs(self, request: pb.SubmitJobsRequest, call: Call) -> pb.SubmitJobsResponse:
         """Submits in one call: all or none, or what can be submitted where partial success is allowed."""
+        if key := sent_key("", call):
+            for number, item in enumerate(request.jobs):  # so a batch comes once, whatever is killed meanwhile
+                item.idempotency_key = item.idempotency_key or f"{key}/{number}"
         if request.allow_partial:
             return await batches.submit_each(self._queen, request, call)
         who = call.principal

@@ -6,9 +6,12 @@ Idempotency-Key), is added here, so that a request that fits the document is one
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
+
+from google.protobuf.descriptor import ServiceDescriptor
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.model import MAX_SOURCE_BYTES
@@ -16,6 +19,7 @@ from formicary.engine.queen.events import KINDS
 from formicary.gateway.openapi import Security, openapi_document
 from formicary.idempotency.keys import MAX_KEY_CHARS
 from formicary.server.api import yaml_body
+from formicary.server.api.call_keys import keeps_answers
 from formicary.server.api.events import STATES, WORDS
 from formicary.server.api.jobs import COMPATIBLE_PATH
 from formicary.server.api.rules import LARGEST_WHOLE
@@ -63,6 +67,8 @@ _DIGEST: Json = {
     "schema": {"type": "string", "pattern": "^(sha-256=:[A-Za-z0-9+/]{43}=:|sha-512=:[A-Za-z0-9+/]{86}==:)$"},
     "example": "sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:",
 }
+_NUMBERED = re.compile(r"_\d+$")
+"""The operations of a method's further routes are numbered."""
 _OFFSET: Json = {
     "name": "Upload-Offset",
     "in": "header",
@@ -125,6 +131,7 @@ def document() -> Json:
     _firing(found["paths"]["/v1/triggers/{job_type}:fire"]["post"])
     _putting(found["paths"]["/v1/artifacts"]["post"])
     _uploading(found["paths"]["/v1/uploads"]["post"], found["paths"]["/v1/uploads/{id}"]["patch"])
+    _keeping(found["paths"], services)
     found["paths"] |= webhook_paths()
     _tokens(found["components"]["schemas"]["CreateTokenRequest"])
     return found
@@ -163,6 +170,16 @@ def _submitting(paths: Json, schemas: Json) -> None:
     ]
     for verb in ("resume", "retry"):
         _answers(paths[f"/v1/jobs/{{id}}:{verb}"]["post"], "412", "The job is not in a state for that.")
+
+
+def _keeping(paths: Json, services: Sequence[ServiceDescriptor]) -> None:
+    """Calls that are answered again with what they answered first take a key, too."""
+    names = {f"{service.name}_{one.name}" for service in services for one in service.methods if keeps_answers(one)}
+    for item in paths.values():
+        for operation in item.values():
+            if isinstance(operation, dict) and _NUMBERED.sub("", operation.get("operationId", "")) in names:
+                _firing(operation)
+                _answers(operation, "409", "A call with this key is under way, or its answer is not kept.")
 
 
 def _firing(operation: Json) -> None:

@@ -125,7 +125,11 @@ def new_mapping() -> HeaderMapping:
 
 
 def engine_chain(
-    who: Sequence[Interceptor], *, access_log: AccessLog | None = None, mapping: HeaderMapping | None = None
+    who: Sequence[Interceptor],
+    *,
+    access_log: AccessLog | None = None,
+    mapping: HeaderMapping | None = None,
+    keys: Sequence[Interceptor] = (),
 ) -> list[Interceptor]:
     """The interceptors of the engine's API, outermost first; headers are mapped before anybody is asked who they are.
 
@@ -133,8 +137,10 @@ def engine_chain(
         who: What finds out who is calling and what the caller may do.
         access_log: Counts and logs calls; None = a new one.
         mapping: Of the headers; None = a new one.
+        keys: What answers calls that come again with their idempotency key (:mod:`formicary.server.api.call_keys`).
     """
-    return standard_chain([MapHeaders(mapping or new_mapping()), *who, check_requests()], access_log=access_log)
+    inner: list[Interceptor] = [MapHeaders(mapping or new_mapping()), *who, check_requests(), *keys]
+    return standard_chain(inner, access_log=access_log)
 
 
 def servicers(queen: Queen, tokens: TokenBook) -> list[object]:

@@ -162,6 +162,12 @@ class Approving:
         runs = job.run.runs.values() if job.run is not None else ()
         return sorted((self.open[run] for run in runs if run in self.open), key=lambda one: one.run.position)
 
+    def has_counted(self, job: Job, vote: Vote) -> bool:
+        """Whether this very vote, by its key, was counted before on a question that is still open."""
+        found = self.questions(job) if vote.key else ()
+        asked = [one for one in found if vote.task_type in ("", one.run.task.task_type)]
+        return any(one.keys.get(vote.voter) == vote.key for one in asked)
+
     def vote(self, job: Job, vote: Vote) -> Question:
         """Counts a vote; what it decides follows in the same event. The same key again changes nothing.
 
