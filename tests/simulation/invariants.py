@@ -461,10 +461,9 @@ def check_books(core: Core, fail: object) -> None:
                 fail("the books about token", token, "disagree")
     if held != len(leases.tokens):
         fail(held, "tokens are held,", len(leases.tokens), "are known")
-    queued = {id(entry[4]) for queue in core.queues.values() for entry in (*queue.ready, *queue.cold)}
-    queued.update(id(entry[4]) for queue in core.queues.values() for entry in queue.loading.values())
+    queued = {id(entry[4]) for queue in core.queues.values() for entry in queue.entries()}
     for queue in core.queues.values():
-        for entry in queue.ready:
+        for entry in queue.entries():
             if isinstance(entry[4], GangRun) and entry[4].state == life.READY:
                 queued.update(id(run) for run in entry[4].runs)
     _check_ledger(core, fail)

@@ -222,6 +222,7 @@ def _any_queues(rng: Random, slots: int) -> str:
         (
             "",
             "policy: priority\nset: {aging: 1}\n",
+            "policy: priority\nset: {degrade: log}\n",
             "policy: capacity\nset: {reclaim: graceful}\n" + shares,
             "policy: capacity\nset: {reclaim: graceful}\nplacement: best_fit\n" + shares.replace("[big]", "[]"),
             "policy: multilevel\nset: {mode: weighted}\n" + shares,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from formicary.engine.queen.core.degrading import Degrading
 from formicary.engine.queen.core.explaining import explain
+from formicary.engine.queen.core.slices import LOOKS
+from formicary.engine.scheduling.candidates import Candidate, OrderKey
 from formicary.engine.scheduling.queues.reading import read_queues
 from tests.unit.core.test_queues import colony, job, started
 
@@ -121,3 +124,35 @@ def test_what_is_late_counts_once_and_goes_behind_what_can_be_kept() -> None:
 def test_what_does_not_go_together_is_refused(source: str, words: str) -> None:
     found = read_queues(source)
     assert found.queues is None and any(words in one.message and one.line == 2 for one in found.violations)
+
+
+def test_a_look_at_many_is_made_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `degrade` no turn of the loop looks at more than its part of what waits; at the end all have fallen."""
+    made = colony("policy: priority\nset: {degrade: log}\n", check_twin=False)
+    made.submit("held", made.define(job("held", "priority: 9")))
+    made.ant("ant", 1)
+    equal = made.define(job("equal", "priority: 5"))
+    for number in range(3 * LOOKS):
+        made.submit(f"old{number}", equal)
+    started(made)
+    looked: list[int] = []
+    key = Degrading._key
+
+    def counted(self: Degrading, candidate: Candidate) -> OrderKey:
+        looked[-1] += 1
+        return key(self, candidate)
+
+    monkeypatch.setattr(Degrading, "_key", counted)
+    made.mono += 6
+    core = made.core
+    core.at(made.mono, made.wall)
+    looked.append(0)
+    assert core.schedule()
+    while True:
+        looked.append(0)
+        if not core.schedule():
+            break
+    made.submit("young", equal)
+    assert max(looked) <= LOOKS + 1 and sum(looked) >= 3 * LOOKS
+    made.ok("held", "a")
+    assert started(made) == ["young"]

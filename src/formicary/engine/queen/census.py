@@ -43,7 +43,7 @@ async def take_backlog(queues: Mapping[Demand, CandidateQueue]) -> Backlog:
     """Counts pending jobs and ready tasks by what they need; a job counts for its first task."""
     found: Backlog = Counter()
     for demand, queue in list(queues.items()):
-        entries = [*queue.ready, *queue.cold, *queue.loading.values()]
+        entries = list(queue.entries())
         waiting: set[int] = set()
         for at in range(0, len(entries), SLICE):
             waiting.update(id(one[4]) for one in entries[at : at + SLICE] if one[4].state == one[5])

@@ -204,7 +204,7 @@ def _tenants(core: Core, asked: Wanted, question: Question) -> Iterator[Question
             Ahead(kind_of(entry[4].org, entry[4].definition.job_type))
             for demand, queue in core.queues.items()
             if demand.payer is not None and account.holds_for(demand.payer[0], demand.payer[1])
-            for entry in (*queue.ready, *queue.cold, *queue.loading.values())
+            for entry in queue.entries()
             if isinstance(entry[4], Job) and _before(entry, demand, asked)
         ]
         slots = int(limit.hard)
@@ -229,7 +229,7 @@ def _queue(core: Core, asked: Wanted, question: Question) -> Iterator[Question]:
     found = []
     for demand, queue in core.queues.items():
         if demand.queue == name:
-            for entry in (*queue.ready, *queue.cold, *queue.loading.values()):
+            for entry in queue.entries():
                 job = job_of(entry[4])
                 if _before(entry, demand, asked) and job is not asked.job:
                     found.append((entry[:3], Ahead(kind_of(job.org, job.definition.job_type))))
@@ -251,7 +251,7 @@ def _limit(core: Core, asked: Wanted, question: Question) -> Question:
         Ahead(question.kind)
         for demand, queue in core.queues.items()
         if demand.gate == gate
-        for entry in (*queue.ready, *queue.cold, *queue.loading.values())
+        for entry in queue.entries()
         if _before(entry, demand, asked) and isinstance(entry[4], Job)
     ]
     limit = core.limit_of(gate) if gate is not None else 0

@@ -501,7 +501,7 @@ class Core:
     def schedule(self) -> bool:
         """One slice of decisions, and of what else goes on in slices; True where there may be more to do at once."""
         waits = self.slices.go_on()
-        return self._decide() or waits
+        return self._decide() or waits or self.slices.has_begun
 
     def _decide(self) -> bool:
         book = self.leases.neighbours
@@ -538,7 +538,7 @@ class Core:
     def enqueue(self, job: Job, params: bytes | None) -> None:
         """Queues a pending job; its parameters stay in memory only while there is room and nobody waits before it."""
         queue = self.waiting.queue_of(self.waiting.pending_demand(job))
-        hot = params is not None and not queue.cold and self._hot_bytes < self.config.hot_params_bytes
+        hot = params is not None and not queue.has_cold and self._hot_bytes < self.config.hot_params_bytes
         job.params = params if hot else None
         if hot and params is not None:
             self._hot_bytes += len(params)

@@ -1,12 +1,14 @@
 """Priorities that fall while jobs wait (`degrade`): what waits is put in order anew as time goes by.
 
 The priority of a job falls at fixed times after it began to wait (`policies.degrade`). Those of all that wait are
-looked at when the first of them falls, at most once a second: with many jobs this costs about a microsecond each, on
-the loop.
+looked at when the first of them falls: in slices, as with many jobs this takes some microseconds each. Between two
+looks is a second, and more where very many wait.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from math import inf
 from typing import TYPE_CHECKING, cast
 
 from formicary.engine.queen.core.gangs import GangRun
@@ -18,7 +20,11 @@ if TYPE_CHECKING:
     from formicary.engine.queen.core.queueing import Queueing
 
 LEAST_S = 1.0
-"""Between two looks."""
+"""Between the end of a look and the next one."""
+MANY = 20_000
+"""Jobs; so many more make it so much longer."""
+LOOK = "degrade"
+"""Name of the look among the work that goes on in slices."""
 
 
 class Degrading:
@@ -29,32 +35,38 @@ class Degrading:
         config = queueing.config
         self._queues = {queue.name for queue in config.leaves() if config.within(queue.name).degrade != "none"}
         self._look_at = queueing.core.wall + STEP_S
+        self._soonest = inf
+        """When the next priority falls, of those that a look has seen."""
+        queueing.core.slices.drop(LOOK)
 
     def before_round(self) -> None:
-        """Puts what waits in order anew where somebody's priority has fallen."""
+        """Begins to put what waits in order anew where somebody's priority has fallen."""
         core = self._queueing.core
-        if not self._queues or core.wall < self._look_at:
-            return
-        soonest = core.wall + STEP_S  # the first fall of who comes now
-        for demand, queue in core.queues.items():
+        if self._queues and core.wall >= self._look_at:
+            self._look_at = inf  # until the end
+            core.slices.drive(LOOK, self._look())
+
+    def _look(self) -> Iterator[None]:
+        core, looked = self._queueing.core, 0
+        self._soonest = core.wall + STEP_S  # the first fall of who comes now
+        for demand, queue in list(core.queues.items()):
             if demand.queue in self._queues and queue:
-                queue.put_in_order(self._key)
-                soonest = min(soonest, core.wall + queue.shortest_wait(self._falls_in))
-        self._look_at = max(soonest, core.wall + LEAST_S)
+                for _ in queue.put_in_order(self._key):
+                    looked += 1
+                    yield
+        self._look_at = max(self._soonest, core.wall + LEAST_S * (1 + looked / MANY))
 
     def next_look(self) -> float | None:
-        """When to look again though nothing happens, in seconds since the epoch; None = nobody waits."""
-        return self._look_at if self._queues and self._queueing.core.queues else None
+        """When to look again though nothing happens, in seconds since the epoch; None = no look is due."""
+        return self._look_at if self._queues and self._queueing.core.queues and self._look_at < inf else None
 
     def _key(self, candidate: Candidate) -> OrderKey:
+        wall = self._queueing.core.wall
+        waited_s = max(0.0, wall - candidate.waiting_since)
+        self._soonest = min(self._soonest, wall + attempt_at(attempts(waited_s) + 1) - waited_s)
         if isinstance(candidate, Job):
             return self._queueing.key(candidate, 0)
         if isinstance(candidate, GangRun):
             return self._queueing.key(candidate.job, candidate.runs[0].position)
         run = cast(TaskRun, candidate)
         return self._queueing.key(run.job, run.position)
-
-    def _falls_in(self, candidate: Candidate) -> float:
-        """Seconds until the next attempt of who waits."""
-        waited_s = max(0.0, self._queueing.core.wall - candidate.waiting_since)
-        return attempt_at(attempts(waited_s) + 1) - waited_s

@@ -68,7 +68,7 @@ def ahead(core: Core, asked: Wanted, ants: Sequence[Ant], limits: dict[Limit, in
         is_mine = _line_of(core, demand) == name
         is_first = asked.demand.best_effort and not demand.best_effort
         alike: dict[str, Ahead] = {}  # by definition: a hundred thousand jobs are of few kinds
-        for entry in (*queue.ready, *queue.cold, *queue.loading.values()):
+        for entry in queue.entries():
             if entry[4].state != entry[5] or (job := job_of(entry[4])) is asked.job:
                 continue
             place = _place(core, demand, entry[:3], entry[4].waiting_since)

@@ -14,6 +14,7 @@ let start, or for what waits for a virtual resource.
 from __future__ import annotations
 
 from heapq import nsmallest
+from itertools import chain
 from math import inf
 from typing import TYPE_CHECKING, cast
 
@@ -103,10 +104,10 @@ class Preempting:
         for demand, queue in self._core.queues.items():
             rule = self._rule(demand.queue)
             makes_room = rule.preemptive or (self._has_classes and not demand.best_effort)
-            if demand.gang or not makes_room or not queue.ready or queue.head() is None:
+            if demand.gang or not makes_room or not queue.has_ready or queue.head() is None:
                 continue
             refusal = self._queueing.refusal(demand)
-            for entry in nsmallest(MOST, queue.ready) if refusal is None or refusal[0] == "lock" else ():
+            for entry in nsmallest(MOST, chain(*queue.heaps())) if refusal is None or refusal[0] == "lock" else ():
                 if entry[4].state != entry[5]:
                     continue
                 rank = self._rank(demand.queue, rule, self._of_waiting(entry, demand, rule))

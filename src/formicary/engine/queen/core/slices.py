@@ -47,6 +47,11 @@ class Slices:
                 self._for_time[key] = partial(self.drive, key, steps)
                 return
 
+    @property
+    def has_begun(self) -> bool:
+        """Somebody looks at what another turn is needed for."""
+        return bool(self._for_time)
+
     def drop(self, key: Hashable) -> None:
         """Nothing goes on under this key."""
         self._for_room.pop(key, None)

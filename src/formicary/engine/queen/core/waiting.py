@@ -141,7 +141,7 @@ class Waiting:
         for demand, queue in list(core.queues.items()):
             if not queue:
                 del core.queues[demand]
-            elif queue.cold and core.leases.ants_for(demand):
+            elif queue.has_cold and core.leases.ants_for(demand):
                 for number in queue.fetch(core.config.prefetch):
                     core.wanted[number] = queue
                     core.batch.load.append(number)

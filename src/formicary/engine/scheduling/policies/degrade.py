@@ -8,6 +8,7 @@ longest comes last. Off by default.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from math import log
 
 STEP_S, MOST_S = 5.0, 30.0
@@ -22,13 +23,14 @@ def attempt_at(number: int) -> float:
     return STEP_S * first * (first + 1) / 2 + MOST_S * (number - first)
 
 
+_RISING = [attempt_at(number) for number in range(1, int(MOST_S / STEP_S) + 1)]
+"""The times of attempts up to where those between two are equal."""
+
+
 def attempts(waited_s: float) -> int:
     """Attempts that have been made after so many seconds."""
-    rising = int(MOST_S / STEP_S)
-    before = attempt_at(rising)
-    if waited_s >= before:
-        return rising + int((waited_s - before) / MOST_S)
-    return sum(attempt_at(number) <= waited_s for number in range(1, rising + 1))
+    made = bisect_right(_RISING, waited_s)
+    return made if made < len(_RISING) else made + int((waited_s - _RISING[-1]) / MOST_S)
 
 
 def degraded(priority: float, waited_s: float, how: str) -> float:

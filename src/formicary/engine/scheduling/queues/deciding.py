@@ -425,8 +425,8 @@ class Deciding:
 
     def _in_line(self, view: QueueView[AntView], moment: Moment) -> list[Demand]:
         """The demands of those that wait and may start, in order."""
-        waiting = [one for one in view.queues.items() if one[1].ready and not one[0].gang and one[0] not in self._full]
-        queues = [one for one in waiting if self.refusal(view, one[0], moment.wall) is None]
+        hot = [one for one in view.queues.items() if one[1].has_ready and not one[0].gang and one[0] not in self._full]
+        queues = [one for one in hot if self.refusal(view, one[0], moment.wall) is None]
         return first_in_line(queues, WIDTH)
 
     def _refused(self, demand: Demand, ants: list[AntView], kept: frozenset[AntView]) -> None:

@@ -99,7 +99,8 @@ class Plan:
 
 def first_in_line(queues: Sequence[tuple[Demand, CandidateQueue]], most: int) -> list[Demand]:
     """The demands of the first that wait, merged by their order keys."""
-    merged = heapq.merge(*(_keyed(at, queue) for at, (_, queue) in enumerate(queues)))
+    heaps = [(at, heap) for at, (_, queue) in enumerate(queues) for heap in queue.heaps()]
+    merged = heapq.merge(*(_keyed(at, heap) for at, heap in heaps))
     found = []
     for _, at in merged:
         found.append(queues[at][0])
@@ -108,9 +109,8 @@ def first_in_line(queues: Sequence[tuple[Demand, CandidateQueue]], most: int) ->
     return found
 
 
-def _keyed(at: int, queue: CandidateQueue) -> Iterator[tuple[tuple[float, int, int], int]]:
-    """Order keys of one queue, smallest first, without taking anything out: a heap is a tree of them."""
-    heap: list[Entry] = queue.ready
+def _keyed(at: int, heap: list[Entry]) -> Iterator[tuple[tuple[float, int, int], int]]:
+    """Order keys of one heap, smallest first, without taking anything out: a heap is a tree of them."""
     open_ones = [(heap[0][:4], 0)] if heap else []
     while open_ones:
         key, place = heapq.heappop(open_ones)
