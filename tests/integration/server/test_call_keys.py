@@ -396,3 +396,21 @@ def test_a_batch_is_submitted_once_also_when_its_answer_was_lost(up: Up) -> None
 def json_id(answer: Answer) -> object:
     assert isinstance(answer.message, dict)
     return answer.message["id"]
+
+
+def test_on_postgresql_the_keys_are_in_the_database(tmp_path: Path, postgres_url: str) -> None:
+    """Beside the tables of the server, so that whoever serves next knows them."""
+    import psycopg  # an extra
+
+    server = Up(tmp_path / "data", "--ants", "0", "--database", postgres_url)
+    try:
+        server.start()
+        assert over_rest(server, "LockService.SetLock", {"name": "disc", "capacity": 2}, "k").code == "OK"
+        server.kill()
+        server.start()
+        assert over_grpc(server, "LockService.SetLock", {"name": "disc", "capacity": 2}, "k").replayed
+        with psycopg.connect(postgres_url) as connection:
+            rows = connection.execute("SELECT client_key FROM formicary.formicary_idempotency").fetchall()
+        assert rows == [("k",)] and not (server.data / FILE).exists()
+    finally:
+        server.clear()
