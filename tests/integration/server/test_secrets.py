@@ -119,6 +119,33 @@ def test_a_secret_reaches_its_task_and_nobody_else(up: Up) -> None:
     assert CANARY not in up.log.read_text()
 
 
+NAMING = """
+job_type: naming
+tasks:
+- task_type: t
+  script:
+  - 'printf %s "$TOKEN" | fold -w 7; echo; date > "report-$TOKEN.txt"'
+"""
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        ("artifacts: {paths: ['*.txt']}", "The name of the artifact 'report-***.txt' holds a secret"),
+        ("cache: {key: 'of {{.TOKEN}}', paths: ['*.txt']}", "cache would hold a secret"),
+    ],
+)
+def test_a_name_that_holds_a_secret_is_refused(up: Up, field: str, told: str) -> None:
+    """A name is how people find a file: it cannot be masked. And what is folded in the log is."""
+    set_secret(up, "TOKEN", "in-a-name-canary")
+    job = ended(up, submit(up, f"{NAMING}  {field}\n", "naming"))
+    assert job["state"] == "FAILED" and told in job["tasks"][0]["error"]["message"], job
+    logs = up.cli("logs", job["id"])
+    assert not any(part in logs for part in ("in-a-na", "me-cana", "canary"))
+    assert up.stop() == 0
+    nowhere(up.data, "in-a-name-canary", "me-cana")
+
+
 def test_a_queen_that_is_killed_resolves_secrets_again(up: Up) -> None:
     """Between the secret's setting, the start and the retry; the tasks after it get the value, too."""
     set_secret(up, "TOKEN", CANARY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 import shlex
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
@@ -40,7 +41,15 @@ FORMS: dict[str, Callable[[str], str]] = {
     "html": html.escape,
     "shell": lambda text: shlex.quote(text).removeprefix("'").removesuffix("'"),
     "hexadecimal": lambda text: text.encode().hex(),
+    "hexadecimal of a certificate": lambda text: text.encode().hex(":"),
+    "hexadecimal of a dump": lambda text: text.encode().hex(" "),
+    "json in json": lambda text: json.dumps(json.dumps(text))[3:-3],
+    "bash": lambda text: re.sub(r"[^\w@%+=:,./-]", r"\\\g<0>", text),
 }
+
+
+def folded(text: str, width: int) -> str:
+    return "\n".join(text[at : at + width] for at in range(0, len(text), width))
 
 
 def written(
@@ -142,7 +151,14 @@ def test_what_other_languages_write_is_masked(shown: str) -> None:
 
 
 KEY = "\n".join(
-    ["-----BEGIN PRIVATE KEY-----", "MIIEvQIBADANBgkqhkiG9w0B", "AQEFAASCBKcwggSjAgEAAoIB", "-----END PRIVATE KEY-----"]
+    [
+        "-----BEGIN PRIVATE KEY-----",
+        "MIIEvQIBADANBgkqhkiG9w0B",
+        "ab",
+        "AQEFAASCBKcwggSjAgEAAoIB",
+        "xyz=",
+        "-----END PRIVATE KEY-----",
+    ]
 )
 WAYS: dict[str, Callable[[str], str]] = {
     **{name: FORMS[name] for name in ("plain", "base64", "percent", "percent twice", "form", "json", "repr", "html")},
@@ -150,6 +166,11 @@ WAYS: dict[str, Callable[[str], str]] = {
     "between blanks": lambda text: text.replace("\n", " "),
     "of Windows": lambda text: text.replace("\n", "\r\n"),
     "indented": lambda text: text.replace("\n", "\n    "),
+    "between commas": lambda text: text.replace("\n", ", "),
+    "as a list": lambda text: json.dumps(text.split("\n")),
+    "as a list of one line": lambda text: repr(text.split("\n")),
+    "in base64 on one line": lambda text: base64.b64encode(text.replace("\n", " ").encode()).decode(),
+    "folded": lambda text: folded(text.replace("\n", " "), 20),
     "in JSON in JSON": lambda text: json.dumps(json.dumps(text)),
     "base64 of mail": lambda text: base64.encodebytes(text.encode()).decode(),
 }
@@ -164,6 +185,39 @@ def test_a_key_of_several_lines_is_masked_however_it_is_written(way: str, every:
     text = "\n".join(seen)
     assert seen[-1] == "end" and "***" in text
     assert not any(line in text for line in (*KEY.splitlines(), *shown.split("\n")) if len(line) >= 8)
+
+
+@given(_SECRET, st.sampled_from(sorted(FORMS)), st.integers(SHORTEST_SECRET, 40), st.sampled_from(["", "  ", "\t"]))
+def test_what_is_folded_is_masked_at_any_width(secret: str, form: str, width: int, indent: str) -> None:
+    """Lines that come together show nothing of what goes over their ends, be they indented or not."""
+    shown = FORMS[form](secret)
+    assume(len(shown) > width and not set(shown) & set("*key:") and shown.splitlines() == [shown])
+    assume(not indent or not any(letter.isspace() for letter in shown))
+    pieces = folded(shown, width).split("\n")
+    raw = "key: " + f"\n{indent}".join(pieces) + "\nend\n"
+    seen, _ = written([secret], raw.encode(), [])
+    assert seen[-1] == "end" and len(seen) == len(pieces) + 1
+    for piece, line in zip(pieces, seen, strict=False):
+        assert piece not in line.replace("***", "") or not piece.strip()
+
+
+@pytest.mark.parametrize("width", [8, 11, 30])
+def test_what_is_folded_is_masked_when_its_lines_come_one_by_one(width: int) -> None:
+    """A line that has left cannot be taken back: of narrower ones the first is seen."""
+    secret = "correct-horse-battery-staple-and-more"
+    raw = f"key: {folded(secret, width)}\nend\n".encode()
+    ends = [at + 1 for at, byte in enumerate(raw) if byte == 10]
+    seen, _ = written([secret], raw, ends)
+    assert seen == ["key: ***", *["***"] * (len(seen) - 2), "end"]
+    seen, _ = written([secret], f"{folded(secret, 6)}\n".encode(), list(range(7, 100, 7)))
+    assert seen[0] == secret[:6] and set(seen[1:]) == {"***"}
+
+
+def test_what_only_looks_like_the_beginning_of_a_secret_stays() -> None:
+    """A line that ends as a secret begins says nothing while the next one does not go on."""
+    lines = ["pass", "words are passwords", "a rule ----", "another", "", "pass"]
+    seen, _ = written(["password-of-mine", "-----BEGIN KEY-----\nabcdefgh"], "\n".join(lines).encode() + b"\n", [5])
+    assert seen == lines
 
 
 def test_what_is_no_secret_stays_as_it_is() -> None:

@@ -232,6 +232,7 @@ class _Steps:
     async def _send(self, pattern: str, members: list[str], expires_s: float, key: str) -> Artifact:
         archive = self._scratch / "archive"
         packed = await asyncio.to_thread(pack, self._folder, pattern, members, archive)
+        self._check_name(packed.name)
         begin = UploadBegin(
             token=self._attempt.token,
             name=packed.name,
@@ -255,6 +256,13 @@ class _Steps:
             return await self._tried(lambda: self._link.upload(begin, counted()), lambda: most)
         finally:
             archive.unlink(missing_ok=True)
+
+    def _check_name(self, name: str) -> None:
+        """Raises DataError where the name, which everybody may read, holds a secret."""
+        mask, data = self._attempt.mask, name.encode("utf-8", "surrogateescape")
+        if mask is not None and (shown := mask.data(data)) != data:
+            text = f"The name of the artifact {shown.decode('utf-8', 'replace')!r} holds a secret, and names are shown"
+            raise DataError(f"{text}: give the file another one.")
 
     async def _tried(self, call: Callable[[], Awaitable[T]], reached: Callable[[], int] = lambda: 0) -> T:
         """A call to the queen, repeated while the way to her is broken.

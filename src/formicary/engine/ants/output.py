@@ -164,7 +164,7 @@ class TaskOutput:
     def _take(self, stream: int, block: bytes, *, is_cut: bool = False) -> None:
         """Takes whole lines; after the last one more may have come if it `is_cut`."""
         if self._mask is not None:
-            block = self._mask.data(block, is_cut=is_cut)
+            block = self._mask.lines(stream, block, is_cut=is_cut)
         if stream == STDOUT and any(mark in block for mark in _MARKS):
             for line in _lines(block):
                 if line.startswith(_PREFIXES):
