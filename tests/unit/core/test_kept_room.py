@@ -97,3 +97,44 @@ def test_the_room_is_given_back_whatever_becomes_of_the_job(way: str) -> None:
     assert states(colony, "j1") == ["COMPLETED"]
     leases = colony.core.leases
     assert not leases.places and not any(ant.held or ant.used for ant in leases.ants.values())
+
+
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+APART = f"{{podAntiAffinity: {{{REQUIRED}: [{{topologyKey: zone, labelSelector: {{matchLabels: {{app: s}}}}}}]}}}}"
+MORE = ["devices: [{match: {kind: gpu}}]", f"labels: {{app: s}}\n  affinity: {APART}"]
+
+
+@pytest.mark.parametrize("queues", ["", "policy: fcfs\nqueues: [a]\ndefault: a\n"], ids=["plain", "queues"])
+@pytest.mark.parametrize("head", ["", "skip_if: '{{.y}}'\n"], ids=["task", "job"])
+@pytest.mark.parametrize("more", MORE, ids=["devices", "affinity"])
+def test_devices_and_neighbours_are_kept_too(more: str, head: str, queues: str) -> None:
+    """Who could not have the device, or would be beside one that keeps it off, does not begin meanwhile."""
+    colony = Colony()
+    script = "x" if head else "'echo {{.x}}'"
+    colony.define(f"job_type: t\n{head}tasks:\n- task_type: a\n  script: [{script}]\n  {more}\n")
+    colony.ant("x", 4, labels={"zone": "eu"}, devices={"gpu0": {"kind": "gpu"}})
+    colony.holds_rendering = True
+    if queues:
+        colony.core.waiting.take(queues, checked(queues), "ops")
+    for number in range(3):
+        colony.submit(f"j{number}", "t:1", params={"x": 1})
+    assert states(colony, "j0", "j1", "j2") == ["EXECUTING", "PENDING", "PENDING"]
+    colony.render()
+    colony.render()
+    assert colony.task("j0", "a").state == "DISPATCHED" and states(colony, "j1") == ["PENDING"]
+    colony.ok("j0", "a")
+    assert states(colony, "j0", "j1", "j2") == ["COMPLETED", "EXECUTING", "PENDING"]
+    colony.cancel("j1")
+    assert states(colony, "j2") == ["EXECUTING"]
+
+
+def test_no_room_that_is_kept_is_a_neighbour_to_be_near_to() -> None:
+    """Only what runs is: the room may be for a task that is left out."""
+    colony = made(TEMPLATED.format(name="t", more="  labels: {app: s}\n"), slots=4)
+    near = APART.replace("podAntiAffinity", "podAffinity").replace("zone", "ant")
+    colony.define(f"job_type: n\ntasks:\n- task_type: a\n  script: x\n  affinity: {near}\n")
+    colony.submit("before", "n:1")
+    colony.submit("j0", "t:1", params={"x": 1})
+    assert states(colony, "j0", "before") == ["EXECUTING", "PENDING"]
+    colony.render()
+    assert states(colony, "before") == ["EXECUTING"]

@@ -212,22 +212,25 @@ class _Count:
     is_near: bool = False
     """Somebody wants to be near to them."""
     by_key: dict[str, dict[str, int]] = field(default_factory=dict)
+    expected: dict[str, dict[str, int]] = field(default_factory=dict)
+    """The same of those for which room is kept."""
 
-    def add(self, place: Place, sign: int, stamp: int) -> None:
-        """One more, or one less, on an ant."""
-        self.stamp = stamp
+    def add(self, place: Place, sign: int, stamp: int, *, is_expected: bool = False) -> None:
+        """One more, or one less, on an ant; `is_expected`: room for one."""
         if sign < 0:
             self.fell = stamp
-        self.total += sign
+        if not is_expected:
+            self.stamp = stamp
+            self.total += sign
         for key in self.by_key:
-            self.add_to(key, place, sign)
+            self.add_to(key, place, sign, is_expected=is_expected)
 
-    def add_to(self, key: str, place: Place, sign: int) -> None:
+    def add_to(self, key: str, place: Place, sign: int, *, is_expected: bool = False) -> None:
         """The same for one topology key."""
         where = domain(place, key)
         if where is None:
             return
-        counts = self.by_key[key]
+        counts = self.expected.setdefault(key, {}) if is_expected else self.by_key[key]
         counts[where] = counts.get(where, 0) + sign
         if not counts[where]:
             del counts[where]
@@ -238,8 +241,11 @@ class _Count:
 
     def perhaps(self, key: str, where: str | None) -> int:
         """How many are there, or may be."""
+        if where is None:
+            return 0
         counts = self.by_key[key]
-        return counts.get(where, 0) + counts.get(_UNKNOWN, 0) if where is not None else 0
+        found = counts.get(where, 0) + counts.get(_UNKNOWN, 0)
+        return found + self.expected.get(key, NOTHING).get(where, 0) if self.expected else found
 
 
 @dataclass(slots=True)
@@ -293,7 +299,7 @@ class Neighbours:
         self._counts: dict[Home, dict[Selector, _Count]] = {}
         self._repelling: dict[Home, dict[tuple[Selector, str], _Count]] = {}
         """Selector and topology key of required anti-affinity, with those that hold it."""
-        self._held: dict[int, tuple[Any, list[_Count]]] = {}
+        self._held: dict[int, tuple[Any, list[_Count], bool]] = {}
         self._asked: dict[str, _Asked] = {}
         self._selected: dict[tuple[str, tuple[tuple[str, str], ...]], bool] = {}
         self._limit = MOST_SELECTORS
@@ -312,8 +318,8 @@ class Neighbours:
         """Whether it has to be told of grants: somebody asks, or has had terms."""
         return bool(self._counts or self._repelling)
 
-    def take(self, held: Held) -> None:
-        """An attempt is granted."""
+    def take(self, held: Held, *, is_expected: bool = False) -> None:
+        """An attempt is granted; or it is expected, and nobody may come who would keep it off."""
         counts = [
             count
             for home in _homes(held.org, held.labels)
@@ -323,29 +329,29 @@ class Neighbours:
         for term in read(held.affinity).apart if held.affinity else ():
             counts.append(self._holders(held.org, selector_of(term.match), term.key))
         if counts:
-            self._held[held.token] = (held.place, counts)
-            self.opened += any(count.is_near for count in counts)
-            self._add(held.place, counts, +1)
+            self._held[held.token] = (held.place, counts, is_expected)
+            self.opened += not is_expected and any(count.is_near for count in counts)
+            self._add(held.place, counts, +1, is_expected=is_expected)
 
     def leave(self, token: int) -> None:
         """It is over."""
         found = self._held.pop(token, None)
         if found is not None:
-            self._add(*found, -1)
+            self._add(*found[:2], -1, is_expected=found[2])
 
     def move(self, tokens: Iterable[int], change: Callable[[], None]) -> None:
         """The ant that holds these says anew where it is; `change` takes that over."""
         found = [one for token in tokens if (one := self._held.get(token)) is not None]
-        for place, counts in found:
-            self._add(place, counts, -1)
+        for place, counts, is_expected in found:
+            self._add(place, counts, -1, is_expected=is_expected)
         change()
-        for place, counts in found:
-            self._add(place, counts, +1)
+        for place, counts, is_expected in found:
+            self._add(place, counts, +1, is_expected=is_expected)
 
-    def _add(self, place: Place, counts: Iterable[_Count], sign: int) -> None:
+    def _add(self, place: Place, counts: Iterable[_Count], sign: int, *, is_expected: bool) -> None:
         self._clock += 1
         for count in counts:
-            count.add(place, sign, self._clock)
+            count.add(place, sign, self._clock, is_expected=is_expected)
 
     def _holders(self, org: str, selector: Selector, key: str) -> _Count:
         home = (org, _job_of(selector))
@@ -462,7 +468,7 @@ class Neighbours:
                 count.add_to(key, held.place, +1)
                 if found is None:
                     count.total += 1
-                    self._held.setdefault(held.token, (held.place, []))[1].append(count)
+                    self._held.setdefault(held.token, (held.place, [], False))[1].append(count)
         return count
 
     # --- what others' terms select ----------------------------------------------------------------------------------
@@ -501,7 +507,7 @@ class Neighbours:
         self._counts = {home: counts for home, counts in self._counts.items() if counts}
         alive = {id(count) for counts in self._counts.values() for count in counts.values()}
         alive |= {id(count) for terms in self._repelling.values() for count in terms.values()}
-        for token, (_, own) in list(self._held.items()):
+        for token, (_, own, _) in list(self._held.items()):
             own[:] = [count for count in own if id(count) in alive]
             if not own:
                 del self._held[token]

@@ -83,8 +83,8 @@ class Leases:
         """Who holds which virtual resources."""
         self.find: Callable[[str, str], Iterable[Held]] = _no_attempts
         """Says which attempts of an organisation, or of a job of it, are out; set by the core."""
-        self.as_held: Callable[[TaskRun, Ant], Held] = _no_held
-        """Says what affinity has to know of an attempt; set by the core."""
+        self.as_held: Callable[[TaskRun | Place, Ant], Held] = _no_held
+        """Says what affinity has to know of an attempt, or of one that room is kept for; set by the core."""
         self.neighbours = Neighbours(lambda org, job: self.find(org, job))
         """Who is where."""
         self.devices = Devices()
@@ -93,7 +93,7 @@ class Leases:
         """Grows when an ant comes, goes, changes or has less to do."""
         self.expiries = 0
         """Leases that ran out: ants that went silent or did not come back."""
-        self._numbers = count(1)
+        self._numbers = count(1 << 32)  # the names of places; those nearer to zero are for searches
         self.places: dict[Job, Place] = {}
         """Room that is kept for jobs whose first task is being rendered."""
         self._matching: dict[Demand, list[Ant]] = {}
@@ -251,8 +251,13 @@ class Leases:
         ant.held[place.token] = place
         self._take(place, ant, place.needs)
         self._count(ant)
-        if locks := job.definition.first.locks:
-            self.locks.take((job, job.definition.plan.starts[0]), locks)
+        first = job.definition.first
+        if first.locks:
+            self.locks.take((job, job.definition.start), first.locks)
+        if first.devices and self.devices.could(ant.id, (first.devices,)):
+            self.devices.reserve(place.token, ant.id, self.devices.plan(ant.id, (first.devices,))[0])
+        if first.method and (first.affinity or self.neighbours.is_used):
+            self.neighbours.take(self.as_held(place, ant), is_expected=True)
         return place
 
     def leave(self, job: Job) -> Ant | None:
@@ -262,13 +267,15 @@ class Leases:
             return None
         ant = place.holder
         self._give_back(place, ant)
+        self.devices.release(place.token)
+        self.neighbours.leave(place.token)
         del ant.held[place.token]
         self._count(ant)
         self.version += 1
         if place.charge is not None:
             self.credit(place)
         if job.definition.first.locks:
-            self.locks.give((job, job.definition.plan.starts[0]))
+            self.locks.give((job, job.definition.start))
         return ant
 
     def release(self, run: TaskRun) -> None:
@@ -378,6 +385,6 @@ def _no_attempts(_org: str, _job: str) -> Iterable[Held]:
     return ()
 
 
-def _no_held(run: TaskRun, ant: Ant) -> Held:
+def _no_held(run: TaskRun | Place, ant: Ant) -> Held:
     """The same."""
     return Held(run.token, run.job.org, {}, "", ant)

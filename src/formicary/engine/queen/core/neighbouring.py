@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from formicary.engine.jobs.model import QUEEN_METHODS
 from formicary.engine.queen.core.queueing import requeue
-from formicary.engine.queen.core.records import Ant, Job, TaskRun, labels_of
+from formicary.engine.queen.core.records import Ant, Job, Place, TaskRun, labels_of
 from formicary.engine.scheduling.affinity import (
     JOB_LABEL,
     JOB_MARK,
@@ -126,7 +126,12 @@ def held(core: Core, org: str, job_id: str) -> Iterator[Held]:
             yield as_held(run, run.holder)
 
 
-def as_held(run: TaskRun, ant: Ant) -> Held:
-    """An attempt as the book takes it."""
-    labels = {**_labels(run), JOB_LABEL: run.job.id}
-    return Held(run.token, run.job.org, labels, of_job(run.demand.affinity, run.job.id), ant)
+def as_held(run: TaskRun | Place, ant: Ant) -> Held:
+    """An attempt as the book takes it, or one that room is kept for."""
+    job = run.job
+    if isinstance(run, Place):
+        model, demand = job.definition.model, job.definition.first
+        labels = labels_of(model, model.tasks[job.definition.start])
+    else:
+        labels, demand = _labels(run), run.demand
+    return Held(run.token, job.org, {**labels, JOB_LABEL: job.id}, of_job(demand.affinity, job.id), ant)

@@ -92,6 +92,7 @@ class Definition:
         "repels_its_own",
         "row",
         "simple",
+        "start",
     )
 
     def __init__(self, row: Row, model: JobDefinition) -> None:
@@ -112,7 +113,9 @@ class Definition:
         self.asks = any(asks(model.tasks[at]) for at in starts)
         """Its first tasks name amounts that they hold."""
         self.needs_preparation = bool(model.skip_if) or model.variables_templated
-        task = model.tasks[starts[0]] if starts else None
+        self.start = starts[0] if starts else 0
+        """Position of its first task."""
+        task = model.tasks[self.start] if starts else None
         is_known = task is not None and task.is_placed and task.method not in QUEEN_METHODS
         self.first = first = self.demand_of(task) if task is not None and is_known else Demand.of("", frozenset())
         """What an ant must have for its first task, as far as that is known before it is rendered."""
