@@ -58,7 +58,7 @@ CASES: list[tuple[str, str | bytes, list[tuple[int, int, str, str]]]] = [
     ("list for text", ONE + "  description: [a]\n", [(5, 16, "WRONG_TYPE", "tasks[0].description")]),
     (
         "mapping in script",
-        HEAD + "- task_type: a\n  script:\n  - echo a: b\n",
+        HEAD + "- task_type: a\n  script:\n  - run: b\n",
         [(5, 5, "WRONG_TYPE", "tasks[0].script[0]")],
     ),
     ("text for mapping", ONE + "  variables: x\n", [(5, 14, "WRONG_TYPE", "tasks[0].variables")]),
@@ -76,7 +76,7 @@ CASES: list[tuple[str, str | bytes, list[tuple[int, int, str, str]]]] = [
         [(1, 11, "TOO_LONG", "job_type")],
     ),
     ("long task_type", HEAD + f"- task_type: {'t' * 101}\n  script: x\n", [(3, 14, "TOO_LONG", "tasks[0].task_type")]),
-    ("long description", ONE + f"description: {'d' * 501}\n", [(5, 14, "TOO_LONG", "description")]),
+    ("long description", ONE + f"description: {'d' * 10_001}\n", [(5, 14, "TOO_LONG", "description")]),
     ("blank name", HEAD + '- task_type: " "\n  script: x\n', [(3, 14, "BAD_NAME", "tasks[0].task_type")]),
     ("unknown method", HEAD + "- task_type: a\n  method: SHEL\n", [(4, 11, "UNKNOWN_METHOD", "tasks[0].method")]),
     (

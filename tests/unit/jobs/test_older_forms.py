@@ -203,3 +203,66 @@ def test_artifacts_may_say_expire_after() -> None:
         definition, said = notes(f"  artifacts: {{paths: [x], {text}}}\n")
         assert definition is not None and not said
         assert (definition.tasks[0].artifacts or {})["expires_after_s"] == seconds
+
+
+LONG = "job_type: j\ntasks:\n- task_type: a\n  script:\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        ("exit $(( A % 10 < 7 ? 1 : 0 ))", "exit $(( A % 10 < 7 ? 1 : 0 ))"),
+        ('echo "for {{.Who}}): {{.Sum}} EUR" # said', 'echo "for {{.Who}}): {{.Sum}} EUR"'),
+        ("echo a: 'b'  c", None),
+        ("echo the end:", "echo the end:"),
+        ("run: make all", None),
+        ("{echo a: b}", None),
+        ("echo a:\n        b", None),
+        ("echo a: 1\n      echo b: 2", None),
+    ],
+)
+def test_a_command_without_quotes_may_have_a_colon(line: str, command: str | None) -> None:
+    """One line that YAML takes for a key and a value is the command that it looks like; anything else is refused."""
+    found = parse_source(f"{LONG}    - {line}\n    - echo after\n")[0]
+    if command is None:
+        assert found.definition is None
+        assert [v.line for v in found.violations if v.is_error][:1] == [5]
+        return
+    assert found.definition is not None and found.definition.tasks[0].script == (command, "echo after")
+    assert [(v.line, v.column, v.code, v.severity) for v in found.violations] == [(5, 7, "UNQUOTED_TEXT", "warning")]
+
+
+def test_a_command_with_a_colon_is_rendered() -> None:
+    """What the template makes of the line is read like the line."""
+    found = parse_source(f'{LONG}    - echo "{{{{.Who}}}}): {{{{.Sum}}}}"\n')[0]
+    assert found.definition is not None
+    rendered = render_task(found.definition, "a", {"Who": "you", "Sum": 5}, now=0.0, rng=random.Random(1))
+    assert rendered.task.script == ('echo "you): 5"',) and not [v for v in rendered.violations if v.is_error]
+
+
+def test_a_colon_in_other_lists_is_no_text() -> None:
+    """Commands alone are read like that."""
+    assert notes("  dependencies:\n  - the one: b\n")[0] is None
+
+
+def test_a_cache_may_name_its_files_by_an_older_word_and_needs_a_key() -> None:
+    """`keys` are files whose content is the key; without a key there is no cache, which is said."""
+    definition, said = notes("  cache: {paths: [x], keys: [go.mod]}\n")
+    assert definition is not None and not said
+    assert (definition.tasks[0].cache or {})["key_paths"] == ["go.mod"]
+    definition, said = notes("  cache: {paths: [x]}\n")
+    assert definition is not None and definition.tasks[0].cache is None
+    assert said == [("tasks[0].cache.key", "MISSING_FIELD", "warning")]
+
+
+def test_a_queue_has_an_older_name() -> None:
+    """A MESSAGING task of older files says `messaging_queue`."""
+    found = parse_source("job_type: j\ntasks:\n- task_type: a\n  method: MESSAGING\n  messaging_queue: q\n")[0]
+    assert found.definition is not None and found.definition.tasks[0].messaging_request_queue == "q"
+
+
+def test_descriptions_may_be_handbooks() -> None:
+    """Some thousand characters are taken, more than ten thousand are refused with the bound."""
+    assert notes(f"  description: {'x' * 10_000}\n")[0] is not None
+    found = parse_source(f"job_type: j\ndescription: {'x' * 10_001}\n{TASKS}")[0]
+    assert [(v.path, v.line) for v in found.violations] == [("description", 2)]

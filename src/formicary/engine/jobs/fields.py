@@ -50,7 +50,7 @@ class Field:
 
 JOB_FIELDS: tuple[Field, ...] = (
     Field("job_type", "name", "Name of the job; one name has many versions.", required=True, most=100),
-    Field("description", "text", "What the job does.", most=500),
+    Field("description", "text", "What the job does.", most=10_000),
     Field("sem_version", "semver", "Version as people call it, like 1.2.0 or 1.0-rc.", most=50),
     Field("url", "text", "Where the job is documented.", most=200),
     Field("platform", "text", "Platform the job is made for.", most=100),
@@ -139,7 +139,7 @@ JOB_FIELDS: tuple[Field, ...] = (
 TASK_FIELDS: tuple[Field, ...] = (
     Field("task_type", "name", "Name of the task, unique in the job.", required=True, most=100),
     Field("method", "method", "What runs it. Absent: KUBERNETES with container fields, else SHELL."),
-    Field("description", "text", "What the task does.", most=1000),
+    Field("description", "text", "What the task does.", most=10_000),
     Field("on_completed", "target", "Next task or action when it completed.", most=100),
     Field("on_failed", "target", "Next task or action when it failed.", most=100),
     Field("on_exit_code", "routes", "Next task or action by exit code or state."),
@@ -262,7 +262,13 @@ TASK_FIELDS: tuple[Field, ...] = (
         "Who has to approve: min_approvals, allowed_roles, allowed_users, require_unanimous, sla_deadline, "
         "timeout_action (AUTO_APPROVE, AUTO_REJECT, ESCALATE), escalation_recipients, escalation_message.",
     ),
-    Field("messaging_request_queue", "text", "Where a MESSAGING task is sent: a subject of NATS.", most=300),
+    Field(
+        "messaging_request_queue",
+        "text",
+        "Where a MESSAGING task is sent: a subject of NATS.",
+        most=300,
+        aliases=("messaging_queue",),
+    ),
     Field("messaging_reply_queue", "text", "Where the worker may answer; absent: an inbox of the attempt.", most=300),
     Field("webhook", "object", "Call that is made when the task ends; as for the job."),
     Field("notify", "object", "Who is told when the task ends; as for the job."),

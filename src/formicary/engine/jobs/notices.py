@@ -40,6 +40,7 @@ WHEN: Final[Mapping[str, frozenset[str]]] = {
     "onapproval": frozenset({WANTED}),
     "ondeadletter": frozenset({DEAD_LETTER}),
     "never": frozenset(),
+    "none": frozenset(),
 }
 """Values of `when`, lower case without separators -> outcomes."""
 _WHEN_NAMES = (

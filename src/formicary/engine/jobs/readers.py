@@ -11,7 +11,7 @@ from formicary.engine.jobs.durations import parse_duration
 from formicary.engine.jobs.fields import Field
 from formicary.engine.jobs.model import METHODS, Backoff, Parameter, Position, Violation, is_third_party
 from formicary.engine.jobs.templates.go_time import parse_moment
-from formicary.engine.jobs.templates.masking import Masked
+from formicary.engine.jobs.templates.masking import LINE_BREAK, Masked
 from formicary.engine.jobs.yaml_nodes import Node, plain_value, scalar_value, to_json
 
 MAX_VIOLATIONS = 200
@@ -297,10 +297,37 @@ def _read_text_list(ctx: Context, node: Node, path: str, row: Field) -> object:
     found: list[str] = []
     for i, item in enumerate(node.items):
         if item.kind != "scalar":
-            ctx.wrong_type(item, f"{path}[{i}]", "text")
+            command = _command(ctx, item, f"{path}[{i}]") if row.kind == "script" else None
+            if command is None:
+                ctx.wrong_type(item, f"{path}[{i}]", "text")
+            else:
+                found.append(command)
         elif not is_null(item):
             found.append(ctx.text(item))
     return tuple(found)
+
+
+def _command(ctx: Context, node: Node, path: str) -> str | None:
+    """Returns a command with ': ' in it that YAML takes for a mapping, as it stands in the file; None if it is none.
+
+    ``- exit $(( A > 1 ? 1 : 0 ))`` is one key and one value. A key of one word (``- run: make``) is no command.
+    """
+    pairs = node.pairs
+    if node.kind != "map" or node.flow or len(pairs) != 1 or not pairs[0][0].plain:
+        return None
+    key, value = pairs[0]
+    if value.kind != "scalar" or value.end_line != key.line or " " not in key.text.strip():
+        return None
+    lines = LINE_BREAK.split(ctx.masked.text)
+    text = lines[key.line][key.column : value.end_column].rstrip() if key.line < len(lines) else ""
+    if not text.startswith(key.text):  # an alias, whose text stands elsewhere
+        text = f"{key.text}: {value.text}".rstrip()
+    if ctx.is_masked(key) or ctx.is_masked(value):
+        start, end = ctx.masked.offset(key.line, key.column), ctx.masked.offset(value.end_line, value.end_column)
+        text = ctx.masked.unmask(text, start, end)
+    message = f"{path} has ': ' in it and is read as text all the same; put it in quotes, else it is a mapping in YAML."
+    ctx.add(node, path, "UNQUOTED_TEXT", message, "warning")
+    return text
 
 
 def _read_script(ctx: Context, node: Node, path: str, row: Field) -> object:
@@ -495,9 +522,9 @@ def _read_kept(ctx: Context, node: Node, path: str, row: Field, *, more: tuple[s
         elif name in ("expires_after", "expire_after"):  # older files have either
             if isinstance(found := _read_duration(ctx, value, here, row), float) and found > 0:
                 values.setdefault("expires_after_s", found)
-        elif name in ("paths", "key_paths"):
+        elif name in ("paths", "key_paths", "keys"):
             if isinstance(paths := _read_text_list(ctx, value, here, row), tuple | list):
-                values.setdefault(name, list(paths))
+                values.setdefault("key_paths" if name == "keys" else name, list(paths))
                 _check_paths(ctx, value, here)
         elif isinstance(text := read_text(ctx, value, here, row), str):
             values.setdefault(name, _when(ctx, value, here, text) if name == "when" else text)
@@ -533,10 +560,14 @@ def _read_artifacts(ctx: Context, node: Node, path: str, row: Field) -> object:
 
 
 def _read_cache(ctx: Context, node: Node, path: str, row: Field) -> object:
-    found = _read_kept(ctx, node, path, row, more=("key", "key_paths"))
+    found = _read_kept(ctx, node, path, row, more=("key", "key_paths", "keys"))
     if isinstance(found, dict) and not (found.get("key") or found.get("key_paths")):
-        message = f"{path} has no key: add 'key: TEXT' (with {{{{ checksum \"FILE\" }}}}) or 'key_paths: [FILE, …]'."
-        ctx.add(node, join(path, "key"), "MISSING_FIELD", message)
+        message = (
+            f"{path} has no key, so nothing is cached: "
+            "add 'key: TEXT' (with {{ checksum \"FILE\" }}) or 'key_paths: [FILE, …]'."
+        )
+        ctx.add(node, join(path, "key"), "MISSING_FIELD", message, "warning")
+        return ABSENT
     return found
 
 

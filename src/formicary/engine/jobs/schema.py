@@ -164,6 +164,7 @@ _KINDS: Mapping[str, Mapping[str, object]] = {
             "key_paths": _TEXT_LIST,
             "expires_after": _DURATION,
             "expire_after": _DURATION,
+            "keys": _TEXT_LIST,
         },
     },
     "error_handling": {

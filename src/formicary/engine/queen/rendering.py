@@ -92,7 +92,8 @@ def _attempt(request: RenderRequest, clock: Clock, lookup: JobLookup | None) -> 
 def _prepare(request: RenderRequest, clock: Clock, lookup: JobLookup | None) -> Prepared:
     definition, rng = request.definition, random.Random(request.seed)
     configs, params = request.configs, {**defaults(definition), **_decode(request.params)}
-    outer = {"org_configs": configs.below, "job_configs": configs.above, "params": params}
+    below = {**_older_names(request), **configs.below}
+    outer = {"org_configs": below, "job_configs": configs.above, "params": params}
     builtins = _builtins(request)
     given = layer(**outer, job_variables=definition.variables, builtins=builtins)
     now = request.now
@@ -120,7 +121,7 @@ def _render(request: RenderRequest, clock: Clock, lookup: JobLookup | None) -> R
 
     def seen_with(own: Mapping[str, object]) -> dict[str, object]:
         found = layer(
-            org_configs=configs.below,
+            org_configs={**_older_names(request), **configs.below},
             job_configs=configs.above,
             job_variables=_decode(request.variables) if request.variables else definition.variables,
             task_variables=own,
@@ -216,6 +217,12 @@ def _builtins(request: RenderRequest) -> dict[str, object]:
         sem_version=request.definition.sem_version or "",
         version=abs(int(request.row[3] or 0)),
     )
+
+
+def _older_names(request: RenderRequest) -> dict[str, object]:
+    """Names that older job files use and nobody sets there; anything else of the same name wins."""
+    nonce = random.Random(f"nonce {request.seed}").getrandbits(62)
+    return {"SemVersion": request.definition.sem_version or "", "Nonce": nonce}
 
 
 def _first(violations: tuple[Violation, ...]) -> str | None:

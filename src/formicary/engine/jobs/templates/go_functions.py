@@ -28,7 +28,10 @@ _INT64 = 1 << 63
 _YAML_BREAKS = {0x7F: "\\x7f", 0x85: "\\N", 0x2028: "\\L", 0x2029: "\\P"}
 _MARKDOWN_LINK = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")
 _WEB_ADDRESS = re.compile(r"https?://", re.IGNORECASE)
-
+_ID = re.compile(r"([0-9a-hjkmnp-tv-z]{26})(?:\.[0-9.-]+)?\Z")
+"""The id of a job, perhaps of one that another has forked."""
+_DIGITS = str.maketrans("jkmnpqrstvwxyz", "ijklmnopqrstuv")
+"""From Crockford's digits to those of :func:`int`."""
 
 FunctionError = CallError
 
@@ -108,7 +111,7 @@ def _comparable(first: object, second: object) -> tuple[object, object]:
     kinds = {_kind(first), _kind(second)}
     if kinds == {"string", "number"}:
         try:
-            return _number(first), _number(second)
+            return _ranked(first), _ranked(second)
         except FunctionError:
             pass
     if kinds == {"string", "bool"}:
@@ -116,6 +119,13 @@ def _comparable(first: object, second: object) -> tuple[object, object]:
     if len(kinds) == 2 and "nothing" not in kinds:
         raise FunctionError(f"cannot compare {type_name(first)} with {type_name(second)}")
     return first, second
+
+
+def _ranked(value: object) -> int | float:
+    """Returns a number, that of a text, or what an id stands for: ids were numbers once, and are compared with some."""
+    if isinstance(value, str) and (found := _ID.match(value)) is not None:
+        return int(found[1].translate(_DIGITS), 32)
+    return _number(value)
 
 
 def _equal(first: object, second: object) -> bool:

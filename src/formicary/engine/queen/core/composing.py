@@ -22,6 +22,7 @@ from formicary.engine.jobs.model import JobDefinition, task_to_json
 from formicary.engine.jobs.variables import missing_params, wrong_params
 from formicary.engine.queen.core import outcome as ends
 from formicary.engine.queen.core.batch import Children, ChildrenRequest, ExpandRequest, JobEnded, TemplateJob
+from formicary.engine.queen.core.circles import stuck
 from formicary.engine.queen.core.family import (
     AWAIT,
     FAN_OUT,
@@ -274,6 +275,25 @@ class Composing:
         is_forked = family.kind == FORK and not family.joins and not (family.stopped or family.expanding)
         if is_forked or not family.open:
             self._join(family)
+        elif family.fresh:
+            family.fresh = False
+            self._break_circle(family)
+
+    def _break_circle(self, family: Family) -> None:
+        """Ends the task, and the job that can never start, where the task would wait for ever."""
+        found = None if family.stopped else stuck(self, family)
+        if found is None:
+            return
+        job, why = found
+        family.run.error_message = why
+        self.core.dirty_tasks[family.run] = None
+        self._stop(family, "ERR_FORK_LIMIT")
+        if job.id in self.core.jobs:
+            self.core.cancel(job.id, why)
+
+    def awaits(self, parent: str, child: str) -> bool:
+        """Says whether a task of one job waits for the end of another job."""
+        return any(family.run.job.id == parent for family, _ in self._waiting.get(child, ()))
 
     def _later(self, family: Family) -> None:
         """What is left to start or to cancel has its turn in a later batch."""
@@ -290,6 +310,7 @@ class Composing:
         definition, run = family.definition, family.run
         assert definition is not None, "an answer without a definition stops the family"
         family.open.add(index)
+        family.fresh = True
         if not family.listens:
             self._waiting.setdefault(family.ids[index], []).append((family, index))
         params = msgspec.json.encode(params_of(family, index, self.core.wall))

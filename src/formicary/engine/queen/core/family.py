@@ -78,6 +78,8 @@ class Family:
     ends: dict[int, JobEnded] = field(default_factory=dict)
     next: int = 0
     stopped: str = ""
+    fresh: bool = True
+    """Jobs have been added to the open ones since it was looked whether the task waits for itself."""
 
     @property
     def failed(self) -> JobEnded | None:
