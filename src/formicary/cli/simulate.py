@@ -308,7 +308,7 @@ def _document(outcome: Outcome, cluster: Cluster) -> dict[str, object]:
             "ant": ran.ant,
             "missed_deadline": ran.missed_deadline,
         }
-        if len(ran.segments) > 1:
+        if len(ran.segments) > 1 or ran.stands_aside:
             one["segments"] = [list(segment) for segment in ran.segments]
         if ran.reason:
             one["reason"] = ran.reason

@@ -38,9 +38,14 @@ RANKS: dict[str, tuple[str, dict[str, str], Rank]] = {
 
 
 def by_rank(jobs: list[Job], rank: Rank) -> dict[str, float]:
-    """At each moment the first of all that wait starts, if it fits; nobody passes it."""
+    """At each moment the first of all that wait starts, if it fits; nobody passes it.
+
+    A moment is a submission, an end, and with aging also when somebody has reached the cap.
+    """
     starts: dict[str, float] = {}
     moments = {job.submit for job in jobs}
+    if rank is aged:
+        moments |= {job.submit + max(0.0, 10.0 - job.priority) / 0.5 for job in jobs}
     while moments:
         now = min(moments)
         moments.discard(now)

@@ -48,6 +48,11 @@ class Ran:
         return self.job.submit if self.ready is None else self.ready
 
     @property
+    def stands_aside(self) -> bool:
+        """True where it was taken off an ant and did not run again until the horizon."""
+        return bool(self.segments) and self.end is None and self.segments[-1][1] != self.horizon
+
+    @property
     def missed_deadline(self) -> bool:
         """True where it has a deadline and did not end by it; one after the horizon is not missed yet."""
         deadline = self.job.deadline

@@ -278,29 +278,39 @@ class Aging(Ordered):
     """Priority that grows while a job waits: `priority + rate * waited`, up to `cap`; equal ones by submission.
 
     So a job of priority p is among the first after (cap - p) / rate seconds, and only those that were submitted before
-    it, or have a priority above the cap of their own, go before it from then on.
+    it, or have a priority above the cap of their own, go before it from then on. What runs gains nothing, and keeps
+    what it has gained. The order is looked at when something comes or ends, and when a waiting job reaches the cap.
     """
 
     def __init__(
         self, rate: float, cap: float, *, blocking: bool = True, preemptive: bool = False, floor: float = 0.0
     ) -> None:
-        super().__init__(self._linear, blocking=blocking, preemptive=preemptive, stands=False, floor=floor)
+        super().__init__(self._linear, blocking=blocking, preemptive=preemptive, drift=rate, stands=False, floor=floor)
         self.rate_s = rate
         self.cap = cap
         self._growing: list[tuple[float, int, Entry]] = []
+        self._waited: dict[int, float] = {}
+        """Seconds for which those that have begun had waited before, by number."""
 
     def new_group(self, name: Hashable) -> Group:
         """See Ordered."""
         return SortedGroup(name)
 
     def _linear(self, entry: Entry, now: float) -> float:
-        """As time goes by all of them grow alike, so this order stands until the cap is reached."""
-        if self._reached(entry) <= now:
+        """As time goes by all that wait grow alike, so their order stands until the cap is reached."""
+        stands_s = 0.0 if entry.ant is None else now - entry.since  # while the others grow
+        if self._reached(entry) + stands_s <= now:
             return -max(self.cap, entry.job.priority) * 1e12
-        return -(entry.job.priority - self.rate_s * entry.ready)
+        return round(self.rate_s * (self._began(entry) + stands_s) - entry.job.priority, 9)
+
+    def _began(self, entry: Entry) -> float:
+        """Since when it would have waited, had it done so without a pause until its last arrival or start."""
+        last = entry.arrived if entry.ant is None else entry.since
+        return last - self._waited.get(entry.number, 0.0)
 
     def _reached(self, entry: Entry) -> float:
-        return entry.ready + max(0.0, self.cap - entry.job.priority) / self.rate_s
+        """When its priority is the cap, if it waits until then."""
+        return self._began(entry) + max(0.0, self.cap - entry.job.priority) / self.rate_s
 
     def queued(self, entry: Entry, now: float) -> None:
         """See Policy."""
@@ -308,14 +318,34 @@ class Aging(Ordered):
         if self._reached(entry) > now:
             heapq.heappush(self._growing, (self._reached(entry), entry.number, entry))
 
+    def started(self, entry: Entry, now: float) -> None:
+        """See Policy."""
+        if self.preemptive:
+            self._waited[entry.number] = self._waited.get(entry.number, 0.0) + now - entry.arrived
+        super().started(entry, now)
+
     def refresh(self, now: float) -> None:
         """Those that reached the cap go to the front, by submission."""
         while self._growing and self._growing[0][0] <= now:
             _, _, entry = heapq.heappop(self._growing)
-            if entry.ant is None and entry.end is None and not entry.dropped:
+            if _waits(entry):
                 group = self.group_of(entry)
                 group.remove(entry)
                 group.push(self.key(entry, now), entry)
+
+    def next_look(self, now: float) -> float:
+        """See Policy."""
+        while self._growing and not self._grows(*self._growing[0]):
+            heapq.heappop(self._growing)
+        return self._growing[0][0] if self._growing else INFINITY
+
+    def _grows(self, reached: float, _: int, entry: Entry) -> bool:
+        """Whether it waits for the cap; not from before a stretch in which it ran."""
+        return _waits(entry) and self._reached(entry) == reached
+
+
+def _waits(entry: Entry) -> bool:
+    return entry.ant is None and entry.end is None and not entry.dropped
 
 
 class Degrading(Ordered):
@@ -354,7 +384,7 @@ class Degrading(Ordered):
         """Those that have tried again fall back."""
         while self._attempts and self._attempts[0][0] <= now:
             _, _, entry = heapq.heappop(self._attempts)
-            if entry.ant is None and entry.end is None and not entry.dropped:
+            if _waits(entry):
                 group = self.group_of(entry)
                 group.remove(entry)
                 group.push(self.key(entry, now), entry)

@@ -266,9 +266,14 @@ POLICIES: dict[str, Known] = {
     "best_fit": Known("The same, on the ant that has least left over.", _fitting(1), _FIT),
     "worst_fit": Known("The same, on the ant that has most left over.", _fitting(-1), _FIT),
     "matchmaking": Known(
-        "The first jobs and the ants with room are assigned at once, at the best sum of preferences.",
-        lambda values, cluster, jobs: Matchmaking(int(_number(values, "width"))),
-        {"width": Parameter("number", 200, "most jobs of one assignment")},
+        "The first jobs, as many as there are places, are assigned to them at once, at the best sum of preferences.",
+        lambda values, cluster, jobs: Matchmaking(int(_number(values, "width")), best=values["choose"] == "best"),
+        {
+            "width": Parameter("number", 200, "most jobs of one assignment"),
+            "choose": Parameter(
+                ("first", "best"), "first", "of more jobs than places: the first in order, or the best sum; it starves"
+            ),
+        },
     ),
     "delay": Known(
         "First come, first served, but a job lets places pass for a while to run where its data is.",
