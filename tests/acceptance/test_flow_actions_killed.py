@@ -176,7 +176,7 @@ def people(command: str, job_id: str, run: Lines, *options: str) -> subprocess.C
 @pytest.mark.parametrize("decision", ["approve", "reject"])
 def test_killed_while_it_waits_for_people(kind: str, decision: str, tmp_path: Path) -> None:
     """Killed before and between the votes: the first vote still counts after it, and nobody votes twice."""
-    policy = "  approval_policy: {min_approvals: 2, allowed_users: [ann, bob, cid, dan]}\n"
+    policy = "  approval_policy: {min_approvals: 2, allowed_users: [ann, bob, cid]}\n"
     routes = "  on_completed: last\n"
     manual = f"- task_type: act\n  method: MANUAL\n{routes}{policy}"
     script = "echo x >> {dir}/act; exit 16"

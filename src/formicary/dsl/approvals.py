@@ -34,7 +34,7 @@ def approval(
         allowed_roles: Holders of these roles may vote, too; without users and roles everybody may.
         require_unanimous: One vote against rejects, and every one of the users has to approve.
         sla_deadline: How long people have; None = for ever.
-        timeout_action: AUTO_REJECT (as if left out), AUTO_APPROVE or ESCALATE.
+        timeout_action: ESCALATE (as if left out), AUTO_REJECT or AUTO_APPROVE.
         escalation_recipients: Who is told when nobody has decided in time.
         escalation_message: What they are told.
 

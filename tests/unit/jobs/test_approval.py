@@ -52,6 +52,10 @@ def test_names_may_be_one_text_and_templates_may_make_numbers() -> None:
         {"allowed_users": "ann", "min_approvals": "1", "timeout_action": "escalate", "sla_deadline": "1m"}
     )
     assert found == ApprovalPolicy(1, (), ("ann",), False, 60.0, "ESCALATE")
+    found = read_policy(
+        {"allowed_users": "ann, bob,", "allowed_roles": "ops,sre", "escalation_recipients": "", "min_approvals": 2}
+    )
+    assert found == ApprovalPolicy(2, ("ops", "sre"), ("ann", "bob"), timeout_action="ESCALATE")
     with pytest.raises(WrongPolicy, match="possible are"):
         read_policy({"allowed": ["x"]})
 
@@ -73,12 +77,16 @@ def slow_decision(policy: ApprovalPolicy, votes: dict[str, bool]) -> str | None:
         return APPROVED if len(yes) >= policy.min_approvals and set(policy.allowed_users) <= set(yes) else None
     if len(yes) >= policy.min_approvals:
         return APPROVED
-    if len(no) >= policy.min_approvals:
-        return REJECTED
-    if policy.allowed_users and not policy.allowed_roles:
-        left = [name for name in policy.allowed_users if name not in no]
-        return REJECTED if len(left) < policy.min_approvals else None
-    return None
+    if not policy.allowed_users:
+        return REJECTED if no else None
+    left = [name for name in policy.allowed_users if name not in no]
+    return REJECTED if no and len(left) < policy.min_approvals else None
+
+
+def test_where_nobody_is_named_one_vote_against_rejects() -> None:
+    """Nobody can say how many might still vote for it."""
+    policy = ApprovalPolicy(2, ("ops",))
+    assert policy.decision({"ann": True}) is None and policy.decision({"ann": True, "bob": False}) == REJECTED
 
 
 @pytest.mark.parametrize("unanimous", [False, True])

@@ -1,8 +1,8 @@
 """Who has to approve, and what their votes amount to: pure rules over a policy and the votes so far.
 
-A decision needs `min_approvals` votes for it. Unless `require_unanimous`, as many votes against reject; so do fewer
-where only named users may vote and what is left of them cannot reach the number any more. With `require_unanimous` one
-vote against rejects, and every named user has to vote.
+A decision needs `min_approvals` votes for it. Where users are named, votes against reject when those who are left
+cannot reach the number any more; where none are, nobody knows how many could still vote, and one vote against rejects.
+With `require_unanimous` one vote against rejects, too, and every named user has to vote.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class ApprovalPolicy:
         allowed_users: Users who may vote; without roles and users everybody may.
         require_unanimous: One vote against rejects, and every one of `allowed_users` has to vote.
         sla_deadline_s: Seconds after which `timeout_action` happens; None = never.
-        timeout_action: AUTO_APPROVE, AUTO_REJECT or ESCALATE.
+        timeout_action: AUTO_APPROVE, AUTO_REJECT or ESCALATE, which tells once and waits on.
         escalation_recipients: Who is told when nobody has decided in time.
         escalation_message: What they are told.
     """
@@ -68,7 +68,7 @@ class ApprovalPolicy:
     allowed_users: tuple[str, ...] = ()
     require_unanimous: bool = False
     sla_deadline_s: float | None = None
-    timeout_action: str = AUTO_REJECT
+    timeout_action: str = ESCALATE
     escalation_recipients: tuple[str, ...] = ()
     escalation_message: str = ""
 
@@ -99,9 +99,8 @@ class ApprovalPolicy:
             return APPROVED if users and approvals >= self.min_approvals else None
         if approvals >= self.min_approvals:
             return APPROVED
-        is_closed = bool(self.allowed_users) and not self.allowed_roles
-        unreachable = is_closed and len(self.allowed_users) - rejections < self.min_approvals
-        return REJECTED if unreachable or rejections >= self.min_approvals else None
+        left = max(0, len(self.allowed_users) - len(votes))
+        return REJECTED if rejections and approvals + left < self.min_approvals else None
 
     def missing(self, votes: Mapping[str, bool]) -> str:
         """What is missing, in words."""
@@ -164,7 +163,7 @@ def _names(found: Mapping[str, Json], field: str) -> tuple[str, ...]:
     given = found.get(field)
     if given is None:
         return ()
-    names = [given] if isinstance(given, str) else given
+    names = [name for name in given.split(",") if name.strip()] if isinstance(given, str) else given
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name.strip() for name in names):
         raise WrongPolicy(field, "write a list of names")
     return tuple(dict.fromkeys(str(name).strip() for name in names))
@@ -185,8 +184,8 @@ def _deadline(found: Mapping[str, Json]) -> float | None:
 
 def _action(found: Mapping[str, Json]) -> str:
     given = found.get("timeout_action")
-    if given is None:
-        return AUTO_REJECT
+    if given is None or given == "":
+        return ESCALATE
     action = given.strip().upper() if isinstance(given, str) else ""
     if action not in TIMEOUT_ACTIONS:
         raise WrongPolicy("timeout_action", f"one of {', '.join(TIMEOUT_ACTIONS)}")
