@@ -141,5 +141,11 @@ def list_them(
     if output == "table":
         fields = ("id", "job_type", "task_type", "state", "asked_at", "deadline_at", "missing")
         emit_table([name.upper() for name in fields], [[row[name] or "-" for name in fields] for row in found])
+        if not found and not everybody and not wanted:
+            who = f"of {voter}" if voter else "of yours"
+            click.echo(
+                f"Nothing waits for a vote {who}; --all shows what waits for others, --as USER asks for somebody.",
+                err=True,
+            )
     else:
         emit(found, output)

@@ -6,6 +6,9 @@ time that moves away leaves the timer as it is, so that an ordinary request, whi
 (uvicorn's own timer of idle connections, one per request, is replaced by this one). A body is not late while nobody
 reads it: then it is this server that waits. A client that does not read its answer is seen by the transport's buffer:
 it is full, and after the time-out not one byte of it has gone.
+
+A request may be answered before its body is there, with 413 mostly. A connection that were closed then would be reset
+while its client still sends, and the answer lost: so what comes is read and dropped, within bounds, and then it closes.
 """
 
 from __future__ import annotations
@@ -41,6 +44,8 @@ class ConnectionLimits:
         write_s: For the next byte of an answer to leave. Shorter ones end clients in poor networks.
         idle_s: Between two requests of one connection.
         head_bytes: Of a head while it is read; a head that arrives in one piece may be longer by that piece.
+        linger_s: For the rest of a body that is answered already, before the connection closes.
+        linger_bytes: Of such a rest; more is no mistake any more, and the connection is cut.
         most: Connections at once; more are answered 503. Each may hold `head_bytes` and a piece of a body in memory.
     """
 
@@ -48,6 +53,8 @@ class ConnectionLimits:
     body_s: float = 10.0
     write_s: float = 10.0
     idle_s: float = 120.0
+    linger_s: float = 5.0
+    linger_bytes: int = 32 * 1024 * 1024
     head_bytes: int = MAX_HEADER_BYTES + 16 * 1024
     most: int = 4096
 
@@ -76,6 +83,8 @@ class BoundedConnection(HttpToolsProtocol):
         self._watch: asyncio.TimerHandle | None = None
         self._write_watch: asyncio.TimerHandle | None = None
         self._unsent = 0
+        self._dropped = 0
+        self._lingers = False
 
     # --- as the transport calls it ----------------------------------------------------------------------------------
 
@@ -105,7 +114,10 @@ class BoundedConnection(HttpToolsProtocol):
             self._head_bytes += len(data)
         super().data_received(data)
         if self._place == _BODY:
-            self._expect(self.limits.body_s)
+            if self.cycle.response_complete:
+                self._drop(len(data))
+            else:
+                self._expect(self.limits.body_s)
         elif self._place == _HEAD and not self.transport.is_closing():
             if self._head_bytes > self.limits.head_bytes:
                 self._refuse(headers_too_large())
@@ -135,11 +147,16 @@ class BoundedConnection(HttpToolsProtocol):
         """The head is whole."""
         self._place, self._due, self._head_bytes = _BODY, math.inf, 0
         super().on_headers_complete()
+        self._dropped = 0
+        if not self.cycle.keep_alive:
+            self.cycle.transport = _ClosesLater(self)  # type: ignore[assignment]  # what a cycle uses of one
 
     def on_message_complete(self) -> None:
         """The request is whole."""
         self._place, self._due = _BETWEEN, math.inf
         super().on_message_complete()
+        if self._lingers:
+            self.transport.close()
 
     def on_response_complete(self) -> None:
         """An answer is out: the next request of the pipeline has its turn, or the connection is idle from now on."""
@@ -151,6 +168,21 @@ class BoundedConnection(HttpToolsProtocol):
             self._start_asgi_task(*self.pipeline.pop())
         elif self._place == _BETWEEN:
             self._expect(self.limits.idle_s)
+
+    def close_when_read(self) -> None:
+        """The answer is out, and the last one: the connection closes as soon as its client has sent all."""
+        if self._place == _BODY and not self.transport.is_closing():
+            self._lingers = True
+            self._expect(self.limits.linger_s)
+        else:
+            self.transport.close()
+
+    def _drop(self, size: int) -> None:
+        self._dropped += size
+        if self._dropped > self.limits.linger_bytes:
+            self.transport.abort()
+        elif not self._lingers:
+            self._expect(self.limits.body_s)
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -170,7 +202,7 @@ class BoundedConnection(HttpToolsProtocol):
             return
         if self.loop.time() < self._due:
             self._look_at(self._due)
-        elif self._place == _BETWEEN:
+        elif self._place == _BETWEEN or self._lingers:
             self.transport.close()
         elif self._place == _HEAD:
             self._late("head", self.limits.head_s)
@@ -217,6 +249,27 @@ class BoundedConnection(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.close()
+
+
+class _ClosesLater:
+    """The transport of a cycle after which the connection closes."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: BoundedConnection) -> None:
+        self._connection = connection
+
+    def write(self, data: bytes) -> None:
+        """Sends bytes."""
+        self._connection.transport.write(data)
+
+    def is_closing(self) -> bool:
+        """Whether the connection is being closed."""
+        return self._connection.transport.is_closing()
+
+    def close(self) -> None:
+        """Closes it when the request is whole."""
+        self._connection.close_when_read()
 
 
 def bounded(limits: ConnectionLimits) -> type[BoundedConnection]:

@@ -25,12 +25,19 @@ LARGE = 64 * 1024 * 1024
 
 
 class Service:
-    """Reads the body, then answers its length; `/large` is large, `/patient` reads late, `/early` answers before."""
+    """Reads the body, then answers its length; `/large` is large, `/patient` reads late, `/early` answers before.
+
+    `/refuse` answers and reads nothing.
+    """
 
     def __init__(self) -> None:
         self.gone = asyncio.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/refuse":
+            await send({"type": "http.response.start", "status": 413, "headers": [(b"content-length", b"4")]})
+            await send({"type": "http.response.body", "body": b"no!!"})
+            return
         if scope["path"] == "/patient":
             await asyncio.sleep(2 * QUICK.body_s)
         if scope["path"] == "/early":
@@ -246,3 +253,49 @@ def test_connections_beyond_the_bound_are_503_and_served_again_when_others_have_
     refused, found = served_to(work, PATIENT)
     assert problem_of(refused)["status"] == 503 and b"retry-after" in refused.lower()
     assert b"200 OK" in found
+
+
+def test_who_sends_too_much_gets_the_answer_all_the_same() -> None:
+    """A client that closes after the answer, as Python's own, would otherwise see a reset connection alone."""
+    size = 8 * 1024 * 1024
+
+    def client(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as wire:
+            wire.sendall(b"POST /refuse HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n")
+            wire.sendall(b"content-length: %d\r\n\r\n" % size)
+            for _ in range(size // 65536):
+                wire.sendall(bytes(65536))
+            return until_closed(wire)
+
+    found = served_to(client, ConnectionLimits())
+    assert found.startswith(b"HTTP/1.1 413 ") and found.endswith(b"no!!")
+
+
+@pytest.mark.parametrize("close", [b"connection: close\r\n", b""])
+def test_a_body_that_never_ends_is_cut_after_its_answer(close: bytes) -> None:
+    """What is read for kindness has a bound."""
+
+    def client(port: int) -> bool:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as wire:
+            wire.sendall(
+                b"POST /refuse HTTP/1.1\r\nhost: localhost\r\n" + close + b"content-length: %d\r\n\r\n" % 10**12
+            )
+            try:
+                for _ in range(1000):
+                    wire.sendall(bytes(65536))
+            except (ConnectionResetError, BrokenPipeError):
+                return True
+            return False
+
+    assert served_to(client, ConnectionLimits(linger_bytes=1024 * 1024))
+
+
+def test_a_client_that_stops_in_a_body_that_was_answered_is_let_go() -> None:
+    """Its connection closes when the time for the rest is over."""
+
+    def client(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as wire:
+            wire.sendall(b"POST /refuse HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 9\r\n\r\n1")
+            return until_closed(wire)
+
+    assert served_to(client, ConnectionLimits(linger_s=0.3)).endswith(b"no!!")

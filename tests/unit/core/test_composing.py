@@ -9,6 +9,7 @@ from formicary.engine.jobs.availability import availability_violations
 from formicary.engine.jobs.model import JobDefinition
 from formicary.engine.jobs.parse import parse_source
 from formicary.engine.queen.children import find_children
+from formicary.engine.queen.core import outcome as ends
 from formicary.engine.queen.core.batch import Children, ChildrenRequest, JobEnded
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.family import MAX_ID_CHARS, child_id, depth_of, root_of
@@ -46,6 +47,21 @@ tasks:
 def children(colony: Colony) -> list[str]:
     """Ids of the forked jobs that have not ended."""
     return [job_id for job_id in colony.core.jobs if "." in job_id]
+
+
+def test_the_parent_names_the_job_that_failed() -> None:
+    """Not one with a smaller number that was cancelled for it."""
+    colony = Colony()
+    colony.define(CHILD)
+    colony.ant("x", slots=8)
+    hasty = colony.define(FAN.replace("max_parallel: 50", "max_parallel: 3, fail_fast: true"))
+    colony.submit("j", hasty, params={"list": [1, 2, 3, 4]})
+    first, second, third = children(colony)
+    colony.fail(second, "work")
+    for other in (first, third):
+        colony.result(other, "work", ends.CANCELLED)
+    run = colony.task("j", "fan")
+    assert run is not None and f"the job {second} is FAILED" in str(run.error_message)
 
 
 def test_a_fan_out_of_a_thousand_is_always_full_and_never_fuller() -> None:

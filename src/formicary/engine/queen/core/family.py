@@ -83,9 +83,9 @@ class Family:
 
     @property
     def failed(self) -> JobEnded | None:
-        """The first job by index that has not completed."""
-        bad = [index for index, end in self.ends.items() if end.state != life.COMPLETED]
-        return self.ends[min(bad)] if bad else None
+        """The first job by index that has not completed: one that failed before those that were cancelled for it."""
+        bad = [(end.state == life.CANCELLED, index) for index, end in self.ends.items() if end.state != life.COMPLETED]
+        return self.ends[min(bad)[1]] if bad else None
 
 
 def child_id(parent: str, position: int, index: int, attempt: int) -> str:
