@@ -256,7 +256,6 @@ def test_paths_that_lead_out_are_refused_with_their_line(up: Up) -> None:
         ("tasks[0].artifacts.paths[1]", "BAD_PATH"),
         ("tasks[0].artifacts.when", "BAD_VALUE"),
         ("tasks[0].cache.keey", "UNKNOWN_FIELD"),
-        ("tasks[0].cache.key", "MISSING_FIELD"),
     ]
     (when,) = (error for error in problem["errors"] if error["code"] == "BAD_VALUE")
     assert (when["line"], "onSuccess" in when["message"]) == (7, True)
