@@ -46,7 +46,7 @@ _OPTIONS = (
         default="",
         envvar="FORMICARY_PUBLIC_URL",
         metavar="URL",
-        help="Where people find this server, for links in notices (FORMICARY_PUBLIC_URL).",
+        help="Where people find this server, for links in notices and to artifacts (FORMICARY_PUBLIC_URL).",
     ),
     click.option(
         "--notify-private",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 
+from formicary.engine.ants.artifact_link import path_of
 from formicary.engine.queen.artifacts import Artifacts, offer_of, to_message
 from formicary.v1.artifacts_pb2 import Artifact, UploadBegin
 
@@ -13,10 +14,12 @@ class DirectArtifactLink:
 
     Args:
         artifacts: Gives them.
+        address: Says where the content of an artifact lies, by its id.
     """
 
-    def __init__(self, artifacts: Callable[[], Artifacts]) -> None:
+    def __init__(self, artifacts: Callable[[], Artifacts], address: Callable[[str], str] = path_of) -> None:
         self._artifacts = artifacts
+        self._address = address
 
     async def inputs(self, token: int) -> Sequence[Artifact]:
         """The artifacts of the attempt's job."""
@@ -41,3 +44,7 @@ class DirectArtifactLink:
     async def upload(self, begin: UploadBegin, pieces: AsyncIterator[bytes]) -> Artifact:
         """Keeps a content."""
         return to_message(await self._artifacts().add(offer_of(begin), pieces))
+
+    def address(self, artifact_id: str) -> str:
+        """Where the content lies: there is no server to ask."""
+        return self._address(artifact_id)

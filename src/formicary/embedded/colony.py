@@ -112,7 +112,7 @@ class Colony:
                 self._lock.release()
             raise
         self._queen.bury_ant(ANT_ID)  # the process that held the directory before is dead, or it would be locked
-        link = DirectArtifactLink(lambda: self.queen.artifacts)
+        link = DirectArtifactLink(lambda: self.queen.artifacts, contents.address)
         self._working = asyncio.create_task(
             Ant(self._ant_config(), link=link).run(self._connect, self._stop, self._kill)
         )

@@ -77,6 +77,13 @@ def run_server(config: UpConfig) -> int:
         return runner.run(_Server(config).run())
 
 
+def _own_url(config: UpConfig, http_port: int) -> str:
+    """Where programs on this machine find the HTTP port."""
+    host = "127.0.0.1" if config.host in ("", "0.0.0.0", "::", "localhost") else config.host
+    scheme = "https" if config.tls_cert is not None else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{http_port}"
+
+
 class _Server:
     """The parts of one server and the state they share."""
 
@@ -134,7 +141,8 @@ class _Server:
             lock.update(http_port=http_port, grpc_port=grpc.port)
             queen_address = f"unix:{config.socket}" if config.tls_cert else f"{config.ant_host}:{grpc.port}"
             count = await self._ants_to_start(queen) if rules is not None else None
-            supervisor = Supervisor(config, queen_address, self._bury, await self._ant_token(tokens), count)
+            url = config.notify.public_url or _own_url(config, http_port)
+            supervisor = Supervisor(config, queen_address, self._bury, await self._ant_token(tokens), count, url)
             supervisor.start()
             if rules is not None:
                 await self._watch(rules, queen, figures, supervisor, stack)

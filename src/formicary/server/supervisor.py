@@ -70,6 +70,7 @@ class Supervisor:
         died: Called with the id of an ant whose process has ended.
         token: What the ants say who they are with; given by environment, since anybody can read a command line.
         count: How many ants there are to be; None = as the configuration says.
+        public_url: Where tasks find this server's HTTP port; empty = they are not told.
     """
 
     def __init__(
@@ -79,12 +80,14 @@ class Supervisor:
         died: Callable[[str], None],
         token: str = "",
         count: int | None = None,
+        public_url: str = "",
     ) -> None:
         self._config = config
         self._address = queen_address
         self._tell_died = died
         # How this machine reaches other servers is no business of the way to this one.
         self._environment = {**os.environ, "FORMICARY_TOKEN": token, "FORMICARY_TLS": "", "FORMICARY_CA": ""}
+        self._environment["FORMICARY_PUBLIC_URL"] = public_url
         self._loop = asyncio.get_running_loop()
         self._boot = boot_id()
         self._places = [_Place(number) for number in range(1, (config.ants if count is None else count) + 1)]

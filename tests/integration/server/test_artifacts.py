@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -64,7 +65,9 @@ def test_artifacts_reach_the_next_task_rest_and_the_command_line(up: Up, tmp_pat
     big, folder = listed["artifacts"]
     assert (status, big["name"], big["form"], folder["name"], folder["form"]) == (200, "big.bin", "file", "d", "tar")
     assert big["sha256"] == job["outputs"]["sum"] and int(big["size_bytes"]) == SIZE
-    status, headers, content = ask(up, "GET", job["outputs"]["make_ArtifactURL_1"])
+    address = urlsplit(job["outputs"]["make_ArtifactURL_1"])
+    assert (address.scheme, address.port) == ("http", up.http)
+    status, headers, content = ask(up, "GET", address.path)
     assert (status, headers["content-type"]) == (200, "application/octet-stream")
     assert hashlib.sha256(content).hexdigest() == big["sha256"]
     assert ask(up, "GET", f"/v1/artifacts/{big['id']}:download?offset={SIZE - 5}")[2] == content[-5:]
@@ -94,7 +97,7 @@ def test_what_depends_on_a_fan_out_gets_the_files_of_all_elements(up: Up) -> Non
     """Each element keeps its own; the task behind has them in one folder."""
     job = ended(up, PARTS, "parts")
     assert (job["state"], job["outputs"].get("all")) == ("COMPLETED", "abc"), job
-    assert job["outputs"]["letter_1_make_ArtifactURL_1"].startswith("/v1/artifacts/")
+    assert "/v1/artifacts/" in job["outputs"]["letter_1_make_ArtifactURL_1"]
     listed = json.loads(up.cli("artifacts", "list", job["id"], "--output", "json"))
     assert [(one["task_type"], one["name"]) for one in listed] == [
         (f"make[{index}]", f"{letter}.txt") for index, letter in enumerate("abc")
@@ -287,7 +290,10 @@ tasks:
 
 
 def test_files_of_jobs_that_were_waited_for_are_there(up: Up) -> None:
-    """Where each job had them; those of a fan-out in folders; nothing is written over."""
+    """Where each job had them; those of a fan-out in folders; nothing is written over.
+
+    Of two jobs that left one name the later one's is in its place, the other one's in a folder named after its job.
+    """
     versions = []
     for paths in ("'part-{{.n}}.txt'", "'part-{{.n}}.txt', same.txt", "same.txt, out"):
         status, _, found = ask(up, "POST", "/v1/definitions", {"source": PART % paths})
@@ -297,9 +303,18 @@ def test_files_of_jobs_that_were_waited_for_are_there(up: Up) -> None:
     assert (job["state"], job["outputs"].get("all")) == ("COMPLETED", "12"), job
     job = ended(up, FANNED, "fanned")
     assert (job["state"], job["outputs"].get("all")) == ("COMPLETED", "7878"), job
-    job = ended(up, FORKED % ("clash", versions[1], versions[1]), "clash")
-    error = job["tasks"][3]["error"]
-    assert error["code"] == "ERR_ARTIFACT" and "both left 'same.txt'" in error["message"], error
+    source = FORKED % ("clash", versions[1], versions[1])
+    source += """- task_type: more
+  dependencies: [join, use]
+  script: ['echo "::set-output name=same::$(cat same.txt ./*/same.txt | tr -d "[:space:]")"']
+  artifacts: {paths: ["*/same.txt"]}
+"""
+    job = ended(up, source, "clash")
+    assert (job["state"], job["outputs"].get("all"), job["outputs"].get("same")) == ("COMPLETED", "12", "21"), job
+    (kept,) = ask(up, "GET", f"/v1/jobs/{job['id']}/artifacts")[2]["artifacts"]
+    assert kept["task_type"] == "more"
+    forked = job["outputs"]["a.ForkedJobID"]
+    assert f"into the folder {forked}" in lines(up, job)
 
 
 SENT = """job_type: sent

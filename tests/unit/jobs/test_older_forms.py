@@ -266,3 +266,13 @@ def test_descriptions_may_be_handbooks() -> None:
     assert notes(f"  description: {'x' * 10_000}\n")[0] is not None
     found = parse_source(f"job_type: j\ndescription: {'x' * 10_001}\n{TASKS}")[0]
     assert [(v.path, v.line) for v in found.violations] == [("description", 2)]
+
+
+def test_an_address_without_a_value_fails_no_task() -> None:
+    """Where a notice goes may be known to some who run the job only; another wrong address is still told."""
+    webhook = "  webhook: {url: '{{.Hook}}', headers: {A: b}}\n"
+    found = parse_source(f"job_type: j\n{TASKS}{webhook}")[0]
+    assert found.definition is not None
+    for given, wrong in (({}, False), ({"Hook": "http://x"}, False), ({"Hook": "ftp://x"}, True)):
+        rendered = render_task(found.definition, "a", given, now=0.0, rng=random.Random(1))
+        assert any(v.is_error for v in rendered.violations) is wrong

@@ -30,3 +30,12 @@ class ArtifactLink(Protocol):
     async def upload(self, begin: UploadBegin, pieces: AsyncIterator[bytes]) -> Artifact:
         """Sends a content."""
         ...
+
+    def address(self, artifact_id: str) -> str:
+        """Where programs on this machine can fetch the content."""
+        ...
+
+
+def path_of(artifact_id: str) -> str:
+    """The path of a content on a server's HTTP port."""
+    return f"/v1/artifacts/{artifact_id}:download"

@@ -144,7 +144,8 @@ class _Steps:
             if task_name(artifact.task_type) in attempt.inputs or artifact.id in attempt.task.artifact_ids:
                 await self._fetch(artifact)
                 of = f" of {artifact.task_type}" if artifact.task_type else ""
-                attempt.say(f"artifact {artifact.name}{of}: {artifact.size_bytes:,} bytes fetched")
+                into = f" into the folder {artifact.folder}" if artifact.folder else ""
+                attempt.say(f"artifact {artifact.name}{of}: {artifact.size_bytes:,} bytes fetched{into}")
 
     async def _restore(self, cache: Mapping[str, object]) -> None:
         self._key = await asyncio.to_thread(cache_key, self._folder, cache)
@@ -204,7 +205,7 @@ class _Steps:
                 continue
             kept = await self._send(pattern, members, expires_s, "")
             task_type = task_name(self._attempt.task.task_type)
-            urls[f"{task_type}_ArtifactURL_{len(urls) + 1}"] = f"/v1/artifacts/{kept.id}:download"
+            urls[f"{task_type}_ArtifactURL_{len(urls) + 1}"] = self._link.address(kept.id)
             self._attempt.say(f"artifact {kept.name}: {kept.size_bytes:,} bytes kept as {kept.id}")
         return urls
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 import grpc
 import grpc.aio
 
+from formicary.engine.ants.artifact_link import path_of
 from formicary.engine.ants.channel import Reach
 from formicary.problems import problem
 from formicary.problems.rpc import STATUS_KEY
@@ -44,12 +45,18 @@ class GrpcArtifactLink:
     Args:
         way: The way to the queen.
         token: Says who the ant is; empty = nobody asks.
+        public_url: Where programs on this machine find the server's HTTP port; empty = addresses are paths alone.
     """
 
-    def __init__(self, way: Reach, token: str = "") -> None:
+    def __init__(self, way: Reach, token: str = "", public_url: str = "") -> None:
         self._way = way
+        self._public_url = public_url.rstrip("/")
         self._metadata = (("authorization", f"Bearer {token}"),) if token else None
         self._channel: grpc.aio.Channel | None = None
+
+    def address(self, artifact_id: str) -> str:
+        """Where programs on this machine can fetch the content."""
+        return self._public_url + path_of(artifact_id)
 
     async def inputs(self, token: int) -> Sequence[pb.Artifact]:
         """The artifacts of the attempt's job."""

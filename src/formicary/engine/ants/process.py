@@ -101,7 +101,7 @@ async def _run(
             pass  # nobody reads any more; the work goes on
 
     factory = grpc_factory(queen, token=token, insecure=insecure)
-    link = GrpcArtifactLink(queen, token)
+    link = GrpcArtifactLink(queen, token, os.environ.get("FORMICARY_PUBLIC_URL", ""))
     port = WorkerPort(config, factory, *workers, worker_token) if workers is not None else None
     try:
         if port is not None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from formicary.engine.jobs.model import Json
+from formicary.engine.jobs.templates.go_format import NO_VALUE
 
 EMAIL: Final = "email"
 SLACK: Final = "slack"
@@ -206,7 +207,7 @@ class _Reader:
         if len(given) > MOST_RECIPIENTS:
             self._note(f"{path}.recipients", f"There are at most {MOST_RECIPIENTS} recipients.", True)
         for at, one in enumerate(given):
-            if mail and "{" not in one and not is_address(one):
+            if mail and "{" not in one and NO_VALUE not in one and not is_address(one):
                 self._note(f"{path}.recipients[{at}]", f"{one[:60]!r} is not the address of a mailbox.", True)
         return tuple(dict.fromkeys(given))
 
@@ -227,5 +228,5 @@ class _Reader:
         return {key: one if isinstance(one, str) else str(one) for key, one in value.items()}
 
     def _check_url(self, url: str, path: str) -> None:
-        if url and "{" not in url and not url.startswith(("http://", "https://")):
+        if url and "{" not in url and NO_VALUE not in url and not url.startswith(("http://", "https://")):
             self._note(path, "The address begins with http:// or https://.", True)

@@ -227,8 +227,8 @@ class Artifacts:
         """The artifacts of the job of a running attempt, and of jobs that tasks which it depends on have waited for.
 
         Raises:
-            Problem: FAILED_PRECONDITION, also where a task that it depends on has left none of those that it promises,
-                and where two jobs have left the same name; UNAVAILABLE.
+            Problem: FAILED_PRECONDITION, also where a task that it depends on has left none of those that it promises;
+                UNAVAILABLE.
         """
         run = self._run(token)
         await self._pump.settle()
@@ -241,8 +241,8 @@ class Artifacts:
                     f"The task {name!r} left no artifacts: none of its paths matched a file, or they have expired.",
                 )
         of_jobs = await self._of_joined(run)
-        _refuse_same([*(one for one in found if task_name(one.task_type) in run.task.dependencies), *of_jobs])
-        return [*found, *of_jobs]
+        own = {(one.folder, one.name) for one in found if task_name(one.task_type) in run.task.dependencies}
+        return [*found, *_apart(of_jobs, own)]
 
     async def _of_joined(self, run: TaskRun) -> list[Artifact]:
         """The artifacts of jobs that were waited for by tasks which a running one depends on, under their names."""
@@ -438,17 +438,22 @@ def _once(found: Iterable[Artifact]) -> list[Artifact]:
     return list(last.values())
 
 
-def _refuse_same(found: Sequence[Artifact]) -> None:
-    """Raises Problem FAILED_PRECONDITION where two jobs have left the same name for the same folder."""
-    seen: dict[tuple[str, str], Artifact] = {}
-    for one in found:
-        other = seen.setdefault((one.folder, one.name), one)
-        if other.job_id != one.job_id:
-            raise problem(
-                "FAILED_PRECONDITION",
-                f"The jobs {other.job_id} and {one.job_id} both left {one.name[:200]!r}: let each name its files "
-                "otherwise, or depend on one of them.",
-            )
+def _apart(found: Sequence[Artifact], taken: Iterable[tuple[str, str]]) -> list[Artifact]:
+    """Gives what would be written over, or over what is there, a folder named after its job.
+
+    Of jobs that have left one name for one folder the last one's is where it should be.
+
+    Args:
+        found: What jobs have left that were waited for, in their order.
+        taken: Folder and name of what comes from the own job.
+    """
+    last = {(one.folder, one.name): one.job_id for one in found} | dict.fromkeys(taken, "")
+    return [
+        one
+        if last[one.folder, one.name] == one.job_id
+        else replace(one, folder=f"{one.folder}/{one.job_id}".lstrip("/"))
+        for one in found
+    ]
 
 
 def _promised(run: TaskRun) -> list[str]:

@@ -223,6 +223,10 @@ class LocalArtifacts:
                     status = path.stat()
                     yield Kept(path.name, status.st_size, status.st_mtime)
 
+    def address(self, key: str) -> str:
+        """The content's file as an address (``file:///…``) for programs of this machine. Raises NoSuchContent."""
+        return self._path(key).resolve().as_uri()
+
     def _path(self, key: str) -> Path:
         if not _KEY.match(key):
             raise NoSuchContent(f"{key[:80]!r} is no key: 8 to 64 characters of 0-9 and a-z.")

@@ -2,7 +2,7 @@
 
 A task is rendered once, before anything is forked, when neither the element of a list nor the outputs of a forked job
 exist. What names the element is therefore rendered once more for each of them, from the text of the definition; and
-`output_variables` may name an output of the forked job by a template as well as by its name.
+`output_variables` may make a value of its outputs by a template as well as rename one.
 """
 
 from __future__ import annotations
@@ -80,7 +80,11 @@ def element_params(
 
 
 def outputs_given(run: TaskRun, outputs: Mapping[str, object], now: float) -> dict[str, object]:
-    """The forked job's outputs, or those that `output_variables` names, under the names it gives them."""
+    """The forked job's outputs, or those that `output_variables` names, under the names it gives them.
+
+    A pair is read as older engines read it: `name` is the forked job's, `value` the own name. Where the forked job has
+    no such output and one that is called like `value`, it is the other way round. What it has not has no value here.
+    """
     pairs = list(pairs_of(run.task, "output_variables"))
     if not pairs:
         return dict(outputs)
@@ -94,7 +98,11 @@ def outputs_given(run: TaskRun, outputs: Mapping[str, object], now: float) -> di
             except TemplateError:
                 found[name] = None
         else:
-            found[name] = outputs.get(str(value or name))
+            other = str(value or name)
+            if name in outputs:
+                found[other] = outputs[name]
+            elif other in outputs:
+                found[name] = outputs[other]
     return found
 
 
