@@ -8,6 +8,7 @@ the queen has answered within the reconnect grace, less the margin: what comes o
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from formicary.engine.queen.core.batch import Assignment, Outgoing
@@ -24,6 +25,7 @@ WELCOME_TIMEOUT_S = 2.0
 RECONNECT_S = (0.05, 1.0)
 MARGIN_S = 1.0
 LATE_S = 0.3
+NOTHING: Mapping[str, Any] = {}
 
 
 class Attempt:
@@ -43,13 +45,25 @@ class Attempt:
 class SimulatedAnt:
     """One worker machine; its processes come and go, each with its own incarnation."""
 
-    def __init__(self, world: World, name: str, slots: int, window: int, tags: frozenset[str]) -> None:
+    def __init__(
+        self,
+        world: World,
+        name: str,
+        slots: int,
+        window: int,
+        tags: frozenset[str],
+        *,
+        resources: Mapping[str, float] = NOTHING,
+        labels: Mapping[str, str] = NOTHING,
+        devices: Mapping[str, Mapping[str, str]] = NOTHING,
+    ) -> None:
         self.world = world
         self.loop = world.loop
         self.name = name
         self.slots = slots
         self.window = window
         self.tags = tags
+        self.resources, self.labels, self.devices = resources, labels, devices
         self.incarnation = 0
         self.is_alive = False
         self.partitioned_until = 0.0
@@ -61,6 +75,7 @@ class SimulatedAnt:
     def _reset(self) -> None:
         self.is_welcomed = False
         self.is_draining = False
+        self.observes = False
         self.queue: deque[Attempt] = deque()
         self.running: dict[int, Attempt] = {}
         self.outbox: dict[int, Outcome] = {}
@@ -188,6 +203,14 @@ class SimulatedAnt:
             self.window,
             held,
             self._streams,
+            resources=self.resources,
+            labels=self.labels,
+            devices=self.devices,
+            devices_held={
+                one.token: one.assignment.devices
+                for one in (*self.running.values(), *self.queue)
+                if one.assignment.devices
+            },
         )
 
     def _give_up(self, stream: Stream) -> None:
@@ -227,6 +250,8 @@ class SimulatedAnt:
             self._renew(message)
             self._dispatch()
             return
+        if message.observe is not None:
+            self.observes = message.observe
         if message.welcome is not None:
             self._welcomed(message.welcome.keep, message.welcome.kill)
         for token in message.acknowledged:
@@ -279,6 +304,8 @@ class SimulatedAnt:
         self._beat += 1
         self._sent[self._beat] = self.loop.now
         stream.up("beat", self._beat)
+        if self.observes and self.running:
+            stream.up("uses", [(token, self.world.use_of(one.assignment), 0.0) for token, one in self.running.items()])
         self.loop.after(self.world.config.beat_interval_s, self._send_beat, stream)
 
     def _renew(self, beat: int) -> None:

@@ -27,10 +27,10 @@ from formicary.engine.queen.core.records import EPOCH_SHIFT, Job, Place, TaskRun
 from formicary.engine.scheduling.queues.ledger import Ledger
 from formicary.engine.storage.port import JOB_COLUMNS, TASK_COLUMNS, Changes, Row
 from tests.simulation.ballots import Ballots
-from tests.simulation.jobs import GANGS
 from tests.simulation.left import Left
 from tests.simulation.locks import check_locks
 from tests.simulation.loop import Violation
+from tests.simulation.placed import Watch
 
 if TYPE_CHECKING:
     from tests.simulation.ant import Attempt, SimulatedAnt
@@ -85,6 +85,7 @@ class Monitor:
         self.accepted_ids: dict[str, None] = {}
         self.people = Ballots(self.fail)
         self.left = Left(self.fail)
+        self.watch = Watch(world, self.fail) if world.setting.placed else None
         self._granted: dict[int, tuple[int, int]] = {}
         self._highest: dict[tuple[int, int], int] = {}
         self._released = 0
@@ -273,8 +274,8 @@ class Monitor:
         """A gang begins whole: every member that has not ended is granted in the commit that grants one of them."""
         for (job_id, execution), positions in granted.items():
             number = self.numbers[job_id]
-            kind = GANGS.get(str(self.jobs[number][_TYPE]))
-            if kind is None or kind.definition.gang is None or not positions & GANG_MEMBERS:
+            kind = self.world.kinds[str(self.jobs[number][_TYPE])]
+            if kind.definition.gang is None or not positions & GANG_MEMBERS:
                 continue
             rows = {position: self.tasks.get((number, position)) for position in GANG_MEMBERS}
             missing = [
@@ -294,8 +295,7 @@ class Monitor:
 
     def _may_copy(self, key: tuple[int, int]) -> bool:
         """The task allows a second copy: two attempts of it may run, on two ants, and one of them counts."""
-        kind = GANGS.get(str(self.jobs[key[0]][_TYPE])) if key[0] in self.jobs else None
-        return kind is not None and kind.definition.tasks[key[1]].speculative_backup is not None
+        return key[0] in self.jobs and self._definition(key).speculative_backup is not None
 
     def _check_gone(self, token: int, how: str) -> None:
         key = self._granted.get(token)
@@ -336,6 +336,8 @@ class Monitor:
             return
         key = (number, assignment.position)
         self.effects[key] = self.effects.get(key, 0) + 1
+        if self.watch is not None:
+            self.watch.began(ant, attempt)
         if len(ant.running) > ant.slots:
             self.fail(ant.name, "runs", len(ant.running), "tasks on", ant.slots, "slots")
         job, row = self.jobs[number], self.tasks[key]
@@ -368,6 +370,13 @@ class Monitor:
                 self.fail(ant.name, "runs", len(ant.running), "tasks after the end of its lease")
         if self.world.queen.is_ready:
             check_books(self.world.queen.core, self.fail)
+            if self.watch is not None:
+                self.watch.scan(self.world.queen.core)
+
+    def decided(self, core: Core) -> None:
+        """The queen has decided, and committed nothing of it yet."""
+        if self.watch is not None:
+            self.watch.decided(core)
 
     def recovered(self, core: Core) -> None:
         """A core was built from the store: its images are the store's, but for what falls due at once."""

@@ -18,7 +18,11 @@ from formicary.engine.queen.core.fanning import Fanning
 from formicary.engine.queen.core.gangs import GangRun, Gangs
 from formicary.engine.queen.core.leases import Hello, Leases
 from formicary.engine.queen.core.outcome import Outcome
+from formicary.engine.queen.core.preempting import Preempting
 from formicary.engine.queen.core.records import Ant, TaskRun
+from formicary.engine.scheduling.affinity import Neighbours
+from formicary.engine.scheduling.demand import Demand
+from formicary.engine.scheduling.devices import Devices
 from formicary.engine.scheduling.locks import LockBook
 from formicary.engine.storage.port import Row
 from tests.simulation.ant import SimulatedAnt
@@ -205,6 +209,40 @@ def forgotten_elements() -> list[Swap]:
     return [(TaskRun, "kept", lambda self: kept(self) and not self.is_element)]
 
 
+def shared_devices() -> list[Swap]:
+    """What another task has is free all the same."""
+    return [(Devices, "_free_of", lambda self, ant: self._sorted(ant))]
+
+
+def forgotten_devices() -> list[Swap]:
+    """After a restart of the queen the devices of what still runs are free."""
+    return [(Devices, "adopt", lambda _self, _token, _ant: None)]
+
+
+def good_neighbours() -> list[Swap]:
+    """Anti-affinity is not asked about."""
+    return [(Neighbours, "admits", lambda _self, _text, _place: True)]
+
+
+def forgotten_neighbours() -> list[Swap]:
+    """After a restart of the queen nobody is kept off what still runs."""
+    return [(Leases, "adopt", _without_neighbours(Leases.adopt))]
+
+
+def deep_ants() -> list[Swap]:
+    """An ant has room for whatever is asked for."""
+    return [(Leases, "_take", lambda _self, run, _ant, needs: setattr(run, "needs", needs))]
+
+
+def promises_broken() -> list[Swap]:
+    """Best-effort tasks go before those that were promised something."""
+
+    def comes_before(self: Preempting, _mine: Any, _theirs: Any, demand: Demand, run: TaskRun, _margin: float) -> bool:
+        return demand.best_effort and not self._queueing.is_best_effort(run)
+
+    return [(Preempting, "_comes_before", comes_before)]
+
+
 HOSTS: list[QueenHost] = []
 MUTANTS: dict[str, Callable[[], list[Swap]]] = {
     mutant.__name__: mutant
@@ -226,8 +264,24 @@ MUTANTS: dict[str, Callable[[], list[Swap]]] = {
         stale_checkpoint,
         forgotten_checkpoints,
         kept_checkpoints,
+        shared_devices,
+        forgotten_devices,
+        good_neighbours,
+        forgotten_neighbours,
+        deep_ants,
+        promises_broken,
     )
 }
+PLACED = frozenset(list(MUTANTS)[-6:])
+"""Those that need jobs which say where they run."""
+
+
+def _without_neighbours(adopt: Callable[..., None]) -> Callable[..., None]:
+    def forget(self: Leases, run: TaskRun, *more: Any) -> None:
+        adopt(self, run, *more)
+        self.neighbours.leave(run.token)
+
+    return forget
 
 
 def _with_host(init: Callable[..., None]) -> Callable[..., None]:

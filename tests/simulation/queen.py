@@ -153,6 +153,8 @@ class QueenHost:
             core.started(session, *content)
         elif kind == "checkpoint":
             core.checkpoint(session, *content)
+        elif kind == "uses":
+            core.observing.take(session, content)
         elif kind == "returned":
             core.returned(session, content)
         elif kind == "draining":
@@ -244,6 +246,7 @@ class QueenHost:
             return
         core = self._now()
         more = core.schedule()
+        self.world.monitor.decided(core)
         if core.dirty():
             batch = core.cut()
             self._in_commit, self._waiting = self._waiting, []

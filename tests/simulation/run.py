@@ -14,8 +14,8 @@ import time
 import traceback
 from collections.abc import Iterable, Iterator
 
-from tests.simulation.mutants import MUTANTS, applied
-from tests.simulation.world import BAR, Setting, any_setting, run_seed
+from tests.simulation.mutants import MUTANTS, PLACED, applied
+from tests.simulation.world import BAR, Setting, any_setting, placed_setting, run_seed
 
 Report = tuple[int, int, str]
 """Seed, events, and what went wrong or nothing."""
@@ -24,6 +24,8 @@ SHOWN_FAILURES = 3
 
 def setting_of(seed: int, workload: str) -> Setting:
     """The world of a seed: every fifth one is of the size of the bar, the others are drawn."""
+    if workload == "placed":
+        return placed_setting(seed)
     return BAR if workload == "bar" or (workload == "any" and seed % 5 == 0) else any_setting(seed)
 
 
@@ -99,7 +101,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, help="run this one only")
     parser.add_argument("--trace", action="store_true", help="print every event of --seed")
     parser.add_argument("--processes", type=int, default=1, help="processes to use (default 1)")
-    parser.add_argument("--workload", choices=("any", "bar", "drawn"), default="any", help="size of the worlds")
+    parser.add_argument(
+        "--workload", choices=("any", "bar", "drawn", "placed"), default="any", help="size of the worlds"
+    )
     parser.add_argument("--mutant", choices=sorted(MUTANTS), default="", help="run with a deliberate break")
     parser.add_argument("--bench", action="store_true", help="measure the bar's workload, print JSON")
     options = parser.parse_args(arguments)
@@ -111,6 +115,8 @@ def main(arguments: list[str] | None = None) -> int:
             world = run_seed(options.seed, setting_of(options.seed, options.workload), trace=options.trace)
         print(f"seed {options.seed}: {world.loop.events} events, nothing wrong")
         return 0
+    if options.mutant in PLACED and options.workload == "any":
+        options.workload = "placed"
     tasks = [(seed, options.workload, options.mutant) for seed in range(options.start, options.start + options.seeds)]
     found = reports(tasks, options.processes)
     return 1 if run_many(found, len(tasks), stop_at_first=bool(options.mutant)) else 0

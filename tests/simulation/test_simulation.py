@@ -22,6 +22,13 @@ def test_nothing_breaks(block: int) -> None:
         run_seed(seed, setting_of(seed, "any"))
 
 
+@pytest.mark.parametrize("block", range(0, 24, 8))
+def test_nothing_is_where_it_must_not_be(block: int) -> None:
+    """Classes, amounts, neighbours, devices: no ant above what it has, no device twice, nobody beside whom he shuns."""
+    for seed in range(block, block + 8):
+        run_seed(seed, setting_of(seed, "placed"))
+
+
 def test_the_same_seed_is_the_same_story() -> None:
     """A seed replays event by event."""
     stories = [run_seed(7, BAR).loop.story(400) for _ in range(2)]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from formicary.engine.jobs.fan_out import definition_position
+from formicary.engine.jobs.fan_out import definition_position, definition_task
+from formicary.engine.jobs.quality import holds
 from formicary.engine.queen.core.batch import Assignment
 from formicary.engine.queen.core.config import CoreConfig
 from formicary.engine.queen.core.outcome import COMPLETED, LOST, Outcome
@@ -18,14 +19,19 @@ from tests.simulation.invariants import Monitor
 from tests.simulation.jobs import GANGS, KINDS, MADE, Kind
 from tests.simulation.loop import Loop
 from tests.simulation.network import Stream, Weather
+from tests.simulation.placed import PLACED, PLACED_WILD, offers
 from tests.simulation.queen import WALL_AT_START, QueenHost
 from tests.simulation.store import SimulatedStore
 from tests.simulation.voters import Voters
 from tests.simulation.wild import wild_kinds
 
 SCAN_EVERY = 50
+SHARES = (
+    "policy: capacity\nset: {reclaim: graceful}\n"
+    "queues:\n- {name: some, guaranteed: 50}\n- {name: rest, guaranteed: 50}\ndefault: rest\n"
+)
 WILD: dict[str, Kind] = {kind.definition.job_type: kind for kind in wild_kinds(300)}
-ALL_KINDS = {**KINDS, **GANGS, **MADE, **WILD}
+ALL_KINDS = {**KINDS, **GANGS, **MADE, **WILD, **PLACED, **PLACED_WILD}
 MODELS = {name: kind.definition for name, kind in ALL_KINDS.items()}
 ROWS = {name: kind.row for name, kind in ALL_KINDS.items()}
 _EVIDENCE = 1_000_000_000.0
@@ -47,6 +53,14 @@ class Setting:
     """Share of jobs with random graphs."""
     queues: str = ""
     """Configuration of queues; empty = by priority and submission. With one a part of the jobs are gangs."""
+    placed: bool = False
+    """Most jobs have classes, neighbours or devices, and ants have what these ask for."""
+    observed: bool = False
+    """The configuration gives out what is asked for and not used."""
+    overcommit: float = 1.0
+    """How often it gives out what there is."""
+    makes_room: bool = False
+    """An order or a queue of it lets tasks that are promised something give way, too."""
 
 
 class World:
@@ -74,6 +88,7 @@ class World:
                 setting.slots,
                 setting.window,
                 frozenset({"big"}) if i == 0 or rng.random() < 0.3 else frozenset(),
+                **(offers(i, rng) if setting.placed else {}),
             )
             for i in range(setting.ants)
         ]
@@ -84,6 +99,9 @@ class World:
             chosen = [rng.choice(wild) if rng.random() < setting.wild else kind for kind in chosen]
         if setting.queues:
             chosen = [rng.choice(list(GANGS)) if rng.random() < 0.35 else kind for kind in chosen]
+        if setting.placed:
+            own = list(PLACED_WILD if setting.wild else PLACED)
+            chosen = [rng.choice(own) if rng.random() < 0.85 else kind for kind in chosen]
         self.orders = {
             str(i): Order(self.new_id(), kind, f"key{i}" if rng.random() < 0.2 else "") for i, kind in enumerate(chosen)
         }
@@ -146,6 +164,11 @@ class World:
         """How long an attempt runs; most are short, some outlive a lease."""
         draw = self.loop.random.random()
         return 0.05 + draw if draw < 0.85 else 1.0 + 20.0 * self.loop.random.random()
+
+    def use_of(self, assignment: Assignment) -> float:
+        """Processors that an attempt uses now: of most less than they have asked for, of some more."""
+        task = definition_task(ALL_KINDS[assignment.definition_id].definition, assignment.position)
+        return dict(holds(task)).get("cpu", 0.0) * self.loop.random.choice((0.0, 0.1, 0.5, 1.0, 1.3))
 
     def kills_its_ant(self, assignment: Assignment) -> bool:
         """The attempt takes its ant's process with it."""
@@ -230,6 +253,37 @@ def _any_queues(rng: Random, slots: int) -> str:
         )
     )
     return found if slots > 1 else ""
+
+
+def placed_setting(seed: int) -> Setting:
+    """The same with jobs that say where they run: two ants or more, with two slots or more, so that gangs fit."""
+    rng = Loop(seed ^ 0x91ACE).random
+    found = any_setting(seed)
+    slots = rng.choice((2, 3, 5))
+    lines = [
+        rng.choice(("policy: priority\n", "policy: fcfs\n", "policy: priority\nset: {preemptive: true}\n", SHARES))
+    ]
+    observed, overcommit = rng.random() < 0.3, 1.0
+    if rng.random() < 0.7:
+        lines.append("quality_of_service: true\n")
+    if observed:
+        lines.append("overcommit: {cpu: {observed: 0.8, most: 1.5, after: 2s}}\n")
+    elif rng.random() < 0.2:
+        lines.append("overcommit: {cpu: 2}\n")
+        overcommit = 2.0
+    lines.append(rng.choice(("", "", "placement: best_fit\n", "placement: optimal\n")))
+    return replace(
+        found,
+        ants=rng.choice((2, 3, 4)),
+        slots=slots,
+        window=slots,
+        wild=rng.choice((0.0, 0.0, 1.0)),
+        queues="".join(lines) if rng.random() < 0.8 else "",
+        placed=True,
+        observed=observed,
+        overcommit=overcommit,
+        makes_room="preemptive" in lines[0] or "reclaim" in lines[0],
+    )
 
 
 BAR = Setting(plan=Plan(queen_crashes=3, ant_kills=4))

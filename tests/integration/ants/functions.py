@@ -228,3 +228,8 @@ def until_asked(begun: str, answers: bool) -> None:
     while not (answers and task.is_stopping):
         time.sleep(0.01)
     task.checkpoint("asked")
+
+
+def takes_memory(size: int) -> int:
+    """Has so many bytes for a moment, and says how many."""
+    return len(bytearray(size))

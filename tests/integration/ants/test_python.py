@@ -404,3 +404,20 @@ async def test_workers_are_warm_before_the_first_task() -> None:
         assert len(ant.worker_pids) == 2
         await asyncio.gather(call(queen, "noop"), call(queen, "noop"))
         assert len(ant.worker_pids) == 2
+
+
+@in_loop
+async def test_memory_is_bounded_for_the_task_that_says_so_and_for_no_other() -> None:
+    """The process is kept, and the next call may have what it wants."""
+    bounded = python("functions:takes_memory", resources={"limits": {"memory": "200Mi"}})
+    async with colony(config=config()) as (queen, _):
+        result = await queen.run(bounded, variables={"size": 400_000_000})
+        assert result.outcome == TaskResult.FAILED
+        assert (
+            result.error_message.startswith("MemoryError")
+            and "200Mi of memory (resources.limits)" in result.error_message
+        )
+        small = await queen.run(bounded, variables={"size": 1_000_000})
+        assert queen.outputs(small.token) == {"result": 1_000_000}
+        large = await call(queen, "takes_memory", size=400_000_000)
+        assert queen.outputs(large.token) == {"result": 400_000_000}

@@ -47,6 +47,21 @@ async def test_a_signal_is_reported_with_its_number_and_128_plus_it(name: str) -
         assert result.error_code == "ERR_SIGNAL"
 
 
+@in_loop
+async def test_the_memory_of_each_process_is_bounded(tmp_path: Path) -> None:
+    """Where the task says so, also in a folder of its own and without a shell; the error tells the bound."""
+    take = "python3 -c 'print(len(bytearray({})))'"
+    limits = {"limits": {"memory": "100Mi"}}
+    async with colony() as (queen, _):
+        for more in ({}, {"working_dir": str(tmp_path)}, {"execute_command_without_shell": True}):
+            result = await queen.run(shell(take.format(400_000_000), resources=limits, **more))
+            assert result.outcome == TaskResult.FAILED and "100Mi of memory (resources.limits)" in result.error_message
+            result = await queen.run(shell(take.format(1_000_000), resources=limits, **more))
+            assert (result.exit_code, queen.text(result.token)) == (0, ["1000000"])
+        result = await queen.run(shell(take.format(400_000_000)))
+        assert queen.text(result.token) == ["400000000"]
+
+
 @pytest.mark.parametrize("name", ["INT", "QUIT"])
 def test_a_task_does_not_inherit_ignored_signals(name: str) -> None:
     """A server that a script started with `&` ignores INT and QUIT; its tasks do not."""

@@ -6,6 +6,7 @@ import pytest
 
 from formicary.engine.queen.core import outcome as ends
 from formicary.engine.queen.core.explaining import explain
+from formicary.engine.queen.core.queueing import requeue
 from formicary.engine.scheduling.queues.reading import read_queues
 from tests.unit.core.colony import Colony
 
@@ -42,6 +43,22 @@ def run_all(made: Colony, ids: list[str], task: str = "a") -> list[str]:
         if not made.core.jobs:
             break
     return order
+
+
+def test_who_comes_anew_finds_the_room_that_came_while_nobody_like_him_waited() -> None:
+    """That a demand found no room is no longer true when another of its kind comes, long after the last has gone."""
+    made = colony("policy: fcfs\n")
+    made.ant("ant", 1)
+    made.submit("held", made.define(job("held")))
+    large = made.define(job("large", task="  resources: {cpu: 1}\n"))
+    made.ant("other", 2, resources={"cpu": 1.0})
+    made.submit("first", large)
+    made.submit("gone", large)
+    made.cancel("gone")
+    requeue(made.core)  # as when a term is new, or the queues are
+    made.ok("first", "a")
+    made.submit("late", large)
+    assert started(made) == ["held", "first", "late"]
 
 
 def test_an_order_holds_and_follows_a_change_at_run_time() -> None:

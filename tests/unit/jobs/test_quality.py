@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from formicary.engine.jobs.availability import availability_violations
 from formicary.engine.jobs.model import TaskDefinition
 from formicary.engine.jobs.parse import parse_source
 from formicary.engine.jobs.quality import BEST_EFFORT, BURSTABLE, GUARANTEED, asks, holds, quality_of
@@ -61,3 +62,24 @@ def test_what_a_template_will_ask_for_is_known_to_be_something() -> None:
 def test_what_is_wrong_is_told_with_its_place(resources: str, path: str, code: str) -> None:
     found = parse_source(JOB.format(task=f"  resources: {resources}\n"))[0].violations
     assert [(v.path, v.code, v.line) for v in found] == [(f"tasks[0].{path}", code, 5)]
+
+
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [
+        ("  script: x\n  resources: {limits: {memory: 1Gi}}\n", []),
+        ("  script: x\n  resources: {memory: 512}\n", []),
+        ("  script: x\n  resources: {limits: {memory: 512}}\n", ["tasks[0].resources.limits.memory"]),
+        ("  script: x\n  resources: {limits: {cpu: 1, memory: 1Gi}}\n", ["tasks[0].resources.limits"]),
+        ("  function: a:b\n  method: PYTHON\n  resources: {limits: {gpu: 1}}\n", ["tasks[0].resources.limits"]),
+        ("  method: DOCKER\n  container: a\n  script: x\n  resources: {limits: {cpu: 1}}\n", []),
+        ("  method: SHELL\n  container: {image: a, memory_limit: 64Mi}\n  script: x\n", ["tasks[0].container"]),
+        ("  method: SHELL\n  container: a\n  script: x\n", []),
+    ],
+)
+def test_a_limit_that_bounds_nothing_is_told(task: str, told: list[str]) -> None:
+    """As a warning: the amount is held of the ant all the same."""
+    (parsed,) = parse_source(f"job_type: j\ntasks:\n- task_type: t\n{task}")
+    assert parsed.definition is not None, parsed.violations
+    found = availability_violations(parsed.definition)
+    assert [one.path for one in found] == told and all(one.severity == "warning" for one in found)

@@ -80,3 +80,66 @@ def test_who_was_taken_off_and_did_not_come_back_has_his_segment(runs: Lab) -> N
     assert found[0]["segments"] == [[0, 2, "a"]]
     assert found[0]["end"] is None
     assert "segments" not in found[1]
+
+
+def pieces(document: dict[str, Any]) -> dict[str, list[list[float]]]:
+    """From when until when each job ran."""
+    return {
+        one["id"]: [piece[:2] for piece in one.get("segments", [[one["start"], one["end"], one["ant"]]])]
+        for one in document["jobs"]
+    }
+
+
+def test_turns_of_equal_priority_of_silberschatz(runs: Lab) -> None:
+    """Silberschatz, Galvin, Gagne, "Operating System Concepts", exercise 5.5: who is pushed aside goes to the end."""
+    rows = [(0, 20, 40), (25, 25, 30), (30, 25, 30), (60, 15, 35), (100, 10, 5), (105, 10, 10)]
+    jobs = [job(f"P{n}", at, length, priority=priority) for n, (at, length, priority) in enumerate(rows, 1)]
+    assert pieces(runs.run(jobs, "priority", "preemptive=true", "quantum=10", "aside=end")) == {
+        "P1": [[0, 20]],
+        "P2": [[25, 35], [45, 55], [75, 80]],
+        "P3": [[35, 45], [55, 60], [80, 90]],
+        "P4": [[60, 75]],
+        "P5": [[100, 105], [115, 120]],
+        "P6": [[105, 115]],
+    }
+
+
+def test_foreground_in_turns_background_in_order(runs: Lab) -> None:
+    """The same, 5.3.5: slices for the upper queue, first come, first served in the lower one."""
+    queues = [{"name": "front", "priority": 2, "quantum": 2}, {"name": "back", "priority": 1}]
+    rows = [("P1", 0, 4, "front"), ("P2", 0, 3, "front"), ("P3", 0, 8, "back"), ("P4", 10, 5, "front")]
+    jobs = [job(name, at, length, queue=queue) for name, at, length, queue in rows]
+    cluster = {**ONE, "queues": queues}
+    assert pieces(runs.run(jobs, "multilevel", "preemptive=true", cluster=cluster)) == {
+        "P1": [[0, 2], [4, 6]],
+        "P2": [[2, 4], [6, 7]],
+        "P3": [[7, 10], [15, 20]],
+        "P4": [[10, 15]],
+    }
+    assert pieces(runs.run(jobs, "multilevel", cluster=cluster))["P3"] == [[7, 15]]
+
+
+def test_who_runs_at_a_boost_is_boosted(runs: Lab) -> None:
+    """OSTEP, rule 5: at 8 the long one is on the top level again, so who comes at 9 waits for its slice of 4."""
+    jobs = [job("long", 0, 30), job("short", 9, 2)]
+    sets = ["mode=feedback", "quanta=4,8", "boost=8"]
+    assert pieces(runs.run(jobs, "multilevel", *sets))["short"] == [[12, 14]]
+    assert pieces(runs.run(jobs, "multilevel", *sets[:2]))["short"] == [[9, 11]]
+
+
+@pytest.mark.parametrize(
+    ("policy", "sets", "says"),
+    [
+        ("multilevel", ["mode=feedback", "quanta=4,x"], "must be a number"),
+        ("multilevel", ["mode=feedback", "quanta=4,0"], "must be numbers above zero, with commas between"),
+        ("multilevel", ["mode=feedback", f"quanta={','.join(['1'] * 65)}"], "must be 64 numbers at most"),
+        ("priority", ["quantum=1", "aging=1"], "quantum goes with none of aging, degrade, floor"),
+        ("priority", ["aside=middle"], "must be one of head, end"),
+    ],
+)
+def test_slices_that_cannot_be(runs: Lab, policy: str, sets: list[str], says: str) -> None:
+    """With the reason, before anything runs."""
+    lines = '{"id": "j", "submit": 0, "runtime": 1}'
+    status, _, err = runs.call(lines, ONE, "--policy", policy, *(part for one in sets for part in ("--set", one)))
+    assert status == 2
+    assert says in err

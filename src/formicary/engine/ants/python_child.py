@@ -129,7 +129,7 @@ class Child:
         target = self._targets[call.target]
         self._current = call
         self._set_environment(call, target)
-        answer = self._execute(call, target, started) if not call.folder else self._in_folder(call, target, started)
+        answer = self._bounded(call, target, started) if target.memory else self._run(call, target, started)
         self._current = None
         if os.getpid() != self._pid:
             os._exit(0)
@@ -146,6 +146,19 @@ class Child:
         while self._cells[TAKING]:
             if gone.poll(1):
                 os.killpg(0, signal.SIGKILL)
+
+    def _bounded(self, call: Call, target: Target, started: float) -> Answer:
+        """The same with a bound for the memory of this process."""
+        from formicary.engine.ants import memory_limit
+
+        with memory_limit.bounding(target.memory):
+            answer = self._run(call, target, started)
+        if answer.how == python_wire.RAISED and answer.message.startswith("MemoryError"):
+            answer.message = f"{answer.message}; {memory_limit.told(target.memory)}"
+        return answer
+
+    def _run(self, call: Call, target: Target, started: float) -> Answer:
+        return self._execute(call, target, started) if not call.folder else self._in_folder(call, target, started)
 
     def _in_folder(self, call: Call, target: Target, started: float) -> Answer:
         """The same in the folder where its files are."""

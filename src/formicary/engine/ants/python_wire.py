@@ -54,12 +54,13 @@ SKIPPED = 6
 
 
 class Target(msgspec.Struct, array_like=True):
-    """A function to call: sent once per child, then named by its number."""
+    """A function to call: sent once per child, then named by its number. ``memory`` is its bound in bytes, 0 = none."""
 
     id: int
     function: str
     task_type: str
     environment: dict[str, str]
+    memory: int = 0
 
 
 class Call(msgspec.Struct, array_like=True):

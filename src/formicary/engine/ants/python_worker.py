@@ -45,6 +45,7 @@ from formicary.engine.ants.python_wire import (
     Progress,
     Target,
 )
+from formicary.engine.jobs.quality import memory_limit_of
 
 _BOOT = (
     "import sys; sys.path.append(sys.argv.pop(1)); from formicary.engine.ants.python_child import main; "
@@ -163,9 +164,12 @@ class PythonWorker:
         key: tuple[object, ...] = (task.function, task.task_type)
         if task.environment:
             key += tuple(task.environment.items())
+        memory = memory_limit_of(task)
+        if memory:
+            key += (memory,)
         number = self._targets.get(key)
         if number is None:
-            number = self._add_target(attempt, key)
+            number = self._add_target(attempt, key, memory)
         self._seq = seq = self._seq + 1
         self.in_flight[seq] = attempt
         self._calls.append(
@@ -182,12 +186,12 @@ class PythonWorker:
             )
         )
 
-    def _add_target(self, attempt: Attempt, key: tuple[object, ...]) -> int:
+    def _add_target(self, attempt: Attempt, key: tuple[object, ...], memory: int) -> int:
         task = attempt.task
         number = len(self._targets) + 1
         self._targets[key] = number
         environment = {str(k): str(v) for k, v in task.environment.items()}
-        self._new_targets.append(Target(number, task.function or "", task.task_type, environment))
+        self._new_targets.append(Target(number, task.function or "", task.task_type, environment, memory))
         return number
 
     def flush(self) -> None:

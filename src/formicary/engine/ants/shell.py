@@ -28,9 +28,11 @@ import msgspec
 
 from formicary.engine.ants.attempt import Attempt, Outcome, Result, failure
 from formicary.engine.ants.config import AntConfig
+from formicary.engine.ants.memory_limit import bounded, told
 from formicary.engine.ants.offers import PRIVATE_VARIABLES
 from formicary.engine.ants.output import STDERR, STDOUT
 from formicary.engine.ants.warden import MARK, Warden
+from formicary.engine.jobs.quality import memory_limit_of
 from formicary.engine.jobs.variables import EXPORTED, job_builtins
 
 _READ_BYTES = 32768
@@ -268,6 +270,7 @@ class _Run:
         self._is_killed = False
         self._killer: asyncio.TimerHandle | None = None
         self._folder = _folder(attempt)
+        self._memory = memory_limit_of(attempt.task)
         self._pipes = pipes
         pipes.feed = attempt.feed
 
@@ -323,7 +326,10 @@ class _Run:
         self._pipes.drain()
         if self._is_stopped and not self._is_killed:
             await self._rest_of_group(process)
-        return _result(line, status)
+        result = _result(line, status)
+        if self._memory and result.outcome != Outcome.COMPLETED:
+            result.error_message = f"{result.error_message[:-1]}; {told(self._memory)}."
+        return result
 
     def _spawn(self, line: str) -> int:
         """Starts a line; returns its process id, which is that of its group."""
@@ -334,6 +340,7 @@ class _Run:
             if not os.access(self._folder, os.X_OK) or not Path(self._folder).is_dir():
                 raise NotADirectoryError(f"working_dir {self._folder} is not a folder that this ant can use")
             arguments = ["/bin/sh", "-c", _ENTER, self._folder, *arguments]
+        arguments = bounded(arguments, self._memory)
         return os.posix_spawnp(
             arguments[0],
             arguments,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from formicary.engine.jobs.amounts import limits_of
 from formicary.engine.jobs.fields import JOB_FIELDS, NOW, TASK_FIELDS, Field
 from formicary.engine.jobs.locks import locks_of
 from formicary.engine.jobs.model import (
@@ -16,8 +17,10 @@ from formicary.engine.jobs.model import (
     Violation,
     is_third_party,
 )
+from formicary.engine.jobs.quality import BOUNDED_METHODS, LEAST_MEMORY_BYTES
 
 CODE = "NOT_AVAILABLE"
+_CONTAINER_LIMITS = ("cpu_limit_cores", "memory_limit_bytes")
 _JOB_LATER = tuple(row for row in JOB_FIELDS if row.available != NOW)
 _TASK_LATER = tuple(row for row in TASK_FIELDS if row.available != NOW and not row.for_containers)
 
@@ -79,7 +82,31 @@ def _check_task(
         here = f"{path}.resources"
         message = f"{here} has no effect: a {method} task runs on no ant; let the job hold them."
         found.append(Violation(task.position.line, task.position.column, here, CODE, message, "warning"))
+    if method in BOUNDED_METHODS:
+        _check_limits(task, method, path, marks, found)
     for row in _TASK_LATER:
         if getattr(task, row.target) not in (None, (), {}):
             here = f"{path}.{row.name}"
             found.append(_later(row, here, marks.get(here, task.position)))
+
+
+def _check_limits(
+    task: TaskDefinition, method: str, path: str, marks: Mapping[str, Position], found: list[Violation]
+) -> None:
+    """Limits that bound nothing, because the task's processes are the ant's own."""
+    if any((task.container or {}).get(name) for name in _CONTAINER_LIMITS):
+        here = f"{path}.container"
+        place = marks.get(here, task.position)
+        message = f"The limits of {here} bound nothing where it runs as {method}, without a container."
+        found.append(Violation(place.line, place.column, here, CODE, message, "warning"))
+    limits = limits_of(task.resources)
+    place = marks.get(f"{path}.resources", task.position)
+    here = f"{path}.resources.limits"
+    memory = limits.pop("memory", 0.0)
+    if 0 < memory < LEAST_MEMORY_BYTES:
+        message = f"{here}.memory is {memory:g} bytes and bounds nothing: write an amount with its unit, like 512Mi."
+        found.append(Violation(place.line, place.column, f"{here}.memory", CODE, message, "warning"))
+    if limits:
+        names = ", ".join(sorted(limits))
+        message = f"{here} holds {names} of its ant and bounds no {method} task: only memory does. Use DOCKER."
+        found.append(Violation(place.line, place.column, here, CODE, message, "warning"))

@@ -35,6 +35,20 @@ def quality_of(task: TaskDefinition) -> str:
     return GUARANTEED if all(limits.get(name) == amount for name, amount in requests.items()) else BURSTABLE
 
 
+LEAST_MEMORY_BYTES = 4 * 1024 * 1024
+"""No process starts with less: a smaller limit is a mistake of units, is told as one, and bounds nothing."""
+BOUNDED_METHODS = frozenset({"SHELL", "PYTHON"})
+"""Methods whose processes are the ant's own: it bounds their memory."""
+
+
+def memory_limit_of(task: TaskDefinition) -> int:
+    """Bytes that each process of the task may have by `resources.limits.memory`; 0 = nothing bounds them here."""
+    if task.resources is None or task.method not in BOUNDED_METHODS:
+        return 0
+    limit = int(limits_of(task.resources).get("memory", 0))
+    return limit if limit >= LEAST_MEMORY_BYTES else 0
+
+
 def asks(task: TaskDefinition) -> bool:
     """Whether it names an amount, be it a template that is not rendered yet: it may turn out not to be best-effort."""
     named = task.resources is not None and bool(task.resources) and not is_virtual(task.resources)

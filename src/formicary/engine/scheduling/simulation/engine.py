@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from random import Random
 
-from formicary.engine.scheduling.simulation.policy import Copy, Drop, Policy, Preempt, Start
+from formicary.engine.scheduling.simulation.policy import Copy, Drop, Policy, Preempt, Renew, Start
 from formicary.engine.scheduling.simulation.precedence import Precedence
 from formicary.engine.scheduling.simulation.state import INFINITY, TINY, ClusterState, Entry
 from formicary.engine.scheduling.simulation.workload import Cluster, Job
@@ -184,6 +184,8 @@ class Simulation:
                 self._preempted += 1
                 self._handled += 1
                 self._take_off(decision.entry, now, keep=decision.keep)
+            elif isinstance(decision, Renew):
+                self._renew(decision.entry, now)
             elif isinstance(decision, Drop):
                 self._drop(decision.entry, decision.reason)
             elif isinstance(decision, Copy):
@@ -221,7 +223,19 @@ class Simulation:
         self._policy.stopped(entry, now)
         entry.ant = None
 
+    def _renew(self, entry: Entry, now: float) -> None:
+        ant = entry.ant
+        if ant is not None:
+            self._pause(entry, now)
+            self._start(Start(entry, ant), now)
+
     def _take_off(self, entry: Entry, now: float, *, keep: bool = True) -> None:
+        self._pause(entry, now, keep=keep)
+        entry.run += 1
+        entry.arrived = now
+        self._policy.queued(entry, now)
+
+    def _pause(self, entry: Entry, now: float, *, keep: bool = True) -> None:
         done = (now - entry.since) / entry.pace
         self._stop(entry, now)
         if keep:
@@ -229,9 +243,6 @@ class Simulation:
             entry.expected_left = max(0.0, entry.expected_left - done)
         else:
             entry.remaining, entry.expected_left = entry.job.runtime, entry.job.expected
-        entry.run += 1
-        entry.arrived = now
-        self._policy.queued(entry, now)
 
     def _outcome(self) -> Outcome:
         jobs = []

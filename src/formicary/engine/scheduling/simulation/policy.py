@@ -35,6 +35,12 @@ class Preempt(NamedTuple):
     keep: bool = True
 
 
+class Renew(NamedTuple):
+    """This running job begins a new stretch where it is; the policy is told that it stopped, and started."""
+
+    entry: Entry
+
+
 class Copy(NamedTuple):
     """Run a second copy of this running job on this ant; whichever ends first is the end of the job."""
 
@@ -49,7 +55,7 @@ class Drop(NamedTuple):
     reason: str
 
 
-Decision = Start | Preempt | Drop | Copy
+Decision = Start | Preempt | Renew | Drop | Copy
 
 
 class Policy(Protocol):

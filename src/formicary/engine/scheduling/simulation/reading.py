@@ -410,7 +410,7 @@ def _ant(fields: _Fields) -> Ant:
 
 def _queue(fields: _Fields) -> Queue:
     fields.raw = {("name" if key == "id" else _ALIASES.get(key, key)): value for key, value in fields.raw.items()}
-    fields.known(["name", "weight", "priority", "parent", "guaranteed", "maximum"])
+    fields.known(["name", "weight", "priority", "parent", "guaranteed", "maximum", "quantum"])
     if fields.raw.get("name") is None:
         fields.wrong.at(fields.place, "name is missing")
     maximum = fields.number("maximum", 1.0, least=0.0, above=True)
@@ -421,6 +421,7 @@ def _queue(fields: _Fields) -> Queue:
         fields.text("parent"),
         fields.number("guaranteed", least=0.0),
         maximum or 1.0,
+        fields.number("quantum", least=0.0, most=MOST_S, above=True),
     )
 
 

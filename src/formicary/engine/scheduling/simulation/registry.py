@@ -13,7 +13,7 @@ from formicary.engine.scheduling.simulation.delaying import Delayed
 from formicary.engine.scheduling.simulation.gangs import Gangs
 from formicary.engine.scheduling.simulation.groups import Matchmaking
 from formicary.engine.scheduling.simulation.inheriting import Inheriting
-from formicary.engine.scheduling.simulation.levels import Feedback
+from formicary.engine.scheduling.simulation.levels import Feedback, Turns
 from formicary.engine.scheduling.simulation.policy import Policy
 from formicary.engine.scheduling.simulation.queueing import (
     INFINITY,
@@ -26,14 +26,17 @@ from formicary.engine.scheduling.simulation.queueing import (
 from formicary.engine.scheduling.simulation.sharing import By, Capacity, DeficitRounds, Lottery, MaxMin
 from formicary.engine.scheduling.simulation.speculating import Speculating
 from formicary.engine.scheduling.simulation.state import Entry
-from formicary.engine.scheduling.simulation.workload import Cluster, Job
+from formicary.engine.scheduling.simulation.workload import Cluster, Job, Queue
 
 Values = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One key of `--set`: its kind (`number`, `flag`, `text`, `weights` or a choice of words), default and meaning."""
+    """One key of `--set`: its kind, default and meaning.
+
+    A kind is `number`, `numbers`, `flag`, `text`, `weights` or a choice of words.
+    """
 
     kind: str | tuple[str, ...]
     default: object
@@ -83,6 +86,11 @@ _WEIGHTS = Parameter(
     "weights", {}, "claims as NAME:WEIGHT,NAME:WEIGHT; else the weight of the queue of that name, else 1"
 )
 _SHED = Parameter(("continue", "shed"), "continue", "shed gives up jobs that cannot end by their deadline any more")
+_ASIDE = Parameter(
+    ("head", "end"),
+    "head",
+    "where who is pushed aside in his slice waits: first with the rest of it, or last with a new one",
+)
 _DEPTH = Parameter("number", 1000, "how many waiting jobs or gangs a round looks at")
 
 
@@ -126,6 +134,17 @@ def _priority(values: Values, cluster: Cluster, jobs: Sequence[Job]) -> Policy:
         raise ValueError(f"floor is per cent of the starts, 0 to 50, not {floor:g}")
     if floor > 0 and preemptive:
         raise ValueError("what floor starts, preemptive would take off again at once: leave one of them out")
+    if quantum := _number(values, "quantum"):
+        if how != "none" or aging > 0 or floor > 0 or any(job.locks for job in jobs):
+            raise ValueError("quantum goes with none of aging, degrade, floor and jobs that hold locks: leave it out")
+        levels = {priority: level for level, priority in enumerate(sorted({-job.priority for job in jobs}))}
+        return Turns(
+            lambda entry: levels[-entry.job.priority],
+            [quantum] * len(levels),
+            keeps=values["aside"] == "head",
+            preemptive=preemptive,
+            blocking=blocking,
+        )
     if any(job.locks for job in jobs):
         if how != "none" or aging > 0 or floor > 0:
             raise ValueError("jobs hold locks, for which there is neither degrade nor aging nor floor: leave it out")
@@ -170,19 +189,36 @@ def _claims(values: Values, cluster: Cluster, jobs: Sequence[Job]) -> dict[str, 
 
 def _multilevel(values: Values, cluster: Cluster, jobs: Sequence[Job]) -> Policy:
     if values["mode"] == "feedback":
+        given = values["quanta"]
         quanta = [_number(values, "quantum") * 2**level for level in range(int(_number(values, "levels")))]
-        if len(quanta) > 1 and values["last"] == "fcfs":
+        if isinstance(given, tuple):
+            quanta = [*given, *([INFINITY] if values["last"] == "fcfs" else [])]
+        elif len(quanta) > 1 and values["last"] == "fcfs":
             quanta[-1] = INFINITY
-        return Feedback(quanta, _number(values, "boost") or INFINITY)
+        return Feedback(quanta, _number(values, "boost") or INFINITY, keeps=values["aside"] == "head")
     if values["mode"] == "weighted":
         cost = (lambda entry: 1.0) if values["cost"] == "jobs" else (lambda entry: float(entry.job.expected))
         weights = _weights(values, cluster, {job.queue for job in jobs})
         return DeficitRounds(lambda entry: entry.job.queue, weights, cost)
     ranks = {queue.name: queue.priority for queue in cluster.queues}
-    return Ordered(
-        lambda entry, now: -ranks.get(entry.job.queue, 0.0),
-        blocking=bool(values["blocking"]),
+    blocking, preemptive = bool(values["blocking"]), bool(values["preemptive"])
+    if any(queue.quantum for queue in cluster.queues):
+        return _in_turns(values, cluster, jobs)
+    return Ordered(lambda entry, now: -ranks.get(entry.job.queue, 0.0), blocking=blocking, preemptive=preemptive)
+
+
+def _in_turns(values: Values, cluster: Cluster, jobs: Sequence[Job]) -> Policy:
+    """Strict between queues of which some have slices; of equal priority, the first of the file goes first."""
+    named = {queue.name for queue in cluster.queues}
+    others = [Queue(name) for name in sorted({job.queue for job in jobs} - named)]
+    queues = sorted([*cluster.queues, *others], key=lambda queue: -queue.priority)
+    levels = {queue.name: level for level, queue in enumerate(queues)}
+    return Turns(
+        lambda entry: levels[entry.job.queue],
+        [queue.quantum or INFINITY for queue in queues],
+        keeps=values["aside"] == "head",
         preemptive=bool(values["preemptive"]),
+        blocking=bool(values["blocking"]),
     )
 
 
@@ -243,6 +279,10 @@ POLICIES: dict[str, Known] = {
             "degrade": Parameter(
                 ("none", "log", "step"), "none", "priority falls with each attempt to start; it starves"
             ),
+            "quantum": Parameter(
+                "number", 0.0, "slice in seconds of those of equal priority, who take turns; 0 is none"
+            ),
+            "aside": _ASIDE,
             "inherit": Parameter("flag", True, "who holds a lock has the priority of those that wait for it"),
         },
     ),
@@ -256,8 +296,14 @@ POLICIES: dict[str, Known] = {
             "cost": Parameter(("time", "jobs"), "time", "what a turn costs: expected seconds, or 1 for each job"),
             "quantum": Parameter("number", 8.0, "slice of the first level in seconds; doubled on each next one"),
             "levels": Parameter("number", 3, "levels of feedback; 1 is round robin"),
+            "quanta": Parameter(
+                "numbers",
+                None,
+                "slices of the levels, such as 8,16, for `quantum` and `levels`; one that is `last` follows",
+            ),
             "last": Parameter(("fcfs", "slices"), "fcfs", "the last of several levels runs to the end, or in slices"),
-            "boost": Parameter("number", 0.0, "seconds after which all that wait go to the top; 0 is never"),
+            "aside": _ASIDE,
+            "boost": Parameter("number", 0.0, "after every so many seconds all go to the top; 0 is never"),
         },
     ),
     "first_fit": Known(
@@ -432,7 +478,21 @@ def _read(kind: str | tuple[str, ...], text: str) -> object:
         if text.lower() not in ("true", "false", "yes", "no", "1", "0"):
             raise ValueError("must be true or false")
         return text.lower() in ("true", "yes", "1")
+    if kind == "numbers":
+        return _read_slices(text)
     return _read_weights(text) if kind == "weights" else text
+
+
+def _read_slices(text: str) -> tuple[float, ...]:
+    found = []
+    for part in text.split(",")[: WHOLE["levels"] + 1]:
+        number = _read("number", part)
+        if not isinstance(number, float) or number <= 0:
+            raise ValueError("must be numbers above zero, with commas between")
+        found.append(number)
+    if len(found) > WHOLE["levels"]:
+        raise ValueError(f"must be {WHOLE['levels']} numbers at most")
+    return tuple(found)
 
 
 def _read_weights(text: str) -> dict[str, float]:

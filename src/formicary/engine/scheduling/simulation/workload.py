@@ -87,6 +87,7 @@ class Queue:
         parent: The queue above it, empty for the root (`capacity`).
         guaranteed: Part of its parent, 0 to 1, that it has whenever it asks for it; None = what its siblings leave.
         maximum: Part of its parent, 0 to 1, that it may never exceed.
+        quantum: Slice in seconds of its jobs, which take turns (`multilevel` in strict mode); None = they do not.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Queue:
     parent: str = ""
     guaranteed: float | None = None
     maximum: float = 1.0
+    quantum: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
