@@ -17,7 +17,8 @@ Source: Kubernetes, "Assigning Pods to Nodes", inter-pod affinity and anti-affin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
@@ -37,6 +38,8 @@ _UNKNOWN = "\0unknown"
 MOST_SELECTORS = 2000
 """Counted at the same time; those that nobody asks about any more go first."""
 MOST_TEXTS = 20_000
+MOST_RECENT = 1024
+"""Changes of a selector that are remembered for preferences."""
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -211,6 +214,8 @@ class _Count:
     total: int = 0
     is_near: bool = False
     """Somebody wants to be near to them."""
+    recent: deque[tuple[int, str, str]] | None = None
+    """The last changes: when, topology key, domain; None = nobody prefers to be near to them, or away."""
     by_key: dict[str, dict[str, int]] = field(default_factory=dict)
     expected: dict[str, dict[str, int]] = field(default_factory=dict)
     """The same of those for which room is kept."""
@@ -234,6 +239,8 @@ class _Count:
         counts[where] = counts.get(where, 0) + sign
         if not counts[where]:
             del counts[where]
+        if self.recent is not None and not is_expected:
+            self.recent.append((self.stamp, key, where))
 
     def certainly(self, key: str, where: str | None) -> int:
         """How many are in a domain."""
@@ -259,6 +266,7 @@ class _Asked:
     """It selects itself: of an empty group it may begin anywhere."""
     apart: tuple[tuple[_Count, str], ...]
     preferred: tuple[tuple[_Count, str, int], ...]
+    preferred_keys: tuple[str, ...]
     repelled: tuple[tuple[_Count, str], ...] = ()
     """Terms of others that select it."""
     known_terms: int = -1
@@ -305,7 +313,8 @@ class Neighbours:
         self._limit = MOST_SELECTORS
         self._made = 0
         """How many of both there are."""
-        self._clock = self._terms = 0
+        self.clock = self._terms = 0
+        """The first grows with each change."""
         self.opened = 0
         """Grows where something was granted that others want to be near to."""
         self.news: list[tuple[str, Selector]] = []
@@ -349,9 +358,9 @@ class Neighbours:
             self._add(place, counts, +1, is_expected=is_expected)
 
     def _add(self, place: Place, counts: Iterable[_Count], sign: int, *, is_expected: bool) -> None:
-        self._clock += 1
+        self.clock += 1
         for count in counts:
-            count.add(place, sign, self._clock, is_expected=is_expected)
+            count.add(place, sign, self.clock, is_expected=is_expected)
 
     def _holders(self, org: str, selector: Selector, key: str) -> _Count:
         home = (org, _job_of(selector))
@@ -389,16 +398,49 @@ class Neighbours:
 
     def score(self, text: str, place: Place) -> int:
         """Weights of its preferences on an ant, once for each task that they select."""
-        return sum(weight * count.certainly(key, domain(place, key)) for count, key, weight in self._of(text).preferred)
+        return self.worth(text, [domain(place, key) for key in self.preferred_keys(text)])
+
+    def preferred_keys(self, text: str) -> tuple[str, ...]:
+        """The topology key of each of its preferences."""
+        return self._of(text).preferred_keys
+
+    def occupied(self, text: str, term: int) -> Mapping[str, int]:
+        """The domains in which tasks are that a preference selects, by its number."""
+        count, key, _ = self._of(text).preferred[term]
+        return count.by_key[key]
+
+    def worth(self, text: str, domains: Sequence[str | None]) -> int:
+        """The score of ants that are in these domains of its preferences."""
+        found = 0
+        for (count, key, weight), where in zip(self._of(text).preferred, domains, strict=True):
+            found += weight * count.certainly(key, where)
+        return found
+
+    def changed(self, text: str, since: int) -> list[tuple[int, str]] | None:
+        """In which domains, by number of the preference, the score may be another than at `clock` = since.
+
+        None where that is not known any more.
+        """
+        found: list[tuple[int, str]] = []
+        for term, (count, key, _) in enumerate(self._of(text).preferred):
+            recent = count.recent
+            if count.stamp <= since:
+                continue
+            if recent is None or (len(recent) == recent.maxlen and recent[0][0] > since):
+                return None
+            for at, one, where in reversed(recent):
+                if at <= since:
+                    break
+                if one == key:
+                    found.append((term, where))
+        return found
 
     def stamp(self, text: str) -> int:
-        """Grows when an ant may be admitted that was not, or have another score; not when one is not any more."""
+        """Grows when an ant may be admitted that was not; not when one is not any more, or has another score."""
         asked = self._of(text)
         found = asked.since if asked.near is None else max(asked.since, asked.near.stamp)
         for count, _ in (*asked.apart, *asked.repelled):
             found = max(found, count.fell)
-        for count, _, _ in asked.preferred:
-            found = max(found, count.stamp)
         return found
 
     def refusal(self, text: str, place: Place) -> str | None:
@@ -440,25 +482,28 @@ class Neighbours:
         for term in affinity.near:
             near = self._count(org, whole, term.key)
             near.is_near = True
-        self._clock += 1
+        self.clock += 1
         return _Asked(
             affinity,
-            self._clock,
+            self.clock,
             near,
             near is not None and selects(whole, affinity.labels),
             tuple((self._count(org, selector_of(term.match), term.key), term.key) for term in affinity.apart),
             tuple(
-                (self._count(org, selector_of(term.match), term.key), term.key, term.weight)
+                (self._count(org, selector_of(term.match), term.key, is_preferred=True), term.key, term.weight)
                 for term in affinity.preferred
             ),
+            tuple(term.key for term in affinity.preferred),
         )
 
-    def _count(self, org: str, selector: Selector, key: str) -> _Count:
+    def _count(self, org: str, selector: Selector, key: str, *, is_preferred: bool = False) -> _Count:
         """The count of a selector, made of what is granted where it is asked for the first time."""
         home = (org, _job_of(selector))
         counts = self._counts.setdefault(home, {})
         found = counts.get(selector)
         count = counts[selector] = found or _Count()
+        if is_preferred and count.recent is None:
+            count.recent = deque(maxlen=MOST_RECENT)
         if key in count.by_key:
             return count
         count.by_key[key] = {}

@@ -194,7 +194,7 @@ def decide(view: View[AntView], policy: Policy) -> Iterator[Decision]:
             yield Decision(head[4], ant)
         else:
             looked, before = place.looked, looked
-            yield Decision(head[4], ant, 1 + (looked - before) // LOOKS)
+            yield Decision(head[4], ant, 1 + bool(demand.affinity) + (looked - before) // LOOKS)
         if apart.closed:
             apart.open(closed, view)
         _join(view, closed, heads, numbers)

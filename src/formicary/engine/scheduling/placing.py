@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from formicary.engine.jobs.amounts import Needs
 from formicary.engine.scheduling.demand import EPSILON, Demand
 from formicary.engine.scheduling.pipeline import AntView
+from formicary.engine.scheduling.preferring import Board
 from formicary.engine.scheduling.requirements import requirements
 
 Rank = Callable[[AntView, Demand], float]
@@ -79,13 +80,14 @@ class Ranking:
         kept: Ants that are left for others.
     """
 
-    __slots__ = ("_changed", "_heaps", "_kept", "_last", "_open", "_places", "_rank", "looked")
+    __slots__ = ("_boards", "_changed", "_heaps", "_kept", "_last", "_open", "_places", "_rank", "looked")
 
     def __init__(self, rank: Rank, places: Callable[[AntView], int], kept: Collection[AntView] = frozenset()) -> None:
         self._rank = rank
         self._kept = kept
         self._places = places
         self._heaps: dict[tuple[int, Needs, str, str, str], _Heap] = {}
+        self._boards: dict[tuple[int, Needs, str, str, str], Board] = {}
         self._open: dict[int, list[tuple[int, AntView]]] = {}
         """Of each list those with a free place, and where they stand; by identity of the list."""
         self._changed: list[AntView] = []
@@ -106,6 +108,8 @@ class Ranking:
             stamp = ants[0].neighbours.stamp(demand.affinity)
             if ants[0].neighbours.is_hopeless(demand.affinity):
                 return None
+            if ants[0].neighbours.preferred_keys(demand.affinity):
+                return self._by_preference(name, ants, demand, rises=rises)
         if heap is None or heap.stamp != stamp:  # with other neighbours each ant may be better or worse than it was
             heap = self._heaps[name] = _Heap(ants, [], stamp)
             able = self._with_a_place(ants)
@@ -133,6 +137,21 @@ class Ranking:
                 heapq.heappop(entries)  # queued again with its present rank
         return None
 
+    def _by_preference(
+        self, name: tuple[int, Needs, str, str, str], ants: list[AntView], demand: Demand, *, rises: bool
+    ) -> AntView | None:
+        """The same for a demand that prefers neighbours."""
+        board, places = self._boards.get(name), self._places
+        if board is None or not board.follow():
+            able = self._with_a_place(ants)
+            self.looked += len(able)
+            board = self._boards[name] = Board(ants, able, demand, self._rank)
+        elif not rises and board.caught_up < len(self._changed):
+            board.ranked_anew(self._changed[board.caught_up :])
+        board.caught_up = len(self._changed)
+        self._last = board.best(lambda ant: has_room(ant, demand, places(ant)), rises=rises)
+        return self._last
+
     def open_ants(self, ants: list[AntView]) -> list[AntView]:
         """Those with a free place that are not kept, as far as is known."""
         return [ant for _, ant in self._with_a_place(ants) if len(ant.held) < self._places(ant)]
@@ -155,10 +174,7 @@ class Ranking:
         heap.seen = len(self._changed)
 
     def _key(self, ant: AntView, demand: Demand) -> tuple[float, float]:
-        score = requirements(demand.match).score(ant) if demand.match else 0
-        if demand.affinity:
-            score += ant.neighbours.score(demand.affinity, ant)
-        return -score, self._rank(ant, demand)
+        return -(requirements(demand.match).score(ant) if demand.match else 0), self._rank(ant, demand)
 
 
 class _Heap:
