@@ -41,7 +41,7 @@ OLDER: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("messaging-job", "a program behind a queue", ("messaged/quote",)),
     ("hello_world_scheduled", "cron and `skip_if`", ("left_out",)),
     ("artifact-cache-job", "a cache by the content of files", ("kept_cache",)),
-    ("ai-gh-issue-picker", "templates that count and submit jobs", ("picker", "listed_jobs")),
+    ("ai-gh-issue-picker", "templates that count and submit jobs", ("picker", "listed_jobs", "guarded")),
     ("kube-example1, sample-job", "every field of containers and pods", ("pod_fields", "container_build")),
     ("io.formicary.stock-plugin, plugin-client", "a plugin with a version in the making", ("price_plugin",)),
     ("parallel-video-encoding", "parts that jobs of their own work on", ("film",)),

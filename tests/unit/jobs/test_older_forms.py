@@ -276,3 +276,13 @@ def test_an_address_without_a_value_fails_no_task() -> None:
     for given, wrong in (({}, False), ({"Hook": "http://x"}, False), ({"Hook": "ftp://x"}, True)):
         rendered = render_task(found.definition, "a", given, now=0.0, rng=random.Random(1))
         assert any(v.is_error for v in rendered.violations) is wrong
+
+
+def test_lines_of_a_text_are_kept_though_they_hold_only_actions() -> None:
+    """Whatever the text's marks; lines before its indentation belong to the template around it."""
+    head = "job_type: j\ndescription: |\n  {{ .A }}\n  b {{ .B }}\n{{ if .C }}\n  c\n{{ end }}\n    {{ .D }}\n  # |\n"
+    for mark, between in (("|-", "\n"), (">-", " "), ("|2-", "\n"), ("&a >-", " ")):
+        source = f"{head}skip_if: {mark}\n  {{{{ $x := 1 }}}}\n  {{{{ eq $x .A }}}}\n{TASKS}"
+        found = parse_source(source)[0].definition
+        assert found is not None and found.skip_if == f"{{{{ $x := 1 }}}}{between}{{{{ eq $x .A }}}}"
+        assert found.description == "{{ .A }}\nb {{ .B }}\n\nc\n\n  {{ .D }}\n# |\n"

@@ -1,4 +1,5 @@
-"""The SHELL executor: every script line in a ``/bin/sh -c`` of its own, each in its own process group.
+"""The SHELL executor: every script line in a ``/bin/sh -c`` of its own, or in the interpreter that its first line names
+(``#!``), each in its own process group.
 
 Theory of operation. The lines of one attempt share two pipes, read by the event loop as output comes. A line ends when
 its shell ends (a pidfd becomes readable); what it left in the background lives until the task ends. Ended shells stay
@@ -28,6 +29,7 @@ import msgspec
 
 from formicary.engine.ants.attempt import Attempt, Outcome, Result, failure
 from formicary.engine.ants.config import AntConfig
+from formicary.engine.ants.interpreters import NAMED, command_of
 from formicary.engine.ants.memory_limit import bounded, told
 from formicary.engine.ants.offers import PRIVATE_VARIABLES
 from formicary.engine.ants.output import STDERR, STDOUT
@@ -336,6 +338,11 @@ class _Run:
         arguments = ["/bin/sh", "-c", line]
         if self._attempt.task.execute_command_without_shell:
             arguments = shlex.split(line) or ["true"]
+        elif line.startswith(NAMED):
+            path = self._environment.get(b"PATH")
+            arguments, missing = command_of(line, None if path is None else os.fsdecode(path))
+            if missing:
+                self._attempt.say(f"{missing[:200]} is not here: the text runs in /bin/sh")
         if self._folder is not None:
             if not os.access(self._folder, os.X_OK) or not Path(self._folder).is_dir():
                 raise NotADirectoryError(f"working_dir {self._folder} is not a folder that this ant can use")

@@ -161,7 +161,11 @@ TASK_FIELDS: tuple[Field, ...] = (
     ),
     Field("estimated_runtime", "duration", "How long it takes.", "estimated_runtime_s"),
     Field("before_script", "script", "Commands before the script."),
-    Field("script", "script", "Commands, each in a shell of its own; with HTTP methods, URLs."),
+    Field(
+        "script",
+        "script",
+        "Commands, each in a shell of its own, or in what it begins with: `#!/bin/bash`; with HTTP methods, URLs.",
+    ),
     Field("after_script", "script", "Commands that always run; their errors do not count."),
     Field("url", "text", "URL of an HTTP or WEBSOCKET task.", most=4000),
     Field("headers", "text_map", "Headers of an HTTP, WEBSOCKET or MESSAGING task."),

@@ -1,13 +1,15 @@
 """Hides template actions from the YAML parser without moving anything that stands beside them.
 
 A job file is not YAML before it is rendered. To validate it as it stands, an action alone on its line (or lines)
-becomes a blank line and an inline one a placeholder of the same width, so that every line and column stays true.
+becomes a blank line and an inline one a placeholder of the same width, so that every line and column stays true. A line
+of a text over several lines (`key: |`) is no line alone.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from formicary.engine.jobs.templates.budget import TemplateError
@@ -21,6 +23,8 @@ LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
 _ROUGH_GO = re.compile(r"\{\{.*?(?:\}\}|(?=[\"'][ \t]*$)|$)", re.MULTILINE)
 """Actions where the text is no template: to their end, that of the quoted text they stand in, or that of the line."""
+_BLOCK = re.compile(r"(?:^|[:?-][ \t]+(?:[&!][^ \t]+[ \t]+)*)[|>](?:[1-9]?[-+]?|[-+][1-9])[ \t]*(?:#.*)?$")
+"""What begins a text over several lines."""
 _JINJA_OPEN = re.compile(r"\{[{%#]")
 _JINJA_INSIDE = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[-+]?(?:%\}|\}\})""", re.DOTALL)
 _JINJA_WORD = re.compile(r"\{%[-+]?\s*(\w+)")
@@ -40,6 +44,7 @@ class Masked:
         errors: What is wrong with the templates.
         parsed: The parsed template of the Go dialect, if it is right.
         line_starts: Offset of each line in the source.
+        blanked: Where the hidden actions begin that left no placeholder.
     """
 
     source: str
@@ -50,6 +55,7 @@ class Masked:
     errors: list[TemplateError] = field(default_factory=list)
     parsed: Template | None = None
     line_starts: list[int] = field(default_factory=list)
+    blanked: frozenset[int] = frozenset()
 
     def offset(self, line: int, column: int) -> int:
         """Returns the offset in the source of a line and column that count from 0."""
@@ -77,6 +83,8 @@ class Masked:
         out: list[str] = []
         pos = 0
         while pos < len(value):
+            while self.blanked and at < len(self.spans) and self.spans[at][0] in self.blanked:
+                at += 1
             if value[pos] != self.char or at >= len(self.spans) or self.spans[at][0] >= end:
                 out.append(value[pos])
                 pos += 1
@@ -184,18 +192,57 @@ def _hide(masked: Masked) -> None:
         pos = end
     pieces.append(source[pos:])
     text = "".join(pieces)
-    blank = masked.char + " \t"
-    lines: list[str] = []
+    lines: list[tuple[str, str]] = []
     pos = 0
     for match in LINE_BREAK.finditer(text):
-        lines.append(_line(text[pos : match.start()], masked.char, blank) + match.group())
+        lines.append((text[pos : match.start()], match.group()))
         pos = match.end()
-    lines.append(_line(text[pos:], masked.char, blank))
-    masked.text = "".join(lines)
+    lines.append((text[pos:], ""))
+    alone = _lines_alone([line for line, _ in lines], masked.char)
+    masked.text = "".join(("" if number in alone else line) + end for number, (line, end) in enumerate(lines))
+    if alone:
+        starts = masked.line_starts
+        masked.blanked = frozenset(start for start, _ in masked.spans if bisect_left(starts, start + 1) - 1 in alone)
 
 
-def _line(line: str, char: str, blank: str) -> str:
-    return "" if char in line and not line.strip(blank) else line
+def _lines_alone(lines: Sequence[str], char: str) -> set[int]:
+    """Numbers of the lines that hold nothing but actions, unless they are lines of a text, as `key: |` begins one.
+
+    A line of such a text has at least its indentation, which the first line with more than actions gives.
+    """
+    blank = char + " \t"
+    found = {number for number, line in enumerate(lines) if char in line and not line.strip(blank)}
+    number = 0
+    while found and number < len(lines):
+        header = _BLOCK.search(lines[number])
+        number += 1
+        if header is None or char in header.group() or lines[number - 1].lstrip().startswith("#"):
+            continue
+        parent, first = _indentation(lines[number - 1]), number
+        while number < len(lines) and (
+            number in found or not lines[number].strip() or _indentation(lines[number]) > parent
+        ):
+            number += 1
+        _keep_text_lines(lines, range(first, number), parent, found)
+    return found
+
+
+def _keep_text_lines(lines: Sequence[str], block: range, parent: int, alone: set[int]) -> None:
+    """Takes the lines of a text out of those that are left blank."""
+    filled = [number for number in block if lines[number].strip()]
+    plain = next((number for number in filled if number not in alone), None)
+    inside = [number for number in filled if _indentation(lines[number]) > parent]
+    if not inside:
+        return
+    indentation = _indentation(lines[inside[0] if plain is None else plain])
+    for number in inside:
+        own = _indentation(lines[number])
+        if own == indentation or (own > indentation and (plain is None or number > plain)):
+            alone.discard(number)
+
+
+def _indentation(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
 
 
 def _fill(action: str, char: str) -> str:
