@@ -1,8 +1,4 @@
-"""DOCKER tasks in real containers; skipped where no Docker engine answers or no static busybox is there for an image.
-
-An engine that needs neither iptables nor a registry (as root, where containers may run at all):
-`dockerd --iptables=false --bridge=none --storage-driver=vfs -H unix:///tmp/d.sock`, and DOCKER_HOST set to that socket.
-"""
+"""DOCKER tasks in real containers; skipped where no Docker engine can run, or no static busybox is there."""
 
 from __future__ import annotations
 
@@ -11,18 +7,17 @@ import io
 import shutil
 import subprocess
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from formicary.engine.ants.config import AntConfig
 from formicary.engine.ants.docker_api import DockerApi, DockerError
-from formicary.engine.ants.offers import docker_here
 from formicary.engine.jobs.model import TaskDefinition
 from formicary.v1.ants_pb2 import TaskResult
+from tests.docker_engine import docker_engine
 from tests.integration.ants.fake_queen import colony
 from tests.integration.ants.loop import in_loop
 
@@ -57,12 +52,18 @@ def _image(busybox: str) -> bytes:
     return found.getvalue()
 
 
+@pytest.fixture(scope="module")
+def docker() -> Iterator[str]:
+    """Where the engine is."""
+    if not _busybox():
+        pytest.skip("no static busybox for an image")
+    with docker_engine() as address:
+        yield address
+
+
 @asynccontextmanager
-async def engine() -> AsyncIterator[DockerApi]:
-    """The engine of this machine with the image; nothing of ours may be left on it afterwards."""
-    busybox, address = _busybox(), docker_here()
-    if not busybox or not address:
-        pytest.skip("no Docker engine (DOCKER_HOST), or no static busybox")
+async def engine(address: str) -> AsyncIterator[DockerApi]:
+    """The engine with the image; nothing of ours may be left on it afterwards."""
     api = DockerApi(address)
     try:
         try:
@@ -70,7 +71,7 @@ async def engine() -> AsyncIterator[DockerApi]:
         except DockerError as error:
             pytest.skip(f"no Docker engine: {error}")
         query = {"fromSrc": "-", "repo": IMAGE.partition(":")[0], "tag": "1"}
-        await api.call("POST", "/images/create", query=query, content=_pieces(_image(busybox)), waits=True)
+        await api.call("POST", "/images/create", query=query, content=_pieces(_image(_busybox())), waits=True)
         yield api
         assert await ours(api) == [], "a container of ours is left"
     finally:
@@ -89,8 +90,8 @@ async def ours(api: DockerApi) -> list[Any]:
     return [*found, *(await api.call("GET", "/networks", query={"filters": f'{{"label":["{MARK}"]}}'}))]
 
 
-def config(**fields: Any) -> AntConfig:
-    return AntConfig("ant-1", slots=2, methods=METHODS, docker=docker_here(), kill_grace_s=1.0, **fields)
+def config(docker: str, **fields: Any) -> AntConfig:
+    return AntConfig("ant-1", slots=2, methods=METHODS, docker=docker, kill_grace_s=1.0, **fields)
 
 
 def run(*lines: str, container: dict[str, Any] | None = None, **fields: Any) -> TaskDefinition:
@@ -99,9 +100,9 @@ def run(*lines: str, container: dict[str, Any] | None = None, **fields: Any) -> 
 
 
 @in_loop
-async def test_a_script_runs_alone_in_its_container(tmp_path: Path) -> None:
+async def test_a_script_runs_alone_in_its_container(docker: str) -> None:
     """Its own root, its own process numbers, its variables, outputs and exit codes; nothing is left."""
-    async with engine(), colony(config=config()) as (queen, _):
+    async with engine(docker), colony(config=config(docker)) as (queen, _):
         task = run(
             'echo "hello $name from $PLACE"',
             "ls /",
@@ -121,9 +122,9 @@ async def test_a_script_runs_alone_in_its_container(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_ends_that_somebody_asks_for(tmp_path: Path) -> None:
+async def test_ends_that_somebody_asks_for(docker: str) -> None:
     """A time-out lets after_script run; a cancel ends even what does not listen; too much memory is said."""
-    async with engine() as api, colony(config=config(after_script_s=5.0)) as (queen, _):
+    async with engine(docker) as api, colony(config=config(docker, after_script_s=5.0)) as (queen, _):
         late = await queen.run(run("echo begun; sleep 60", after_script=("echo tidied",)), timeout_s=2.0)
         assert (late.outcome, late.error_code) == (TaskResult.TIMED_OUT, "ERR_TIMEOUT")
         assert queen.text(late.token) == ["begun", "tidied"]
@@ -141,20 +142,20 @@ _SMALL = {"memory_limit_bytes": 16 * 2**20}
 
 
 @in_loop
-async def test_a_service_answers_by_its_name(tmp_path: Path) -> None:
+async def test_a_service_answers_by_its_name(docker: str) -> None:
     """In a network of the two that leaves with them."""
     service = {"name": "cache", "alias": "store", "image": IMAGE, "command": ["sleep", "30"]}
-    async with engine(), colony(config=config()) as (queen, _):
+    async with engine(docker), colony(config=config(docker)) as (queen, _):
         task = run("nslookup cache 127.0.0.11 | grep -c Address", services=(service,))
         result = await queen.run(task)
         assert result.outcome == TaskResult.COMPLETED, (result.error_message, queen.text(result.token, 2))
 
 
 @in_loop
-async def test_an_ant_that_ends_leaves_no_container(tmp_path: Path) -> None:
+async def test_an_ant_that_ends_leaves_no_container(docker: str) -> None:
     """Whatever still runs in it."""
-    async with engine() as api:
-        async with colony(config=config()) as (queen, _):
+    async with engine(docker) as api:
+        async with colony(config=config(docker)) as (queen, _):
             token = await queen.grant(run("echo begun; sleep 60"))
             await queen.until(lambda: queen.text(token) == ["begun"])
         for _attempt in range(50):
