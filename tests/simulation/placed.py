@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.fan_out import definition_task
 from formicary.engine.jobs.model import JobDefinition, TaskDefinition
-from formicary.engine.jobs.quality import BEST_EFFORT, holds, quality_of
+from formicary.engine.jobs.quality import BEST_EFFORT, GUARANTEED, holds, quality_of
 from formicary.engine.queen.core.core import Core
 from formicary.engine.queen.core.queueing import Queueing
 from formicary.engine.queen.core.records import Ant, Place, TaskRun
@@ -209,7 +209,7 @@ class Watch:
             self._asked.add(token)
             if quality_of(run.task) == BEST_EFFORT or _in_gang(run):
                 continue
-            if not setting.makes_room:
+            if not setting.makes_room and (not setting.observed or quality_of(run.task) == GUARANTEED):
                 self._fail("task", run.position, "of", run.job.id, "gives way and is not best-effort")
             elif not setting.observed and not any(_waits(core.queueing, run)):
                 self._fail("task", run.position, "of", run.job.id, "gives way to best-effort ones")
@@ -254,6 +254,12 @@ def check_neighbours(core: Core, fail: Callable[..., None]) -> None:
     """What the book counts by selector and domain is what is granted there, counted anew."""
     book = core.leases.neighbours
     granted = [(run, run.holder) for run in core.leases.tokens.values() if run.holder is not None]
+    known = [[*counts.values()] for counts in book._counts.values()]
+    known += [[*terms.values()] for terms in book._repelling.values()]
+    for count in (count for counts in known for count in counts):
+        for where in count.expected.values():
+            if min(where.values(), default=1) <= 0 or sum(where.values()) > len(core.leases.places):
+                fail("room is counted", where, "and kept for", len(core.leases.places))
     for (_, job_id), counts in book._counts.items():
         for selector, count in counts.items():
             mine = [

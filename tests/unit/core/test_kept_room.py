@@ -138,3 +138,25 @@ def test_no_room_that_is_kept_is_a_neighbour_to_be_near_to() -> None:
     assert states(colony, "j0", "before") == ["EXECUTING", "PENDING"]
     colony.render()
     assert states(colony, "before") == ["EXECUTING"]
+
+
+def test_a_term_that_is_new_knows_of_room_that_is_kept() -> None:
+    """Also about another label of ants than was asked about before; and nothing is left of it afterwards."""
+    colony = Colony()
+    colony.ant("x", 9, labels={"zone": "eu"})
+    colony.define(TEMPLATED.format(name="t", more="  labels: {app: s}\n"))
+    for name, key in (("by_zone", "zone"), ("by_ant", "ant")):
+        terms = APART.replace("zone", key)
+        colony.define(f"job_type: {name}\ntasks:\n- task_type: a\n  script: x\n  affinity: {terms}\n")
+    colony.submit("first", "by_zone:1")
+    colony.ok("first", "a")
+    colony.holds_rendering = True
+    colony.submit("kept", "t:1", params={"x": 1})
+    colony.submit("later", "by_ant:1")
+    assert states(colony, "kept", "later") == ["EXECUTING", "PENDING"]
+    colony.render()
+    assert states(colony, "later") == ["PENDING"]
+    colony.ok("kept", "a")
+    assert states(colony, "later") == ["EXECUTING"]
+    colony.submit("again", "t:1", params={"x": 1})
+    assert colony.task("again", "a") is None, "what runs keeps it off"

@@ -308,6 +308,8 @@ class Neighbours:
         self._repelling: dict[Home, dict[tuple[Selector, str], _Count]] = {}
         """Selector and topology key of required anti-affinity, with those that hold it."""
         self._held: dict[int, tuple[Any, list[_Count], bool]] = {}
+        self._expected: dict[int, Held] = {}
+        """Those for which room is kept."""
         self._asked: dict[str, _Asked] = {}
         self._selected: dict[tuple[str, tuple[tuple[str, str], ...]], bool] = {}
         self._limit = MOST_SELECTORS
@@ -329,6 +331,8 @@ class Neighbours:
 
     def take(self, held: Held, *, is_expected: bool = False) -> None:
         """An attempt is granted; or it is expected, and nobody may come who would keep it off."""
+        if is_expected:
+            self._expected[held.token] = held
         counts = [
             count
             for home in _homes(held.org, held.labels)
@@ -344,6 +348,7 @@ class Neighbours:
 
     def leave(self, token: int) -> None:
         """It is over."""
+        self._expected.pop(token, None)
         found = self._held.pop(token, None)
         if found is not None:
             self._add(*found[:2], -1, is_expected=found[2])
@@ -508,12 +513,14 @@ class Neighbours:
             return count
         count.by_key[key] = {}
         self._made += found is None
-        for held in self._find(*home):
+        expected = [held for held in self._expected.values() if home in _homes(held.org, held.labels)]
+        for held in (*self._find(*home), *expected):
             if selects(selector, held.labels):
-                count.add_to(key, held.place, +1)
+                is_expected = held.token in self._expected
+                count.add_to(key, held.place, +1, is_expected=is_expected)
                 if found is None:
-                    count.total += 1
-                    self._held.setdefault(held.token, (held.place, [], False))[1].append(count)
+                    count.total += not is_expected
+                    self._held.setdefault(held.token, (held.place, [], is_expected))[1].append(count)
         return count
 
     # --- what others' terms select ----------------------------------------------------------------------------------
