@@ -20,6 +20,8 @@ Value = str | bytes
 Metadata = Sequence[tuple[str, Value]]
 """Pairs of a lower-case key and its value, repeated keys in order; the value of a ``-bin`` key is bytes."""
 
+LARGE = "large_answer"
+"""In the state of a call: its answers are so large that they are made into JSON on another thread; handlers say so."""
 Write = Callable[[Any], Awaitable[None]]
 
 _OK = 0

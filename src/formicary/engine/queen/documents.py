@@ -17,6 +17,8 @@ from formicary.problems import problem
 
 CHECKPOINT_SHOWN = 1000
 """Characters of a checkpoint."""
+LARGE_BYTES = 64 * 1024
+_OUTPUTS = TASK_COLUMNS.index("outputs")
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -61,6 +63,12 @@ def full(
     document["outputs"] = without_secrets(context)
     document["tasks"] = shown
     return document
+
+
+def is_large(tasks: Sequence[Row], *texts: bytes | None) -> bool:
+    """Whether making the document takes long enough to be felt: it is made of so much JSON."""
+    outputs = [row[_OUTPUTS] for row in tasks]
+    return sum(len(text) for text in (*texts, *outputs) if isinstance(text, bytes)) > LARGE_BYTES
 
 
 def add_checkpoints(document: dict[str, Any], rows: Sequence[Row]) -> None:

@@ -7,9 +7,10 @@ import logging
 import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from functools import partial
 from typing import Any, Literal
 
-from formicary.gateway.call import Call
+from formicary.gateway.call import LARGE, Call
 from formicary.gateway.service import Interceptor, Method, bind
 from formicary.gateway.shared import SharedMessage
 from formicary.gateway.transcoding import (
@@ -258,7 +259,9 @@ class Transcoder:
     # --- answers ----------------------------------------------------------------------------------------------------
 
     async def _answer(self, exchange: Exchange, binding: Binding, call: Call, form: str) -> None:
-        body, content_type = self._body(binding, call.response, form)
+        is_large = bool(call.state.get(LARGE))
+        made = partial(self._body, binding, call.response, form)
+        body, content_type = await asyncio.to_thread(made) if is_large else made()
         headers = encoded(call.headers + call.trailers) if call.headers or call.trailers else []
         status: int = call.state.get("http_status", 200)
         if exchange.method in _NO_QUERY_METHODS or binding.etag_in_response:
@@ -275,7 +278,8 @@ class Transcoder:
             headers.append((b"vary", b"accept-encoding"))
             encoding = compression.chosen(exchange.headers.get("accept-encoding", ""))
             if encoding:
-                body = compression.compress(body, encoding)
+                pack = partial(compression.compress, body, encoding)
+                body = await asyncio.to_thread(pack) if is_large else pack()
                 headers.append((b"content-encoding", encoding.encode()))
                 headers = [(name, _weak(value) if name == b"etag" else value) for name, value in headers]
         await exchange.answer(status, headers, body)
@@ -359,7 +363,9 @@ class _Stream:
                 self.content_type = raw.content_type or self.content_type
             await self._send(raw.data)
         else:
-            await self._send(self._framing.message(self._owner.frame(self._binding, message)))
+            frame = partial(self._owner.frame, self._binding, message)
+            text = await asyncio.to_thread(frame) if self._call.state.get(LARGE) else frame()
+            await self._send(self._framing.message(text))
 
     def _shared(self, shared: SharedMessage, framing: streaming.Framing) -> bytes:
         """A shared message as all streams of this form send it; elements of an array differ by what is before them."""

@@ -70,7 +70,9 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
 
     async def GetJob(self, request: pb.GetJobRequest, call: Call) -> pb.Job:
         """One job with its tasks."""
-        job = messages.full(await self._queen.document(request.id, org=call.principal.org), exact=request.exact)
+        job = await messages.shown(
+            await self._queen.document(request.id, org=call.principal.org), call, exact=request.exact
+        )
         if len(self._queen.pump.core.jobs) <= MOST_LIVE:
             await self._estimate_into(job, request.id, call)
         return job
@@ -182,7 +184,7 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
     async def FollowJob(self, request: pb.FollowJobRequest, call: Call) -> AsyncIterator[pb.Job]:
         """The job at each change."""
         async for document in self._queen.follow(request.id, org=call.principal.org):
-            yield messages.full(document, exact=request.exact)
+            yield await messages.shown(document, call, exact=request.exact)
 
     async def ReadLogs(self, request: pb.ReadLogsRequest, call: Call) -> AsyncIterator[pb.LogRecord]:
         """Log lines, until the job has ended if asked."""
@@ -205,7 +207,7 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
                     await changed.wait()
 
     async def _job(self, job_id: str, call: Call) -> pb.Job:
-        return messages.full(await self._queen.document(job_id, org=call.principal.org), exact=False)
+        return await messages.shown(await self._queen.document(job_id, org=call.principal.org), call, exact=False)
 
 
 def _key(request: pb.SubmitJobRequest, call: Call) -> str:

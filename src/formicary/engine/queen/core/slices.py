@@ -15,8 +15,8 @@ from functools import partial
 
 SLICE = 128
 """Jobs and elements; each costs up to 20 µs of loop time, in the event and in the cut of its batch."""
-LOOKS = 256
-"""Steps of up to 10 µs."""
+LOOKS = 128
+"""Steps of up to 30 µs."""
 
 
 class Slices:
