@@ -296,6 +296,11 @@ def _score(outcome: Outcome, cluster: Cluster, name: str) -> dict[str, object]:
     }
 
 
+def _told(at: float | None) -> float | None:
+    """A time without what rounding makes of a sum: 0.3, not 0.30000000000000004."""
+    return None if at is None else round(at, 9)
+
+
 def _document(outcome: Outcome, cluster: Cluster) -> dict[str, object]:
     from formicary.engine.scheduling.simulation.summary import summarise
 
@@ -303,13 +308,13 @@ def _document(outcome: Outcome, cluster: Cluster) -> dict[str, object]:
     for ran in outcome.jobs:
         one: dict[str, object] = {
             "id": ran.job.id,
-            "start": ran.start,
-            "end": ran.end,
+            "start": _told(ran.start),
+            "end": _told(ran.end),
             "ant": ran.ant,
             "missed_deadline": ran.missed_deadline,
         }
         if len(ran.segments) > 1 or ran.stands_aside:
-            one["segments"] = [list(segment) for segment in ran.segments]
+            one["segments"] = [[_told(start), _told(end), ant] for start, end, ant in ran.segments]
         if ran.reason:
             one["reason"] = ran.reason
         jobs.append(one)

@@ -1,6 +1,7 @@
 """What the documents say to the letter, where a run of `formicary simulate` once read them another way."""
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -143,3 +144,69 @@ def test_slices_that_cannot_be(runs: Lab, policy: str, sets: list[str], says: st
     status, _, err = runs.call(lines, ONE, "--policy", policy, *(part for one in sets for part in ("--set", one)))
     assert status == 2
     assert says in err
+
+
+def test_gangs_in_order_of_priority(runs: Lab) -> None:
+    """A gang counts as its most urgent member; the reservation is for the first in this order."""
+    jobs = [
+        job("runs", 0, 10, demand={"slots": 2}),
+        *(job(f"low{n}", 1, 5, gang="low") for n in range(3)),
+        *(job(f"high{n}", 2, 5, gang="high", priority=n) for n in range(3)),
+        job("single", 3, 5, priority=1),
+    ]
+    cluster = {"ants": [{"id": "a", "capacity": {"slots": 3}}]}
+    first = starts(runs.run(jobs, "gang", cluster=cluster))
+    by_priority = starts(runs.run(jobs, "gang", "order=priority", cluster=cluster))
+    assert (first["low0"], first["high0"], first["single"]) == (10, 15, 3)
+    assert (by_priority["low0"], by_priority["high0"], by_priority["single"]) == (15, 10, 3)
+    assert len({by_priority[f"high{n}"] for n in range(3)}) == 1
+
+
+@pytest.mark.parametrize("first", [0.1, 0.7])
+def test_sums_of_fractions_are_the_moment_that_was_meant(runs: Lab, first: float) -> None:
+    """0.1 + 0.2 is more than 0.3, and 0.7 + 0.1 less than 0.8, by rounding alone: nobody is pushed aside for that."""
+    second = {0.1: 0.2, 0.7: 0.1}[first]
+    comes = {0.1: 0.3, 0.7: 0.8}[first]
+    jobs = [job("a", 0, first), job("b", 0, second, deadline=comes), job("c", comes, 5, priority=9)]
+    found = runs.run(jobs, "priority", "preemptive=true")
+    assert [(one["start"], one["end"]) for one in found["jobs"]] == [(0, first), (first, comes), (comes, comes + 5)]
+    assert found["summary"]["preemptions"] == 0
+
+
+def test_tenths_of_seconds_are_like_seconds(runs: Lab) -> None:
+    """The same sets of jobs, in tenths: who starts and ends when is the same, of every preemptive order."""
+    for seed in range(12):
+        rng = Random(seed)
+        rows = [(rng.randrange(12), rng.randint(1, 6), rng.randrange(4), rng.randint(1, 15)) for _ in range(6)]
+        for policy in ("sjf", "priority", "edf", "llf", "multilevel"):
+            seen = []
+            for unit in (1, 10):
+                jobs = [
+                    job(f"j{n}", at / unit, length / unit, priority=level, deadline=(at + due) / unit)
+                    for n, (at, length, level, due) in enumerate(rows)
+                ]
+                sets = {"multilevel": ["mode=feedback", f"quantum={1 / unit}"], "llf": [f"quantum={1 / unit}"]}
+                more = [] if policy == "multilevel" else ["preemptive=true"]
+                found = runs.run(jobs, policy, *sets.get(policy, []), *more)["jobs"]
+                seen.append([(round(one["start"] * unit, 6), round(one["end"] * unit, 6)) for one in found])
+            assert seen[0] == seen[1], (seed, policy)
+
+
+def test_periods_in_fractions_end_at_the_horizon(runs: Lab) -> None:
+    """3 x 0.7 is less than 2.1 by rounding; the third instance is the last."""
+    found = runs.run([job("p", 0, 0.7, period=0.7)], "edf", "until=2.1", "preemptive=true")["jobs"]
+    assert [(one["id"], one["start"], one["missed_deadline"]) for one in found] == [
+        ("p#0", 0, False),
+        ("p#1", 0.7, False),
+        ("p#2", 1.4, False),
+    ]
+
+
+def test_queues_and_ants_that_cannot_be_are_told_at_once(runs: Lab) -> None:
+    """A mistake of an ant hides none of the queues."""
+    queues = [{"name": "x", "guaranteed": 0.7}, {"name": "y", "guaranteed": 0.6}]
+    cluster = {"ants": [{"id": "a", "capacity": {"cpu": -1}}], "queues": queues}
+    status, _, err = runs.call('{"id": "j", "submit": 0, "runtime": 1}', cluster, "--policy", "fcfs")
+    assert status == 2
+    assert "capacity.cpu must be a number not below 0" in err
+    assert "guarantees below the root are 130 %" in err

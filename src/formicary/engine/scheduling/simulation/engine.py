@@ -14,7 +14,13 @@ from formicary.engine.scheduling.simulation.state import INFINITY, TINY, Cluster
 from formicary.engine.scheduling.simulation.workload import Cluster, Job
 
 _END, _SLICE = 0, 1
+LONG_S, ROUNDING = 1e6, 1e-15
 NO_ANT = "no ant of the cluster can ever run it"
+
+
+def rounding(at: float) -> float:
+    """Times that differ by no more from this one, in seconds, are the same: sums of fractions are off by so much."""
+    return TINY if at < LONG_S else at * ROUNDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,7 @@ class Ran:
             return False
         if self.end is None:
             return self.horizon is None or deadline <= self.horizon + TINY
-        return self.end > deadline + TINY
+        return self.end > deadline + rounding(deadline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +113,17 @@ class Simulation:
                 now = min(now, arrivals[at].ready)
             if now > limit:
                 break
-            if self._look <= now:
-                self._handled += 1
-            expired = self._due(now)
-            while at < len(arrivals) and arrivals[at].ready <= now:
-                self._submit(arrivals[at], now)
+            soon = now + rounding(now)
+            first = at
+            while at < len(arrivals) and arrivals[at].ready <= soon:
                 at += 1
+            if at > first:  # these times were given, those of ends are sums
+                now = arrivals[at - 1].ready
+            if self._look <= soon:
+                self._handled += 1
+            expired = self._due(now, soon)
+            for entry in arrivals[first:at]:
+                self._submit(entry, now)
             for entry in expired:
                 self._take_off(entry, now)
             self._decide(now)
@@ -125,11 +136,11 @@ class Simulation:
         while events and (events[0][3].run != events[0][4] or events[0][3].ant is None):
             heapq.heappop(events)
 
-    def _due(self, now: float) -> list[Entry]:
+    def _due(self, now: float, soon: float) -> list[Entry]:
         """Handles the events of this moment; returns jobs whose slice is over and who have to make room."""
         expired: list[Entry] = []
         events = self._events
-        while events and events[0][0] <= now:
+        while events and events[0][0] <= soon:
             _, kind, _, entry, _ = heapq.heappop(events)
             self._handled += 1
             if kind == _END:

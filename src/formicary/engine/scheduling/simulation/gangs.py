@@ -41,8 +41,8 @@ class Whole:
     """Equal for gangs that need the same: the shape of a single job, the shapes of several."""
 
 
-Item = tuple[float, int, Whole]
-"""When the last member came, and the number of the first."""
+Item = tuple[tuple[float, float], int, Whole]
+"""The rank and when the last member came, and the number of the first."""
 Part = tuple[int, Need]
 """What a member takes, on the ant of this number."""
 
@@ -119,7 +119,7 @@ class _Kind:
 
 
 class Gangs(Ordered):
-    """Gangs in order of submission, single jobs are gangs of one; the first that waits has a reservation.
+    """Gangs in order, single jobs are gangs of one; the first that waits has a reservation.
 
     A gang is submitted when its last member is.
 
@@ -127,10 +127,12 @@ class Gangs(Ordered):
         jobs: The whole workload: how many members each gang has.
         backfill: Later ones may start where they do not delay the reservation.
         depth: How many gangs are looked at in a round.
+        by_priority: The highest priority first, of a gang that of its highest member; equal ones by submission.
     """
 
-    def __init__(self, jobs: Sequence[Job], *, backfill: bool, depth: int) -> None:
+    def __init__(self, jobs: Sequence[Job], *, backfill: bool, depth: int, by_priority: bool = False) -> None:
         super().__init__(lambda entry, now: 0.0)
+        self.by_priority = by_priority
         self.backfill = backfill
         self.depth = depth
         self.sizes: dict[str, int] = {}
@@ -204,7 +206,8 @@ class Gangs(Ordered):
             del self.gathering[entry.job.gang]
         kind: Hashable = entry.shape if len(members) == 1 else tuple(one.shape for one in members)
         whole = Whole(tuple(members), max(one.expected_left for one in members), kind)
-        item = (max(one.job.submit for one in members), members[0].number, whole)
+        rank = -max(one.job.priority for one in members) if self.by_priority else 0.0
+        item = ((rank, max(one.job.submit for one in members)), members[0].number, whole)
         insort(self.ready, item)
         waiting = self.waiting.get(kind)
         if waiting is None:

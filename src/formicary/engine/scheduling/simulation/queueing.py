@@ -111,8 +111,8 @@ class Ordered:
         self.rng = rng
 
     def key(self, entry: Entry, now: float) -> Key:
-        """The total order."""
-        return (self.rank(entry, now), entry.job.submit, entry.number)
+        """The total order; what differs by rounding is equal."""
+        return (round(self.rank(entry, now), 9), entry.job.submit, entry.number)
 
     def group_of(self, entry: Entry) -> Group:
         """Jobs that compete for the same ants are one group; without blocking, jobs of one demand."""
@@ -299,9 +299,9 @@ class Aging(Ordered):
     def _linear(self, entry: Entry, now: float) -> float:
         """As time goes by all that wait grow alike, so their order stands until the cap is reached."""
         stands_s = 0.0 if entry.ant is None else now - entry.since  # while the others grow
-        if self._reached(entry) + stands_s <= now:
+        if self._reached(entry) + stands_s <= now + TINY:
             return -max(self.cap, entry.job.priority) * 1e12
-        return round(self.rate_s * (self._began(entry) + stands_s) - entry.job.priority, 9)
+        return self.rate_s * (self._began(entry) + stands_s) - entry.job.priority
 
     def _began(self, entry: Entry) -> float:
         """Since when it would have waited, had it done so without a pause until its last arrival or start."""
@@ -315,7 +315,7 @@ class Aging(Ordered):
     def queued(self, entry: Entry, now: float) -> None:
         """See Policy."""
         super().queued(entry, now)
-        if self._reached(entry) > now:
+        if self._reached(entry) > now + TINY:
             heapq.heappush(self._growing, (self._reached(entry), entry.number, entry))
 
     def started(self, entry: Entry, now: float) -> None:
@@ -326,7 +326,7 @@ class Aging(Ordered):
 
     def refresh(self, now: float) -> None:
         """Those that reached the cap go to the front, by submission."""
-        while self._growing and self._growing[0][0] <= now:
+        while self._growing and self._growing[0][0] <= now + TINY:
             _, _, entry = heapq.heappop(self._growing)
             if _waits(entry):
                 group = self.group_of(entry)

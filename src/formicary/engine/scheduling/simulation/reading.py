@@ -353,7 +353,9 @@ def read_cluster(text: str, wrong: Wrong) -> Cluster:
     ants = _list(raw, "ants", wrong, _ant)
     if not ants and not wrong.found:
         wrong.at("ants", "is empty: at least one ant must be there")
+    before = len(wrong.found)
     queues = _list(raw, "queues", wrong, _queue)
+    is_read = len(wrong.found) == before
     for kind, names in (("ants", [ant.id for ant in ants]), ("queues", [queue.name for queue in queues])):
         for position, name in enumerate(names):
             if name in names[:position]:
@@ -368,7 +370,7 @@ def read_cluster(text: str, wrong: Wrong) -> Cluster:
             for queue in queues
         ]
     cluster = Cluster(tuple(ants), tuple(queues))
-    if not wrong.found:
+    if is_read and len({queue.name for queue in queues}) == len(queues):
         for violation in check(capacity_queues(cluster)):
             wrong.at(violation.place, violation.message)
     return cluster
@@ -449,16 +451,16 @@ def unfold(jobs: list[Job], until: float | None, wrong: Wrong) -> list[Job]:
             found.append(job)
             continue
         count = 0
-        while job.submit + count * job.period < until:
+        while (submit := round(job.submit + count * job.period, 9)) < until:
             shift = count * job.period
             deadline = (job.submit + job.period if job.deadline is None else job.deadline) + shift
             found.append(
                 replace(
                     job,
                     id=f"{job.id}#{count}",
-                    submit=job.submit + shift,
-                    not_before=job.not_before + shift if job.not_before else 0.0,
-                    deadline=deadline,
+                    submit=submit,
+                    not_before=round(job.not_before + shift, 9) if job.not_before else 0.0,
+                    deadline=round(deadline, 9),
                     period=None,
                     after=frozenset(f"{name}#{count}" if name in recurring else name for name in job.after),
                 )

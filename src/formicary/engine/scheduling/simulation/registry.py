@@ -91,6 +91,7 @@ _ASIDE = Parameter(
     "head",
     "where who is pushed aside in his slice waits: first with the rest of it, or last with a new one",
 )
+_QUEUE_ORDER = Parameter(("fcfs", "priority"), "fcfs", "order of the queue")
 _DEPTH = Parameter("number", 1000, "how many waiting jobs or gangs a round looks at")
 
 
@@ -371,9 +372,16 @@ POLICIES: dict[str, Known] = {
     "gang": Known(
         "Jobs of one gang start together or not at all; the first that waits has a reservation.",
         lambda values, cluster, jobs: Gangs(
-            jobs, backfill=bool(values["backfill"]), depth=int(_number(values, "depth"))
+            jobs,
+            backfill=bool(values["backfill"]),
+            depth=int(_number(values, "depth")),
+            by_priority=values["order"] == "priority",
         ),
-        {"backfill": Parameter("flag", True, "later ones may start where they delay nobody"), "depth": _DEPTH},
+        {
+            "order": _QUEUE_ORDER,
+            "backfill": Parameter("flag", True, "later ones may start where they delay nobody"),
+            "depth": _DEPTH,
+        },
     ),
     "backfill": Known(
         "EASY backfill: a reservation for the first that waits, others may start where they do not delay it.",
@@ -381,7 +389,7 @@ POLICIES: dict[str, Known] = {
             by_priority if values["order"] == "priority" else submitted, int(_number(values, "depth"))
         ),
         {
-            "order": Parameter(("fcfs", "priority"), "fcfs", "order of the queue"),
+            "order": _QUEUE_ORDER,
             "reservations": Parameter(("first", "all"), "first", "who has one; `all` is conservative backfill"),
             "depth": _DEPTH,
         },
