@@ -83,6 +83,8 @@ def test_what_is_taken_first() -> None:
     jobs = [Running("old", "a", started=1), Running("new", "a", started=2), Running("vip", "a", priority=5, started=3)]
     jobs += [Running("x", "a", started=0)]
     assert [one.id for one in queues.reclaim(4, jobs, {"b": 2}, grace_s=30)] == ["new", "old"]
+    together = [Running(name, "a", started=7, number=at) for at, name in enumerate(["x", "z", "y", "w"])]
+    assert [one.id for one in queues.reclaim(4, together, {"b": 2})] == ["w", "y"], "the last that started first"
     assert {one.grace_s for one in queues.reclaim(4, jobs, {"b": 2}, grace_s=30)} == {30}
     assert {one.grace_s for one in queues.reclaim(4, jobs, {"b": 2}, mode=AGGRESSIVE)} == {0}
 

@@ -192,7 +192,9 @@ def test_capacity_borrows_and_reclaims(lab: Lab) -> None:
     }
     jobs = [job(f"p{n}", 0, 100, queue="p") for n in range(4)] + [job("q0", 10, 5, queue="q")]
     assert lab.starts(jobs, "capacity", cluster=cluster) == {"p0": 0, "p1": 0, "p2": 0, "p3": 0, "q0": 100}
-    assert lab.starts(jobs, "capacity", "reclaim=aggressive", cluster=cluster)["q0"] == 10
+    found = lab.run(jobs, "capacity", "reclaim=aggressive", cluster=cluster)["jobs"]
+    assert {one["id"]: one["start"] for one in found}["q0"] == 10
+    assert [one["id"] for one in found if "segments" in one] == ["p3"], "of those that started together the last"
 
 
 def test_weighted_rounds_match_the_weights(lab: Lab) -> None:

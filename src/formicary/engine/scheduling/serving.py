@@ -128,7 +128,7 @@ class Owed:
         self._own = {leaf: tree.guarantee(leaf, 1.0) for leaf in leaves}
         self._used = dict.fromkeys(leaves, 0.0)
         self._amounts: dict[str, Counter[float]] = {leaf: Counter() for leaf in leaves}
-        self._running: dict[str, list[tuple[tuple[int, float, str], Running]]] = {leaf: [] for leaf in leaves}
+        self._running: dict[str, list[tuple[tuple[int, float, int, str], Running]]] = {leaf: [] for leaf in leaves}
         """In the order in which they would have to go."""
 
     def began(self, job: Running) -> None:

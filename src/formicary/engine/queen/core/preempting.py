@@ -262,7 +262,7 @@ class Preempting:
         if not pending:
             return
         running = [
-            Running(str(token), run.charge[0], self._share(run, totals), run.job.priority, run.granted_at)
+            Running(str(token), run.charge[0], self._share(run, totals), run.job.priority, run.granted_at, token)
             for token, run in core.leases.tokens.items()
             if run.charge is not None and not run.preempting and not isinstance(run, Backup)
             if not self._queueing.is_best_effort(run)  # these give way by their class

@@ -77,18 +77,28 @@ class CapacityError(ValueError):
 
 
 class Running(NamedTuple):
-    """Something that runs in a queue and could be preempted."""
+    """Something that runs in a queue and could be preempted.
+
+    Args:
+        id: Unique.
+        queue: A leaf.
+        amount: That it holds.
+        priority: Higher gives way later.
+        started: When; any clock.
+        number: Its place among those that started at the same time; the last of them gives way first.
+    """
 
     id: str
     queue: str
     amount: float = 1.0
     priority: int = 0
     started: float = 0.0
+    number: int = 0
 
     @property
-    def turn(self) -> tuple[int, float, str]:
-        """Who is preempted first: the lowest priority, then what started last, then by id."""
-        return self.priority, -self.started, self.id
+    def turn(self) -> tuple[int, float, int, str]:
+        """Who is preempted first: the lowest priority, then what started last, of that the last, then by id."""
+        return self.priority, -self.started, -self.number, self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,8 +359,8 @@ class CapacityTree:
             tolerance: Excess as a part of the entitlement that is let be.
 
         Returns:
-            The lowest priority first, then what started last, then by id; never more than the excess rounded up to
-            whole jobs, and never what would take a queue below its guarantee.
+            The lowest priority first, then what started last, as YARN takes the newest container; never more than the
+            excess rounded up to whole jobs, and never what would take a queue below its guarantee.
         """
         used: dict[str, float] = {}
         for job in running:

@@ -326,6 +326,7 @@ class Capacity(Shared):
         self._serving = Serving(tree, 1.0, {})
         self._turns: TreeTurns = {}
         self._owed = Owed(tree)
+        self._starts = 0
 
     def queued(self, entry: Entry, now: float) -> None:
         """See Policy."""
@@ -342,7 +343,8 @@ class Capacity(Shared):
             self.pending[name] -= entry.shape.dominant
         if self.reclaim != "none":
             key = str(entry.number)
-            running = Running(key, name, entry.shape.dominant, int(entry.job.priority), now)
+            self._starts += 1
+            running = Running(key, name, entry.shape.dominant, int(entry.job.priority), now, self._starts)
             self.held[key] = (entry, running)
             self._owed.began(running)
 
