@@ -25,6 +25,10 @@ FORK, AWAIT, FAN_OUT = "fork", "await", "job"
 MAX_ID_CHARS = 96
 """Ids of forked jobs that would be longer end in a digest."""
 MAX_OUTPUT_BYTES = 1024 * 1024
+MOST_NAMED = 1_000
+"""Up to so many elements what becomes of each has a name of its own."""
+MOST_MESSAGE = 300
+"""Characters of an error that are told under such a name."""
 
 
 class CannotCompose(Exception):
@@ -320,6 +324,9 @@ def _fan_out_outputs(family: Family, now: float, texts: list[bytes]) -> Generato
         outputs = outputs_given(family.run, decode_outputs(end.outputs), now) if end is not None else {}
         found.update({f"{name}_{index}_{key}": value for key, value in outputs.items()})
         found.setdefault(f"{name}_{index}_status", state)  # an output of that name says more
+        if end is not None and state == life.FAILED and len(family.ids) <= MOST_NAMED:
+            why = (end.error_message or end.error_code)[:MOST_MESSAGE]
+            found.setdefault(f"{name}_{index}_error_message", why)
         job: object = job_id if end is not None else None
         results.append({"index": index, "job": job, "state": state, "outputs": outputs})
         texts.append(msgspec.json.encode(results[-1]))

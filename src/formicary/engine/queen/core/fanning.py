@@ -37,7 +37,14 @@ from formicary.engine.jobs.fan_out import (
 from formicary.engine.jobs.flow import compile_routes
 from formicary.engine.jobs.model import task_from_json, task_to_json
 from formicary.engine.queen.core import outcome as ends
-from formicary.engine.queen.core.family import MAX_OUTPUT_BYTES, CannotCompose, items_of, limit_of
+from formicary.engine.queen.core.family import (
+    MAX_OUTPUT_BYTES,
+    MOST_MESSAGE,
+    MOST_NAMED,
+    CannotCompose,
+    items_of,
+    limit_of,
+)
 from formicary.engine.queen.core.outcome import Outcome, decode_outputs
 from formicary.engine.queen.core.records import Execution, TaskRun
 
@@ -52,8 +59,6 @@ _KILLING = frozenset({CUT, LATE, CANCELLED})
 _KILLS = 8
 _STOP_BITS = 4
 """Of the token: the reason, and whether what runs is being ended."""
-MOST_NAMED = 1_000
-"""Up to so many elements each output has a name of its own."""
 MOST_FAILURES = 100
 """Failures that are told in words."""
 
@@ -350,8 +355,13 @@ def _outputs(
         results.append({"index": index, "state": state, "outputs": outputs})
         texts.append(msgspec.json.encode(results[-1]))
         if len(runs) <= MOST_NAMED:
-            found.update({f"{name}_{index}_{key}": value for key, value in outputs.items()})
-            found.setdefault(f"{name}_{index}_status", state)  # an output of that name says more
+            said: dict[str, object] = {"status": state}
+            if one is not None and one.exit_code is not None:
+                said["exit_code"] = one.exit_code
+            if one is not None and state == life.FAILED:
+                said["error_message"] = (one.error_message or one.error_code or "")[:MOST_MESSAGE]
+            # an output of one of these names says more
+            found.update({f"{name}_{index}_{key}": value for key, value in {**outputs, **said, **outputs}.items()})
         yield
     failures = [_told(index, one) for index in bad if (one := runs[index]) is not None and one.state == life.FAILED]
     found |= {
@@ -369,5 +379,5 @@ def _outputs(
 
 
 def _told(index: int, element: TaskRun) -> dict[str, object]:
-    message = (element.error_message or "")[:300]
+    message = (element.error_message or "")[:MOST_MESSAGE]
     return {"index": index, "exit_code": element.exit_code, "code": element.error_code, "message": message}
