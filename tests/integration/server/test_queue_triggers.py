@@ -281,3 +281,53 @@ def test_what_another_consumer_left_lying_is_claimed() -> None:
     asyncio.run(asyncio.wait_for(test(), 90))
     assert queue.waiting() == 0
     queue.remove()
+
+
+LANDING = """\
+job_type: landed
+triggers:
+- type: s3
+  name: told
+  bucket: landing
+  prefix: raw/
+  suffix: .csv
+  mode: notification
+  notification_queue: '%s'
+  notification_url: '%s'
+  params: {key: '{{ .Object.Key }}', size: '{{ .Object.Size }}', tag: '{{ .Object.ETag }}'}
+tasks:
+- {task_type: t, script: 'true'}
+"""
+
+
+def notice(*keys: str, bucket: str = "landing", event: str = "s3:ObjectCreated:Put", tag: str = "1") -> bytes:
+    """What a store sends: keys are written as in an address."""
+    made = [
+        {"eventName": event, "s3": {"bucket": {"name": bucket}, "object": {"key": key, "size": 7, "eTag": tag}}}
+        for key in keys
+    ]
+    return json.dumps({"Records": made}).encode()
+
+
+def test_a_store_that_tells_of_its_objects_is_not_listed(up: Up, queue: Nats | Redis) -> None:
+    """One job for each object, however often it is told, over a kill; what does not count starts nothing."""
+    source = json.dumps({"source": LANDING % (queue.topic, queue.url)}).encode()
+    assert send(up, "/v1/definitions", source, content_type="application/json")[0] == 200
+    queue.publish(
+        notice("raw/a+1.csv", "raw/%C3%A4.csv", "raw/b.txt", "other/c.csv"),
+        b'{"Service": "Amazon S3", "Event": "s3:TestEvent"}',
+        notice("raw/d.csv", event="ObjectRemoved:Delete"),
+        notice("raw/e.csv", bucket="another"),
+        b'{"hello": 1}',
+        notice("raw/a+1.csv"),
+    )
+    until(lambda: trigger(up)["fired"] == 2 and queue.waiting() == 0, 60, "both objects")
+    up.kill()
+    queue.publish(notice("raw/%C3%A4.csv"), notice("raw/a+1.csv", tag="2"))
+    up.start()
+    until(lambda: trigger(up)["fired"] == 3 and queue.waiting() == 0, 60, "the newer version")
+    outputs = [json.loads(up.cli("get", job["id"], "--output", "json"))["outputs"] for job in jobs(up)]
+    found = sorted((one["key"], str(one["size"]), one["tag"]) for one in outputs)
+    assert found == [("raw/a 1.csv", "7", "1"), ("raw/a 1.csv", "7", "2"), ("raw/ä.csv", "7", "1")]
+    (letter,) = json.loads(up.cli("triggers", "letters", "--output", "json"))
+    assert "Records" in letter["reason"] and letter["content"] == '{"hello": 1}'

@@ -178,11 +178,20 @@ def test_what_a_block_holds_besides_is_a_warning_at_its_place() -> None:
     ]
 
 
-def test_an_older_field_says_what_takes_its_place() -> None:
-    """It is a warning: the file runs."""
-    (parsed,) = parse_source(
-        "job_type: j\ntriggers:\n- {type: s3, name: n, s3: {bucket: b, notification_queue: q}}\n" + TASKS
-    )
-    (found,) = parsed.violations
-    assert parsed.definition is not None and not found.is_error
-    assert "notification_queue has no effect: the store is listed every poll_interval" in found.message
+@pytest.mark.parametrize(
+    ("fields", "queue", "told"),
+    [
+        ("notification_queue: q", "q", []),
+        ("mode: queue, notification_queue: q, notification_url: 'redis://h'", "q", []),
+        ("mode: poll, notification_queue: q", "", []),
+        ("notification_queue: 'arn:aws:sqs:eu:1:q'", "", ["triggers[0].s3.notification_queue"]),
+        ("mode: notification", "", ["triggers[0].s3.mode"]),
+    ],
+)
+def test_a_store_tells_of_objects_or_is_listed(fields: str, queue: str, told: list[str]) -> None:
+    """What this server cannot read is a warning: the file runs, and the store is listed."""
+    (parsed,) = parse_source(f"job_type: j\ntriggers:\n- {{type: s3, name: n, s3: {{bucket: b, {fields}}}}}\n{TASKS}")
+    assert parsed.definition is not None, parsed.violations
+    assert parsed.definition.triggers[0].notification_queue == queue
+    assert [one.path for one in parsed.violations] == [path.replace(".s3", "") for path in told]
+    assert not any(one.is_error for one in parsed.violations)

@@ -33,10 +33,6 @@ _COMMON: Final = (
     Field("dedup_key", "text", "Template; one job per key.", most=_TEXT),
     Field("rate_limit", "limit", "At most max jobs within window."),
 )
-_INSTEAD: Final = {
-    "notification_queue": "the store is listed every poll_interval, and a trigger of the type queue takes messages"
-}
-"""Fields of older files that do nothing here, and what does."""
 _WEBHOOK: Final = (Field("auth", "auth", "How callers are known."),)
 _QUEUE: Final = (
     Field("topic", "text", "Subject or stream.", required=True, most=300),
@@ -53,6 +49,8 @@ _OBJECTS: Final = (
     Field("suffix", "text", "End of the keys.", most=300),
     Field("poll_interval", "duration", "Time between two lists.", "poll_interval_s"),
     Field("from_beginning", "bool", "Whether what is there already counts."),
+    Field("notification_queue", "text", "Subject or stream in which the store tells of new objects.", most=300),
+    Field("notification_url", "text", "Address of that queue.", most=1000),
 )
 _FIELDS: Final[Mapping[str, Mapping[str, Field]]] = {
     kind: {row.name: row for row in (*_COMMON, *own)}
@@ -79,6 +77,8 @@ LIMIT_FIELDS: Final = {
         Field("window", "duration", "Time.", "window_s", required=True),
     )
 }
+_ELSEWHERE: Final = ("http:", "https:", "arn:")
+"""How names of queues begin that this server cannot read."""
 _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _NAMED: Final = re.compile(r"\{\{-?\s*\.?(\w{1,100})\s*-?\}\}")
 _UNSIGNED: Final = re.compile(r"\b(Headers|Query)\b")
@@ -126,11 +126,28 @@ def _trigger(ctx: Context, node: Node, path: str) -> spec.Trigger | None:
     if "/" in str(values["name"]) or ":" in str(values["name"]):
         ctx.add(node, f"{path}.name", "BAD_NAME", "The name of a trigger is part of an address: no / and no : in it.")
         return None
-    if values.pop("mode", "poll") != "poll":
-        ctx.add(node, f"{path}.mode", "BAD_VALUE", "Objects are found by listing the store: poll is meant.", "warning")
+    _read_mode(ctx, node, path, values)
     one = spec.Trigger(**values)
     _check(ctx, node, path, one)
     return one
+
+
+def _read_mode(ctx: Context, node: Node, path: str, values: dict[str, Any]) -> None:
+    """Whether the store is listed, or tells of new objects; what cannot be is listed, with a warning."""
+    mode, queue = values.pop("mode", None), str(values.get("notification_queue", ""))
+    if mode is None:
+        mode = "notification" if queue else "poll"
+    if mode != "poll" and queue.startswith(_ELSEWHERE):
+        message = (
+            "notification_queue is the subject of NATS or the key of a Redis stream; without one the store is listed."
+        )
+        ctx.add(node, join(path, "notification_queue"), "BAD_VALUE", message, "warning")
+        values.pop("notification_queue")
+    elif mode != "poll" and not queue:
+        message = "Without a notification_queue the store is listed each poll_interval: poll is meant."
+        ctx.add(node, join(path, "mode"), "BAD_VALUE", message, "warning")
+    elif mode == "poll":
+        values.pop("notification_queue", None)
 
 
 def _read(ctx: Context, node: Node, path: str, given: Sequence[Entry], fields: Mapping[str, Field]) -> dict[str, Any]:
@@ -141,8 +158,6 @@ def _read(ctx: Context, node: Node, path: str, given: Sequence[Entry], fields: M
         if row is None:
             if name in FIELDS and fields is not AUTH_FIELDS:
                 ctx.add(key, here, "UNKNOWN_FIELD", f"{name} is a field of another type of trigger.")
-            elif name in _INSTEAD:
-                ctx.add(key, here, "UNKNOWN_FIELD", f"{name} has no effect: {_INSTEAD[name]}.", "warning")
             else:
                 ctx.unknown(key, here, name, fields)
             continue
@@ -247,6 +262,14 @@ def _check(ctx: Context, node: Node, path: str, one: spec.Trigger) -> None:
         ctx.add(node, path, "MISSING_FIELD", f"{path} needs either a bucket or a url, like file:///srv/inbox.")
     if one.poll_interval_s < spec.LEAST_POLL_S:
         ctx.add(node, join(path, "poll_interval"), "OUT_OF_RANGE", f"Poll each {spec.LEAST_POLL_S:g} s at most.")
+    if one.notification_url:
+        parts, where = urlsplit(one.notification_url), join(path, "notification_url")
+        if parts.scheme not in _SCHEMES[spec.QUEUE]:
+            known = ", ".join(_SCHEMES[spec.QUEUE])
+            ctx.add(node, where, "BAD_VALUE", f"{where} begins with one of {known}, then ://.")
+        if "@" in parts.netloc:
+            message = f"{where} holds a password: give the server its address with FORMICARY_QUEUE_URL instead."
+            ctx.add(node, where, "SECRET_IN_FILE", message)
     if one.url:
         parts = urlsplit(one.url)
         if parts.scheme not in _SCHEMES.get(one.type, ()):

@@ -85,6 +85,8 @@ class Trigger:
         suffix: Only objects whose key ends so.
         poll_interval_s: Seconds between two lists.
         from_beginning: Objects that are there already count too.
+        notification_queue: Subject or stream in which the store tells of its new objects; empty = it is listed.
+        notification_url: Address of that queue; empty = the server's, and without one the store is listed.
         enabled: No event counts where it is false.
     """
 
@@ -105,6 +107,8 @@ class Trigger:
     suffix: str = ""
     poll_interval_s: float = DEFAULT_POLL_S
     from_beginning: bool = False
+    notification_queue: str = ""
+    notification_url: str = ""
     enabled: bool = True
 
     @property

@@ -34,6 +34,7 @@ class Arrival:
         problem: Why it can start none; empty = it may.
         done: Tells the source that it need not bring it again; called after the commit.
         later: Tells the source to bring it again after so many seconds; None = it does so anyhow.
+        passed: It starts nothing by itself, and nothing is wrong with it.
     """
 
     event: Event
@@ -41,6 +42,7 @@ class Arrival:
     problem: str
     done: Callable[[], Awaitable[object]]
     later: Callable[[float], Awaitable[object]] | None = None
+    passed: bool = False
 
 
 class Source(Protocol):
@@ -87,9 +89,9 @@ class Taker:
         Raises:
             Problem: UNAVAILABLE; nothing was told, and the source brings all of it again.
         """
-        good = [one for one in arrivals if not one.problem]
+        good = [one for one in arrivals if not one.problem and not one.passed]
         letters = [(one.event, one.problem, one.content) for one in arrivals if one.problem]
-        over = [one for one in arrivals if one.problem]
+        over = [one for one in arrivals if one.problem or one.passed]
         limited: list[Arrival] = []
         wait_s = 0.0
         if good:

@@ -9,8 +9,9 @@ import random
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from formicary.engine.jobs.triggers import QUEUE, WEBHOOK, Trigger
+from formicary.engine.jobs.triggers import OBJECTS, QUEUE, WEBHOOK, Trigger
 from formicary.engine.queen.sources.jetstream import JetStream
+from formicary.engine.queen.sources.object_notices import NoticeTaker
 from formicary.engine.queen.sources.objects import Objects
 from formicary.engine.queen.sources.redis_stream import RedisStream
 from formicary.engine.queen.sources.source import Source, SourceError, Taker, end
@@ -96,13 +97,17 @@ class Sources:
     def _open(self, key: Key, spec: Trigger) -> Source:
         """The source of a trigger. Raises SourceError."""
         taker = Taker(self._triggers, key)
-        if spec.type != QUEUE:
+        is_told = spec.type == OBJECTS and bool(spec.notification_queue)
+        url = (spec.notification_url if is_told else spec.url) or self._queue_url
+        if spec.type != QUEUE and not (is_told and url):  # who tells nothing is asked
             return Objects(taker, spec)
-        url = spec.url or self._queue_url
+        if is_told:
+            taker = NoticeTaker(self._triggers, key, spec)
+        topic = spec.notification_queue if is_told else spec.topic
         provider = _PROVIDERS.get(urlsplit(url).scheme, "")
         if not provider:
             raise SourceError("no queue is known: give the trigger a url, or the server its --queue-url")
         if spec.provider not in ("", provider):  # an address in the file was looked at when it was read
             text = f"the server's --queue-url is one of {provider}, not of {spec.provider}: give the trigger a url"
             raise SourceError(text)
-        return (JetStream if provider == "nats" else RedisStream)(taker, url, spec.topic, spec.group)
+        return (JetStream if provider == "nats" else RedisStream)(taker, url, topic, spec.group)
