@@ -197,6 +197,22 @@ def test_capacity_borrows_and_reclaims(lab: Lab) -> None:
     assert [one["id"] for one in found if "segments" in one] == ["p3"], "of those that started together the last"
 
 
+def test_devices_neighbours_and_classes_said_by_amounts_and_queues(lab: Lab) -> None:
+    """As the reference says: a device is an amount, who wants an ant without his like asks for its only one."""
+    capacity = {"slots": 4, "gpu": 1, "store": 1}
+    ants = {"ants": [{"id": "a", "capacity": capacity}, {"id": "b", "capacity": {**capacity, "gpu": 0}}]}
+    jobs = [job(f"g{n}", 0, 5, demand={"gpu": 1}) for n in range(2)]
+    jobs += [job(f"s{n}", 0, 5, demand={"store": 1}) for n in range(3)]
+    found = lab.run(jobs, "first_fit", cluster=ants)["jobs"]
+    assert [(one["id"], one["start"], one["ant"]) for one in found] == [
+        ("g0", 0, "a"), ("g1", 5, "a"), ("s0", 0, "a"), ("s1", 0, "b"), ("s2", 5, "a")
+    ]  # fmt: skip
+    one_slot = {**ONE, "queues": [{"name": "sure", "priority": 1}, {"name": "best", "priority": 0}]}
+    jobs = [job("best", 0, 10, queue="best"), job("sure", 3, 4, queue="sure")]
+    found = lab.run(jobs, "multilevel", "preemptive=true", cluster=one_slot)["jobs"]
+    assert [(one["id"], one["start"], one["end"]) for one in found] == [("best", 0, 14), ("sure", 3, 7)]
+
+
 def test_weighted_rounds_match_the_weights(lab: Lab) -> None:
     """Deficit round robin (Shreedhar and Varghese, 1995): of 1,000 turns 3 of 4 go to the queue of weight 3."""
     cluster = {**ONE, "queues": [{"name": "p", "weight": 3}, {"name": "q", "weight": 1}]}
