@@ -50,8 +50,7 @@ class LogPlace:
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LogPlace]:
     target = {"memory": "memory:", "files": str(tmp_path / "data")}.get(request.param)
     if target is None:
-        target = request.getfixturevalue("schema_url")
-        open_store(target).close()
+        target = request.getfixturevalue("migrated_url")
     place = LogPlace(request.param, target)
     yield place
     for logs in place.opened:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,15 @@ AT_VERSION_1: Sequence[tuple[str, tuple[str, ...], Row]] = (
     ("params", PARAMS_COLUMNS, params(1, b'{"a": 1}', b"{}")),
     ("tasks", TASK_COLUMNS, task(1, 0, "EXECUTING", token=5 << 40 | 17, outputs=b"{}", error_message="ä\n")),
 )
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def durable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """Where no store has been."""
+    url = request.getfixturevalue("schema_url") if request.param == "postgresql" else str(tmp_path / "data")
+    place = Place(request.param, url)
+    yield place
+    place.close()
 
 
 def make_old(place: Place, version: int) -> None:
