@@ -33,6 +33,7 @@ from tests.acceptance.server import Up, until
 from tests.acceptance.test_every_method import methods
 from tests.forks import run_forked
 from tests.integration.server.test_rest_api import ask
+from tests.integration.server.test_tokens import token
 from tests.integration.server.told import Receiver
 
 Json = dict[str, Any]
@@ -412,5 +413,25 @@ def test_on_postgresql_the_keys_are_in_the_database(tmp_path: Path, postgres_url
         with psycopg.connect(postgres_url) as connection:
             rows = connection.execute("SELECT client_key FROM formicary.formicary_idempotency").fetchall()
         assert rows == [("k",)] and not (server.data / FILE).exists()
+    finally:
+        server.clear()
+
+
+def test_a_key_is_its_users_own(tmp_path: Path) -> None:
+    """Another user of the organisation who sends the same is not answered with what somebody else did."""
+    server = Up(tmp_path / "data", "--auth", "token", "--ants", "0")
+    ann, bob = (token(server, "--role", "admin", "--name", name, "--data", str(server.data)) for name in ("ann", "bob"))
+    try:
+        server.start()
+
+        def put(text: str) -> tuple[str, bool]:
+            body = {"name": "disc", "capacity": 2}
+            said = {"idempotency_key": "k", "authorization": f"Bearer {text}"}
+            status, headers, found = ask(server, "POST", "/v1/locks", body, **said)
+            assert status == 200, found
+            return found["updated_by"], "idempotency-replayed" in headers
+
+        (first, _), (second, is_replay), again = put(ann), put(bob), put(ann)
+        assert first != second and not is_replay and again == (first, True)
     finally:
         server.clear()

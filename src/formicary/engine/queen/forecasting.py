@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from formicary.engine.queen.runtime import Queen
 
 log = logging.getLogger("formicary.queen")
+SETTLED_AT_ONCE = 2000
+"""Ends and arrivals that a turn of the loop works in."""
 SAMPLED_S = 5.0
 MOST_LIVE = 5000
 """With more live jobs nothing is estimated unasked: each estimate looks at all that wait."""
@@ -166,9 +168,10 @@ class Forecasting:
         pump = self._queen.pump
         job_type = wanted.job.definition.job_type
         await self._history(wanted.job.org, job_type)
+        while not pump.core.book.settle(SETTLED_AT_ONCE):
+            await asyncio.sleep(0)  # others have their turn
         core = pump.now()
         book, now = core.book, core.wall
-        book.settle()
         if (gate := wanted.demand.gate) is not None and not core.breaking.permits(gate):
             return Estimate(job_type, "its circuit breaker is open")
         later = ""
