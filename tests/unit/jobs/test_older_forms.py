@@ -7,7 +7,7 @@ import pytest
 from formicary.engine.jobs.cron import parse_cron
 from formicary.engine.jobs.model import JobDefinition
 from formicary.engine.jobs.parse import parse_source
-from formicary.engine.jobs.rendering import render_task
+from formicary.engine.jobs.rendering import expand_dynamic, render_task
 
 TASKS = "tasks:\n- task_type: a\n  script: x\n"
 
@@ -286,3 +286,20 @@ def test_lines_of_a_text_are_kept_though_they_hold_only_actions() -> None:
         found = parse_source(source)[0].definition
         assert found is not None and found.skip_if == f"{{{{ $x := 1 }}}}{between}{{{{ eq $x .A }}}}"
         assert found.description == "{{ .A }}\nb {{ .B }}\n\nc\n\n  {{ .D }}\n# |\n"
+
+
+def test_a_template_that_makes_the_tasks_has_an_older_word() -> None:
+    """`parse_template_on_load` is `dynamic_template_tasks`; directories and labels have other names, too."""
+    source = (
+        "job_type: j\nparse_template_on_load: true\ntasks:\n{{- range $n := Iterate 2 }}\n- task_type: t-{{$n}}\n"
+        "  working_directory: /tmp\n  container: {image: a}\n  pod_label: {a: b}\n  script: [x]\n"
+        "{{- if lt $n 1 }}\n  on_completed: t-1\n{{- end }}\n{{- end }}\n"
+    )
+    found = parse_source(source)[0]
+    assert found.definition is not None and found.definition.dynamic_template_tasks
+    made = expand_dynamic(found.definition, {}, 0.0, random.Random(1)).definition
+    assert made is not None and not made.dynamic_template_tasks
+    assert [(task.task_type, task.working_dir, task.on_completed) for task in made.tasks] == [
+        ("t-0", "/tmp", "t-1"),
+        ("t-1", "/tmp", None),
+    ]

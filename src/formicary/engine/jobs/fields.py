@@ -128,7 +128,11 @@ JOB_FIELDS: tuple[Field, ...] = (
         choices=("go", "jinja", "none"),
     ),
     Field(
-        "dynamic_template_tasks", "bool", "The template makes the tasks; it is expanded at submission.", default=False
+        "dynamic_template_tasks",
+        "bool",
+        "The template makes the tasks; it is expanded at submission.",
+        default=False,
+        aliases=("parse_template_on_load",),
     ),
     Field("tags", "any", "Accepted for older files; tags are given by the tasks.", ""),
     Field("methods", "any", "Accepted for older files; methods are given by the tasks.", ""),
@@ -175,7 +179,7 @@ TASK_FIELDS: tuple[Field, ...] = (
     Field("variables", "variables", "Variables of this task alone.", aliases=("task_variables",)),
     Field("environment", "environment", "Environment variables."),
     Field("helper_environment", "environment", "Environment of the helper container."),
-    Field("working_dir", "text", "Directory to run in.", most=1000),
+    Field("working_dir", "text", "Directory to run in.", most=1000, aliases=("working_directory",)),
     Field("execute_command_without_shell", "bool", "Runs commands without a shell.", default=False),
     Field("tags", "tags", "The ant must have all of them."),
     Field(
@@ -234,7 +238,7 @@ TASK_FIELDS: tuple[Field, ...] = (
         for_containers=True,
     ),
     Field("tolerations", "tolerations", "Taints it bears: key, operator, value, effect.", for_containers=True),
-    Field("pod_labels", "text_map", "Labels of the pod.", aliases=("podLabels",), for_containers=True),
+    Field("pod_labels", "text_map", "Labels of the pod.", aliases=("podLabels", "pod_label"), for_containers=True),
     Field("pod_annotations", "text_map", "Annotations of the pod.", aliases=("podAnnotations",), for_containers=True),
     Field("artifacts", "artifacts", "Files to keep: paths, when (onSuccess, onFailure, always), expires_after."),
     Field(

@@ -178,9 +178,11 @@ def expand_dynamic(
 
 def _without_flag(text: str) -> str:
     """Switches ``dynamic_template_tasks`` off in an expanded text, keeping lines and columns."""
+    field = JOB_BY_NAME["dynamic_template_tasks"]
+    flags = tuple(f"{quote}{name}{quote}:" for name in (field.name, *field.aliases) for quote in ("", '"'))
     lines = text.split("\n")
     for i, line in enumerate(lines):
-        if line.startswith(("dynamic_template_tasks:", '"dynamic_template_tasks":')):
+        if line.startswith(flags):
             lines[i] = "#" + line[1:]
     return "\n".join(lines)
 
