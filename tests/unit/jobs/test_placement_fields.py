@@ -62,6 +62,12 @@ def test_a_task_with_everything() -> None:
     assert deadline_of(found.deadline, 1000.0) == 8200.0
 
 
+def test_a_deadline_with_a_template_is_told_to_be_none() -> None:
+    """Nothing fills it in, so nobody may believe that it holds."""
+    source = "job_type: j\ndeadline: '{{.When}}'\ntasks:\n- task_type: a\n  script: x\n"
+    assert told(source) == [(2, "deadline", "BAD_DEADLINE")]
+
+
 def test_mistakes_have_their_place() -> None:
     source = (
         "job_type: j\ndeadline: soon\ngang: {tasks: [a, b, none], min: 9, barrier: false, what: 1}\ntasks:\n"

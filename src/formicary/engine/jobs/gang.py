@@ -125,7 +125,7 @@ def parse_deadline(text: str) -> tuple[float | None, float | None]:
 
 
 def deadline_of(text: str | None, submitted_at: float) -> float | None:
-    """When a job should have ended, in seconds since the epoch; None where it does not say, or a template does."""
+    """When a job should have ended, in seconds since the epoch; None where it does not say, or holds a template."""
     if text is None:
         return None
     try:
@@ -138,7 +138,12 @@ def deadline_of(text: str | None, submitted_at: float) -> float | None:
 def read_deadline(ctx: Context, node: Node, path: str, row: Field) -> object:
     """A time or a duration, kept as text."""
     found = READERS["text"](ctx, node, path, row)
-    if isinstance(found, str) and not ctx.is_masked(node):
+    if isinstance(found, str) and ctx.is_masked(node):
+        message = (
+            f"{path} is read before anything is filled in: with a template it is none. Write a time or a duration."
+        )
+        ctx.add(node, path, "BAD_DEADLINE", message, "warning")
+    elif isinstance(found, str):
         try:
             parse_deadline(found)
         except ValueError as error:
