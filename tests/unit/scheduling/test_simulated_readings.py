@@ -210,3 +210,19 @@ def test_queues_and_ants_that_cannot_be_are_told_at_once(runs: Lab) -> None:
     assert status == 2
     assert "capacity.cpu must be a number not below 0" in err
     assert "guarantees below the root are 130 %" in err
+
+
+def test_the_share_of_a_queue_is_the_dominant_one_of_its_sum(runs: Lab) -> None:
+    """Ghodsi et al., NSDI 2011: 4 of 10 CPU and 4 of 10 GB are two fifths, not four, below a half."""
+    cluster = {
+        "ants": [{"id": "a", "capacity": {"cpu": 10, "memory": 10}}],
+        "queues": [
+            {"name": "above", "guaranteed": 0.5, "maximum": 0.5},
+            {"name": "one", "parent": "above"},
+            {"name": "two", "parent": "above"},
+            {"name": "other", "guaranteed": 0.5},
+        ],
+    }
+    demands = [("one", {"cpu": 4}), ("two", {"memory": 4}), ("two", {"memory": 2}), ("other", {"cpu": 5})]
+    jobs = [job(f"j{n}", 0, 5, queue=queue, demand=demand) for n, (queue, demand) in enumerate(demands)]
+    assert starts(runs.run(jobs, "capacity", cluster=cluster)) == {"j0": 0, "j1": 0, "j2": 5, "j3": 0}

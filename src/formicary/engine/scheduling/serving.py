@@ -62,6 +62,11 @@ class Serving:
             if name is not None:
                 self._served[name] = self._part(name)
 
+    def put(self, name: str, amount: float) -> None:
+        """A queue holds this much now, which may be less than the sum of those below it, of several resources."""
+        self._held[name] = amount
+        self._served[name] = self._part(name)
+
     def _part(self, name: str) -> float:
         own, held = self._own[name], self._held[name]
         return held / own if own > 0 else (inf if held else 1.0)

@@ -327,6 +327,20 @@ class Capacity(Shared):
         self._turns: TreeTurns = {}
         self._owed = Owed(tree)
         self._starts = 0
+        self._vectors: dict[str, list[float]] = {}
+        """What is held below each queue, where more than one resource with bounds is asked for."""
+        self._below: dict[str, list[str]] = {}
+        """Leaves by queue, in that case."""
+
+    def bind(self, state: ClusterState, rng: Random) -> None:
+        """See Policy."""
+        super().bind(state, rng)
+        asked = {index for shape in state.shapes.values() for index, _ in shape.need}
+        if sum(0 < state.total[index] < INFINITY for index in asked) > 1:
+            self._vectors = {name: [0.0] * len(state.total) for name in self.tree.queues}
+            for leaf in self.tree.leaves():
+                for queue in self.tree.path(leaf):
+                    self._below.setdefault(queue.name, []).append(leaf)
 
     def queued(self, entry: Entry, now: float) -> None:
         """See Policy."""
@@ -357,7 +371,13 @@ class Capacity(Shared):
     def _served(self) -> Serving:
         """Who holds how much of the cluster, up to date."""
         for name in self.changed:
-            self._serving.change(name, self.state.dominant(self.usage[name].held))
+            if not self._vectors:
+                self._serving.change(name, self.state.dominant(self.usage[name].held))
+                continue
+            for queue in self.tree.path(name):
+                held = [self.usage[leaf].held for leaf in self._below[queue.name] if leaf in self.usage]
+                self._vectors[queue.name] = [sum(amounts) for amounts in zip(*held, strict=True)]
+                self._serving.put(queue.name, self.state.dominant(self._vectors[queue.name]))
         self.changed.clear()
         return self._serving
 
@@ -366,8 +386,17 @@ class Capacity(Shared):
         return self._served().first(names, self._turns) or names[0]
 
     def refused(self, name: str, entry: Entry) -> bool:
-        """See Shared."""
-        return self._served().exceeds(name, entry.shape.dominant)
+        """See Shared. The share of a queue is the dominant one of all that is held below it."""
+        serving = self._served()
+        if not self._vectors:
+            return serving.exceeds(name, entry.shape.dominant)
+        for queue in self.tree.path(name):
+            held = list(self._vectors[queue.name])
+            for index, amount in entry.shape.need:
+                held[index] += amount
+            if self.state.dominant(held) > self.tree.ceiling(queue.name, 1.0) + TINY:
+                return True
+        return False
 
     def decide(self, now: float) -> Iterator[Decision]:
         """See Policy. Reclaims after what is free has been given away."""
