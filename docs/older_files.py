@@ -48,6 +48,7 @@ OLDER: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("several", "fields that are seldom there, values written as text", ("release_train", "seldom_fields")),
     ("several", "lists and texts where others write the other", ("written_as_text", "secret_variable")),
     ("ai-gh-implement", "declared variables, marks, branches that join", ("polled_review",)),
+    ("several", "elements of lists that are objects, empty lists", ("shards",)),
     ("several", "older names of fields and variables, commands with ': ' in them", ("spellings",)),
     ("several", "left-out tasks and what follows them", ("skipped_route", "left_out_source")),
     (

@@ -66,10 +66,19 @@ def test_without_a_limit_a_bounded_number_is_open() -> None:
     assert len(held(colony)) == MOST_OPEN
 
 
+def test_over_an_empty_list_there_is_nothing_to_run_and_the_job_goes_on() -> None:
+    """As over jobs: the task completes, and says that there were none."""
+    colony, job = fanned(50)
+    colony.submit("j", job, params={"list": []})
+    run = colony.task("j", "fan")
+    assert run is not None and run.state == "COMPLETED"
+    assert b'"FanOutItemCount":0' in (run.outputs or b"").replace(b" ", b"")
+    assert colony.store.element_states(1) == []
+
+
 @pytest.mark.parametrize(
     ("items", "code", "words"),
     [
-        ([], "ERR_VALIDATION", "'list' is an empty list"),
         ({"a": 1}, "ERR_VALIDATION", "neither a list nor a variable with one"),
         ("[1, 2", "ERR_VALIDATION", "neither a list nor a variable with one"),
         (list(range(MAX_ELEMENTS + 1)), "ERR_FORK_LIMIT", "10001 elements"),

@@ -14,6 +14,7 @@ from formicary.engine.jobs.fan_out import definition_task, fans_out
 from formicary.engine.jobs.model import JobDefinition, TaskDefinition, Violation, task_to_json
 from formicary.engine.jobs.rendering import RenderedTask, expand_dynamic, render_job_variables, render_task
 from formicary.engine.jobs.templates.engine import Lookup, TemplateError, is_true, render_text
+from formicary.engine.jobs.templates.go_format import as_json
 from formicary.engine.jobs.variables import defaults, job_builtins, layer, task_builtins
 from formicary.engine.queen.core.batch import RenderRequest, TemplateJob
 from formicary.engine.queen.core.passing import first_element
@@ -129,7 +130,8 @@ def _render(request: RenderRequest, clock: Clock, lookup: JobLookup | None) -> R
             context={**context, **request.outputs},  # `.task.name` is exact, whatever else carries the task's name
             builtins={**_builtins(request), **task_builtins(task.task_type, request.task_retries)},
         )
-        return {**found, **(request.element or first_element(task, found))}
+        element = request.element or first_element(task, found)
+        return {**found, **{name: as_json(value) for name, value in element.items()}}
 
     def render_with(own: Mapping[str, object]) -> RenderedTask:
         if lookup is not None:

@@ -14,6 +14,27 @@ NO_VALUE = "<no value>"
 _MAX_WIDTH = 10_000
 
 
+class JsonMap(dict[str, object]):
+    """A mapping that prints as JSON: an element of a fan-out, which scripts are given as it stood in the list."""
+
+    def __str__(self) -> str:
+        return json.dumps(self, ensure_ascii=False, separators=(",", ":"))
+
+
+class JsonList(list[object]):
+    """A list that prints as JSON."""
+
+    def __str__(self) -> str:
+        return json.dumps(self, ensure_ascii=False, separators=(",", ":"))
+
+
+def as_json(value: object) -> object:
+    """A mapping or list that prints as JSON; anything else as it is."""
+    if isinstance(value, dict):
+        return JsonMap(value)
+    return JsonList(value) if isinstance(value, list) else value
+
+
 def type_name(value: object) -> str:
     """Returns the name that an error message calls a value's type."""
     if value is None:
@@ -60,6 +81,8 @@ def _write(value: object, out: list[str], size: list[int], quote: Callable[[str]
         _put(out, size, "true" if value else "false")
     elif isinstance(value, float):
         _put(out, size, float_text(value))
+    elif isinstance(value, JsonMap | JsonList):
+        _put(out, size, quote(str(value)))
     elif isinstance(value, Mapping):
         _put(out, size, "map[")
         for i, key in enumerate(sorted(value, key=str)):

@@ -140,8 +140,6 @@ class Fanning:
         items = items_of(run, self.core.view(run.job))
         given = dict(run.task.fan_out or {})
         name = str(given.get("source"))[:60]
-        if not items:
-            raise CannotCompose("ERR_VALIDATION", f"fan_out.source {name!r} is an empty list: there is nothing to run")
         execution, most = _execution(run), self.core.config.children
         others = sum(definition_position(position) != run.position for position in execution.elements)
         if len(items) + others + execution.children > most:
@@ -273,7 +271,7 @@ class Fanning:
         elements = _execution(run).elements
         runs = [elements.get(element_position(run.position, index)) for index in range(count)]
         bad = [index for index, one in enumerate(runs) if one is None or one.state != life.COMPLETED]
-        self._take_rendered(run, runs[0])
+        self._take_rendered(run, runs[0] if runs else None)
         if bad and family.stopped in (CANCELLED, WINDS_UP):
             run.cancelling = True
             self._over(run, Outcome(0, ends.CANCELLED))
