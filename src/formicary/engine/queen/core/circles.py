@@ -7,7 +7,8 @@ for the next one, hold a place as there are. Reads the core only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from formicary.engine.jobs import lifecycle as life
@@ -18,9 +19,19 @@ if TYPE_CHECKING:
     from formicary.engine.queen.core.composing import Composing
 
 
-def stuck(composing: Composing, family: Family) -> tuple[Job, str] | None:
-    """The first pending job below a family that can never start, and why; None = there is none."""
-    for job in _below(composing, family):
+MOST_LOOKED_AT = 10_000
+"""So many jobs below one task are looked at; what is not found among them ends by the time-outs of its jobs."""
+
+
+def stuck(composing: Composing, family: Family, fresh: Sequence[int]) -> tuple[Job, str] | None:
+    """The first pending job below a family that can never start, and why; None = there is none.
+
+    Args:
+        composing: The families of the core.
+        family: The jobs that a task waits for.
+        fresh: Indexes of those of them that the task has not waited for before.
+    """
+    for job in islice(_below(composing, family, fresh), MOST_LOOKED_AT):
         gate = job.definition.gate
         if gate is None or job.state != life.PENDING or job.execution > 0:
             continue
@@ -39,19 +50,20 @@ def stuck(composing: Composing, family: Family) -> tuple[Job, str] | None:
     return None
 
 
-def _below(composing: Composing, family: Family) -> Iterator[Job]:
+def _below(composing: Composing, family: Family, indexes: Sequence[int]) -> Iterator[Job]:
     """The open jobs of a family, and those that they wait for in turn."""
-    stack, jobs = [family], composing.core.jobs
+    jobs, stack = composing.core.jobs, [(family, indexes)]
     while stack:
-        family = stack.pop()
-        for index in sorted(family.open):
-            job = jobs.get(family.ids[index])
+        family, indexes = stack.pop()
+        for index in indexes:
+            job = jobs.get(family.ids[index]) if index in family.open else None
             if job is None:
                 continue
             yield job
             for run in job.run.runs.values() if job.run is not None else ():
-                if run in composing.families:
-                    stack.append(composing.families[run])
+                lower = composing.families.get(run)
+                if lower is not None:
+                    stack.append((lower, sorted(lower.open)))
 
 
 def _waiting_ancestors(composing: Composing, job: Job) -> Iterator[Job]:

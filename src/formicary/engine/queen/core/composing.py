@@ -207,6 +207,7 @@ class Composing:
     def _take(self, family: Family, answer: Children) -> None:
         run, jobs = family.run, self.core.jobs
         family.open.update(index for index, job_id in enumerate(family.ids) if job_id in jobs)
+        family.fresh = sorted(family.open)
         for index, job_id in enumerate(family.ids if answer.ended else ()):
             if index in family.open:
                 continue
@@ -276,12 +277,12 @@ class Composing:
         if is_forked or not family.open:
             self._join(family)
         elif family.fresh:
-            family.fresh = False
             self._break_circle(family)
 
     def _break_circle(self, family: Family) -> None:
         """Ends the task, and the job that can never start, where the task would wait for ever."""
-        found = None if family.stopped else stuck(self, family)
+        fresh, family.fresh = family.fresh, []
+        found = None if family.stopped else stuck(self, family, fresh)
         if found is None:
             return
         job, why = found
@@ -310,7 +311,7 @@ class Composing:
         definition, run = family.definition, family.run
         assert definition is not None, "an answer without a definition stops the family"
         family.open.add(index)
-        family.fresh = True
+        family.fresh.append(index)
         if not family.listens:
             self._waiting.setdefault(family.ids[index], []).append((family, index))
         params = msgspec.json.encode(params_of(family, index, self.core.wall))

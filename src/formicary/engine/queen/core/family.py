@@ -82,8 +82,8 @@ class Family:
     ends: dict[int, JobEnded] = field(default_factory=dict)
     next: int = 0
     stopped: str = ""
-    fresh: bool = True
-    """Jobs have been added to the open ones since it was looked whether the task waits for itself."""
+    fresh: list[int] = field(default_factory=list)
+    """Indexes of the open ones of which it was not looked yet whether the task waits for itself by them."""
 
     @property
     def failed(self) -> JobEnded | None:
