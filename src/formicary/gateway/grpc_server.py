@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from formicary.gateway.call import Call
+from formicary.gateway.call import LARGE, Call
 from formicary.gateway.service import Interceptor, Method, bind
 from formicary.gateway.shared import SharedMessage
 from formicary.problems import Problem, problem
@@ -91,11 +91,17 @@ _MAKERS: dict[tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any]]]
 def _handler(method: Method) -> grpc.RpcMethodHandler[Any, Any]:
     make = _MAKERS[method.client_streaming, method.server_streaming]
     behaviour = _streaming(method) if method.server_streaming else _single(method)
-    serialize = _streamed_bytes if method.server_streaming else method.response_class.SerializeToString
+    serialize = _streamed_bytes if method.server_streaming else _bytes
     return make(behaviour, response_serializer=serialize)
 
 
 _UNREADABLE = "The message is not in the binary form of protobuf, or of another type."
+
+
+def _bytes(message: Any) -> bytes:
+    """The bytes of an answer; those of a large one were made beside the loop."""
+    found: bytes = message if type(message) is bytes else message.SerializeToString()
+    return found
 
 
 def _streamed_bytes(message: Any) -> bytes:
@@ -154,6 +160,8 @@ def _single(method: Method) -> Callable[[Any, Context], Awaitable[Any]]:
             await context.send_initial_metadata(tuple(call.headers))
         if call.trailers:
             context.set_trailing_metadata(tuple(call.trailers))
+        if call.state.get(LARGE):
+            return await asyncio.to_thread(_bytes, call.response)
         return call.response
 
     return behave

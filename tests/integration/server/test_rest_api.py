@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import urllib.error
 import urllib.request
@@ -220,3 +221,18 @@ def test_a_rest_client_says_that_nobody_answers(data_dir: Path) -> None:
             assert caught.value.code == "UNAVAILABLE"
 
     asyncio.run(work())
+
+
+def test_a_large_job_is_the_same_over_both_protocols(up: Up) -> None:
+    """What is made beside the loop: JSON, compressed JSON, and the bytes of gRPC."""
+    values = [{"n": number} for number in range(2000)]
+    job_id = submitted(up, "large", params={"list": values}, scheduled_at="2199-01-01T00:00:00Z")
+    assert ask(up, "GET", f"/v1/jobs/{job_id}")[2]["outputs"]["list"] == values
+    asked = urllib.request.Request(f"http://127.0.0.1:{up.http}/v1/jobs/{job_id}", headers={"accept-encoding": "gzip"})
+    with urllib.request.urlopen(asked, timeout=90) as answer:
+        assert answer.headers["content-encoding"] == "gzip"
+        assert json.loads(gzip.decompress(answer.read()))["outputs"]["list"] == values
+    with grpc.insecure_channel(up.address) as channel:
+        stub = jobs_pb2_grpc.JobServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        job = stub.GetJob(jobs_pb2.GetJobRequest(id=job_id), timeout=90)
+    assert [one["n"] for one in job.outputs["list"]] == list(range(2000))

@@ -20,6 +20,7 @@ import html
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, quote_plus
 
@@ -57,10 +58,7 @@ class Mask:
     __slots__ = ("_folded", "_heads", "_needles")
 
     def __init__(self, texts: Iterable[str]) -> None:
-        found = {needle for text in texts for needle in _needles(text)}
-        kept = [needle for needle in found if len(needle.decode("utf-8", "replace")) >= SHORTEST_SECRET]
-        self._needles = sorted(kept, key=len, reverse=True)
-        self._heads = _heads(self._needles)
+        self._needles, self._heads = _compiled(tuple(texts))
         self._folded: dict[int, list[_Folded]] = {}
 
     def lines(self, stream: int, block: bytes, *, is_cut: bool = False) -> bytes:
@@ -215,6 +213,15 @@ class _Folded(NamedTuple):
             return None
         length = min(len(body), len(rest))
         return _Folded(self.needle, self.length + length, (*self.seen, (number, begin, begin + length)))
+
+
+@lru_cache(maxsize=8)
+def _compiled(texts: tuple[str, ...]) -> tuple[tuple[bytes, ...], re.Pattern[bytes]]:
+    """Needles and what finds their heads: 6 ms for a private key, which each attempt of a task would cost."""
+    found = {needle for text in texts for needle in _needles(text)}
+    kept = [needle for needle in found if len(needle.decode("utf-8", "replace")) >= SHORTEST_SECRET]
+    needles = tuple(sorted(kept, key=len, reverse=True))
+    return needles, _heads(needles)
 
 
 def _heads(needles: Sequence[bytes]) -> re.Pattern[bytes]:
