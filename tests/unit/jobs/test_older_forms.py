@@ -303,3 +303,11 @@ def test_a_template_that_makes_the_tasks_has_an_older_word() -> None:
         ("t-0", "/tmp", "t-1"),
         ("t-1", "/tmp", None),
     ]
+
+
+def test_a_filter_of_a_job_is_told_to_have_no_effect() -> None:
+    """Those who wrote it wanted jobs to be left out."""
+    found = parse_source(f"job_type: j\nfilter: {{{{if .A}}}} true {{{{end}}}}\n{TASKS}")[0]
+    assert found.definition is not None
+    assert [(v.line, v.code, v.severity) for v in found.violations] == [(2, "NO_EFFECT", "warning")]
+    assert not parse_source(f"job_type: j\nfilter:\n{TASKS}")[0].violations

@@ -251,6 +251,9 @@ class _JobParser:
         found = FIELD_READERS[row.kind](self.ctx, value, name, row)
         if row.available != NOW or row.kind == "cron" or name == "public_plugin":
             self.marks[name] = self.ctx.place(key.line, key.column)
+        if name == "filter" and found:
+            text = "The filter of a job has no effect: write skip_if to leave jobs out; triggers have their own."
+            self.ctx.add(key, name, "NO_EFFECT", text, "warning")
         if found is ABSENT or not row.target:
             return
         if name in NOTICE_FIELDS:
