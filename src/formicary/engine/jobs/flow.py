@@ -8,7 +8,8 @@ Rules (the job sheet, "Activation"): a task starts once per execution, when it h
 it, and every dependency has ended. A task that nothing can route to any more is SKIPPED, which counts as ended for its
 dependents. A task that FAILED without `allow_failure` skips its dependents, and theirs, except those that its own
 routes have led to: they were meant to follow the failure, and depend on what the task has left. `always_run` tasks are
-never skipped: those that were not reached run in the final phase, in file order.
+never skipped: those that were not reached run in the final phase, in file order. One that only failures route to
+(`on_failed`, an exit code other than 0) is the exception: where nothing has failed it has nothing to do.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ def compile_routes(task: TaskDefinition, index: Mapping[str, int]) -> Routes:
 class Plan:
     """What never changes between executions of one definition."""
 
-    __slots__ = ("dependencies", "dependents", "finals", "routes", "single", "size", "sources", "starts", "targets")
+    __slots__ = (
+        "alarms", "dependencies", "dependents", "finals", "routes", "single", "size", "sources", "starts", "targets"
+    )  # fmt: skip
 
     def __init__(self, definition: JobDefinition) -> None:
         tasks, index = definition.tasks, definition.index
@@ -86,6 +89,11 @@ class Plan:
                 dependents[dependency].append(position)
         self.dependents = tuple(tuple(found) for found in dependents)
         self.finals = tuple(position for position, task in enumerate(tasks) if task.always_run)
+        self.alarms = frozenset(
+            position
+            for position in self.finals
+            if sources[position] and all(_only_failing(task, tasks[position].task_type) for task in tasks)
+        )
         self.starts = tuple(
             position
             for position, task in enumerate(tasks)
@@ -102,6 +110,14 @@ def _possible_targets(definition: JobDefinition, position: int) -> tuple[int, ..
     return tuple(sorted({index[name] for name in task.targets if name in index}))
 
 
+def _only_failing(task: TaskDefinition, name: str) -> bool:
+    """Whether the task leads to the one of this name only where it has failed, if at all."""
+    if task.open_targets or name in task.extra_targets:
+        return False
+    return all(key not in _GOOD for key, target in task.routes.items() if target == name)
+
+
+_GOOD = frozenset(("COMPLETED", "APPROVED", "SKIPPED", "0"))
 UNSTARTED, ACTIVE, ENDED, LEFT_OUT = range(4)
 
 
@@ -203,10 +219,14 @@ class Flow:
         self.status[position] = ACTIVE
         return True
 
-    def next_final(self) -> int | None:
-        """In the final phase: the next `always_run` task in file order that has not started."""
+    def next_final(self, *, failed: bool) -> int | None:
+        """In the final phase: the next `always_run` task in file order that has not started.
+
+        Args:
+            failed: Something has failed, or the job was stopped: those that only failures route to run, too.
+        """
         for position in self.plan.finals:
-            if self.status[position] == UNSTARTED:
+            if self.status[position] == UNSTARTED and (failed or position not in self.plan.alarms):
                 self.status[position] = ACTIVE
                 return position
         return None

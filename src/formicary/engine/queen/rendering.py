@@ -130,8 +130,9 @@ def _render(request: RenderRequest, clock: Clock, lookup: JobLookup | None) -> R
             context={**context, **request.outputs},  # `.task.name` is exact, whatever else carries the task's name
             builtins={**_builtins(request), **task_builtins(task.task_type, request.task_retries)},
         )
-        element = request.element or first_element(task, found)
-        return {**found, **{name: as_json(value) for name, value in element.items()}}
+        if request.element:
+            return {**found, **{name: as_json(value) for name, value in request.element.items()}}
+        return {**found, **first_element(task, found)}
 
     def render_with(own: Mapping[str, object]) -> RenderedTask:
         if lookup is not None:

@@ -534,7 +534,10 @@ class Progress:
             self._restart_asked(job)
             return
         execution.final = True
-        position = execution.flow.next_final()
+        flow = execution.flow
+        is_good = bool(flow.plan.alarms) and job.verdict is None
+        failed = not is_good or any(run.failed_hard() for run in execution.runs.values())
+        position = flow.next_final(failed=failed)
         if position is None:
             self.finish(job)
         else:
