@@ -163,3 +163,14 @@ def test_a_kill_while_jobs_are_cancelled_leaves_none(
     assert not colony.core.jobs
     job, run = colony.job("j"), colony.task("j", "fan")
     assert run is not None and (job.state, run.error_code) == (state, code)
+
+
+def test_what_an_ended_fan_out_has_left_is_let_go_of_in_slices() -> None:
+    """All of it, in turns of the loop: freeing thousands at once would hold it."""
+    colony, _ = started("elements")
+    run = colony.core.jobs["j"].run
+    assert run is not None and len(run.elements) == ITEMS
+    for index in range(ITEMS):
+        assert run.elements
+        colony.ok("j", f"fan[{index}]")
+    assert colony.job("j").state == "COMPLETED" and not run.elements and not colony.core.slices.has_begun

@@ -49,7 +49,7 @@ from formicary.engine.queen.core.queueing import PLAIN, Queueing, asks_for_queue
 from formicary.engine.queen.core.records import Ant, Definition, Job, TaskRun, runs_of
 from formicary.engine.queen.core.recovering import rebuild, recover
 from formicary.engine.queen.core.repinning import repinned
-from formicary.engine.queen.core.slices import Slices
+from formicary.engine.queen.core.slices import Slices, freed
 from formicary.engine.queen.core.stats import Stats
 from formicary.engine.queen.core.submission import Submission
 from formicary.engine.queen.core.time_limits import attempt_timeout
@@ -659,7 +659,9 @@ class Core:
         self.dirty_jobs = {}
         self.dirty_tasks = {}
         for job in self._over:
-            job.run = None  # no cycles: ended jobs are freed at once, without the garbage collector
+            run, job.run = job.run, None  # no cycles: ended jobs are freed at once, without the garbage collector
+            if run is not None and run.elements:
+                self.slices.drive(("freed", job.number), freed(run.elements))
         self._over = []
         return batch
 

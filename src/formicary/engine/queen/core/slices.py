@@ -10,8 +10,9 @@ between two slices goes on where the last commit was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, MutableMapping
 from functools import partial
+from typing import Any
 
 SLICE = 128
 """Jobs and elements; each costs up to 20 µs of loop time, in the event and in the cut of its batch."""
@@ -71,3 +72,10 @@ class Slices:
     def cut(self) -> None:
         """The batch is closed: the next one has room."""
         self._left = SLICE
+
+
+def freed(elements: MutableMapping[int, Any]) -> Iterator[None]:
+    """Lets go of what an ended job has left, a step each: ten thousand at once hold the loop for 20 ms."""
+    while elements:
+        elements.popitem()
+        yield
