@@ -68,12 +68,15 @@ class Availability:
         del self._times[:past], self._taken[:past]
         self._times[0] = -INFINITY
 
-    def earliest(self, need: Need, length: float, now: float, before: float = INFINITY, name: Hashable = None) -> float:
+    def earliest(
+        self, need: Need, length: float, now: float, before: float = INFINITY, kind: Kind | None = None
+    ) -> float:
         """The first moment, not before `now`, from which the demand fits for so long beside all that is taken.
 
-        Infinity where there is none before `before`. Where the demand has a name it is always called by it.
+        Infinity where there is none before `before`. A demand is always asked about by its own `kind`, or by names.
         """
-        kind = (need if name is None else name, frexp(length)[1])
+        if kind is None:
+            kind = need, frexp(length)[1]
         start = self.bounds.get(kind, now)
         if start <= now + TINY:
             start = now

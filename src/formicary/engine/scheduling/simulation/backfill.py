@@ -371,13 +371,12 @@ class Conservative(Reserving):
         """The first moment and, of those with an equal one, the first ant."""
         best, where = INFINITY, places[0]
         need, length, profiles = entry.shape.need, entry.expected_left, self._profiles
-        name = self._names.setdefault(need, len(self._names))
-        kind = name, frexp(length)[1]
+        kind = self._names.setdefault(need, len(self._names)), frexp(length)[1]
         for bound, place in sorted([(profiles[place].bounds.get(kind, now), place) for place in places]):
             if bound > best:
                 break
             before = best if place > where else nextafter(best, INFINITY)
-            at = profiles[place].earliest(need, length, now, before, name)
+            at = profiles[place].earliest(need, length, now, before, kind)
             if (at, place) < (best, where):
                 best, where = at, place
         return best, where

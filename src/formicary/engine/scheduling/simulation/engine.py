@@ -149,7 +149,8 @@ class Simulation:
                 expired.append(entry)
             else:
                 self._schedule(entry, now)
-            self._forget_void()
+            if events and events[0][0] <= soon:
+                self._forget_void()
         return expired
 
     def _end(self, entry: Entry, now: float) -> None:

@@ -285,9 +285,17 @@ class Gangs(Ordered):
 
     def _closest(self, kind: _Kind) -> int | None:
         """The ant where one of the kind fits and least is left over, as parts of all that is free."""
-        need = [(index, amount, self._totals[index] or 1.0) for index, amount in kind.need]
-        rooms = self._room
+        rooms, totals = self._room, self._totals
         best, least = None, inf
+        if len(kind.need) == 1:  # the same, as it is asked most of all
+            ((index, amount),) = kind.need
+            total = totals[index] or 1.0
+            for ant in kind.ants:
+                have = rooms[ant.number][index]
+                if amount <= have + TINY and (best is None or (have - amount) / total < least):
+                    best, least = ant.number, (have - amount) / total
+            return best
+        need = [(index, amount, totals[index] or 1.0) for index, amount in kind.need]
         for ant in kind.ants:
             room, left = rooms[ant.number], 0.0
             for index, amount, total in need:
