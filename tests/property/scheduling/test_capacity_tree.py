@@ -10,6 +10,7 @@ from formicary.engine.scheduling.policies.capacity_tree import (
     CapacityTree,
     Queue,
     Running,
+    TreeTurns,
 )
 
 
@@ -176,3 +177,35 @@ def test_guarantees_hold_under_any_borrowing(use: list[int], wait: list[int], sh
             assert after[name] >= shares[i] - 1e-6, "nothing is taken from a guarantee"
         assert ideal[name] >= min(shares[i], used[name] + pending[name]) - 1e-6
     assert sum(ideal.values()) <= 100 + 1e-6
+
+
+@given(
+    st.lists(st.integers(1, 9), min_size=2, max_size=4),
+    st.integers(2, 23),
+    st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=4, max_size=4),
+)
+def test_whole_jobs_are_taken_back_until_nothing_is_owed(
+    shares: list[int], capacity: int, amounts: list[tuple[int, int]]
+) -> None:
+    """Whatever is free goes to who is served least; then nobody takes what the next one would take from him again."""
+    queues = tree(*(100 * share / sum(shares) for share in shares))
+    leaves = queues.leaves()
+    holds = running(**{leaf: most for leaf, (most, _) in zip(leaves, amounts, strict=False)})[:capacity]
+    waits = {leaf: float(count) for leaf, (_, count) in zip(leaves, amounts, strict=False)}
+    turns: TreeTurns = {}
+    for number in range(40):
+        while len(holds) < capacity and any(waits.values()):
+            used = {leaf: float(sum(one.queue == leaf for one in holds)) for leaf in leaves}
+            leaf = queues.first(capacity, used, [leaf for leaf in leaves if waits[leaf]], turns)
+            assert leaf is not None
+            queues.turn(leaf, turns)
+            waits[leaf] -= 1
+            holds.append(Running(f"{leaf}-{number}-{len(holds)}", leaf, started=100 + number))
+        gone = {one.id for one in queues.reclaim(capacity, holds, waits, sizes=dict.fromkeys(leaves, 1.0))}
+        if not gone:
+            break
+        for one in [one for one in holds if one.id in gone]:
+            waits[one.queue] += 1
+        holds = [one for one in holds if one.id not in gone]
+    else:
+        raise AssertionError("they take from each other for ever")

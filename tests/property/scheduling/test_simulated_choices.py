@@ -66,7 +66,9 @@ def test_what_is_owed_is_what_the_tree_would_take(seed: int) -> None:
             running.append(job)
             owed.began(job)
         pending = {leaf: rng.choice([0.0, 0.1, 1.5]) for leaf in rng.sample(LEAVES, rng.randint(0, len(LEAVES)))}
-        assert [job.id for job in owed.victims(pending)] == [one.id for one in TREE.reclaim(1.0, running, pending)]
+        sizes = {leaf: rng.choice(SIZES) for leaf in pending}
+        due = TREE.reclaim(1.0, running, pending, sizes=sizes)
+        assert [job.id for job in owed.victims(pending, sizes)] == [one.id for one in due]
 
 
 def slow_victims(

@@ -216,6 +216,27 @@ def test_aggressive_reclaim_leaves_no_grace() -> None:
         assert sum(len(one.at_once) for one in seen) == at_once
 
 
+def test_queues_above_their_guarantee_do_not_take_from_each_other_by_turns() -> None:
+    """4.2 and 2.8 of 7 places are 5 and 2, or 4 and 3: what runs is not stopped for part of a task."""
+    names = {"x": 30, "y": 20, "idle": 50}
+    queues = ", ".join(
+        f"{{name: {name}, guaranteed: {share}, match: {{job_types: [{name}]}}}}" for name, share in names.items()
+    )
+    made = colony(f"policy: capacity\nset: {{reclaim: graceful}}\nqueues: [{queues}]\n")
+    made.ant("ant", 7)
+    for name in "xy":
+        kind = made.define(job(name))
+        for at in range(10):
+            made.submit(f"{name}{at}", kind)
+    stopped = 0
+    for _ in range(6):
+        made.settle()
+        gone = asked(made)
+        stopped += len(gone)
+        give_way(made, *gone)
+    assert stopped <= 3
+
+
 def test_overload_sheds_by_value_and_keeps_the_others() -> None:
     """Three jobs of 40 s are due in 100 s: the one of least value is given up, whichever came first."""
     made = colony("policy: edf\nset: {overload: shed}\n")

@@ -226,3 +226,15 @@ def test_the_share_of_a_queue_is_the_dominant_one_of_its_sum(runs: Lab) -> None:
     demands = [("one", {"cpu": 4}), ("two", {"memory": 4}), ("two", {"memory": 2}), ("other", {"cpu": 5})]
     jobs = [job(f"j{n}", 0, 5, queue=queue, demand=demand) for n, (queue, demand) in enumerate(demands)]
     assert starts(runs.run(jobs, "capacity", cluster=cluster)) == {"j0": 0, "j1": 0, "j2": 5, "j3": 0}
+
+
+def test_queues_above_their_guarantee_do_not_take_from_each_other_by_turns(runs: Lab) -> None:
+    """4.2 and 2.8 of 7 places are 5 and 2, or 4 and 3: whichever it is stays, whoever comes and goes beside them."""
+    shares = {"x": 0.3, "y": 0.2, "idle": 0.5}
+    cluster = {
+        "ants": [{"id": "a", "capacity": {"slots": 7}}],
+        "queues": [{"name": name, "guaranteed": share} for name, share in shares.items()],
+    }
+    jobs = [job(f"{queue}{n}", n if queue == "y" else 0, 100, queue=queue) for n in range(10) for queue in "xy"]
+    for how in ("graceful", "aggressive"):
+        assert runs.run(jobs, "capacity", f"reclaim={how}", cluster=cluster)["summary"]["preemptions"] <= 3

@@ -151,17 +151,18 @@ class Owed:
             del amounts[job.amount]
         del running[bisect_left(running, (job.turn,))]
 
-    def victims(self, pending: Mapping[str, float]) -> list[Running]:
+    def victims(self, pending: Mapping[str, float], sizes: Mapping[str, float]) -> list[Running]:
         """Who has to go, in order.
 
         Args:
             pending: Amounts that wait, by leaf.
+            sizes: What the next job of a leaf asks for.
         """
         own, all_amounts = self._own, self._amounts
         for leaf, held in self._used.items():
             amounts = all_amounts[leaf]
             if amounts and held - min(amounts) >= own[leaf] - 2 * EPSILON:
-                return self.tree.take_back(1.0, self._used, pending, self._by_turn)
+                return self.tree.take_back(1.0, self._used, pending, self._by_turn, sizes=sizes)
         return []  # nobody holds a job more than is guaranteed to him
 
     def _by_turn(self, leaf: str) -> Iterator[Running]:

@@ -258,7 +258,7 @@ class Preempting:
     def reclaim(self, *, at_once: bool) -> None:
         """Queues that wait get back what others have borrowed from their guarantee."""
         core, totals = self._core, self._queueing.totals()
-        pending = self._pending_shares(totals)
+        pending, sizes = self._pending_shares(totals)
         if not pending:
             return
         running = [
@@ -267,14 +267,18 @@ class Preempting:
             if run.charge is not None and not run.preempting and not isinstance(run, Backup)
             if not self._queueing.is_best_effort(run)  # these give way by their class
         ]
-        for found in self._queueing.deciding.tree.reclaim(WHOLE, running, pending, tolerance=0.0):
+        for found in self._queueing.deciding.tree.reclaim(WHOLE, running, pending, sizes=sizes):
             run = core.leases.tokens[int(found.id)]
             if run.job.verdict is None and not run.cancelling:
                 core.gangs.preempt(run, at_once=at_once)
 
-    def _pending_shares(self, totals: dict[str, float]) -> dict[str, float]:
-        """What waits, by leaf, in per cent of the colony; no more than the whole of it matters."""
+    def _pending_shares(self, totals: dict[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+        """What waits, and the least of that which could start, by leaf, in per cent of the colony.
+
+        No more than the whole of it matters.
+        """
         core, found, claims = self._core, dict[str, float](), Claims(self._queueing)
+        sizes: dict[str, float] = {}
         for demand, queue in core.queues.items():
             head = queue.head()
             if (
@@ -292,7 +296,9 @@ class Preempting:
             most = found.get(demand.queue, 0.0)
             count = claims.take_most(demand, queue.count_at_most(int(WHOLE / each) + 1 if each else 1))
             found[demand.queue] = min(WHOLE, most + each * count)
-        return found
+            if count:
+                sizes[demand.queue] = min(each, sizes.get(demand.queue, each))
+        return found, sizes
 
     def _share(self, run: TaskRun, totals: dict[str, float]) -> float:
         assert run.charge is not None, "looked at before"

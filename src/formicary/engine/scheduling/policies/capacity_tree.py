@@ -344,6 +344,7 @@ class CapacityTree:
         running: Sequence[Running],
         pending: Mapping[str, float],
         *,
+        sizes: Mapping[str, float] | None = None,
         mode: str = GRACEFUL,
         grace_s: float = 15.0,
         tolerance: float = 0.0,
@@ -354,6 +355,8 @@ class CapacityTree:
             capacity: All there is.
             running: What runs now.
             pending: Amounts that wait, by leaf.
+            sizes: What the next job of a leaf asks for. A leaf is owed whole ones only: else two that share what is
+                left over would take a job from each other again and again. None or 0 = any part of a job counts.
             mode: `graceful` gives `grace_s` for a checkpoint, `aggressive` none.
             grace_s: Seconds.
             tolerance: Excess as a part of the entitlement that is let be.
@@ -370,6 +373,7 @@ class CapacityTree:
             used,
             pending,
             lambda leaf: sorted([one for one in running if one.queue == leaf], key=attrgetter("turn")),
+            sizes=sizes,
             tolerance=tolerance,
         )
         return [Preemption(job.id, job.queue, grace_s if mode == GRACEFUL else 0.0) for job in taken]
@@ -381,36 +385,68 @@ class CapacityTree:
         pending: Mapping[str, float],
         running: Callable[[str], Iterable[Running]],
         *,
+        sizes: Mapping[str, float] | None = None,
         tolerance: float = 0.0,
     ) -> list[Running]:
         """The same, for who keeps what is in use by leaf, and what runs there in the order of its turns."""
         holds, waits = used.get, pending.get
         ideal = self._entitlements(capacity, [holds(leaf, 0.0) + waits(leaf, 0.0) for leaf in self._leaves])
-        short = sum([own - held for leaf, own in ideal.items() if own > (held := used.get(leaf, 0.0))])
+        claims: dict[str, float] = {}
+        for leaf, own in ideal.items():
+            gap, size = own - holds(leaf, 0.0), sizes.get(leaf, 0.0) if sizes else 0.0
+            owed = (gap + EPSILON) // size * size if size > 0 else gap
+            if owed > 0:
+                claims[leaf] = owed
+        short = sum(claims.values())
         short -= max(0.0, capacity - sum(used.values()))  # what is free needs no preemption
         found: list[Running] = []
         if short <= EPSILON:
             return found
+        left = dict(used)
         for leaf in sorted(ideal, key=lambda one: (ideal[one] - used.get(one, 0.0), one)):
             excess = used.get(leaf, 0.0) - ideal[leaf]
             if short <= EPSILON or excess <= ideal[leaf] * tolerance + EPSILON:
                 continue
-            taken = self._victims(leaf, min(excess, short), capacity, used[leaf], running(leaf))
+            taken = self._victims(leaf, min(excess, short), capacity, left, running(leaf), claims if sizes else {})
             found += taken
             short -= sum([job.amount for job in taken])
         return found
 
     def _victims(
-        self, leaf: str, amount: float, capacity: float, used: float, running: Iterable[Running]
+        self,
+        leaf: str,
+        amount: float,
+        capacity: float,
+        left: dict[str, float],
+        running: Iterable[Running],
+        claims: Iterable[str],
     ) -> list[Running]:
+        """Who gives way of one leaf; `left` is what each leaf keeps, and is changed."""
         own, taken, found = self.guarantee(leaf, capacity), 0.0, []
         for job in running:
             if taken >= amount - EPSILON:
                 break
-            if used - taken - job.amount >= own - EPSILON:
-                found.append(job)
-                taken += job.amount
+            if left[leaf] - job.amount < own - EPSILON:
+                continue
+            left[leaf] -= job.amount
+            if claims and self._is_served_before(leaf, claims, capacity, left):
+                left[leaf] += job.amount
+                continue
+            found.append(job)
+            taken += job.amount
         return found
+
+    def _is_served_before(self, leaf: str, others: Iterable[str], capacity: float, used: Mapping[str, float]) -> bool:
+        """Whether the leaf goes before all others, so that it would take what it gives at once again."""
+        for other in others:
+            pairs = zip(reversed(self._paths[leaf]), reversed(self._paths[other]), strict=False)
+            mine, theirs = next((one for one in pairs if one[0] is not one[1]), (None, None))
+            if mine is None or theirs is None:
+                continue
+            served = self._served(theirs.name, capacity, used)
+            if self._served(mine.name, capacity, used) >= served - EPSILON:
+                return False
+        return True
 
 
 def _share_out(amount: float, claims: Sequence[tuple[str, float, float]], shares: dict[str, float]) -> float:

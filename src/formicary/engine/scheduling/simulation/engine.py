@@ -193,7 +193,7 @@ class Simulation:
             if isinstance(decision, Start):
                 self._start(decision, now)
             elif isinstance(decision, Preempt):
-                self._preempted += 1
+                self._preempted += now > decision.entry.since  # else it had not even begun
                 self._handled += 1
                 self._take_off(decision.entry, now, keep=decision.keep)
             elif isinstance(decision, Renew):
@@ -243,6 +243,8 @@ class Simulation:
 
     def _take_off(self, entry: Entry, now: float, *, keep: bool = True) -> None:
         self._pause(entry, now, keep=keep)
+        if not entry.segments:  # it was taken off in the moment of its start
+            entry.start = None
         entry.run += 1
         entry.arrived = now
         self._policy.queued(entry, now)

@@ -405,7 +405,10 @@ class Capacity(Shared):
     def _reclaiming(self, now: float) -> Iterator[Decision]:
         yield from super().decide(now)
         waiting = {name: self.pending[name] for name, group in self.groups.items() if group.heap}
-        victims = self._owed.victims(waiting) if waiting else []
+        victims: list[Running] = []
+        if waiting:
+            sizes = {name: self.groups[name].heap[0][2].shape.dominant for name in waiting}
+            victims = self._owed.victims(waiting, sizes)
         for victim in victims:
             yield Preempt(self.held[victim.id][0])
         if victims:
