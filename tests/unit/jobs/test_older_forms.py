@@ -311,3 +311,26 @@ def test_a_filter_of_a_job_is_told_to_have_no_effect() -> None:
     assert found.definition is not None
     assert [(v.line, v.code, v.severity) for v in found.violations] == [(2, "NO_EFFECT", "warning")]
     assert not parse_source(f"job_type: j\nfilter:\n{TASKS}")[0].violations
+
+
+def test_a_sum_between_braces_is_text() -> None:
+    """Go's templates cannot reckon: `{{7*7}}` is what a test of a web page sends. Other mistakes are told as before."""
+    definition, said = notes("")
+    assert definition is not None and not said
+    found = parse_source("job_type: j\ntasks:\n- task_type: a\n  script: ['echo {{7*7}} {{ 1 + 2 }} {{.A}}']\n")[0]
+    assert found.definition is not None
+    rendered = render_task(found.definition, "a", {"A": 1}, now=0.0, rng=random.Random(1))
+    assert rendered.task.script == ("echo {{7*7}} {{ 1 + 2 }} 1",)
+    for wrong in ("{{7*}}", "{{.A*7}}", "{{7 7}}"):
+        assert parse_source(f"job_type: j\ntasks:\n- task_type: a\n  script: ['echo {wrong}']\n")[0].definition is None
+
+
+def test_a_port_may_come_from_a_template() -> None:
+    """It is read when it has been rendered."""
+    service = "  services: [{name: s, image: redis, ports: [{number: {{ default 6379 .Port }}}, {{.Port}}/udp]}]\n"
+    source = f"job_type: j\ntasks:\n- task_type: a\n  method: DOCKER\n  container: {{image: x}}\n  script: x\n{service}"
+    found = parse_source(source)[0]
+    assert found.definition is not None and not [v for v in found.violations if v.is_error]
+    rendered = render_task(found.definition, "a", {"Port": 80}, now=0.0, rng=random.Random(1))
+    assert [port["number"] for port in rendered.task.services[0]["ports"]] == [80, 80]
+    assert [v.code for v in render_task(found.definition, "a", {"Port": 0}, now=0.0, rng=random.Random(1)).violations]

@@ -260,6 +260,8 @@ def _ports(ctx: Context, node: Node, path: str) -> list[Json]:
         value = plain_json(ctx, item)
         if _masked(ctx, item):
             continue
+        if item.kind == "map" and any(_masked(ctx, part) for _, part in item.entries()):
+            continue  # it is read again when it has been rendered
         given = dict(value) if isinstance(value, dict) else {"number": value}
         number = given.get("number", given.get("container_port", given.get("port")))
         text, _, protocol = str(number).partition("/")

@@ -17,6 +17,8 @@ _KEYWORDS = frozenset(
 _INT64 = 1 << 63
 _COMMENTED = re.compile(r"^(?:[^#\n]*[ \t])??(?P<comment>#[^\n]*\{\{[^\n]*)$", re.MULTILINE)
 """A line with a comment that holds ``{{``."""
+_SUM = re.compile(r"\{\{[ \t]*\d+(?:[ \t]*[*+/%-][ \t]*\d+)+[ \t]*\}\}")
+"""Numbers to reckon with, which Go's templates cannot: a text for another engine, as tests of web pages send it."""
 
 
 def parse_go(source: str, functions: Collection[str], *, is_yaml: bool = False) -> ast.Template:
@@ -25,7 +27,8 @@ def parse_go(source: str, functions: Collection[str], *, is_yaml: bool = False) 
     Args:
         source: The text.
         functions: Names of the functions that exist.
-        is_yaml: Whether it is the text of a job file, in whose comments ``{{`` may stand without being a template.
+        is_yaml: Whether it is the text of a job file, where ``{{`` may stand in comments and around sums (``{{7*7}}``)
+            without being a template.
 
     Raises:
         TemplateError: The text is not a template; ``pos`` says where.
@@ -33,10 +36,14 @@ def parse_go(source: str, functions: Collection[str], *, is_yaml: bool = False) 
     try:
         return _Parser(source, functions).parse()
     except TemplateError:
-        plain = _in_comments(source, functions) if is_yaml else frozenset()
+        plain = _in_comments(source, functions) | _sums(source) if is_yaml else frozenset()
         if not plain:
             raise
     return _Parser(source, functions, plain).parse()
+
+
+def _sums(source: str) -> frozenset[int]:
+    return frozenset(found.start() for found in _SUM.finditer(source))
 
 
 def _in_comments(source: str, functions: Collection[str]) -> frozenset[int]:
