@@ -50,6 +50,7 @@ bench: $(DEV)  ## measure the engine, gateway, headers, access, events and idemp
 soak: $(DEV)  ## the long tests: 100,000 simulated seeds (SEEDS=n), the marked tests
 	$(BIN)/python -m pytest -q -m soak
 	$(BIN)/python -m tests.simulation.run --seeds $(SEEDS)
+	$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --workload placed
 
 docs: $(DEV)  ## write the generated pages of docs/reference
 	$(BIN)/python -m docs.generate

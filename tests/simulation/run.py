@@ -1,7 +1,8 @@
 """Runs simulated worlds: `python -m tests.simulation.run --seeds 2000 [--start S] [--processes N]`.
 
 A failing seed is printed with the last events of its world; `--seed N --trace` replays it event by event. `--bench`
-measures the workload of the speed bar. The exit status is 0 only if no seed failed.
+measures the workload of the speed bar; `--workload placed` has jobs that say where they run. The exit status is 0 only
+if no seed failed.
 """
 
 from __future__ import annotations

@@ -36,6 +36,10 @@ Entry = tuple[float, int, int, int, Candidate, str]
 another state the entry is void."""
 
 
+_NOBODY: list[Entry] = []
+"""Stays empty: there may be a queue for each of a hundred thousand candidates."""
+
+
 class CandidateQueue:
     """All candidates of one demand."""
 
@@ -47,8 +51,7 @@ class CandidateQueue:
         self.cold: list[Entry] = []
         self.loading: dict[int, Entry] = {}
         """By job number, in order; asked for and not yet here."""
-        self._older_ready: list[Entry] = []
-        self._older_cold: list[Entry] = []
+        self._older_ready = self._older_cold = _NOBODY
         """Heaps of those that are still to be put in order anew."""
 
     def push(self, key: OrderKey, candidate: Candidate, *, cold: bool = False) -> None:
@@ -70,7 +73,7 @@ class CandidateQueue:
             earliest = next(iter(self.loading.values()))
             if earliest[:3] < first[:3]:
                 return None
-        if self.has_cold:
+        if self.cold or self._older_cold:
             cold = self._first_cold()
             if cold and cold[0][:3] < first[:3]:
                 return None
