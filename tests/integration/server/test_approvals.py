@@ -113,7 +113,10 @@ def test_the_voter_is_whose_token_it_is(guarded: Up, tmp_path: Path) -> None:
     assert ask(guarded, "GET", "/api/approvals/pending?mine=true", **zoe)[2]["approvals"] == []
     status, _, first = ask(guarded, "POST", path, body("APPROVED", comment="fine"), idempotency_key="k", **ann)
     assert (status, first["state"], first["votes"][0]["voter"]) == (200, "OPEN", "ann")
-    assert ask(guarded, "POST", path, body("APPROVED"), idempotency_key="k", **ann)[2] == first
+    again = ask(guarded, "POST", path, body("APPROVED", comment="fine"), idempotency_key="k", **ann)
+    assert again[2] == first and again[1]["idempotency-replayed"] == "true"
+    status, _, answer = ask(guarded, "POST", path, body("APPROVED"), idempotency_key="k", **ann)
+    assert (status, answer["code"]) == (422, "IDEMPOTENCY_KEY_REUSED"), "another comment is another request"
     status, _, answer = ask(guarded, "POST", path, body("REJECTED"), idempotency_key="k", **ann)
     assert (status, answer["code"]) == (422, "IDEMPOTENCY_KEY_REUSED")
     status, _, answer = ask(guarded, "POST", path, body("APPROVED"), **ann_again)

@@ -72,11 +72,15 @@ class Approvals:
         except CannotVote as error:
             await queen.pump.settle()
             return await self._late(await queen.row(job_id, org=org), vote, error, repeated)
-        if is_repeated and repeated is not None:
-            repeated.add(job_id)
         key = (job.number, question.run.position, question.attempt)
         await queen.pump.commit()
         (document,) = [one for asked, one in await self._of_job(job.number, job.org) if asked == key]
+        if is_repeated:
+            said = next(one for one in document["votes"] if one["voter"] == vote.voter)
+            if (said["comment"] or "") != vote.comment:
+                raise _reused(document["task_type"])
+            if repeated is not None:
+                repeated.add(job_id)
         return document
 
     async def _late(self, row: Row, vote: Vote, error: CannotVote, repeated: set[str] | None) -> dict[str, Any]:
@@ -103,9 +107,10 @@ class Approvals:
         definition = await self._queen.submitting.definition(str(row[3]))
         position = definition.model.index.get(task)
         votes = await self._queen.pump.read(lambda: self._queen.store.votes([number]))
-        said = [bool(one[4]) for one in votes if (one[1], one[3], one[6]) == (position, vote.voter, vote.key)]
-        if said and vote.approves not in said:
-            raise problem("IDEMPOTENCY_KEY_REUSED", f"the key came with the other vote on the task {task}")
+        here = (position, vote.voter, vote.key)
+        said = [(bool(one[4]), str(one[5] or "")) for one in votes if (one[1], one[3], one[6]) == here]
+        if said and (vote.approves, vote.comment) not in said:
+            raise _reused(task)
         return bool(said)
 
     # --- reading ----------------------------------------------------------------------------------------------------
@@ -181,6 +186,11 @@ class Approvals:
                     tell(one)
                 except Problem as error:
                     log.error("an escalation could not be passed on: %s", error)
+
+
+def _reused(task: str) -> Problem:
+    text = f"the idempotency key came with another vote or comment on the task {task}; take a new key"
+    return problem("IDEMPOTENCY_KEY_REUSED", text)
 
 
 def document_of(row: Row, votes: Sequence[Row]) -> dict[str, Any]:
