@@ -334,3 +334,28 @@ def test_a_port_may_come_from_a_template() -> None:
     rendered = render_task(found.definition, "a", {"Port": 80}, now=0.0, rng=random.Random(1))
     assert [port["number"] for port in rendered.task.services[0]["ports"]] == [80, 80]
     assert [v.code for v in render_task(found.definition, "a", {"Port": 0}, now=0.0, rng=random.Random(1)).violations]
+
+
+@pytest.mark.parametrize(
+    ("below", "condition"),
+    [
+        ('  {{ if eq .A "x" }}\n  true\n  {{ end }}\n', '{{ if eq .A "x" }} true {{ end }}'),
+        ("  # when\n  {{ eq .A 1 }}\n", "{{ eq .A 1 }}"),
+        ("  true\n", "true"),
+        ("  a {{ .A }}\n  b\n", "a {{ .A }} b"),
+    ],
+)
+def test_a_condition_may_stand_below_its_key(below: str, condition: str) -> None:
+    """Also where its lines hold nothing but actions, which are no YAML."""
+    found = parse_source(f"job_type: j\nskip_if:\n{below}{TASKS}")[0].definition
+    assert found is not None and found.skip_if == condition
+
+
+def test_states_of_routes_may_be_in_small_letters() -> None:
+    """Error codes stay as they are."""
+    source = (
+        "job_type: j\ntasks:\n- {task_type: a, script: x, on_exit_code: {completed: b, Failed: c, Err_x: c, 3: b}}\n"
+    )
+    found = parse_source(f"{source}- {{task_type: b, script: x}}\n- {{task_type: c, script: x}}\n")[0].definition
+    assert found is not None
+    assert found.tasks[0].routes == {"COMPLETED": "b", "FAILED": "c", "Err_x": "c", "3": "b"}

@@ -249,6 +249,8 @@ class _JobParser:
         if name == "gang":
             self.gang_node = value
         found = FIELD_READERS[row.kind](self.ctx, value, name, row)
+        if name == "skip_if" and (text := self.over_lines(key, value)):
+            found = text
         if row.available != NOW or row.kind == "cron" or name == "public_plugin":
             self.marks[name] = self.ctx.place(key.line, key.column)
         if name == "filter" and found:
@@ -262,6 +264,18 @@ class _JobParser:
             self.variables(key, value, found, name)
         else:
             self.values.setdefault(row.target, found)
+
+    def over_lines(self, key: Node, value: Node) -> str:
+        """A condition below its key whose lines hold only actions, which the YAML parser has not seen; else empty."""
+        masked = self.ctx.masked
+        if not masked.blanked or self.root.flow or value.kind != "scalar":
+            return ""
+        start, end = masked.offset(key.end_line, key.end_column), self.end_of_block(key, value)
+        lines = masked.source[start:end].removeprefix(":").splitlines()
+        if lines[0].split("#")[0].strip() or not any(start <= one < end for one in masked.blanked):
+            return ""
+        text = [line.strip() for line in lines[1:] if not line.lstrip().startswith("#")]
+        return " ".join(line for line in text if line)
 
     def variables(self, key: Node, value: Node, found: dict[str, object], name: str) -> None:
         if name == "variables":

@@ -345,6 +345,9 @@ def _effective_method(method: object, container: bool, methods: Mapping[str, str
     return methods.get(method, method)
 
 
+_STATES = frozenset(("COMPLETED", "FAILED", "APPROVED", "REJECTED"))
+
+
 def _references(
     ctx: Context,
     read: TaskRead,
@@ -380,6 +383,12 @@ def _references(
         read.extra.append(target)
 
 
+def _state(key: str) -> str:
+    """The key of a route; states may be written in small letters, as older files may."""
+    state = key.strip().upper()
+    return state if state in _STATES else key
+
+
 def _keep_first_routes(read: TaskRead) -> None:
     """Leaves in ``extra`` only the targets that the values themselves do not hold, and trims targets."""
     held: set[str] = set()
@@ -392,7 +401,7 @@ def _keep_first_routes(read: TaskRead) -> None:
             del read.values[attribute]
     routes = read.values.get("on_exit_code")
     if isinstance(routes, dict):
-        read.values["on_exit_code"] = {key: str(target).strip() for key, target in routes.items() if target}
+        read.values["on_exit_code"] = {_state(key): str(target).strip() for key, target in routes.items() if target}
         held.update(str(target).strip() for target in routes.values())
     read.extra = [target for target in read.extra if target not in held]
 
