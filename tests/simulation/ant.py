@@ -98,6 +98,7 @@ class SimulatedAnt:
         self.is_alive = True
         self.paused_until = 0.0
         self._reset()
+        self.world.equip(self)
         self.loop.note(self.name, "starts, incarnation", self.incarnation)
         self._connect(self.incarnation)
 

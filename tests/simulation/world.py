@@ -165,6 +165,12 @@ class World:
         draw = self.loop.random.random()
         return 0.05 + draw if draw < 0.85 else 1.0 + 20.0 * self.loop.random.random()
 
+    def equip(self, ant: SimulatedAnt) -> None:
+        """A process begins: now and then it has other labels, amounts and devices than the one before it."""
+        if self.setting.placed and ant is not self.ants[0] and ant.incarnation > 1 and self.loop.chance(0.4):
+            found = offers(1, self.loop.random)
+            ant.resources, ant.labels, ant.devices = found["resources"], found["labels"], found["devices"]
+
     def use_of(self, assignment: Assignment) -> float:
         """Processors that an attempt uses now: of most less than they have asked for, of some more."""
         task = definition_task(ALL_KINDS[assignment.definition_id].definition, assignment.position)

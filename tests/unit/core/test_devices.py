@@ -7,6 +7,7 @@ import pytest
 from formicary.engine.ants.config import AntConfig, AntDevice, read_device
 from formicary.engine.jobs.parse import parse_source
 from formicary.engine.queen.core.explaining import explain
+from formicary.engine.queen.core.leases import Hello
 from formicary.engine.queen.fitting import unfit
 from formicary.engine.queen.queues import checked
 from tests.unit.core.colony import Colony
@@ -187,3 +188,20 @@ def test_what_an_ant_says_of_a_device() -> None:
 def test_what_is_no_device(text: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         read_device(text)
+
+
+def test_the_late_hello_of_a_process_that_is_gone_says_nothing_of_the_next_one(colony: Colony) -> None:
+    """Devices of an ant are those that the process has which is to use them."""
+    colony.core.connect(
+        98, Hello("y", "2", frozenset({"SHELL"}), frozenset(), 8, 8, devices={"gpu2": {"kind": "h100"}})
+    )
+    colony.core.connect(99, Hello("y", "1", frozenset({"SHELL"}), frozenset(), 8, 8, devices={"old": {"kind": "p4"}}))
+    colony.core.disconnect(99)
+    colony.settle()
+    wanted = colony.define(job("wanted", "[{match: {kind: h100}}]"))
+    gone = colony.define(job("gone", "[{match: {kind: p4}}]"))
+    colony.submit("a", wanted)
+    colony.submit("b", gone)
+    assert colony.core.jobs["a"].state == "EXECUTING"
+    assert colony.core.leases.devices.holders("y").keys() == {"gpu2"}
+    assert colony.core.jobs["b"].state == "PENDING"

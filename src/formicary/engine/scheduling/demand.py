@@ -33,6 +33,11 @@ class Offer(Protocol):
         ...
 
     @property
+    def key(self) -> str:
+        """Name of this very process."""
+        ...
+
+    @property
     def is_known(self) -> bool:
         """It has said what it offers."""
         ...
@@ -159,7 +164,7 @@ class Demand:
             return True
         if self.affinity and missing_keys(self.affinity, ant):
             return False
-        if self.devices and not ant.devices.has(ant.id, self.devices):
+        if self.devices and not ant.devices.has(ant.key, self.devices):
             return False
         return all(amount <= ant.resources.get(name, 0.0) + EPSILON for name, amount in self.needs) and (
             not self.match or not requirements(self.match).unmet(ant)
@@ -175,7 +180,7 @@ class Demand:
             offered = ant.resources.get(name, 0.0)
             if amount > offered + EPSILON:
                 found.append(f"{name} {show_amount(amount)} (offers {show_amount(offered)})")
-        if self.devices and not ant.devices.has(ant.id, self.devices):
-            found.append(f"devices {in_words(self.devices)} (has {len(ant.devices.of(ant.id)) or 'none'})")
+        if self.devices and not ant.devices.has(ant.key, self.devices):
+            found.append(f"devices {in_words(self.devices)} (has {len(ant.devices.of(ant.key)) or 'none'})")
         found += [f"label {key}" for key in (missing_keys(self.affinity, ant) if self.affinity else ())]
         return found + (requirements(self.match).unmet(ant) if self.match else [])

@@ -6,7 +6,8 @@ reaches its ant ends with it. An attempt that asks for several kinds gets them b
 what only another could use.
 
 A device belongs to an ant's name, not to its process: while a lost process may still use it, the next one does not get
-it. After a restart of the queen nobody knows which devices an attempt has until its ant says so: until then all of that
+it. Which devices there are each process says for itself: the hello of one that is gone may come after that of the next.
+After a restart of the queen nobody knows which devices an attempt has until its ant says so: until then all of that
 ant's are taken.
 
 Source: Kubernetes, "Dynamic Resource Allocation" (requests with selectors over attributes, and a count); Raman, Livny,
@@ -73,28 +74,36 @@ class Devices:
 
     def __init__(self) -> None:
         self._of: dict[str, dict[str, Device]] = {}
+        """By process."""
+        self._processes: dict[str, set[str]] = {}
+        """By ant."""
         self._free: dict[str, list[Device]] = {}
-        """Made anew when it is asked for."""
+        """By process; made anew when it is asked for."""
         self._held: dict[int, tuple[str, tuple[str, ...]]] = {}
         """Ant and devices by token."""
         self._unknown: dict[str, set[int]] = {}
         """Attempts by ant that have devices of it, and nobody knows which."""
         self._answers: dict[tuple[str, tuple[str, ...]], bool] = {}
 
-    def announce(self, ant: str, devices: Mapping[str, Mapping[str, str]]) -> None:
-        """An ant says what it has; what is held stays held, though it may be gone."""
-        self._of[ant] = {name: Device(name, labels) for name, labels in devices.items()}
+    def announce(self, process: str, devices: Mapping[str, Mapping[str, str]]) -> None:
+        """A process of an ant says what it has; what is held stays held, though it may be gone."""
+        self._of[process] = {name: Device(name, labels) for name, labels in devices.items()}
+        self._processes.setdefault(_ant_of(process), set()).add(process)
+        self._changed(_ant_of(process))
+
+    def forget(self, process: str) -> None:
+        """The process is gone."""
+        ant = _ant_of(process)
         self._changed(ant)
+        self._of.pop(process, None)
+        if found := self._processes.get(ant):
+            found.discard(process)
+            if not found:
+                del self._processes[ant]
 
-    def forget(self, ant: str) -> None:
-        """The ant is gone."""
-        if ant not in self._unknown and not self.holders(ant):
-            self._of.pop(ant, None)
-            self._changed(ant)
-
-    def of(self, ant: str) -> Mapping[str, Device]:
-        """Those of an ant."""
-        return self._of.get(ant, {})
+    def of(self, process: str) -> Mapping[str, Device]:
+        """Those of a process."""
+        return self._of.get(process, {})
 
     def holders(self, ant: str) -> dict[str, int]:
         """Tokens by device of an ant."""
@@ -102,34 +111,35 @@ class Devices:
 
     # --- what could be ----------------------------------------------------------------------------------------------
 
-    def has(self, ant: str, *texts: str) -> bool:
-        """Whether an ant has the devices for all of these, in use or not."""
-        return _chosen(texts, self._sorted(ant)) is not None
+    def has(self, process: str, *texts: str) -> bool:
+        """Whether a process has the devices for all of these, in use or not."""
+        return _chosen(texts, self._sorted(process)) is not None
 
-    def could(self, ant: str, texts: Sequence[str], without: Collection[int] = ()) -> bool:
+    def could(self, process: str, texts: Sequence[str], without: Collection[int] = ()) -> bool:
         """Whether the devices for all of these are free together.
 
         Args:
-            ant: Whose.
+            process: Whose.
             texts: What each task asks for.
             without: Tokens whose devices count as free.
         """
+        ant = _ant_of(process)
         if self._unknown.get(ant, frozenset[int]()) - set(without):
             return False
         if without:
             taken = {name for name, token in self.holders(ant).items() if token not in without}
-            return _chosen(texts, [one for one in self._sorted(ant) if one.id not in taken]) is not None
-        key = (ant, tuple(texts))
+            return _chosen(texts, [one for one in self._sorted(process) if one.id not in taken]) is not None
+        key = (process, tuple(texts))
         found = self._answers.get(key)
         if found is None:
-            found = self._answers[key] = _chosen(texts, self._free_of(ant)) is not None
+            found = self._answers[key] = _chosen(texts, self._free_of(process)) is not None
         return found
 
-    def plan(self, ant: str, texts: Sequence[str]) -> list[tuple[str, ...]]:
+    def plan(self, process: str, texts: Sequence[str]) -> list[tuple[str, ...]]:
         """Free devices for all of these, in their order. Raises ValueError where there are none, see `could`."""
-        found = None if self._unknown.get(ant) else _chosen(texts, self._free_of(ant))
+        found = None if self._unknown.get(_ant_of(process)) else _chosen(texts, self._free_of(process))
         if found is None:
-            raise ValueError(f"{ant} has no devices free for {'; '.join(map(in_words, texts))}")
+            raise ValueError(f"{process} has no devices free for {'; '.join(map(in_words, texts))}")
         return found
 
     # --- the two phases ---------------------------------------------------------------------------------------------
@@ -170,20 +180,27 @@ class Devices:
             del self._unknown[ant]
         self._changed(ant)
 
-    def _sorted(self, ant: str) -> list[Device]:
-        return sorted(self.of(ant).values(), key=_name)
+    def _sorted(self, process: str) -> list[Device]:
+        return sorted(self.of(process).values(), key=_name)
 
-    def _free_of(self, ant: str) -> list[Device]:
-        found = self._free.get(ant)
+    def _free_of(self, process: str) -> list[Device]:
+        found = self._free.get(process)
         if found is None:
-            held = self.holders(ant)
-            found = self._free[ant] = [one for one in self._sorted(ant) if one.id not in held]
+            held = self.holders(_ant_of(process))
+            found = self._free[process] = [one for one in self._sorted(process) if one.id not in held]
         return found
 
     def _changed(self, ant: str) -> None:
-        self._free.pop(ant, None)
-        for key in [key for key in self._answers if key[0] == ant]:
+        processes = self._processes.get(ant, frozenset[str]())
+        for process in processes:
+            self._free.pop(process, None)
+        for key in [key for key in self._answers if key[0] in processes]:
             del self._answers[key]
+
+
+def _ant_of(process: str) -> str:
+    """The name of a process is that of its ant, and its own after a stroke."""
+    return process.partition("/")[0]
 
 
 def _name(device: Device) -> str:

@@ -37,6 +37,11 @@ class AntView(Protocol):
         ...
 
     @property
+    def key(self) -> str:
+        """Name of this very process."""
+        ...
+
+    @property
     def is_known(self) -> bool:
         """It has said what it offers."""
         ...

@@ -35,7 +35,7 @@ def has_room(ant: AntView, demand: Demand, places: int) -> bool:
     for name, amount in demand.needs:
         if used.get(name, 0.0) + amount > resources.get(name, 0.0) + EPSILON:
             return False
-    if demand.devices and not ant.devices.could(ant.id, (demand.devices,)):
+    if demand.devices and not ant.devices.could(ant.key, (demand.devices,)):
         return False
     return not demand.affinity or ant.neighbours.admits(demand.affinity, ant)
 

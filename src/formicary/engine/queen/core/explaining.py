@@ -231,7 +231,7 @@ def _place(core: Core, demand: Demand, task_type: str) -> Reason:
     if not any(has_room(ant, demand, core.waiting.places(ant)) for ant in able):
         if demand.affinity and any(has_room(ant, demand.beside(""), core.waiting.places(ant)) for ant in able):
             return _apart(core, demand, able, figures, task_type)
-        if demand.devices and not any(ant.devices.could(ant.id, (demand.devices,)) for ant in able):
+        if demand.devices and not any(ant.devices.could(ant.key, (demand.devices,)) for ant in able):
             text = f"no ant has devices {in_words(demand.devices)} free now: {_devices_taken(able)}"
             return Reason("device", False, text, figures, task_type)
         told = ", ".join(f"{name} {show_amount(amount)}" for name, amount in demand.needs)
@@ -243,7 +243,7 @@ def _place(core: Core, demand: Demand, task_type: str) -> Reason:
 def _devices_taken(ants: list[Ant]) -> str:
     """How many devices are in use, by ant."""
     return "; ".join(
-        f"{ant.id} has {len(ant.devices.holders(ant.id))} of {len(ant.devices.of(ant.id))} in use"
+        f"{ant.id} has {len(ant.devices.holders(ant.id))} of {len(ant.devices.of(ant.key))} in use"
         for ant in ants[:MOST_ANTS]
     )
 

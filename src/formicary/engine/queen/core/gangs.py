@@ -91,10 +91,10 @@ class Gangs:
         asking: dict[str, list[tuple[TaskRun, str]]] = {}
         for run, demand, ant in zip(gang.runs, gang.members, ants, strict=False):
             if demand.devices:
-                asking.setdefault(ant.id, []).append((run, demand.devices))
+                asking.setdefault(ant.key, []).append((run, demand.devices))
         book, found = self.core.leases.devices, dict[TaskRun, tuple[str, ...]]()
-        for ant_id, runs in asking.items():
-            chosen = book.plan(ant_id, [text for _, text in runs])
+        for process, runs in asking.items():
+            chosen = book.plan(process, [text for _, text in runs])
             found.update(zip((run for run, _ in runs), chosen, strict=True))
         return found
 

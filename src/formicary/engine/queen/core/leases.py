@@ -118,7 +118,7 @@ class Leases:
             batch.closing.append(ant.session)
         ant.session, ant.connected, ant.draining = session, True, False
         self.neighbours.move(ant.held, lambda: self._announce(ant, hello))
-        self.devices.announce(ant.id, hello.devices)
+        self.devices.announce(ant.key, hello.devices)
         self.sessions[session] = ant
         self._renew(ant, mono, self.config.lease_s)
         self._unmatch()
@@ -237,7 +237,7 @@ class Leases:
             self._count(ant)
         self._place(run, ant)
         if run.task.devices:
-            self.devices.reserve(token, ant.id, devices or self.devices.plan(ant.id, [run.demand.devices])[0])
+            self.devices.reserve(token, ant.id, devices or self.devices.plan(ant.key, [run.demand.devices])[0])
         return token
 
     def _place(self, run: TaskRun, ant: Ant) -> None:
@@ -254,8 +254,8 @@ class Leases:
         first = job.definition.first
         if first.locks:
             self.locks.take((job, job.definition.start), first.locks)
-        if first.devices and self.devices.could(ant.id, (first.devices,)):
-            self.devices.reserve(place.token, ant.id, self.devices.plan(ant.id, (first.devices,))[0])
+        if first.devices and self.devices.could(ant.key, (first.devices,)):
+            self.devices.reserve(place.token, ant.id, self.devices.plan(ant.key, (first.devices,))[0])
         if first.method and (first.affinity or self.neighbours.is_used):
             self.neighbours.take(self.as_held(place, ant), is_expected=True)
         return place
@@ -360,8 +360,7 @@ class Leases:
 
     def _forget(self, ant: Ant) -> None:
         self.ants.pop(ant.key, None)
-        if not self.by_id(ant.id):
-            self.devices.forget(ant.id)
+        self.devices.forget(ant.key)
         self._unmatch()
         if ant.timer is not None:
             ant.timer.cancel()

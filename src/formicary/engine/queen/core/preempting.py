@@ -378,7 +378,7 @@ def _has_devices(ant: Ant, demand: Demand, taken: list[TaskRun]) -> bool:
     if not demand.devices:
         return True
     leaving = {run.token for run in ant.attempts() if run.preempting or run.cancelling}
-    return ant.devices.could(ant.id, (demand.devices,), leaving | {run.token for run in taken})
+    return ant.devices.could(ant.key, (demand.devices,), leaving | {run.token for run in taken})
 
 
 def _admits(ant: Ant, demand: Demand) -> bool:

@@ -649,5 +649,5 @@ class Ant:
         held = self.devices.holders(self.id)
         return [
             {"name": name, "attributes": dict(device.labels), "in_use": name in held}
-            for name, device in sorted(self.devices.of(self.id).items())
+            for name, device in sorted(self.devices.of(self.key).items())
         ]

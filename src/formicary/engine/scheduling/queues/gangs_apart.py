@@ -44,7 +44,7 @@ class _Search:
         self._book = ants[0].neighbours if in_use and ants else Neighbours(lambda org, job: ())
         self._in_use = in_use
         self._wants: list[list[str]] = [[] for _ in ants]
-        """Devices that are asked for, by ant."""
+        """Devices that are asked for, by process."""
         self._room = [_room(ant, in_use=in_use) for ant in ants]
         self._fits = [[at for at, ant in enumerate(ants) if member.fits(ant)] for member in members]
         self._order = sorted(range(len(members)), key=lambda at: (_needs_a_neighbour(members[at]), at))
@@ -86,7 +86,9 @@ class _Search:
 
     def _has_devices(self, at: int, text: str) -> bool:
         ant, texts = self._ants[at], (*self._wants[at], text)
-        return ant.devices.could(ant.id, texts) if self._in_use else ant.devices.has(ant.id, *texts)
+        if any(wants and self._ants[other].id == ant.id for other, wants in enumerate(self._wants) if other != at):
+            return False  # two processes of one ant, with the same devices
+        return ant.devices.could(ant.key, texts) if self._in_use else ant.devices.has(ant.key, *texts)
 
     def _take(self, member: int, where: int) -> None:
         demand, at = self._members[member], self._fits[member][where]
