@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from formicary.gateway.call import LARGE
 from formicary.server.api import messages
@@ -51,3 +52,21 @@ def test_large_outputs_are_made_beside_the_loop(
     found = asyncio.run(messages.shown(document(outputs), call, exact=False))
     assert found == full(document(outputs), exact=False)
     assert (threads != [threading.get_ident()], bool(call.state.get(LARGE))) == (is_large, is_large)
+
+
+@pytest.mark.parametrize(("rows", "is_large"), [(100, False), (101, True)])
+def test_a_long_page_is_made_beside_the_loop(rows: int, is_large: bool) -> None:
+    call: Any = Called()
+    thread = asyncio.run(messages.page(rows, threading.get_ident, call))
+    assert (thread != threading.get_ident(), bool(call.state.get(LARGE))) == (is_large, is_large)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2026-11-27T17:11:18.024Z", "1969-12-31T23:59:59.500Z", "0001-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z"],
+)
+def test_a_time_is_read_as_the_library_reads_it(text: str) -> None:
+    found, wanted = Timestamp(), Timestamp()
+    messages.put_time(found, text)
+    wanted.FromJsonString(text)
+    assert found == wanted

@@ -401,10 +401,12 @@ class Queen:
         if position is None:
             raise task_children.no_such_task(job_id, task_type, definition.model)
         number = int(row[0] or 0)
-        rows = await self.pump.read(
-            lambda: self.store.elements(number, position, after=after, limit=size, states=wanted)
-        )
-        return [(index_of(int(one[1] or 0)), documents.element(task_type, one)) for one in rows]
+
+        def read() -> list[tuple[int, dict[str, Any]]]:
+            rows = self.store.elements(number, position, after=after, limit=size, states=wanted)
+            return [(index_of(int(one[1] or 0)), documents.element(task_type, one)) for one in rows]
+
+        return await self.pump.read(read)
 
     async def page(
         self, *, states: Iterable[str] = (), job_type: str = "", size: int = 100, before: int = 0, org: str = ""

@@ -86,9 +86,11 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
             states=request.states, job_type=request.job_type, size=size, before=before, org=call.principal.org
         )
         more = len(rows) == size
-        return pb.ListJobsResponse(
-            jobs=[messages.basic(row) for row in rows],
-            next_page_token=page_tokens.token(int(rows[-1][0] or 0), filters) if more else "",
+        token = page_tokens.token(int(rows[-1][0] or 0), filters) if more else ""
+        return await messages.page(
+            len(rows),
+            lambda: pb.ListJobsResponse(jobs=[messages.basic(row) for row in rows], next_page_token=token),
+            call,
         )
 
     async def ListElements(self, request: pb.ListElementsRequest, call: Call) -> pb.ListElementsResponse:
@@ -99,9 +101,14 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         found = await self._queen.elements(
             request.id, request.task_type, states=request.states, size=size, after=after - 1, org=call.principal.org
         )
-        return pb.ListElementsResponse(
-            elements=[messages.element(document, exact=request.exact) for _, document in found],
-            next_page_token=page_tokens.token(found[-1][0] + 1, filters) if len(found) == size else "",
+        token = page_tokens.token(found[-1][0] + 1, filters) if len(found) == size else ""
+        return await messages.page(
+            len(found),
+            lambda: pb.ListElementsResponse(
+                elements=[messages.element(document, exact=request.exact) for _, document in found],
+                next_page_token=token,
+            ),
+            call,
         )
 
     async def CancelJob(self, request: pb.CancelJobRequest, call: Call) -> pb.Job:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 
 import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -27,6 +28,10 @@ _EXECUTION, _RETRIES, _DEAD = _AT["execution"], _AT["retries"], _AT["dead_letter
 _CODE, _MESSAGE = _AT["error_code"], _AT["error_message"]
 _TIMES = tuple((name, _AT[name]) for name in ("submitted_at", "scheduled_at", "started_at", "ended_at"))
 
+_EPOCH, _SECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(seconds=1)
+_MOST_ROWS = 100
+"""Of a page, that are made into messages on the loop: 10 to 20 µs each."""
+T = TypeVar("T")
 _MOST_AT_ONCE = 500
 """Values of an output that are made into a message on the loop."""
 _PLAIN = ("task_type", "state", "attempts", "exit_code", "ant", "signal", "skipped", "failures", "lost", "polls")
@@ -107,6 +112,14 @@ def full(document: Mapping[str, Any], *, exact: bool) -> pb.Job:
     return job
 
 
+async def page(rows: int, make: Callable[[], T], call: Call) -> T:
+    """A page of so many rows; a long one is made beside the loop."""
+    if rows <= _MOST_ROWS:
+        return make()
+    call.state[LARGE] = True
+    return await asyncio.to_thread(make)
+
+
 async def shown(document: Mapping[str, Any], call: Call, *, exact: bool) -> pb.Job:
     """The same; what a fan-out over thousands leaves takes tenths of a second, and is made beside the loop."""
     if not any(map(_is_large, (document, *document["tasks"]))):
@@ -147,7 +160,7 @@ def _add_task(message: pb.Task, task: Mapping[str, Any], *, exact: bool) -> None
             setattr(message, name, value)
     for name in ("started_at", "ended_at"):
         if task[name] is not None:
-            getattr(message, name).FromJsonString(task[name])
+            put_time(getattr(message, name), task[name])
     _set_outputs(message, task["outputs"], exact=exact)
     if "error" in task:
         message.error.CopyFrom(_task_error(task["error"]))
@@ -161,7 +174,7 @@ def _add_task(message: pb.Task, task: Mapping[str, Any], *, exact: bool) -> None
         left = task["checkpoint"]
         for name in ("attempt", "size_bytes", "value"):
             setattr(message.checkpoint, name, left[name])
-        message.checkpoint.written_at.FromJsonString(left["written_at"])
+        put_time(message.checkpoint.written_at, left["written_at"])
 
 
 def _task_error(found: Mapping[str, Any]) -> pb.TaskError:
@@ -198,10 +211,10 @@ def approval(document: Mapping[str, Any]) -> approvals_pb2.Approval:
     )
     for name in _ASKED_TIMES:
         if document[name] is not None:
-            getattr(message, name).FromJsonString(document[name])
+            put_time(getattr(message, name), document[name])
     for vote in document["votes"]:
         voted_at = Timestamp()
-        voted_at.FromJsonString(vote["voted_at"])
+        put_time(voted_at, vote["voted_at"])
         message.votes.add(voter=vote["voter"], decision=vote["decision"], comment=vote["comment"], voted_at=voted_at)
     return message
 
@@ -241,8 +254,14 @@ def _time(text: str | None) -> Timestamp | None:
     if text is None:
         return None
     found = Timestamp()
-    found.FromJsonString(text)
+    put_time(found, text)
     return found
+
+
+def put_time(field: Timestamp, text: str) -> None:
+    """A time as documents write it, RFC 3339; the library's own reader takes ten times as long."""
+    found = datetime.fromisoformat(text)
+    field.seconds, field.nanos = (found - _EPOCH) // _SECOND, found.microsecond * 1000
 
 
 def _int(value: object) -> int:
