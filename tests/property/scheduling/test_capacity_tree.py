@@ -209,3 +209,12 @@ def test_whole_jobs_are_taken_back_until_nothing_is_owed(
         holds = [one for one in holds if one.id not in gone]
     else:
         raise AssertionError("they take from each other for ever")
+
+
+def test_nothing_is_taken_that_helps_nobody() -> None:
+    """D waits for 2 and is entitled to them; the single place that B has too many would only go back to B."""
+    queues = CapacityTree(Queue(name, guaranteed=share) for name, share in zip("abcd", (10, 20, 30, 40), strict=True))
+    sizes = {"a": 3.0, "b": 1.0, "c": 3.0, "d": 2.0}
+    amounts = [("a", 3.0), ("b", 1.0), ("b", 1.0), ("b", 1.0), ("c", 3.0), ("d", 2.0)]
+    holds = [Running(f"{name}{n}", name, amount, started=n) for n, (name, amount) in enumerate(amounts)]
+    assert queues.reclaim(11, holds, {"a": 21, "b": 8, "c": 18, "d": 2}, sizes=sizes) == []

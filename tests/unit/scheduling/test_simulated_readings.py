@@ -238,3 +238,17 @@ def test_queues_above_their_guarantee_do_not_take_from_each_other_by_turns(runs:
     jobs = [job(f"{queue}{n}", n if queue == "y" else 0, 100, queue=queue) for n in range(10) for queue in "xy"]
     for how in ("graceful", "aggressive"):
         assert runs.run(jobs, "capacity", f"reclaim={how}", cluster=cluster)["summary"]["preemptions"] <= 3
+
+
+@pytest.mark.parametrize("how", ["graceful", "aggressive"])
+def test_a_whole_guarantee_is_given_back_for_part_of_a_job(runs: Lab, how: str) -> None:
+    """The one that comes at 5 is guaranteed 3 of 10 places; jobs of two places hold 8 of the 7 of the other queue."""
+    cluster = {
+        "ants": [{"id": "a", "capacity": {"slots": 10}}],
+        "queues": [{"name": "large", "guaranteed": 0.7}, {"name": "small", "guaranteed": 0.3}],
+    }
+    jobs = [job(f"l{n}", 0, 50, queue="large", demand={"slots": 2}) for n in range(6)]
+    jobs += [job(f"s{n}", 5, 50, queue="small") for n in range(3)]
+    found = runs.run(jobs, "capacity", f"reclaim={how}", cluster=cluster)
+    assert [starts(found)[f"s{n}"] for n in range(3)] == [5, 5, 5]
+    assert found["summary"]["preemptions"] == 2

@@ -8,7 +8,6 @@ same to the last digit.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 
@@ -125,30 +124,25 @@ class Owed:
         tree: The queues; amounts are parts of the whole.
     """
 
-    __slots__ = ("_amounts", "_own", "_running", "_used", "tree")
+    __slots__ = ("_own", "_running", "_used", "tree")
 
     def __init__(self, tree: CapacityTree) -> None:
         self.tree = tree
         leaves = tree.leaves()
         self._own = {leaf: tree.guarantee(leaf, 1.0) for leaf in leaves}
         self._used = dict.fromkeys(leaves, 0.0)
-        self._amounts: dict[str, Counter[float]] = {leaf: Counter() for leaf in leaves}
         self._running: dict[str, list[tuple[tuple[int, float, int, str], Running]]] = {leaf: [] for leaf in leaves}
         """In the order in which they would have to go."""
 
     def began(self, job: Running) -> None:
         """The job runs."""
         self._used[job.queue] += job.amount
-        self._amounts[job.queue][job.amount] += 1
         insort(self._running[job.queue], (job.turn, job))
 
     def ended(self, job: Running) -> None:
         """It runs no more."""
-        amounts, running = self._amounts[job.queue], self._running[job.queue]
+        running = self._running[job.queue]
         self._used[job.queue] -= job.amount
-        amounts[job.amount] -= 1
-        if not amounts[job.amount]:
-            del amounts[job.amount]
         del running[bisect_left(running, (job.turn,))]
 
     def victims(self, pending: Mapping[str, float], sizes: Mapping[str, float]) -> list[Running]:
@@ -158,12 +152,11 @@ class Owed:
             pending: Amounts that wait, by leaf.
             sizes: What the next job of a leaf asks for.
         """
-        own, all_amounts = self._own, self._amounts
+        own = self._own
         for leaf, held in self._used.items():
-            amounts = all_amounts[leaf]
-            if amounts and held - min(amounts) >= own[leaf] - 2 * EPSILON:
+            if held > own[leaf] + EPSILON / 2:
                 return self.tree.take_back(1.0, self._used, pending, self._by_turn, sizes=sizes)
-        return []  # nobody holds a job more than is guaranteed to him
+        return []  # nobody holds more than is guaranteed to him
 
     def _by_turn(self, leaf: str) -> Iterator[Running]:
         return (job for _, job in self._running[leaf])

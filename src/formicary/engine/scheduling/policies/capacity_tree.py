@@ -363,7 +363,8 @@ class CapacityTree:
 
         Returns:
             The lowest priority first, then what started last, as YARN takes the newest container; never more than the
-            excess rounded up to whole jobs, and never what would take a queue below its guarantee.
+            excess rounded up to whole jobs, and never what would take a queue below its guarantee: but with `sizes`
+            one job of which a part is above the guarantee, for whole ones that are guaranteed to another queue.
         """
         used: dict[str, float] = {}
         for job in running:
@@ -392,13 +393,17 @@ class CapacityTree:
         holds, waits = used.get, pending.get
         ideal = self._entitlements(capacity, [holds(leaf, 0.0) + waits(leaf, 0.0) for leaf in self._leaves])
         claims: dict[str, float] = {}
+        firm: dict[str, float] = {}
         for leaf, own in ideal.items():
             gap, size = own - holds(leaf, 0.0), sizes.get(leaf, 0.0) if sizes else 0.0
             owed = (gap + EPSILON) // size * size if size > 0 else gap
             if owed > 0:
                 claims[leaf] = owed
-        short = sum(claims.values())
-        short -= max(0.0, capacity - sum(used.values()))  # what is free needs no preemption
+                if size > 0:
+                    gap = min(own, self.guarantee(leaf, capacity)) - holds(leaf, 0.0)
+                    firm[leaf] = max(0.0, (gap + EPSILON) // size * size)
+        free = max(0.0, capacity - sum(used.values()))  # needs no preemption
+        short = sum(claims.values()) - free
         found: list[Running] = []
         if short <= EPSILON:
             return found
@@ -410,6 +415,37 @@ class CapacityTree:
             taken = self._victims(leaf, min(excess, short), capacity, left, running(leaf), claims if sizes else {})
             found += taken
             short -= sum([job.amount for job in taken])
+        short = sum(firm.values()) - free - sum([job.amount for job in found])
+        if short > EPSILON:
+            found += self._of_parts(short, ideal, capacity, left, running, [leaf for leaf in firm if firm[leaf]], found)
+        enough = min(sizes.get(leaf, 0.0) for leaf in claims) if sizes else 0.0
+        return found if free + sum([job.amount for job in found]) > enough - EPSILON else []
+
+    def _of_parts(
+        self,
+        short: float,
+        ideal: Mapping[str, float],
+        capacity: float,
+        left: dict[str, float],
+        running: Callable[[str], Iterable[Running]],
+        claims: Sequence[str],
+        gone: Sequence[Running],
+    ) -> list[Running]:
+        """Jobs of which only a part is above the guarantee, for whole ones that are guaranteed to others."""
+        found: list[Running] = []
+        for leaf in sorted(ideal, key=lambda one: (ideal[one] - left.get(one, 0.0), one)):
+            held = left.get(leaf, 0.0)
+            if short <= EPSILON or held <= max(ideal[leaf], self.guarantee(leaf, capacity)) + EPSILON:
+                continue
+            job = next((one for one in running(leaf) if one not in gone), None)
+            if job is None:
+                continue
+            left[leaf] = held - job.amount
+            if self._is_served_before(leaf, claims, capacity, left):
+                left[leaf] = held
+                continue
+            found.append(job)
+            short -= job.amount
         return found
 
     def _victims(
