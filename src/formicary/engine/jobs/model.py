@@ -296,6 +296,10 @@ class TaskDefinition:
         return tuple(found)
 
 
+PAUSE_S = (30.0, 40.0)
+"""How long a job rests that says nothing about it."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobDefinition:
     """One job: its tasks in file order and everything that holds for all of them.
@@ -332,7 +336,7 @@ class JobDefinition:
     tenant_limits: Mapping[str, Json] | None = None
     # time and retries
     timeout_s: float = DEFAULT_JOB_TIMEOUT_S
-    pause_time_s: tuple[float, float] = (30.0, 40.0)
+    pause_time_s: tuple[float, float] = PAUSE_S
     retry: int | None = None
     delay_between_retries_s: tuple[float, float] | None = None
     retry_backoff: Backoff | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.model import PAUSE_S
 from formicary.engine.queen.core.records import Execution, Job, TaskRun
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ class Pausing:
         self.core = core
 
     def ask(self, run: TaskRun) -> None:
-        """PAUSE_JOB: the job's clock stops; it goes on after `pause_time` or by `resume`."""
+        """PAUSE_JOB: the job's clock stops; it goes on after `pause_time` or by `resume`.
+
+        Where the job names no `pause_time`, the task's `delay` is how long it rests: so a poll says when it asks again.
+        """
         core, job = self.core, run.job
         if job.state == life.PAUSED:  # a sibling was first
             self.park(run)
@@ -31,7 +35,8 @@ class Pausing:
         self.park(run)
         self._park_queued(job)
         self.stop_clock(job)
-        job.timer_at = core.wall + core.rng.uniform(*job.definition.model.pause_time_s)
+        pause, delay_s = job.definition.model.pause_time_s, run.task.delay_s
+        job.timer_at = core.wall + (delay_s if delay_s and pause == PAUSE_S else core.rng.uniform(*pause))
         core.set_job_timer(job, job.timer_at)
         core.notifying.job_paused(job)
 
