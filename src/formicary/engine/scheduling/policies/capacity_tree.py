@@ -126,6 +126,8 @@ class CapacityTree:
         self._paths: dict[str, list[Queue]] = {}
         self._parts: dict[str, tuple[float, float, float]] = {}
         """Of the whole: the guarantee and the maximum, as parts; and the least hard limit with burst."""
+        self._weights: dict[str, list[tuple[str | None, str, float]]] = {}
+        """Of a queue and each one above it: whose turns it shares, its name, its weight among them."""
         self._most: tuple[float, list[float]] = (-1.0, [])
         """A capacity, and of it the most that each leaf can hold."""
         self._ideal: dict[tuple[float, ...], dict[str, float]] = {}
@@ -139,6 +141,7 @@ class CapacityTree:
                 if queue.hard_limit is not None:
                     limit = min(limit, queue.hard_limit + queue.burst)
             self._parts[name] = own, most, limit
+            self._weights[name] = [(one.parent, one.name, max(one.guaranteed, LEAST_WEIGHT)) for one in path]
 
     def children(self, name: str | None) -> list[Queue]:
         """Queues right below one, None for the top; by name."""
@@ -271,11 +274,11 @@ class CapacityTree:
 
     def turn(self, leaf: str, turns: TreeTurns) -> None:
         """Notes that a job of the leaf has started: at each level it was its queue's turn, by guarantee."""
-        for queue in self._paths[leaf]:
-            tags = turns.get(queue.parent)
+        for parent, name, weight in self._weights[leaf]:
+            tags = turns.get(parent)
             if tags is None:
-                tags = turns[queue.parent] = StartTags()
-            tags.served(queue.name, max(queue.guaranteed, LEAST_WEIGHT))
+                tags = turns[parent] = StartTags()
+            tags.served(name, weight)
 
     def _served(self, name: str, capacity: float, used: Mapping[str, float]) -> float:
         own, held = self.guarantee(name, capacity), self.total(name, used)
@@ -395,16 +398,21 @@ class CapacityTree:
         claims: dict[str, float] = {}
         firm: dict[str, float] = {}
         for leaf, own in ideal.items():
-            gap, size = own - holds(leaf, 0.0), sizes.get(leaf, 0.0) if sizes else 0.0
+            gap = own - holds(leaf, 0.0)
+            if gap <= 0:
+                continue
+            size = sizes.get(leaf, 0.0) if sizes else 0.0
             owed = (gap + EPSILON) // size * size if size > 0 else gap
             if owed > 0:
                 claims[leaf] = owed
                 if size > 0:
                     gap = min(own, self.guarantee(leaf, capacity)) - holds(leaf, 0.0)
                     firm[leaf] = max(0.0, (gap + EPSILON) // size * size)
+        found: list[Running] = []
+        if not claims:
+            return found
         free = max(0.0, capacity - sum(used.values()))  # needs no preemption
         short = sum(claims.values()) - free
-        found: list[Running] = []
         if short <= EPSILON:
             return found
         left = dict(used)

@@ -321,8 +321,8 @@ class Capacity(Shared):
         self.reclaim = reclaim
         self.pending: dict[str, float] = {}
         """What waits, as part of the cluster, by leaf."""
-        self.held: dict[str, tuple[Entry, Running]] = {}
-        """What runs, where it may have to make room."""
+        self.held: dict[int, tuple[Entry, Running]] = {}
+        """What runs, where it may have to make room, by number."""
         self._serving = Serving(tree, 1.0, {})
         self._turns: TreeTurns = {}
         self._owed = Owed(tree)
@@ -356,17 +356,17 @@ class Capacity(Shared):
         if entry.original is None:  # a copy was never waited for
             self.pending[name] -= entry.shape.dominant
         if self.reclaim != "none":
-            key = str(entry.number)
             self._starts += 1
-            running = Running(key, name, entry.shape.dominant, int(entry.job.priority), now, self._starts)
-            self.held[key] = (entry, running)
+            priority = int(entry.job.priority)
+            running = Running(str(entry.number), name, entry.shape.dominant, priority, now, self._starts)
+            self.held[entry.number] = (entry, running)
             self._owed.began(running)
 
     def stopped(self, entry: Entry, now: float) -> None:
         """See Policy."""
         super().stopped(entry, now)
         if self.reclaim != "none":
-            self._owed.ended(self.held.pop(str(entry.number))[1])
+            self._owed.ended(self.held.pop(entry.number)[1])
 
     def _served(self) -> Serving:
         """Who holds how much of the cluster, up to date."""
@@ -387,7 +387,7 @@ class Capacity(Shared):
 
     def refused(self, name: str, entry: Entry) -> bool:
         """See Shared. The share of a queue is the dominant one of all that is held below it."""
-        serving = self._served()
+        serving = self._served() if self.changed else self._serving
         if not self._vectors:
             return serving.exceeds(name, entry.shape.dominant)
         for queue in self.tree.path(name):
@@ -404,12 +404,12 @@ class Capacity(Shared):
 
     def _reclaiming(self, now: float) -> Iterator[Decision]:
         yield from super().decide(now)
-        waiting = {name: self.pending[name] for name, group in self.groups.items() if group.heap}
-        victims: list[Running] = []
-        if waiting:
-            sizes = {name: self.groups[name].heap[0][2].shape.dominant for name in waiting}
-            victims = self._owed.victims(waiting, sizes)
+        waiting, sizes = dict[str, float](), dict[str, float]()
+        for name, group in self.groups.items():
+            if group.heap:
+                waiting[name], sizes[name] = self.pending[name], group.heap[0][2].shape.dominant
+        victims = self._owed.victims(waiting, sizes) if waiting else []
         for victim in victims:
-            yield Preempt(self.held[victim.id][0])
+            yield Preempt(self.held[int(victim.id)][0])
         if victims:
             yield from super().decide(now)
