@@ -359,3 +359,22 @@ def test_states_of_routes_may_be_in_small_letters() -> None:
     found = parse_source(f"{source}- {{task_type: b, script: x}}\n- {{task_type: c, script: x}}\n")[0].definition
     assert found is not None
     assert found.tasks[0].routes == {"COMPLETED": "b", "FAILED": "c", "Err_x": "c", "3": "b"}
+
+
+@pytest.mark.parametrize(
+    ("routes", "is_told"),
+    [
+        ("on_failed: end", True),
+        ("on_exit_code: {7: end, FAILED: end}", True),
+        ("on_exit_code: {0: end}", False),
+        ("on_completed: end\n  on_failed: end", False),
+        ("on_failed: '{{.X}}'", False),
+        ("description: none leads there", False),
+    ],
+)
+def test_who_is_always_run_but_only_after_failures_is_told(routes: str, is_told: bool) -> None:
+    source = f"job_type: j\ntasks:\n- task_type: a\n  script: x\n  {routes}\n- task_type: end\n  always_run: true\n"
+    (parsed,) = parse_source(source + "  script: x\n")
+    assert parsed.definition is not None
+    found = [(v.path, v.severity) for v in parsed.violations if v.code == "ONLY_AFTER_FAILURES"]
+    assert found == [("tasks[1]", "warning")] * is_told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ from formicary.engine.jobs.model import ACTIONS, is_action
 from formicary.engine.jobs.readers import Context
 from formicary.engine.jobs.yaml_nodes import Node
 
+_GOOD = ("on_completed", "COMPLETED", "APPROVED", "SKIPPED", "0")
 _AGAIN = frozenset(("PAUSE_JOB", "EXECUTING", "RESTART_TASK", "RESTART_JOB"))
 
 
@@ -62,6 +64,7 @@ def check_graph(tasks: Sequence[GraphTask], ctx: Context) -> None:
     cyclic = _check_cycles(tasks, index, ctx)
     if not any(task.open_targets for task in tasks):
         _check_starts(tasks, index, cyclic, ctx)
+        _tell_alarms(tasks, ctx)
 
 
 def _check_targets(tasks: Sequence[GraphTask], index: dict[str, int], ctx: Context) -> None:
@@ -154,6 +157,28 @@ def _check_starts(tasks: Sequence[GraphTask], index: dict[str, int], cyclic: set
                 "UNREACHABLE_TASK",
                 f"The task {task.name!r} is never reached; route to it or remove it.",
             )
+
+
+def _tell_alarms(tasks: Sequence[GraphTask], ctx: Context) -> None:
+    """Says of which `always_run` tasks a good end knows nothing; see :mod:`.flow`."""
+    sources: dict[str, list[Edge]] = {task.name: [] for task in tasks if task.always_run}
+    for task in tasks:
+        for edge in task.routes:
+            if edge.target in sources:
+                sources[edge.target].append(edge)
+    for task in tasks:
+        edges = sources.get(task.name)
+        if edges and not any(_key(edge) in _GOOD for edge in edges):
+            message = (
+                f"Only failures route to {task.name!r}, so it does not run after a good end, though always_run; "
+                "remove these routes and it runs whatever happened."
+            )
+            ctx.add(task.node, task.path, "ONLY_AFTER_FAILURES", message, "warning")
+
+
+def _key(edge: Edge) -> str:
+    """What leads along a route: the field, or a key of its mapping."""
+    return re.split(r"[.\[]", edge.path)[-1].strip("]'\"")
 
 
 def _report_second_start(tasks: Sequence[GraphTask], first: int, second: int, ctx: Context) -> None:
