@@ -96,9 +96,10 @@ def _notes(field: Field) -> str:
         text += " **Required.**"
     if field.aliases:
         text += " Also " + ", ".join(f"`{alias}`" for alias in field.aliases) + "."
-    if field.available != NOW:
-        effect = "read and without effect" if field.ignored else "read and checked, refused at submission"
-        text += f" *Comes with {field.available}; until then {effect}.*"
+    if field.ignored:
+        text += f" *Without effect here: it belongs into {field.available}.*"
+    elif field.available != NOW:
+        text += f" *Comes with {field.available}; until then read and checked, refused at submission.*"
     return text
 
 

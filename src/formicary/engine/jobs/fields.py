@@ -24,7 +24,7 @@ class Field:
         choices: The values that are possible.
         aliases: Other names, read the same way.
         available: ``now``, or what has to come first; such a field is read, validated and refused at submission.
-        ignored: With ``available``: the job runs without it, so it is a warning only.
+        ignored: The job runs without it, so it is a warning only; ``available`` is where else it belongs.
         for_containers: Concerns containers and pods only: refused where the method needs them, else without effect.
     """
 
@@ -73,7 +73,7 @@ JOB_FIELDS: tuple[Field, ...] = (
         "deadline", "deadline", "When the job should have ended; a time, or a duration after its submission.", most=100
     ),
     Field("estimated_runtime", "duration", "How long the job takes.", "estimated_runtime_s"),
-    Field("tenant_limits", "object", "Limits per tenant.", available="tenant limits", ignored=True),
+    Field("tenant_limits", "object", "Limits of tenants.", available="the file of queues", ignored=True),
     Field("timeout", "duration", "Longest time of the whole job.", "timeout_s", default="2h"),
     Field("pause_time", "duration_range", "How long a paused job rests.", "pause_time_s", default="30s to 40s"),
     Field("retry", "int", "How often a failed job is repeated.", default=0, least=0, most=1000),
