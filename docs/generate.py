@@ -63,6 +63,7 @@ KINDS = {
     "tags": "list of words",
     "target": "task or action",
     "tasks": "list of tasks",
+    "tenant_limits": "mapping of limits, or of organisations to limits",
     "template": "text with template",
     "text": "text",
     "text_list": "list of texts",
@@ -96,9 +97,7 @@ def _notes(field: Field) -> str:
         text += " **Required.**"
     if field.aliases:
         text += " Also " + ", ".join(f"`{alias}`" for alias in field.aliases) + "."
-    if field.ignored:
-        text += f" *Without effect here: it belongs into {field.available}.*"
-    elif field.available != NOW:
+    if field.available != NOW:
         text += f" *Comes with {field.available}; until then read and checked, refused at submission.*"
     return text
 

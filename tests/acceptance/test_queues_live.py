@@ -236,6 +236,32 @@ def test_a_tenant_has_no_more_than_its_limit_and_is_charged_over_a_kill(stage: C
     assert abs(usage["max_cpu_hours_per_month"] * 3600 - ran_s) < 0.1, (usage, ran_s)
 
 
+def test_a_job_file_limits_its_type_without_queues_and_over_a_kill(stage: Callable[..., Stage]) -> None:
+    """Five jobs of a limited type run two at a time beside another one; after kill -9 their hours are known."""
+    one = stage("", "--slots", "4")
+    work = one.gated("work", more="tenant_limits: {concurrent_jobs: 2, cpu_hours_per_month: 1}\n", seconds=0.3)
+    names = [f"w{number}" for number in range(5)]
+    for name in names:
+        one.submit(name, work)
+    until(lambda: "has 2 of at most 2 (max_concurrent_jobs of the job type work)" in one.reason("w4"), 20, "it waits")
+    one.submit("free", one.work("free"))
+    one.done("free")
+    estimate = one.up.cli("estimate", one.names["w4"])
+    assert "2 concurrent jobs of the organisation local (max_concurrent_jobs of the job type work)" in estimate
+    until(lambda: one.running(*names) == 2, 20, "two of them run")
+    one.open()
+    ended = one.done(*names)
+    assert most_at_once(ended) == 2
+    one.up.kill()
+    one.up.start()
+    one.submit("again", work)
+    one.done("again")
+    usage = {(of["job_type"], of["limit"]): of["used"] for of in one.up.page("/v1/queues")[1]["usage"]}
+    ran_s = sum(at(of["tasks"][0]["ended_at"]) - at(of["tasks"][0]["started_at"]) for of in (*ended, one.job("again")))
+    assert abs(usage["work", "max_cpu_hours_per_month"] * 3600 - ran_s) < 0.1, (usage, ran_s)
+    assert "work" in one.up.cli("queues", "show")
+
+
 def test_fair_shares_between_queues(stage: Callable[..., Stage]) -> None:
     """Weights 3 and 1 on four slots: three tasks of one queue beside one of the other, whoever came first."""
     queues = "policy: fair\nset: {by: queue, weights: {a: 3, b: 1}}\ndefault: b\nqueues: [a, b]\n"

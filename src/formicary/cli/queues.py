@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from formicary.client import Client
 
 _FIELDS = ("name", "parent", "policy", "guaranteed", "maximum", "running", "waiting", "share")
-_USAGE = ("org", "user", "limit", "used", "soft", "hard", "burst", "resets_at")
+_USAGE = ("org", "user", "job_type", "limit", "used", "soft", "hard", "burst", "resets_at")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 

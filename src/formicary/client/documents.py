@@ -84,6 +84,7 @@ def estimate(found: pb.Estimate) -> dict[str, Any]:
         "ahead": found.ahead,
         "slots": found.slots,
         "limited": found.limited,
+        "limited_by": found.limited_by,
     }
     if found.pools:
         document["pools"] = [
@@ -394,6 +395,7 @@ def _usage(one: queues_pb2.TenantUsage) -> dict[str, Any]:
     return {
         "org": one.org,
         "user": one.user,
+        "job_type": one.job_type,
         "limit": one.limit,
         "used": one.used,
         "hard": one.hard if one.HasField("hard") else None,

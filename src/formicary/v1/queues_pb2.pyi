@@ -68,7 +68,7 @@ class Queues(_message.Message):
     def __init__(self, source: _Optional[str] = ..., policy: _Optional[str] = ..., placement: _Optional[str] = ..., queues: _Optional[_Iterable[_Union[Queue, _Mapping]]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_by: _Optional[str] = ..., usage: _Optional[_Iterable[_Union[TenantUsage, _Mapping]]] = ...) -> None: ...
 
 class TenantUsage(_message.Message):
-    __slots__ = ("org", "user", "limit", "used", "hard", "soft", "burst", "burst_for_s", "resets_at")
+    __slots__ = ("org", "user", "limit", "used", "hard", "soft", "burst", "burst_for_s", "resets_at", "job_type")
     ORG_FIELD_NUMBER: _ClassVar[int]
     USER_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
@@ -78,6 +78,7 @@ class TenantUsage(_message.Message):
     BURST_FIELD_NUMBER: _ClassVar[int]
     BURST_FOR_S_FIELD_NUMBER: _ClassVar[int]
     RESETS_AT_FIELD_NUMBER: _ClassVar[int]
+    JOB_TYPE_FIELD_NUMBER: _ClassVar[int]
     org: str
     user: str
     limit: str
@@ -87,7 +88,8 @@ class TenantUsage(_message.Message):
     burst: float
     burst_for_s: float
     resets_at: _timestamp_pb2.Timestamp
-    def __init__(self, org: _Optional[str] = ..., user: _Optional[str] = ..., limit: _Optional[str] = ..., used: _Optional[float] = ..., hard: _Optional[float] = ..., soft: _Optional[float] = ..., burst: _Optional[float] = ..., burst_for_s: _Optional[float] = ..., resets_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    job_type: str
+    def __init__(self, org: _Optional[str] = ..., user: _Optional[str] = ..., limit: _Optional[str] = ..., used: _Optional[float] = ..., hard: _Optional[float] = ..., soft: _Optional[float] = ..., burst: _Optional[float] = ..., burst_for_s: _Optional[float] = ..., resets_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., job_type: _Optional[str] = ...) -> None: ...
 
 class Queue(_message.Message):
     __slots__ = ("name", "parent", "policy", "guaranteed", "maximum", "running", "waiting", "share")

@@ -14,7 +14,8 @@ LIMITS = (
     "tenant_limits: {'*': {max_concurrent_jobs: 3, max_concurrent_tasks: 3, max_cpu_hours_per_month: 1000,"
     " users: {'*': {max_concurrent_jobs: 2}}}}\n"
 )
-JOB = "job_type: {name}\ntasks:\n- task_type: a\n  script: x\n  retry: 1\n  resources: {{cpu: {cpu}}}\n{more}"
+OF_TYPE = "tenant_limits: {max_concurrent_jobs: 1, users: {b: {max_cpu_hours_per_month: 1000}}}\n"
+JOB = "job_type: {name}\n{limits}tasks:\n- task_type: a\n  script: x\n  retry: 1\n  resources: {{cpu: {cpu}}}\n{more}"
 TWO = "- task_type: b\n  script: x\n"
 EVENTS = st.lists(
     st.one_of(
@@ -33,10 +34,10 @@ def test_limits_hold_and_every_attempt_is_charged_once(events: list[tuple[str, o
     config = read_queues(LIMITS).queues
     assert config is not None
     made.core.waiting.take(LIMITS, config, "test")
-    one = made.define(JOB.format(name="one", cpu=1, more=""))
-    two = made.define(JOB.format(name="two", cpu=2, more="  on_completed: b\n" + TWO))
+    one = made.define(JOB.format(name="one", limits="", cpu=1, more=""))
+    two = made.define(JOB.format(name="two", limits=OF_TYPE, cpu=2, more="  on_completed: b\n" + TWO))
     made.ant("ant", 8, resources={"cpu": 64})
-    charged, submitted, reported = 0.0, 0, []
+    charged, of_type, submitted, reported = 0.0, 0.0, 0, []
     for event, first, second in events:
         if event == "submit":
             submitted += 1
@@ -52,6 +53,7 @@ def test_limits_hold_and_every_attempt_is_charged_once(events: list[tuple[str, o
                 report = ends.Outcome(token, kind, 0, started_at=made.wall - second, ended_at=made.wall)
                 reported.append(report)
                 charged += cores * second
+                of_type += cores * second if (run.job.definition.job_type, run.job.submitted_by) == ("two", "b") else 0
                 made.core.result(made.workers["ant"].session, report)
         elif event == "again" and reported:
             made.core.result(made.workers["ant"].session, reported[-1])  # the acknowledgement was lost
@@ -64,6 +66,12 @@ def test_limits_hold_and_every_attempt_is_charged_once(events: list[tuple[str, o
         running = [job for job in made.core.jobs.values() if job.state != "PENDING"]
         assert len(running) <= 3 and len(made.core.leases.tokens) <= 3
         assert all(sum(job.submitted_by == user for job in running) <= 2 for user in "ab")
-        used = {(item.user, item.name): item.used for item in queueing.quotas.usage()}
+        usage = list(queueing.quotas.usage())
+        used = {(item.user, item.name): item.used for item in usage if not item.job_type}
+        typed = {(item.user, item.name): item.used for item in usage if item.job_type}
+        running_of_type = sum(job.definition.job_type == "two" for job in running)
+        assert running_of_type <= 1
+        assert typed.get(("", "max_concurrent_jobs"), 0) == running_of_type
+        assert typed.get(("b", "max_cpu_hours_per_month"), 0.0) * 3600 == pytest.approx(of_type, abs=1e-6)
         assert used.get(("", "max_concurrent_jobs"), 0) == len(running)
         assert used.get(("", "max_cpu_hours_per_month"), 0.0) * 3600 == pytest.approx(charged, abs=1e-6)

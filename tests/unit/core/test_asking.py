@@ -103,6 +103,8 @@ HELD = {
     "type": ("policy: priority\n", "max_concurrency: 1"),
     "tenant": ("policy: priority\ntenant_limits: {org: {users: {u: {max_concurrent_jobs: 1}}}}\n", ""),
     "hours of a tenant": ("policy: priority\ntenant_limits: {org: {users: {u: {max_cpu_hours_per_day: 0}}}}\n", ""),
+    "tenant of a type": ("", "tenant_limits: {users: {u: {max_concurrent_jobs: 1}}}"),
+    "hours of a type": ("", "tenant_limits: {max_cpu_hours_per_day: 0}"),
     "lock": ("policy: priority\n", "resources: {resource_type: licence, value: 1}"),
 }
 

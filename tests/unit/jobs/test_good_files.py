@@ -327,7 +327,7 @@ def later(source: str, **methods: str) -> list[tuple[int, str, str]]:
 
 def test_what_comes_later_is_refused_with_its_line() -> None:
     source = (
-        "job_type: j\ntriggers: [{type: webhook, name: w}]\ntenant_limits: {a: 1}\n"
+        "job_type: j\ntriggers: [{type: webhook, name: w}]\ntenant_limits: {concurrent_jobs: 1}\n"
         'skip_if: \'{{CountByJobTypeAndState "x" "PENDING"}}\'\n'
         "tasks:\n- task_type: a\n  container: {image: x}\n  on_completed: b\n"
         "- task_type: b\n  method: FORK_JOB\n  fork_job_type: k\n  on_completed: c\n"
@@ -336,7 +336,6 @@ def test_what_comes_later_is_refused_with_its_line() -> None:
         "  report_stdout: true\n"
     )
     assert later(source) == [
-        (3, "tenant_limits", "warning"),
         (7, "tasks[0].container", "error"),
     ]
 

@@ -7,7 +7,8 @@ from math import inf
 
 import pytest
 
-from formicary.engine.scheduling.queues.limits import Account, Limit, Tenant, limits_of, period_of, refusal
+from formicary.engine.jobs.tenants import Limit, Tenant, limits_of
+from formicary.engine.scheduling.queues.limits import Account, period_of, refusal
 from formicary.engine.scheduling.queues.reading import read_queues
 
 WEDNESDAY = datetime(2026, 2, 25, 13, 30, tzinfo=UTC).timestamp()

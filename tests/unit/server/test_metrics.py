@@ -19,7 +19,6 @@ from formicary.engine.queen.core.leases import Hello
 from formicary.engine.queen.core.outcome import FAILED, Outcome
 from formicary.engine.queen.core.submission import Submission
 from formicary.engine.queen.edge import new_id
-from formicary.engine.queen.queues import QueueBook
 from formicary.engine.queen.runtime import Queen
 from formicary.engine.storage.logs import MemoryLogs
 from formicary.engine.storage.memory import MemoryStore
@@ -45,8 +44,8 @@ ARTICLES = {
 }
 
 
-LIMITS = "tenant_limits: {acme: {users: {ann: {max_concurrent_jobs: 3}}}}\n"
 BREAKING = """job_type: breaking
+tenant_limits: {users: {ann: {max_concurrent_jobs: 3}}}
 circuit_breaker: {downstream: api, consecutive_failures: 9}
 tasks: [{task_type: a, tags: [gpu, big], script: ['true']}]
 """
@@ -87,8 +86,8 @@ SEVERAL = {
     "formicary_backlog": {"method": "SHELL", "tags": "big,gpu"},
     "formicary_breaker_open": {"tenant": "acme", "breaker": "api"},
     "user_concurrent_jobs": {"org": "acme", "user": "ann"},
-    "formicary_tenant_used": {"org": "acme", "user": "ann", "limit": "max_concurrent_jobs"},
-    "formicary_tenant_limit": {"org": "acme", "user": "ann", "limit": "max_concurrent_jobs"},
+    "formicary_tenant_used": {"org": "acme", "user": "ann", "job_type": "breaking", "limit": "max_concurrent_jobs"},
+    "formicary_tenant_limit": {"org": "acme", "user": "ann", "job_type": "breaking", "limit": "max_concurrent_jobs"},
 }
 """What each metric of several labels says of the one thing that has happened."""
 
@@ -100,7 +99,6 @@ def test_each_label_has_its_own_value() -> None:
         queen = Queen(MemoryStore(), MemoryLogs())
         await queen.start()
         try:
-            await QueueBook(queen).put(LIMITS, by="test")
             key = await queen.register(BREAKING, org="acme")
             jobs = [Submission(new_id(), b"{}", user="ann") for _ in range(2)]
             await queen.submit(key, jobs, org="acme")

@@ -48,12 +48,6 @@ def availability_violations(
 
 
 def _later(row: Field, path: str, place: Position) -> Violation:
-    if row.ignored:
-        message = (
-            f"{path} has no effect in a job file: write it into {row.available} (formicary queues apply), where it "
-            "holds for all jobs; this one runs without it."
-        )
-        return Violation(place.line, place.column, path, CODE, message, "warning")
     message = f"{path} is not available in this version; remove it or wait for {row.available}."
     return Violation(place.line, place.column, path, CODE, message)
 

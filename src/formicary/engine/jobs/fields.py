@@ -24,7 +24,6 @@ class Field:
         choices: The values that are possible.
         aliases: Other names, read the same way.
         available: ``now``, or what has to come first; such a field is read, validated and refused at submission.
-        ignored: The job runs without it, so it is a warning only; ``available`` is where else it belongs.
         for_containers: Concerns containers and pods only: refused where the method needs them, else without effect.
     """
 
@@ -39,7 +38,6 @@ class Field:
     choices: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     available: str = NOW
-    ignored: bool = False
     for_containers: bool = False
 
     @property
@@ -73,7 +71,12 @@ JOB_FIELDS: tuple[Field, ...] = (
         "deadline", "deadline", "When the job should have ended; a time, or a duration after its submission.", most=100
     ),
     Field("estimated_runtime", "duration", "How long the job takes.", "estimated_runtime_s"),
-    Field("tenant_limits", "object", "Limits of tenants.", available="the file of queues", ignored=True),
+    Field(
+        "tenant_limits",
+        "tenant_limits",
+        "What each organisation, or each that is named, and its users may have of the jobs of this type: "
+        "max_concurrent_jobs, max_concurrent_tasks, max_cpu_hours_per_day (…_week, …_month), users.",
+    ),
     Field("timeout", "duration", "Longest time of the whole job.", "timeout_s", default="2h"),
     Field("pause_time", "duration_range", "How long a paused job rests.", "pause_time_s", default="30s to 40s"),
     Field("retry", "int", "How often a failed job is repeated.", default=0, least=0, most=1000),

@@ -17,6 +17,7 @@ from hashlib import sha256
 import msgspec
 
 from formicary.engine.jobs.cron import Cron
+from formicary.engine.jobs.tenants import Tenant
 from formicary.engine.jobs.triggers import Trigger
 
 Json = object
@@ -333,7 +334,7 @@ class JobDefinition:
     gang: Mapping[str, Json] | None = None
     deadline: str | None = None
     estimated_runtime_s: float | None = None
-    tenant_limits: Mapping[str, Json] | None = None
+    tenant_limits: Mapping[str, Tenant] | None = None
     # time and retries
     timeout_s: float = DEFAULT_JOB_TIMEOUT_S
     pause_time_s: tuple[float, float] = PAUSE_S

@@ -7,7 +7,7 @@ before YAML is read (:mod:`formicary.engine.jobs.templates.masking`).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -22,6 +22,7 @@ from formicary.engine.jobs.readers import ABSENT, Context, Reader, entries, is_p
 from formicary.engine.jobs.task_parser import TASK_READERS, TaskParser
 from formicary.engine.jobs.templates.budget import TemplateError
 from formicary.engine.jobs.templates.masking import line_starts, mask, position
+from formicary.engine.jobs.tenants_reading import read_type_limits
 from formicary.engine.jobs.trigger_reader import read_triggers
 from formicary.engine.jobs.yaml_nodes import Node, YamlError, compose
 
@@ -36,6 +37,7 @@ FIELD_READERS: Mapping[str, Reader] = {
     "circuit_breaker": read_circuit_breaker,
     "gang": read_gang,
     "deadline": read_deadline,
+    "tenant_limits": read_type_limits,
 }
 """Readers of every kind of field but the tasks."""
 
@@ -64,6 +66,7 @@ def parse_source(
     filename: str = "<string>",
     methods: Mapping[str, str] = _NO_METHODS,
     max_bytes: int = MAX_SOURCE_BYTES,
+    leave_out: Collection[str] = (),
 ) -> list[Parsed]:
     """Parses and validates a job file.
 
@@ -72,6 +75,7 @@ def parse_source(
         filename: Name for messages.
         methods: Methods to replace, like ``{"KUBERNETES": "SHELL"}``.
         max_bytes: Size of the largest file that is read.
+        leave_out: Fields of the job that are not looked at.
 
     Returns:
         One entry per document, at least one.
@@ -83,7 +87,9 @@ def parse_source(
     if not documents:
         message = f"{filename} is empty; a job has at least job_type and tasks."
         return [Parsed(None, (Violation(1, 1, "", "EMPTY_FILE", message),))]
-    return [parse_document(document, first_line=line, methods=methods) for document, line in documents]
+    return [
+        parse_document(document, first_line=line, methods=methods, leave_out=leave_out) for document, line in documents
+    ]
 
 
 def parse_document(
@@ -92,6 +98,7 @@ def parse_document(
     first_line: int = 1,
     methods: Mapping[str, str] = _NO_METHODS,
     to_line: Callable[[int, int], tuple[int, int]] | None = None,
+    leave_out: Collection[str] = (),
 ) -> Parsed:
     """Parses one document; see :func:`parse_source`.
 
@@ -100,6 +107,7 @@ def parse_document(
         first_line: Line of the file on which it starts, from 1.
         methods: Methods to replace.
         to_line: Maps line and column (from 0) of a rendered text to those of its template.
+        leave_out: Fields of the job that are not looked at.
     """
     dialect = _dialect(source)
     ctx = Context(mask(source, dialect), first_line, to_line=to_line)
@@ -124,7 +132,7 @@ def parse_document(
     if root.kind != "map":
         ctx.add(root, "", "NOT_A_MAPPING", "A job file is a mapping that starts with 'job_type: …'.")
         return _parsed(None, ctx)
-    return _parsed(_JobParser(ctx, root, methods, dialect).parse(), ctx)
+    return _parsed(_JobParser(ctx, root, methods, dialect, leave_out).parse(), ctx)
 
 
 def _dialect(source: str) -> str:
@@ -214,9 +222,12 @@ def _is_declaration(value: Mapping[str, object]) -> bool:
 class _JobParser:
     """Reads the mapping of one job."""
 
-    def __init__(self, ctx: Context, root: Node, methods: Mapping[str, str], dialect: str) -> None:
+    def __init__(
+        self, ctx: Context, root: Node, methods: Mapping[str, str], dialect: str, leave_out: Collection[str]
+    ) -> None:
         self.ctx = ctx
         self.root = root
+        self.leave_out = leave_out
         self.methods = dict(methods)
         self.dialect = dialect
         self.values: dict[str, object] = {}
@@ -236,7 +247,7 @@ class _JobParser:
                     ctx.add(key, join("", name), "UNKNOWN_FIELD", message)
             elif row.kind == "tasks":
                 has_tasks, self.tasks_node = True, self.tasks_node or value
-            else:
+            elif name not in self.leave_out:
                 self.field(name, key, value)
         if "job_type" not in self.values and not any(k.text == "job_type" for k, _ in self.root.pairs):
             ctx.add(self.root, "job_type", "MISSING_FIELD", "A job needs a job_type; add 'job_type: NAME'.")

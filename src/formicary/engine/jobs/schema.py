@@ -99,6 +99,7 @@ _KINDS: Mapping[str, Mapping[str, object]] = {
     "affinity": _OBJECT,
     "needs": {"anyOf": [_OBJECT, {"type": "array", "items": {"type": "object"}}]},
     "placement": _OBJECT,
+    "tenant_limits": _OBJECT,
     "devices": {"anyOf": [_OBJECT, {"type": "array", "items": _OBJECT}]},
     "backup": {"type": ["object", "boolean", "null"]},
     "gang": {"anyOf": [_OBJECT, {"const": "job"}]},
@@ -221,7 +222,7 @@ def _property(row: Field) -> dict[str, object]:
     found = dict(_KINDS[row.kind])
     doc = row.doc
     if row.available != NOW:
-        doc += " No effect in this version." if row.ignored else " Not available in this version."
+        doc += " Not available in this version."
     found["description"] = doc
     if row.default is not None:
         found["default"] = row.default

@@ -23,6 +23,8 @@ from formicary.problems import FieldError, Problem, problem
 
 MAX_EXPANDED_BYTES = 1024 * 1024
 """Size of a source that `dynamic_template_tasks` has made."""
+ONCE_IGNORED = frozenset({"tenant_limits"})
+"""Fields that former versions have taken whatever stood there: a stored definition that is wrong there runs without."""
 CACHED = 1000
 """Parsed definitions kept in memory beside those that live jobs use."""
 
@@ -42,7 +44,7 @@ class Definitions:
         key = str(row[0])
         found = self._models.get(key)
         if found is None:
-            found = _parse(str(row[4]), _methods(_text(row[5])), str(row[7]), MAX_EXPANDED_BYTES)
+            found = _stored(str(row[4]), _methods(_text(row[5])), str(row[7]))
             self._keep(key, found)
         return found
 
@@ -101,8 +103,20 @@ def _text(value: object) -> bytes | str:
     return value if isinstance(value, (bytes, str)) and value else "{}"
 
 
-def _parse(source: str, methods: Mapping[str, str], filename: str, max_bytes: int) -> JobDefinition:
-    parsed = parse_source(source, filename=filename or "<job>", methods=methods, max_bytes=max_bytes)
+def _stored(source: str, methods: Mapping[str, str], filename: str) -> JobDefinition:
+    """The definition of a source that has been taken; what former versions did not look at may be wrong in it."""
+    try:
+        return _parse(source, methods, filename, MAX_EXPANDED_BYTES)
+    except Problem:
+        return _parse(source, methods, filename, MAX_EXPANDED_BYTES, ONCE_IGNORED)
+
+
+def _parse(
+    source: str, methods: Mapping[str, str], filename: str, max_bytes: int, leave_out: frozenset[str] = frozenset()
+) -> JobDefinition:
+    parsed = parse_source(
+        source, filename=filename or "<job>", methods=methods, max_bytes=max_bytes, leave_out=leave_out
+    )
     if len(parsed) != 1:
         raise problem(
             "VALIDATION_FAILED", f"{filename or 'the source'} holds {len(parsed)} jobs: register one at a time"

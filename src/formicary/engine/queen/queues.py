@@ -78,9 +78,9 @@ class QueueBook:
         given = core.waiting.given
         config = core.queueing.config if core.queueing is not None else PLAIN
         states = _states(core, config)
-        if given is None:
-            return Shown("", config, states, 0.0, "")
         usage = tuple(core.queueing.quotas.usage()) if core.queueing is not None else ()
+        if given is None:
+            return Shown("", config, states, 0.0, "", usage)
         return Shown(given.source, config, states, given.updated_at, given.by, usage)
 
 

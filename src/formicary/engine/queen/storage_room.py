@@ -66,7 +66,7 @@ class StorageRoom:
         """Looks how much each organisation stores that is limited and has jobs or had some."""
         queueing = self._pump.core.queueing
         if queueing is not None:
-            known = {org for org, _ in queueing.quotas.accounts} | {job.org for job in self._pump.core.jobs.values()}
+            known = {org for org, _, _ in queueing.quotas.accounts} | {job.org for job in self._pump.core.jobs.values()}
             for org in known:
                 await self.count(org)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from formicary.engine.jobs.amounts import Needs, show_amount
+from formicary.engine.jobs.tenants import ANY_TYPE, JobType
 from formicary.engine.scheduling.affinity import missing_keys
 from formicary.engine.scheduling.devices import Devices, in_words
 from formicary.engine.scheduling.requirements import requirements
@@ -17,8 +18,26 @@ EVERY_TAG = "*"
 
 Gate = tuple[str, str]
 """(organisation, job type) of a definition with `max_concurrency`."""
-Payer = tuple[str, str, bool]
-"""Organisation and user whose limits hold, and whether it is for a job that has not begun."""
+
+
+class Payer(NamedTuple):
+    """Whose limits hold.
+
+    Attributes:
+        org: Organisation.
+        user: Of it; empty = nobody is known.
+        begins: It is for a job that has not begun, and that limits of all jobs of a tenant may hold up.
+        job_type: Type whose own limits hold too, with its organisation; ANY_TYPE = it has none.
+        begins_of_type: As `begins`, for those of the type.
+    """
+
+    org: str
+    user: str
+    begins: bool
+    job_type: JobType = ANY_TYPE
+    begins_of_type: bool = False
+
+
 Lock = tuple[str, str, float]
 """Organisation, name and amount of a virtual resource."""
 EPSILON = 1e-9

@@ -70,7 +70,7 @@ def _message(shown: Shown) -> pb.Queues:
 
 def _usage(one: Usage) -> pb.TenantUsage:
     limit = one.limit
-    found = pb.TenantUsage(org=one.org, user=one.user, limit=one.name, used=round(one.used, 6))
+    found = pb.TenantUsage(org=one.org, user=one.user, limit=one.name, used=round(one.used, 6), job_type=one.job_type)
     if limit.hard < inf:
         found.hard = limit.hard
     if limit.soft < inf:

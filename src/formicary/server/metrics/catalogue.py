@@ -154,14 +154,15 @@ CATALOGUE: tuple[MetricRow, ...] = (
     MetricRow(
         "formicary_tenant_used",
         "gauge",
-        "What a tenant uses of a limit of `tenant_limits`, in the limit's own unit; without a user: the organisation.",
-        ("org", "user", "limit"),
+        "What a tenant uses of a limit of `tenant_limits`, in the limit's own unit; without a user: the organisation; "
+        "with a job type: of its jobs, by its own limits.",
+        ("org", "user", "job_type", "limit"),
     ),
     MetricRow(
         "formicary_tenant_limit",
         "gauge",
         "That limit: the soft one where there is one below the hard one.",
-        ("org", "user", "limit"),
+        ("org", "user", "job_type", "limit"),
     ),
     MetricRow(
         "scheduler_failed_total", "counter", "Times that scheduling stopped because the store failed or was taken over."

@@ -313,7 +313,7 @@ def _quotas(queen: Queen) -> dict[str, Samples]:
     usage = list(queueing.quotas.usage()) if queueing is not None else []
     limits = [(min(one.limit.hard, one.limit.soft), one) for one in usage]
     limits.sort(key=lambda pair: -pair[1].used / pair[0] if pair[0] else -1e9)
-    kept = [((one.org, one.user, one.name), most, one) for most, one in limits[:MOST_LABELS]]
+    kept = [((one.org, one.user, one.job_type, one.name), most, one) for most, one in limits[:MOST_LABELS]]
     return {
         "formicary_tenant_used": [(labels, one.used) for labels, _, one in kept],
         "formicary_tenant_limit": [(labels, most) for labels, most, _ in kept],

@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.tenants import JOBS
 from formicary.engine.queen.core.holding import is_under, limited
 from formicary.engine.queen.core.lines import ahead, job_of, shared
+from formicary.engine.queen.core.quotas import begins
 from formicary.engine.queen.core.records import Job
 from formicary.engine.scheduling.concurrency import UNLIMITED
 from formicary.engine.scheduling.estimate_book import kind_of
 from formicary.engine.scheduling.estimating import Ahead, Busy, Limit, Question
-from formicary.engine.scheduling.queues.limits import JOBS
 
 if TYPE_CHECKING:
     from formicary.engine.queen.core.core import Core
@@ -189,27 +190,29 @@ def _scheduled(core: Core, asked: Wanted, ants: list[Ant]) -> Iterator[Ahead]:
 def _tenants(core: Core, asked: Wanted, question: Question) -> Iterator[Question]:
     """The same for the concurrent jobs of its organisation and its user, where they are limited."""
     payer = asked.demand.payer
-    if payer is None or not payer[2] or core.queueing is None:
+    if payer is None or core.queueing is None:
         return
-    for account in core.queueing.quotas.of(payer[0], payer[1]):
-        limit = account.limits.get(JOBS)
+    for account in core.queueing.quotas.of(payer.org, payer.user, payer.job_type):
+        limit = account.limits.get(JOBS) if begins(payer, account) else None
         if limit is None or limit.hard >= UNLIMITED:
             continue
         running = [
             Busy(kind_of(job.org, job.definition.job_type), max(0.0, core.wall - (job.started_at or core.wall)))
             for job in core.jobs.values()
-            if job.state not in (life.PENDING, *life.JOB_ENDED) and account.holds_for(job.org, job.submitted_by or "")
+            if job.state not in (life.PENDING, *life.JOB_ENDED)
+            and account.holds_for(job.org, job.submitted_by or "", (job.definition.org, job.definition.job_type))
         ]
         ahead = [
             Ahead(kind_of(entry[4].org, entry[4].definition.job_type))
             for demand, queue in core.queues.items()
-            if demand.payer is not None and account.holds_for(demand.payer[0], demand.payer[1])
+            if demand.payer is not None
+            and account.holds_for(demand.payer.org, demand.payer.user, demand.payer.job_type)
             for entry in queue.entries()
             if isinstance(entry[4], Job) and _before(entry, demand, asked)
         ]
         slots = int(limit.hard)
         own, before = tuple(running[:slots]), tuple(ahead)
-        by = f"{limit.hard:g} concurrent jobs of {account.who} ({JOBS})"
+        by = f"{limit.hard:g} concurrent jobs of {account.who} ({account.told(JOBS)})"
         one = replace(question, slots=slots, running=own, ahead=before, places=1, overtaking=0.0, limits={})
         yield replace(one, limited_by=by)
 

@@ -45,7 +45,7 @@ from formicary.engine.queen.core.occurrences import in_order, of_ant
 from formicary.engine.queen.core.outcome import COMPLETED, Outcome, task_variables
 from formicary.engine.queen.core.pausing import Pausing
 from formicary.engine.queen.core.progress import Progress
-from formicary.engine.queen.core.queueing import PLAIN, Queueing, asks_for_queues
+from formicary.engine.queen.core.queueing import Queueing
 from formicary.engine.queen.core.records import Ant, Definition, Job, TaskRun, runs_of
 from formicary.engine.queen.core.recovering import rebuild, recover
 from formicary.engine.queen.core.repinning import repinned
@@ -154,8 +154,7 @@ class Core:
     def admit(self, row: Row, model: JobDefinition) -> Definition:
         """Takes in a definition that the store has."""
         definition = self.definitions[str(row[0])] = Definition(row, model)
-        if self.queueing is None and asks_for_queues(definition):
-            self.waiting.follow(PLAIN)
+        self.waiting.admit(definition)
         if definition.gate is not None:
             version = abs(int(row[3] or 0))
             if version >= self._limits.get(definition.gate, (0, 0))[0]:

@@ -14,13 +14,14 @@ from math import inf
 from typing import TYPE_CHECKING, cast
 
 from formicary.engine.jobs import lifecycle as life
+from formicary.engine.jobs.tenants import ANY_TYPE, JOBS
 from formicary.engine.queen.core.locking import WHOLE_JOB
+from formicary.engine.queen.core.quotas import begins
 from formicary.engine.queen.core.records import Ant, Job, Place, TaskRun
 from formicary.engine.scheduling.concurrency import UNLIMITED
 from formicary.engine.scheduling.demand import EPSILON, Demand
 from formicary.engine.scheduling.estimate_book import kind_of
 from formicary.engine.scheduling.estimating import Busy, Limit, Limited
-from formicary.engine.scheduling.queues.limits import JOBS
 
 if TYPE_CHECKING:
     from formicary.engine.queen.core.core import Core
@@ -64,10 +65,10 @@ def held(core: Core, demand: Demand) -> Held:
         over = queueing.quotas.refusal(demand.payer, core.wall, soft=False)
         if over is not None and over.until is not None:
             ready_in_s = max(ready_in_s, over.until - core.wall)
-        for account in queueing.quotas.of(*demand.payer[:2]) if demand.payer[2] else ():
-            most = account.limits.get(JOBS)
+        for account in queueing.quotas.of(demand.payer.org, demand.payer.user, demand.payer.job_type):
+            most = account.limits.get(JOBS) if begins(demand.payer, account) else None
             if most is not None and most.hard < UNLIMITED:
-                found.append(((TENANT, account.org, account.user), int(most.hard)))
+                found.append(((TENANT, account.org, account.user, *account.job_type), int(most.hard)))
     for org, name, amount in demand.locks:
         capacity = core.leases.locks.capacities.get((org, name), max(1.0, amount))
         if capacity + EPSILON < amount:
@@ -94,7 +95,8 @@ def _count(core: Core, limit: Limit) -> int:
         return 0
     if limit[0] == QUEUE:
         return queueing.ledger.running.get(limit[1], 0)
-    return next((one.jobs for one in queueing.quotas.of(limit[1], limit[2]) if one.user == limit[2]), 0)
+    account = queueing.quotas.accounts.get((limit[1], limit[2], (limit[3], limit[4])))
+    return account.jobs if account is not None else 0
 
 
 def is_under(core: Core, limit: Limit, run: TaskRun | Place) -> bool:
@@ -111,6 +113,8 @@ def is_under(core: Core, limit: Limit, run: TaskRun | Place) -> bool:
 def _is_job_under(limit: Limit, job: Job) -> bool:
     if limit[0] == GATE:
         return job.definition.gate == limit[1:]
+    if (limit[3], limit[4]) not in (ANY_TYPE, (job.definition.org, job.definition.job_type)):
+        return False
     return job.org == limit[1] and limit[2] in ("", job.submitted_by or "")
 
 

@@ -13,7 +13,7 @@ there have its priority.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, cast
@@ -263,6 +263,18 @@ class Queueing:
         boost_at = self._boost_at if self.config.rule.boost and self.core.queues else None
         times = [self.preempting.after_round(), boost_at, self.degrading.next_look(), self.overload.next_look()]
         return min((at for at in times if at is not None), default=None)
+
+    def limit_anew(self) -> None:
+        """A job type has other limits: what runs is counted by them, what waits is put where it belongs."""
+        earlier, self.quotas = self.quotas, Quotas(self.core, self.config.tenants)
+        self.deciding.accounts = self.quotas
+        self.quotas.follow(earlier)
+        held: Iterable[TaskRun | Place] = (*self.core.leases.tokens.values(), *self.core.leases.places.values())
+        for run in held:
+            if run.charge is not None:
+                self.quotas.take(run, run.charge[3])
+        self._demands.clear()
+        requeue(self.core)
 
     def _carry_out(self, decision: Decision) -> None:
         core, candidate, ant = self.core, decision.candidate, cast(Ant, decision.ant)

@@ -1,9 +1,11 @@
 """Limits of tenants as the core keeps them: who has how much, what is written of it, what may start.
 
-Theory of operation. An account belongs to an organisation or to a user of it that some limit holds for. The numbers of
-jobs and tasks follow from what the core holds, so they are right after a reload. CPU time is charged where an attempt's
-lease is released, and its row is in the same commit as that end: an end that is not committed is not charged either,
-and one that is committed is charged once, whoever repeats it. What runs counts for a period's hours as it goes on.
+Theory of operation. An account belongs to an organisation or to a user of it that some limit holds for: of all its
+jobs, by the file of queues, or of those of one type, by that type's definition. A job is charged to each account that
+counts it. The numbers of jobs and tasks follow from what the core holds, so they are right after a reload. CPU time is
+charged where an attempt's lease is released, and its row is in the same commit as that end: an end that is not
+committed is not charged either, and one that is committed is charged once, whoever repeats it. What runs counts for a
+period's hours as it goes on.
 """
 
 from __future__ import annotations
@@ -16,18 +18,14 @@ import msgspec
 
 from formicary.engine.jobs import lifecycle as life
 from formicary.engine.jobs.amounts import Needs
+from formicary.engine.jobs.tenants import ANY_TYPE, HOURS, STORAGE, JobType, Limit, Tenants, limits_of
 from formicary.engine.queen.core.family import depth_of
 from formicary.engine.queen.core.records import Job, Place, TaskRun
 from formicary.engine.scheduling.demand import Payer
 from formicary.engine.scheduling.queues.limits import (
-    HOURS,
-    STORAGE,
     Account,
     Burst,
-    Limit,
     Refusal,
-    Tenants,
-    limits_of,
     period_of,
     refusal,
 )
@@ -36,11 +34,14 @@ from formicary.engine.storage.port import Row
 if TYPE_CHECKING:
     from formicary.engine.queen.core.core import Core
 
-KIND = "usage"
-"""Of the rows in the store."""
+KIND, KIND_OF_TYPE = "usage", "usage_of_type"
+"""Of the rows in the store: of all jobs, by the user; of a job type, by the user and the type as JSON."""
+AccountKey = tuple[str, str, JobType]
+"""Organisation, user (empty = all of it) and job type."""
 CPU = "cpu"
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_name = msgspec.json.Decoder(tuple[str, str, str]).decode
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -52,6 +53,8 @@ class Usage(msgspec.Struct, frozen=True):
     used: float
     limit: Limit
     resets_at: float
+    job_type: str = ""
+    """Whose jobs alone are counted; empty = all."""
 
 
 class Quotas:
@@ -65,50 +68,56 @@ class Quotas:
     def __init__(self, core: Core, tenants: Tenants) -> None:
         self._core = core
         self._tenants = tenants
-        self.accounts: dict[tuple[str, str], Account] = {}
-        self._of: dict[tuple[str, str], tuple[Account, ...]] = {}
-        self._kept: dict[tuple[str, str], dict[str, Any]] = {}
-        """Rows as they were read, or as an earlier configuration left them."""
+        self._types = core.waiting.limits
+        self.accounts: dict[AccountKey, Account] = {}
+        self._of: dict[AccountKey, tuple[Account, ...]] = {}
 
     def follow(self, earlier: Quotas | None) -> None:
         """Begins in place of an earlier configuration, with all that lives."""
+        used = self._core.waiting.used
         if earlier is not None:
-            self._kept = {**earlier._kept, **{key: _value(one) for key, one in earlier.accounts.items()}}
             for key, account in earlier.accounts.items():
-                for mine in self._accounts(*key)[-1:] if self._tenants else ():
-                    if (mine.org, mine.user) == key:
-                        mine.storage_bytes = account.storage_bytes
-        for key in self._kept:
+                used[key] = _value(account)
+                if (mine := self._account(*key)) is not None:
+                    mine.storage_bytes = account.storage_bytes
+        for key in used:
             self._account(*key)
         for job in self._core.jobs.values():
             if job.run is not None and job.state != life.PENDING:
                 self.count(job, +1)
 
-    def recover(self, rows: Iterable[Row]) -> None:
-        """What the store holds; before jobs are counted."""
-        for kind, org, user, value, _ in rows:
-            if kind == KIND and isinstance(value, bytes):
-                self._kept[str(org), str(user)] = _decode(value)
-                self._account(str(org), str(user))
-
     def payer(self, job: Job, *, begins: bool) -> Payer | None:
         """Who pays for a job; None where no limit holds for him."""
-        user = job.submitted_by or ""
-        begins = begins and not depth_of(job.id)  # what a running job forks is part of it: it would wait for itself
-        return (job.org, user, begins) if self._tenants and self._accounts(job.org, user) else None
+        user, job_type = job.submitted_by or "", self._types.type_of(job)
+        if not (self._tenants or job_type != ANY_TYPE) or not self._accounts(job.org, user, job_type):
+            return None
+        # What a running job forks is part of it: it would wait for itself. A type's limits do not count another type's.
+        of_tenant = begins and not depth_of(job.id)
+        of_type = begins and job_type != ANY_TYPE and not self._has_ancestor(job)
+        return Payer(job.org, user, of_tenant, job_type, of_type)
+
+    def _has_ancestor(self, job: Job) -> bool:
+        """Whether a job of its own type that has begun, and has not ended, has forked it or what has forked it."""
+        above = job.id.rpartition(".")[0]
+        while above:
+            found = self._core.jobs.get(above)
+            if found is not None and found.org == job.org and self._types.type_of(found) == self._types.type_of(job):
+                return True
+            above = above.rpartition(".")[0]
+        return False
 
     # --- what starts and ends ---------------------------------------------------------------------------------------
 
     def count(self, job: Job, change: int) -> None:
         """A job has begun, or has ended."""
-        for account in self._accounts(job.org, job.submitted_by or "") if self._tenants else ():
+        for account in self._payers(job):
             account.jobs += change
             self._look(account)
 
     def take(self, run: TaskRun | Place, needs: Needs) -> None:
         """An ant holds an attempt from now on."""
         job, cores = run.job, _cores(needs)
-        for account in self._accounts(job.org, job.submitted_by or "") if self._tenants else ():
+        for account in self._payers(job):
             account.tasks += 1
             account.cores += cores
             account.started += cores * run.granted_at
@@ -118,7 +127,7 @@ class Quotas:
         """It holds it no more: the CPU time is charged."""
         job, cores, wall = run.job, _cores(needs), self._core.wall
         ran_s = run.ran_s if run.ran_s is not None else wall - run.granted_at
-        for account in self._accounts(job.org, job.submitted_by or "") if self._tenants else ():
+        for account in self._payers(job):
             account.tasks -= 1
             account.cores = account.cores - cores if account.tasks else 0.0
             account.started = account.started - cores * run.granted_at if account.tasks else 0.0
@@ -128,7 +137,7 @@ class Quotas:
 
     def stored(self, org: str, size_bytes: int) -> None:
         """How much the artifacts of an organisation take."""
-        for account in self._accounts(org, "") if self._tenants else ():
+        for account in self.of(org, ""):
             account.storage_bytes = size_bytes
 
     def storage_limit(self, org: str) -> float:
@@ -140,44 +149,47 @@ class Quotas:
 
     def refusal(self, payer: Payer, wall: float, *, tasks: int = 1, soft: bool = True) -> Refusal | None:
         """Why something of this payer may not start now; None where it may."""
-        org, user, begins = payer
         found = None
-        for account in self._accounts(org, user):
-            one = refusal(account, wall, begins=begins, tasks=tasks, soft=soft)
+        for account in self._accounts(payer.org, payer.user, payer.job_type):
+            one = refusal(account, wall, begins=begins(payer, account), tasks=tasks, soft=soft)
             if one is not None and not one.is_soft:
                 return one
             found = found or one
         return found
 
-    def of(self, org: str, user: str) -> tuple[Account, ...]:
-        """The accounts that pay for the jobs of a user."""
-        return self._accounts(org, user) if self._tenants else ()
+    def of(self, org: str, user: str, job_type: JobType = ANY_TYPE) -> tuple[Account, ...]:
+        """The accounts that pay for the jobs of a user: all that count every type, and those of one type."""
+        return self._accounts(org, user, job_type) if self._tenants or job_type != ANY_TYPE else ()
+
+    def _payers(self, job: Job) -> tuple[Account, ...]:
+        return self.of(job.org, job.submitted_by or "", self._types.type_of(job))
 
     def usage(self) -> Iterator[Usage]:
         """Each limit that somebody has used, and what is used of it."""
         wall = self._core.wall
-        for (org, user), account in sorted(self.accounts.items()):
+        for (org, user, job_type), account in sorted(self.accounts.items()):
             for name, limit in account.limits.items():
                 resets_at = period_of(HOURS[name], wall)[1] if name in HOURS else 0.0
-                yield Usage(org, user, name, account.has(name, wall), limit, resets_at)
+                yield Usage(org, user, name, account.has(name, wall), limit, resets_at, job_type[1])
 
     # --- rows -------------------------------------------------------------------------------------------------------
 
-    def _accounts(self, org: str, user: str) -> tuple[Account, ...]:
-        key = (org, user)
+    def _accounts(self, org: str, user: str, job_type: JobType) -> tuple[Account, ...]:
+        key = (org, user, job_type)
         found = self._of.get(key)
         if found is None:
-            mine = [self._account(org, "")]
-            mine += [self._account(org, user)] if user else []
+            users, types = ("", user) if user else ("",), (ANY_TYPE, job_type) if job_type != ANY_TYPE else (ANY_TYPE,)
+            mine = [self._account(org, one, kind) for kind in types for one in users]
             found = self._of[key] = tuple(one for one in mine if one is not None)
         return found
 
-    def _account(self, org: str, user: str) -> Account | None:
-        found = self.accounts.get((org, user))
-        limits = limits_of(self._tenants, org, user)
+    def _account(self, org: str, user: str, job_type: JobType) -> Account | None:
+        key = (org, user, job_type)
+        found = self.accounts.get(key)
+        limits = limits_of(self._tenants if job_type == ANY_TYPE else self._types.of(job_type), org, user)
         if found is None and limits:
-            found = self.accounts[org, user] = Account(org, user, limits)
-            kept = self._kept.get((org, user), {})
+            found = self.accounts[key] = Account(org, user, limits, job_type=job_type)
+            kept = self._core.waiting.used.get(key, {})
             found.used = {name: (begin, seconds) for name, (begin, seconds) in kept.get("used", {}).items()}
             found.bursts = {name: Burst(**one) for name, one in kept.get("bursts", {}).items() if name in limits}
         return found
@@ -187,8 +199,29 @@ class Quotas:
             self._keep(account)
 
     def _keep(self, account: Account) -> None:
-        key, wall = (account.org, account.user), self._core.wall
-        self._core.batch.changes.states[KIND, *key] = (KIND, *key, _encode(_value(account)), wall)
+        key, wall = _row_key(account), self._core.wall
+        self._core.batch.changes.states[key] = (*key, _encode(_value(account)), wall)
+
+
+def begins(payer: Payer, account: Account) -> bool:
+    """Whether what is paid for is a job that an account's limits may keep from beginning."""
+    return payer.begins if account.job_type == ANY_TYPE else payer.begins_of_type
+
+
+def used_before(rows: Iterable[Row]) -> Iterator[tuple[AccountKey, dict[str, Any]]]:
+    """What tenants have used, by the rows of the store."""
+    for kind, org, name, value, _ in rows:
+        if kind == KIND and isinstance(value, bytes):
+            yield (str(org), str(name), ANY_TYPE), _decode(value)
+        elif kind == KIND_OF_TYPE and isinstance(value, bytes):
+            user, type_org, job_type = _decode_name(str(name))
+            yield (str(org), user, (type_org, job_type)), _decode(value)
+
+
+def _row_key(account: Account) -> tuple[str, str, str]:
+    if account.job_type == ANY_TYPE:
+        return KIND, account.org, account.user
+    return KIND_OF_TYPE, account.org, _encode((account.user, *account.job_type)).decode()
 
 
 def _value(account: Account) -> dict[str, Any]:

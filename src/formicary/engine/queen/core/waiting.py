@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from formicary.engine.queen.core.gangs import GangRun
-from formicary.engine.queen.core.queueing import PLAIN, follow
-from formicary.engine.queen.core.records import Ant, Job, TaskRun
+from formicary.engine.queen.core.queueing import PLAIN, asks_for_queues, follow
+from formicary.engine.queen.core.quotas import AccountKey, used_before
+from formicary.engine.queen.core.records import Ant, Definition, Job, TaskRun
 from formicary.engine.queen.core.timers import Alarm, Timer
+from formicary.engine.queen.core.type_limits import TypeLimits
 from formicary.engine.scheduling.candidates import CandidateQueue, OrderKey
 from formicary.engine.scheduling.demand import Demand
 from formicary.engine.scheduling.fcfs import fcfs_within_priority
@@ -40,6 +42,9 @@ class Waiting:
         self.core = core
         self.given: Given | None = None
         """The configuration as it was given; None = none was."""
+        self.limits = TypeLimits()
+        self.used: dict[AccountKey, dict[str, Any]] = {}
+        """What tenants have used, as it was read or as earlier limits have left it."""
         self._alarm: Timer | None = None
 
     def take(self, source: str, config: Queues, by: str) -> None:
@@ -49,12 +54,26 @@ class Waiting:
         self.core.batch.changes.states[QUEUES, "", ""] = (QUEUES, "", "", value, self.core.wall)
         self.follow(config)
 
+    def admit(self, definition: Definition) -> None:
+        """A definition has come: what only queues can do begins with it, and limits of its type hold from now on."""
+        is_other = self.limits.admit(definition)
+        if is_other:
+            key, row = self.limits.row(definition, self.core.wall)
+            self.core.batch.changes.states[key] = row
+        if self.core.queueing is None:
+            if self.limits.holds_for(definition) or asks_for_queues(definition):
+                self.follow(PLAIN)
+        elif is_other:
+            self.core.queueing.limit_anew()
+
     def follow(self, config: Queues) -> None:
         """Decides by other queues from now on: what waits is put where it belongs, what runs is charged anew."""
         follow(self.core, config)
 
     def recover(self, rows: Sequence[Row]) -> None:
         """The configuration as it is stored, and what tenants have used."""
+        self.used.update(used_before(rows))
+        self.limits.recover(rows)
         for row in rows:
             if row[0] == QUEUES:
                 value = msgspec.json.decode(cast(bytes, row[3]))
@@ -62,8 +81,6 @@ class Waiting:
                 found = read_queues(self.given.source)
                 if found.queues is not None:  # what an older version took and this one does not changes no order
                     self.follow(found.queues)
-        if self.core.queueing is not None:
-            self.core.queueing.quotas.recover(rows)
 
     def pending_demand(self, job: Job) -> Demand:
         """What a pending job waits for."""

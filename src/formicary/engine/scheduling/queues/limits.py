@@ -10,57 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from math import inf
 
-JOBS, TASKS, STORAGE = "max_concurrent_jobs", "max_concurrent_tasks", "max_storage_gb"
-HOURS: Mapping[str, str] = {
-    "max_cpu_hours_per_day": "day",
-    "max_cpu_hours_per_week": "week",
-    "max_cpu_hours_per_month": "month",
-}
-"""Limits that begin anew, and with what."""
-NAMES = (JOBS, TASKS, *HOURS, STORAGE)
-PERIODS = tuple(HOURS.values())
-EVERY = "*"
-"""Tenants and users that are not named, each for himself."""
+from formicary.engine.jobs.tenants import ANY_TYPE, HOURS, JOBS, PERIODS, STORAGE, TASKS, JobType, Limit
+
 GIGABYTE = 1e9
 HOUR_S = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """One limit.
-
-    Attributes:
-        hard: Never passed, but by a burst.
-        soft: Passed only with what nobody below his own can use.
-        burst: Reached for a while; not below `hard`.
-        burst_for_s: For so long.
-    """
-
-    hard: float = inf
-    soft: float = inf
-    burst: float = 0.0
-    burst_for_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Tenant:
-    """The limits of an organisation, or of each that is not named, and of its users."""
-
-    limits: Mapping[str, Limit] = field(default_factory=dict)
-    users: Mapping[str, Mapping[str, Limit]] = field(default_factory=dict)
-
-
-Tenants = Mapping[str, Tenant]
-
-
-def limits_of(tenants: Tenants, org: str, user: str) -> Mapping[str, Limit]:
-    """The limits of a user of an organisation, or of the organisation where `user` is empty."""
-    found = tenants.get(org) or tenants.get(EVERY)
-    if found is None:
-        return {}
-    return found.limits if not user else found.users.get(user) or found.users.get(EVERY) or {}
 
 
 def period_of(name: str, wall: float) -> tuple[float, float]:
@@ -120,6 +74,7 @@ class Account:
         org: Organisation.
         user: Of it; empty = the organisation as a whole.
         limits: By name.
+        job_type: Whose jobs alone it counts, as its definition says; ANY_TYPE = all.
         jobs: That have begun and not ended.
         tasks: That ants hold.
         cores: Processors that those take.
@@ -139,6 +94,7 @@ class Account:
     used: dict[str, tuple[float, float]] = field(default_factory=dict)
     bursts: dict[str, Burst] = field(default_factory=dict)
     storage_bytes: int = 0
+    job_type: JobType = ANY_TYPE
 
     def charge(self, cores: float, began: float, ended: float) -> None:
         """An attempt has ended: its CPU seconds within each period that goes on count."""
@@ -190,9 +146,18 @@ class Account:
                 changed = burst.look(limit, self.has(name, wall), wall) or changed
         return changed
 
-    def holds_for(self, org: str, user: str) -> bool:
-        """Whether it pays for the jobs of this user."""
-        return self.org == org and self.user in ("", user)
+    def holds_for(self, org: str, user: str, job_type: JobType = ANY_TYPE) -> bool:
+        """Whether it pays for the jobs of this user and type."""
+        return self.org == org and self.user in ("", user) and self.job_type in (ANY_TYPE, job_type)
+
+    @property
+    def key(self) -> tuple[str, str, JobType]:
+        """What tells it from all others."""
+        return self.org, self.user, self.job_type
+
+    def told(self, name: str) -> str:
+        """The name of a limit of it, with what it counts."""
+        return f"{name} of the job type {self.job_type[1]}" if self.job_type != ANY_TYPE else name
 
     @property
     def who(self) -> str:
@@ -248,7 +213,7 @@ def _is_over(name: str, used: float, more: float, most: float) -> bool:
 
 
 def _told(account: Account, name: str, used: float, most: float, wall: float, until: float | None) -> str:
-    text = f"{account.who} has {used:.4g} of at most {most:.4g} ({name})"
+    text = f"{account.who} has {used:.4g} of at most {most:.4g} ({account.told(name)})"
     if until is None:
         return text
     when = datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -12,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 
 from formicary.engine.jobs.amounts import Needs
+from formicary.engine.jobs.tenants import Tenants
 from formicary.engine.scheduling.policies.capacity_tree import CapacityTree
 from formicary.engine.scheduling.policies.capacity_tree import Queue as Node
 from formicary.engine.scheduling.policies.reservation import Observed
-from formicary.engine.scheduling.queues.limits import Tenants
 
 DEFAULT = "default"
 """Queue of the jobs that nothing sends elsewhere, where the configuration names no other."""

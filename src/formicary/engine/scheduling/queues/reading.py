@@ -11,11 +11,11 @@ from formicary.engine.jobs.amounts import is_resource, needs_of, parse_amount
 from formicary.engine.jobs.durations import parse_duration
 from formicary.engine.jobs.model import Violation
 from formicary.engine.jobs.readers import did_you_mean
+from formicary.engine.jobs.tenants_reading import read_tenants
 from formicary.engine.jobs.yaml_nodes import Node, YamlError, compose, to_json
 from formicary.engine.scheduling.policies import capacity_tree, degrade
 from formicary.engine.scheduling.policies.reservation import MEASURED, Observed
 from formicary.engine.scheduling.queues.ledger import SLOTS
-from formicary.engine.scheduling.queues.limits_reading import read_tenants
 from formicary.engine.scheduling.queues.model import (
     BETWEEN,
     DEFAULT,
