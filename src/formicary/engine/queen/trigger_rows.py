@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -110,7 +111,12 @@ class TriggerRow:
     def room_at(self, now: float) -> float:
         """When there is room again, where there is none now."""
         limit, counted = self.spec.rate_limit if self.spec is not None else None, self._counted(now)
-        return counted[0][1] + limit.window_s if limit is not None and counted else now
+        if limit is None or not counted:
+            return now
+        at = counted[0][1] + limit.window_s
+        while at - counted[0][1] < limit.window_s:  # the sum was rounded down
+            at = math.nextafter(at, math.inf)
+        return at
 
     def _counted(self, now: float) -> tuple[Starts, ...]:
         """What lies in the window that ends now. A clock that was set back makes nothing uncounted."""
