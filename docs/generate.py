@@ -16,7 +16,7 @@ from docs.older_files import older_files
 from docs.pictures import PICTURES
 from formicary.engine.jobs import lifecycle
 from formicary.engine.jobs.container_fields import SERVICE_FIELDS
-from formicary.engine.jobs.fields import JOB_FIELDS, NOW, TASK_FIELDS, Field
+from formicary.engine.jobs.fields import JOB_FIELDS, TASK_FIELDS, Field
 from formicary.engine.jobs.schema import job_schema
 from formicary.problems.catalogue import ALIASES, CATALOGUE, GRPC_CODES, generic
 from formicary.server.metrics.catalogue import CATALOGUE as METRICS
@@ -97,8 +97,6 @@ def _notes(field: Field) -> str:
         text += " **Required.**"
     if field.aliases:
         text += " Also " + ", ".join(f"`{alias}`" for alias in field.aliases) + "."
-    if field.available != NOW:
-        text += f" *Comes with {field.available}; until then read and checked, refused at submission.*"
     return text
 
 

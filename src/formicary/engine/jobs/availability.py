@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from formicary.engine.jobs.amounts import limits_of
-from formicary.engine.jobs.fields import JOB_FIELDS, NOW, TASK_FIELDS, Field
 from formicary.engine.jobs.locks import locks_of
 from formicary.engine.jobs.model import (
     AVAILABLE_METHODS,
@@ -21,8 +20,6 @@ from formicary.engine.jobs.quality import BOUNDED_METHODS, LEAST_MEMORY_BYTES
 
 CODE = "NOT_AVAILABLE"
 _CONTAINER_LIMITS = ("cpu_limit_cores", "memory_limit_bytes")
-_JOB_LATER = tuple(row for row in JOB_FIELDS if row.available != NOW)
-_TASK_LATER = tuple(row for row in TASK_FIELDS if row.available != NOW and not row.for_containers)
 
 
 def availability_violations(
@@ -38,18 +35,9 @@ def availability_violations(
         Errors (the job cannot run) and warnings (it runs without), in the order of the file.
     """
     found: list[Violation] = []
-    start = Position(definition.source_line, 1)
-    for row in _JOB_LATER:
-        if getattr(definition, row.target) not in (None, (), {}, False):
-            found.append(_later(row, row.name, definition.marks.get(row.name, start)))
     for i, task in enumerate(definition.tasks):
         _check_task(definition, task, f"tasks[{i}]", methods or {}, found)
     return tuple(sorted(found, key=lambda v: (v.line, v.column)))
-
-
-def _later(row: Field, path: str, place: Position) -> Violation:
-    message = f"{path} is not available in this version; remove it or wait for {row.available}."
-    return Violation(place.line, place.column, path, CODE, message)
 
 
 def _check_task(
@@ -81,10 +69,6 @@ def _check_task(
         found.append(Violation(task.position.line, task.position.column, here, CODE, message, "warning"))
     if method in BOUNDED_METHODS:
         _check_limits(task, method, path, marks, found)
-    for row in _TASK_LATER:
-        if getattr(task, row.target) not in (None, (), {}):
-            here = f"{path}.{row.name}"
-            found.append(_later(row, here, marks.get(here, task.position)))
 
 
 def _check_limits(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-NOW = "now"
-
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -23,7 +21,6 @@ class Field:
         most: Largest number, or most characters of a text.
         choices: The values that are possible.
         aliases: Other names, read the same way.
-        available: ``now``, or what has to come first; such a field is read, validated and refused at submission.
         for_containers: Concerns containers and pods only: refused where the method needs them, else without effect.
     """
 
@@ -37,7 +34,6 @@ class Field:
     most: float | None = None
     choices: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
-    available: str = NOW
     for_containers: bool = False
 
     @property

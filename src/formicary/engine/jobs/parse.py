@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from formicary.engine.jobs.cron_reader import read_cron
-from formicary.engine.jobs.fields import JOB_BY_NAME, NOW
+from formicary.engine.jobs.fields import JOB_BY_NAME
 from formicary.engine.jobs.gang import WHOLE_JOB, check_gang, read_deadline, read_gang
 from formicary.engine.jobs.graph_check import GraphTask, check_graph
 from formicary.engine.jobs.model import MAX_SOURCE_BYTES, JobDefinition, Position, TaskDefinition, Violation
@@ -262,7 +262,7 @@ class _JobParser:
         found = FIELD_READERS[row.kind](self.ctx, value, name, row)
         if name == "skip_if" and (text := self.over_lines(key, value)):
             found = text
-        if row.available != NOW or row.kind == "cron" or name == "public_plugin":
+        if row.kind == "cron" or name == "public_plugin":
             self.marks[name] = self.ctx.place(key.line, key.column)
         if name == "filter" and found:
             text = "The filter of a job has no effect: write skip_if to leave jobs out; triggers have their own."

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from formicary.engine.jobs.container_fields import CONTAINER_FIELDS, SERVICE_FIELDS, ContainerField
 from formicary.engine.jobs.cron import MISSED, OVERLAP
-from formicary.engine.jobs.fields import JOB_FIELDS, NOW, TASK_FIELDS, Field
+from formicary.engine.jobs.fields import JOB_FIELDS, TASK_FIELDS, Field
 from formicary.engine.jobs.model import MAX_TASKS, METHODS
 from formicary.engine.jobs.trigger_reader import AUTH_FIELDS, FIELDS
 from formicary.engine.jobs.triggers import FORMS, MOST_TRIGGERS, PROVIDERS, TYPES
@@ -220,10 +220,7 @@ def _object(table: tuple[Field, ...]) -> dict[str, object]:
 
 def _property(row: Field) -> dict[str, object]:
     found = dict(_KINDS[row.kind])
-    doc = row.doc
-    if row.available != NOW:
-        doc += " Not available in this version."
-    found["description"] = doc
+    found["description"] = row.doc
     if row.default is not None:
         found["default"] = row.default
     if row.choices:

@@ -11,7 +11,7 @@ from formicary.engine.jobs.arguments import referenced_tasks, wrong_arguments
 from formicary.engine.jobs.composition_check import check_composition
 from formicary.engine.jobs.container_reader import CONTAINER_READERS
 from formicary.engine.jobs.device_reader import check_devices, read_devices
-from formicary.engine.jobs.fields import NOW, TASK_BY_NAME
+from formicary.engine.jobs.fields import TASK_BY_NAME
 from formicary.engine.jobs.graph_check import Edge, GraphTask
 from formicary.engine.jobs.lock_reader import read_locks
 from formicary.engine.jobs.model import (
@@ -264,8 +264,6 @@ def read_task(
         again = row.name in read.nodes
         read.nodes.setdefault(row.name, value)
         found = TASK_READERS[row.kind](ctx, value, here, row)
-        if marks is not None and row.available != NOW and not row.for_containers:
-            marks.setdefault(here, ctx.place(key.line, key.column))
         if marks is not None and row.name in ("fork_job_type", "fan_out"):
             marks.setdefault(here, ctx.place(value.line, value.column))
         if row.name == "method" and found is ABSENT and not is_null(value):
